@@ -1,0 +1,71 @@
+# The same commands for a person and for CI. Each works as the first one on a machine with Python >= 3.11 and pip.
+#
+#   PYTHON=python3.12 make setup        another Python for .venv
+#   UV_TORCH_BACKEND=cpu make setup     another build of PyTorch (uv's names: auto, cpu, cu130, ...)
+
+.PHONY: setup demo test lint docs bench lock clean
+.DELETE_ON_ERROR:
+
+PYTHON ?= python3
+TORCH := 2.13.0
+BIN := .venv/bin
+STAMP := .venv/.installed
+DOCS_STAMP := .venv/.installed-docs
+UV := $(shell command -v uv || echo .tools/bin/uv)
+
+CHECK_PYTHON = @$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and \
+	"jointreid needs Python 3.11 or newer, and $(PYTHON) is " + sys.version.split()[0] + \
+	"; name another: make setup PYTHON=python3.12")'
+
+INSTALL = sh .ci/like-pip $(PYTHON) $(UV) pip install --quiet --compile-bytecode --python $(BIN)/python \
+	--constraint requirements.lock --editable
+
+setup: $(STAMP)
+
+demo: $(STAMP)
+	$(BIN)/jointreid demo
+
+test: $(STAMP)
+	$(BIN)/pytest
+
+lint: $(STAMP)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+docs: $(DOCS_STAMP)
+	$(BIN)/mkdocs build --quiet --strict --site-dir out/site
+	@echo "docs: out/site/index.html"
+
+bench: $(STAMP)
+	@mkdir -p out/bench
+	@for script in benchmarks/*_cpu.py; do \
+		echo "$$script"; $(BIN)/python $$script --json out/bench/$$(basename $$script .py).json || exit 1; \
+	done
+
+# The newest releases that fit together, for every platform and every extra; without index addresses and hashes.
+lock: | $(UV)
+	@echo "torch==$(TORCH)" | env -u UV_TORCH_BACKEND UV_FIND_LINKS= sh .ci/like-pip $(PYTHON) $(UV) pip compile --quiet \
+		--upgrade --universal --all-extras --no-annotate --custom-compile-command "make lock" \
+		--constraint - --output-file requirements.lock pyproject.toml
+
+clean:
+	rm -rf .venv .tools out dist .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	find src tests benchmarks -type d -name __pycache__ -prune -exec rm -rf {} +
+
+$(STAMP): pyproject.toml requirements.lock | $(UV)
+	$(CHECK_PYTHON)
+	@echo "installing into .venv; PyTorch is large, so this can take minutes"
+	@test -x $(BIN)/python || \
+		$(UV) venv --quiet --allow-existing --python "$$($(PYTHON) -c 'import sys; print(sys.executable)')" .venv
+	@$(INSTALL) '.[dev]'
+	@touch $@
+
+$(DOCS_STAMP): $(STAMP)
+	@$(INSTALL) '.[docs]'
+	@touch $@
+
+# --target leaves the machine's Python as it is, also one that the system manages.
+.tools/bin/uv:
+	$(CHECK_PYTHON)
+	@$(PYTHON) -m pip install --quiet --disable-pip-version-check --root-user-action ignore --target .tools uv

@@ -1,0 +1,295 @@
+"""Every setting of a run, once: frozen dataclasses in sections, one documented field a line.
+
+The command line, the dumped `config.yaml` and `jointreid.train` all speak of these fields as `section.field`.
+`setting` puts a field's one line of help, with its unit, next to its default.
+"""
+
+import dataclasses
+import hashlib
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from jointreid.errors import JointreidError, no_such
+
+# One field a line reads better than the formatter's three.
+# fmt: off
+
+
+def setting(default: Any, help: str) -> Any:
+    """Return a dataclass field with its default and its line of help."""
+    return field(default=default, metadata={"help": help})
+
+
+def _require(condition: bool, key: str, value: object, expected: str) -> None:
+    if not condition:
+        raise JointreidError(f"{key} is {value!r}; expected {expected}")
+
+
+@dataclass(frozen=True)
+class DataConfig:
+    """Which data sets, and how strictly."""
+
+    sources: tuple[str, ...] = setting((), "data sets, each NAME=PATH (a reader's folder, or a manifest) or a manifest's PATH for all of its domains")
+    val_ids: int = setting(0, "identities held out of train per domain, to choose `best` on; 0 keeps none")
+    missing_camid: Literal["refuse", "one_camera"] = setting("refuse", "a table without camid: refuse, or treat each such domain as one camera and exclude none")
+    camera_ids: Literal["global", "local"] = setting("global", "camera classes: one per camera of all data sets (Fig. 3), or local ids shared by them")
+    skip_unreadable: bool = setting(False, "list unreadable images and go on without them, instead of refusing")
+    cache: str = setting("out/cache", "folder for decoded images and check results; may be deleted at any time")
+
+    def __post_init__(self) -> None:
+        _require(self.val_ids >= 0, "data.val_ids", self.val_ids, "0 or more identities")
+
+
+@dataclass(frozen=True)
+class ImageConfig:
+    """Size and random changes of an image; the defaults are fast-reid's."""
+
+    height: int = setting(256, "pixels after resizing")
+    width: int = setting(128, "pixels after resizing")
+    interpolation: Literal["bicubic", "bilinear"] = setting("bicubic", "how an image is resized")
+    flip: float = setting(0.5, "probability of a left-right flip; 0 where left and right differ in meaning")
+    pad: int = setting(10, "pixels added around the image before a random crop back to size")
+    pad_mode: Literal["zeros", "edge"] = setting("zeros", "what they hold: zeros, or the nearest pixel of the image (for pale backgrounds)")
+    erase: float = setting(0.5, "probability of erasing one rectangle")
+    erase_area: tuple[float, float] = setting((0.02, 0.33), "smallest and largest erased share of the image")
+    erase_ratio: tuple[float, float] = setting((0.3, 3.3), "smallest and largest height/width of the erased rectangle")
+    erase_fill: Literal["mean", "normalised"] = setting("mean", "fill with the image mean (0 after normalising), or with the mean's own values after normalising (bot-repo)")
+    mean: tuple[float, float, float] = setting((0.485, 0.456, 0.406), "per RGB channel, of intensities in [0, 1], subtracted")
+    std: tuple[float, float, float] = setting((0.229, 0.224, 0.225), "per RGB channel, of intensities in [0, 1], divided by")
+
+    def __post_init__(self) -> None:
+        _require(min(self.height, self.width) >= 16, "image.height and image.width", (self.height, self.width), "at least 16 pixels each")
+        for name in ("flip", "erase"):
+            _require(0 <= getattr(self, name) <= 1, f"image.{name}", getattr(self, name), "a probability in [0, 1]")
+        _require(self.pad >= 0, "image.pad", self.pad, "0 or more pixels")
+        _require(0 < self.erase_area[0] <= self.erase_area[1] < 1, "image.erase_area", self.erase_area, "0 < smallest <= largest < 1")
+        _require(0 < self.erase_ratio[0] <= self.erase_ratio[1], "image.erase_ratio", self.erase_ratio, "0 < smallest <= largest")
+        _require(min(self.std) > 0, "image.std", self.std, "positive numbers")
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """Which network."""
+
+    name: Literal["bot", "bot-dcsd"] = setting("bot", "system: bot, or bot-dcsd (every 3x3 generated per sample)")
+    trunk: Literal["resnet50", "resnet101", "resnet50-w16"] = setting("resnet50", "ResNet trunk; resnet50-w16 has 16 instead of 64 base channels, for a CPU")
+    last_stride: Literal[1, 2] = setting(1, "stride of the last stage; 1 keeps a 16x8 map at 256x128")
+    stem_relu: bool = setting(True, "ReLU after the first batch normalisation (the BoT repository has none)")
+    classifier_std: float = setting(0.01, "standard deviation of the classifier's initial weights")
+
+    def __post_init__(self) -> None:
+        _require(self.classifier_std > 0, "model.classifier_std", self.classifier_std, "a positive number")
+
+
+@dataclass(frozen=True)
+class DcsdConfig:
+    """The generated convolution (Section III of the paper)."""
+
+    kernel_size: int = setting(3, "odd side of the generated kernels, in pixels")
+    squeeze: float = setting(0.2, "hidden width of the channel branch, as a share of the channels")
+    mlp_reduction: int = setting(4, "channels divided by this is the hidden width of the domain and camera MLPs")
+    mlp_bias: bool = setting(False, "biases in the domain and camera MLPs; the paper's 18.2M parameters mean none")
+    cls_bias: bool = setting(True, "biases in the domain and camera classifiers")
+    factors: tuple[Literal["sample", "domain", "camera"], ...] = setting(("sample", "domain", "camera"), "what the filters are generated from; sample alone is DDF")
+    context_to: Literal["both", "channel", "spatial"] = setting("both", "branches that see the domain and camera vectors")
+    stop_gradient: bool = setting(True, "cut the task gradient where the vectors enter the generator")
+    detach_context_input: bool = setting(False, "also keep the domain and camera losses out of the trunk")
+    learnable_std: bool = setting(True, "learn the scale of the channel filters, per channel and tap")
+    eps: float = setting(1e-10, "added to the standard deviation in FilterNorm")
+
+    def __post_init__(self) -> None:
+        _require(self.kernel_size % 2 == 1 and self.kernel_size >= 3, "dcsd.kernel_size", self.kernel_size, "an odd number >= 3 (FilterNorm has no spread over one tap)")
+        _require(0 < self.squeeze <= 1, "dcsd.squeeze", self.squeeze, "a share in (0, 1]")
+        _require(self.mlp_reduction >= 1, "dcsd.mlp_reduction", self.mlp_reduction, "1 or more")
+        _require("sample" in self.factors and len(set(self.factors)) == len(self.factors), "dcsd.factors", self.factors, "sample, and at most domain and camera, each once")
+        _require(self.eps > 0, "dcsd.eps", self.eps, "a positive number")
+
+
+@dataclass(frozen=True)
+class LossConfig:
+    """Weights and shape of the terms of Eq. 5."""
+
+    margin: float = setting(0.3, "triplet margin, in embedding distance")
+    id_smoothing: float = setting(0.1, "label smoothing of the identity term")
+    aux_smoothing: float = setting(0.0, "label smoothing of the domain and camera terms")
+    w_triplet: float = setting(1.0, "weight of the triplet term (Eq. 3)")
+    w_id: float = setting(1.0, "weight of the identity term (Eq. 4)")
+    w_domain: float = setting(1.0, "weight of the domain term, a mean over blocks")
+    w_camera: float = setting(1.0, "weight of the camera term, a mean over blocks")
+
+    def __post_init__(self) -> None:
+        for name in ("id_smoothing", "aux_smoothing"):
+            _require(0 <= getattr(self, name) < 1, f"loss.{name}", getattr(self, name), "a share in [0, 1)")
+        for name in ("margin", "w_triplet", "w_id", "w_domain", "w_camera"):
+            _require(getattr(self, name) >= 0, f"loss.{name}", getattr(self, name), "0 or more")
+
+
+@dataclass(frozen=True)
+class SamplerConfig:
+    """Which images share a batch."""
+
+    ids_per_batch: int = setting(16, "identities in a batch (P)")
+    images_per_id: int = setting(4, "images of each identity in a batch (K)")
+
+    def __post_init__(self) -> None:
+        _require(self.ids_per_batch >= 2, "sampler.ids_per_batch", self.ids_per_batch, "at least 2: a triplet needs a negative")
+        _require(self.images_per_id >= 2, "sampler.images_per_id", self.images_per_id, "at least 2: a triplet needs a positive")
+
+    @property
+    def batch_size(self) -> int:
+        """Images in a batch."""
+        return self.ids_per_batch * self.images_per_id
+
+
+@dataclass(frozen=True)
+class ScheduleConfig:
+    """The learning rate over time."""
+
+    kind: Literal["paper", "fastreid", "bot-repo"] = setting("paper", "paper: decay after the milestones as printed; fastreid: the milestones count from the end of warm-up; bot-repo: per epoch")
+    epochs: int = setting(120, "passes; one is floor(train images / batch) iterations")
+    milestones: tuple[int, ...] = setting((40, 90), "epochs after which the rate is multiplied by gamma")
+    gamma: float = setting(0.1, "factor at each milestone")
+    warmup_epochs: int = setting(10, "epochs of linear warm-up; 0 for none")
+    warmup_max_iters: int = setting(2000, "iterations that warm-up lasts at most")
+    warmup_factor: float = setting(0.1, "share of the rate that warm-up starts from")
+
+    def __post_init__(self) -> None:
+        _require(self.epochs >= 1, "schedule.epochs", self.epochs, "1 or more")
+        _require(list(self.milestones) == sorted(set(self.milestones)) and all(m >= 1 for m in self.milestones), "schedule.milestones", self.milestones, "rising epochs >= 1")
+        _require(0 < self.gamma <= 1, "schedule.gamma", self.gamma, "a factor in (0, 1]")
+        _require(self.warmup_epochs >= 0 and self.warmup_max_iters >= 0, "schedule.warmup_*", (self.warmup_epochs, self.warmup_max_iters), "0 or more")
+        _require(0 < self.warmup_factor <= 1, "schedule.warmup_factor", self.warmup_factor, "a share in (0, 1]")
+
+
+@dataclass(frozen=True)
+class OptimConfig:
+    """Adam, as in BoT."""
+
+    lr: float = setting(3.5e-4, "learning rate after warm-up")
+    weight_decay: float = setting(5e-4, "L2 penalty on every parameter, added to the gradient")
+    bias_lr_factor: float = setting(1.0, "learning rate of biases, relative to the others")
+    clip_norm: float = setting(0.0, "largest gradient norm; 0 never clips")
+
+    def __post_init__(self) -> None:
+        _require(self.lr > 0 and math.isfinite(self.lr), "optim.lr", self.lr, "a positive number")
+        for name in ("weight_decay", "bias_lr_factor", "clip_norm"):
+            _require(getattr(self, name) >= 0, f"optim.{name}", getattr(self, name), "0 or more")
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """How and where to train."""
+
+    out: str = setting("", "run directory; empty: runs/<label>-<hash8>")
+    label: str = setting("", "the run's name in tables; empty: the recipe's name")
+    seed: int = setting(0, "seed of weights, batches and random changes")
+    device: Literal["auto", "cpu", "cuda", "mps"] = setting("auto", "where to compute; auto takes cuda, then mps, then cpu")
+    precision: Literal["32-true", "bf16-mixed", "16-mixed"] = setting("32-true", "arithmetic of the network; losses stay in fp32")
+    accumulate: int = setting(1, "batches whose gradients are averaged before a step")
+    ema: float = setting(0.0, "decay of a moving average of the weights, per step, that evaluation uses; 0 keeps none")
+    eval_every: int = setting(10, "epochs between evaluations on every domain; 0 only at the end")
+    save_every: int = setting(200, "steps between saves of `last`, besides one after each epoch; 0 for epochs only")
+    log_every: int = setting(20, "steps between lines of metrics.jsonl")
+    max_steps: int = setting(0, "stop after this many steps, schedule unchanged; 0 for no limit")
+    minutes: float = setting(0.0, "stop after this many minutes and save; 0 for no limit")
+    resume: bool = setting(False, "go on with the run in `out`")
+    init: str = setting("", "run whose weights to start from, with new heads")
+    deterministic: bool = setting(False, "refuse operations whose result differs from run to run")
+    workers: int = setting(2, "threads that decode images")
+
+    def __post_init__(self) -> None:
+        _require(self.accumulate >= 1, "train.accumulate", self.accumulate, "1 or more batches")
+        _require(0 <= self.ema < 1, "train.ema", self.ema, "a decay in [0, 1)")
+        for name in ("eval_every", "save_every", "max_steps", "minutes"):
+            _require(getattr(self, name) >= 0, f"train.{name}", getattr(self, name), "0 or more")
+        for name in ("log_every", "workers"):
+            _require(getattr(self, name) >= 1, f"train.{name}", getattr(self, name), "1 or more")
+
+
+@dataclass(frozen=True)
+class EvalConfig:
+    """How a model is measured."""
+
+    batch_size: int = setting(64, "images a forward pass")
+    metric: Literal["cosine", "euclidean"] = setting("cosine", "distance between features")
+    flip: bool = setting(False, "average the feature with that of the mirrored image; off in the paper")
+    max_memory: int = setting(2**30, "bytes that one block of distances may take")
+
+    def __post_init__(self) -> None:
+        _require(self.batch_size >= 1, "eval.batch_size", self.batch_size, "1 or more")
+        _require(self.max_memory >= 2**20, "eval.max_memory", self.max_memory, "at least 1 MiB")
+
+
+@dataclass(frozen=True)
+class RunConfig:
+    """All settings of a run, by section."""
+
+    data: DataConfig = field(default_factory=DataConfig)
+    image: ImageConfig = field(default_factory=ImageConfig)
+    model: ModelConfig = field(default_factory=ModelConfig)
+    dcsd: DcsdConfig = field(default_factory=DcsdConfig)
+    loss: LossConfig = field(default_factory=LossConfig)
+    sampler: SamplerConfig = field(default_factory=SamplerConfig)
+    schedule: ScheduleConfig = field(default_factory=ScheduleConfig)
+    optim: OptimConfig = field(default_factory=OptimConfig)
+    train: TrainConfig = field(default_factory=TrainConfig)
+    eval: EvalConfig = field(default_factory=EvalConfig)
+
+    def replace(self, **sections: Mapping[str, Any]) -> "RunConfig":
+        """Return a copy with the named fields changed: `config.replace(optim={"lr": 1e-3})`.
+
+        Raises:
+            JointreidError: a section or field does not exist; the message names the nearest.
+        """
+        changed: dict[str, Any] = {}
+        for name, fields in sections.items():
+            section = getattr(self, name, None)
+            if not dataclasses.is_dataclass(section) or isinstance(section, type):
+                raise JointreidError(no_such("section", name, SECTIONS))
+            known = [f.name for f in dataclasses.fields(section)]
+            for key in fields:
+                if key not in known:
+                    raise JointreidError(no_such("setting", f"{name}.{key}", all_keys()))
+            changed[name] = dataclasses.replace(section, **fields)
+        return dataclasses.replace(self, **changed)
+
+
+SECTIONS: dict[str, Any] = {f.name: f.default_factory for f in dataclasses.fields(RunConfig)}
+
+
+def all_keys() -> list[str]:
+    """Every `section.field`, in order."""
+    return [f"{name}.{f.name}" for name, section in SECTIONS.items() for f in dataclasses.fields(section)]
+
+
+def to_dict(config: RunConfig) -> dict[str, dict[str, Any]]:
+    """Return the settings as plain dicts, lists and numbers, for YAML and JSON."""
+    plain: dict[str, dict[str, Any]] = json.loads(json.dumps(dataclasses.asdict(config)))
+    return plain
+
+
+def from_dict(plain: Mapping[str, Mapping[str, Any]], base: RunConfig | None = None) -> RunConfig:
+    """Return the settings that `to_dict` wrote; missing fields are those of `base`, by default the defaults.
+
+    Raises:
+        JointreidError: an unknown key, or a value out of range.
+    """
+    tuples = {s: {k: tuple(v) if isinstance(v, list) else v for k, v in fields.items()} for s, fields in plain.items()}
+    return (base or RunConfig()).replace(**tuples)
+
+
+def config_difference(a: RunConfig, b: RunConfig) -> dict[str, tuple[Any, Any]]:
+    """Return what differs, as `{"section.field": (value in a, value in b)}`."""
+    values_a, values_b = ({f"{s}.{k}": v for s, fields in to_dict(c).items() for k, v in fields.items()} for c in (a, b))
+    return {key: (values_a[key], values_b[key]) for key in values_a if values_a[key] != values_b[key]}
+
+
+def config_hash(config: RunConfig) -> str:
+    """Return eight hex digits that change with what is computed, not with where it is written."""
+    plain = to_dict(config)
+    for place in ("out", "label", "resume", "workers", "device"):
+        del plain["train"][place]
+    return hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()[:8]

@@ -1,0 +1,117 @@
+"""What every data set becomes: frozen records that check themselves.
+
+`ImageRecord` is one image, `Domain` one data set with its splits and its evaluation policy. Readers and manifests
+make them, everything later consumes them; nothing here knows of labels, offsets or tensors.
+"""
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from jointreid.errors import JointreidError
+
+SPLITS = ("train", "query", "gallery")
+
+
+@dataclass(frozen=True)
+class ImageRecord:
+    """One image of one person.
+
+    Attributes:
+        path: where the image lies.
+        pid: identity, unique inside its domain; a string as in the files, never a label.
+        camid: camera, an int >= 0, local to its domain; gaps are allowed.
+        box: the part of the image that shows the person, `(x, y, width, height)` in pixels, or None for all of it.
+        timestamp: when the image was taken, in seconds, or None.
+        junk: to be ignored wherever it stands (a bad detection, a body part).
+        distractor: shows none of the identities: in a gallery it is always a wrong answer.
+
+    Raises:
+        JointreidError: a field is out of range; the message names the path and the field.
+    """
+
+    path: Path
+    pid: str
+    camid: int
+    box: tuple[int, int, int, int] | None = None
+    timestamp: float | None = None
+    junk: bool = False
+    distractor: bool = False
+
+    def __post_init__(self) -> None:
+        if not self.pid:
+            raise JointreidError(f"{self.path}: pid is empty; every image needs an identity")
+        if isinstance(self.camid, bool) or not isinstance(self.camid, int) or self.camid < 0:
+            raise JointreidError(f"{self.path}: camid is {self.camid!r}; expected an integer >= 0")
+        if self.box is not None and (min(self.box) < 0 or min(self.box[2:]) < 1):
+            raise JointreidError(f"{self.path}: box is {self.box}; expected x, y >= 0 and width, height >= 1 in pixels")
+        if self.timestamp is not None and not math.isfinite(self.timestamp):
+            raise JointreidError(f"{self.path}: timestamp is {self.timestamp}; expected a finite number of seconds")
+        if self.junk and self.distractor:
+            raise JointreidError(f"{self.path}: marked both junk and distractor; choose one")
+
+    @property
+    def key(self) -> tuple[str, tuple[int, ...]]:
+        """What tells one image from another: its path and its box."""
+        return str(self.path), self.box or ()
+
+
+@dataclass(frozen=True)
+class Domain:
+    """One data set: its images by split, and how it is evaluated.
+
+    The splits are sorted by path on construction, so that every process sees one order.
+
+    Attributes:
+        name: the domain's name, unique in a run.
+        train: images to train on; identities disjoint from those of query and gallery (the pre-flight checks it).
+        query: images to search for.
+        gallery: images to search in.
+        exclude_same_camera: whether a gallery image of the query's own identity and camera is ignored (Market-1501).
+        cameras: the sorted camera ids the data set defines; left empty, those that occur in any split.
+        terms: the owner's terms of use, shown when the data set is prepared.
+        source: what the images were read from (a folder, a manifest), for messages and result files.
+
+    Raises:
+        JointreidError: no name, a camera outside `cameras`, or a junk or distractor image in train.
+    """
+
+    name: str
+    train: tuple[ImageRecord, ...] = ()
+    query: tuple[ImageRecord, ...] = ()
+    gallery: tuple[ImageRecord, ...] = ()
+    exclude_same_camera: bool = True
+    cameras: tuple[int, ...] = ()
+    terms: str = ""
+    source: str = field(default="", compare=False)
+
+    def __post_init__(self) -> None:
+        if not self.name:
+            raise JointreidError("a domain needs a name")
+        for split in SPLITS:
+            records = sorted(getattr(self, split), key=lambda record: record.key)
+            object.__setattr__(self, split, tuple(records))
+        for record in self.train:
+            if record.junk or record.distractor:
+                raise JointreidError(
+                    f"{self.name}: {record.path} is junk or a distractor but stands in train; remove it"
+                )
+        seen = {record.camid for record in self}
+        declared = tuple(sorted(set(self.cameras) or seen))
+        if stray := sorted(seen - set(declared)):
+            raise JointreidError(
+                f"{self.name}: images have cameras {stray}, which are not among the declared {declared}"
+            )
+        object.__setattr__(self, "cameras", declared)
+
+    def __iter__(self) -> Iterator[ImageRecord]:
+        """Every image, split after split."""
+        yield from self.train
+        yield from self.query
+        yield from self.gallery
+
+    @property
+    def train_pids(self) -> tuple[str, ...]:
+        """The sorted identities of the train split."""
+        return tuple(sorted({record.pid for record in self.train}))

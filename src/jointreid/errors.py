@@ -1,0 +1,24 @@
+"""The one exception for mistakes a person can mend, and the nearest name to a misspelt one."""
+
+from collections.abc import Iterable
+from difflib import get_close_matches
+
+
+class JointreidError(ValueError):
+    """A mistake in input, settings or files that its reader can mend.
+
+    The message says what is wrong, where (file, row, key), what was expected and what to do. The command line
+    prints it as one paragraph on stderr, without a traceback, and exits with a code other than 0.
+    """
+
+
+def no_such(what: str, name: str, known: Iterable[str]) -> str:
+    """Return the message for a name that does not exist, with the nearest that do.
+
+    >>> no_such("setting", "schedule.epoch", ["schedule.epochs", "optim.lr"])
+    'there is no setting schedule.epoch; did you mean schedule.epochs?'
+    """
+    known = list(known)
+    near = get_close_matches(name, known, n=3, cutoff=0.5)
+    hint = f"did you mean {' or '.join(near)}?" if near else f"there are {', '.join(known)}"
+    return f"there is no {what} {name}; {hint}"

@@ -1,0 +1,70 @@
+import dataclasses
+
+import pytest
+
+from jointreid.config import (
+    SECTIONS,
+    RunConfig,
+    all_keys,
+    config_difference,
+    config_hash,
+    from_dict,
+    to_dict,
+)
+from jointreid.errors import JointreidError
+
+
+def test_every_field_has_one_line_of_help() -> None:
+    for section, cls in SECTIONS.items():
+        for field in dataclasses.fields(cls):
+            assert field.metadata["help"], f"{section}.{field.name}"
+
+
+def test_settings_survive_a_round_trip_through_plain_data() -> None:
+    config = RunConfig().replace(
+        schedule={"milestones": (3, 5)}, data={"sources": ("a=b",)}, dcsd={"factors": ("sample",)}
+    )
+    assert from_dict(to_dict(config)) == config
+
+
+@pytest.mark.parametrize(
+    ("section", "field", "value", "expected"),
+    [
+        ("schedule", "epochs", 0, "schedule.epochs is 0; expected 1 or more"),
+        ("schedule", "milestones", (90, 40), "rising epochs"),
+        ("image", "erase_area", (0.5, 0.1), "smallest <= largest"),
+        ("image", "height", 8, "at least 16 pixels"),
+        ("dcsd", "kernel_size", 1, "no spread over one tap"),
+        ("dcsd", "factors", ("domain",), "sample, and at most"),
+        ("sampler", "images_per_id", 1, "needs a positive"),
+        ("optim", "lr", float("inf"), "positive number"),
+        ("train", "accumulate", 0, "1 or more batches"),
+        ("eval", "max_memory", 5, "1 MiB"),
+        ("loss", "id_smoothing", 1.0, r"\[0, 1\)"),
+    ],
+)
+def test_values_out_of_range_are_refused_by_name(section: str, field: str, value: object, expected: str) -> None:
+    with pytest.raises(JointreidError, match=expected) as caught:
+        RunConfig().replace(**{section: {field: value}})
+    assert section in str(caught.value)
+
+
+def test_unknown_keys_name_the_nearest() -> None:
+    with pytest.raises(JointreidError, match=r"schedule\.epoch; did you mean schedule\.epochs"):
+        RunConfig().replace(schedule={"epoch": 3})
+    with pytest.raises(JointreidError, match="section optm; did you mean optim"):
+        RunConfig().replace(optm={"lr": 1.0})
+
+
+def test_difference_and_hash_follow_what_is_computed() -> None:
+    a, b = RunConfig(), RunConfig().replace(optim={"lr": 1e-3})
+    assert config_difference(a, b) == {"optim.lr": (3.5e-4, 1e-3)}
+    assert config_difference(a, a) == {}
+    assert config_hash(a) != config_hash(b)
+    assert config_hash(a) == config_hash(a.replace(train={"out": "elsewhere", "resume": True, "device": "cpu"}))
+
+
+def test_keys_are_dotted_and_unique() -> None:
+    keys = all_keys()
+    assert "schedule.epochs" in keys
+    assert len(keys) == len(set(keys))

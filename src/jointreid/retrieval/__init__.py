@@ -1,0 +1,1 @@
+"""Features, exact ranking metrics and evaluation."""

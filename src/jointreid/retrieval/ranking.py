@@ -1,0 +1,308 @@
+"""Exact CMC, mAP and mINP in bounded memory: pure functions of arrays.
+
+Letters: Q queries, V of them valid, G gallery images, D feature dimensions, m matches of one query.
+
+A gallery image with the query's pid is a match; if it is from the query's camera too and `exclude_same_camera` holds,
+it is ignored instead, as if it were not in the gallery. A query without a match is not valid: it is skipped and
+reported. No pid is special: a distractor is a gallery image whose pid no query has, and junk is left out beforehand.
+
+The gallery images that are not ignored are ranked by distance, equal distances by gallery index, from rank 1. With
+r_1 < ... < r_m the ranks of a query's matches,
+
+    AP = (1/m) sum_k k / r_k,    INP = m / r_m,    CMC@k = share of the valid queries with r_1 <= k,
+
+and mAP and mINP are the means of AP and INP over the valid queries. AP is the plain sum over the whole list (not the
+trapezoid, no cut-off); INP is that of AGW. `distances` finds the ranks.
+"""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any, get_args
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from jointreid.errors import JointreidError
+from jointreid.retrieval.distances import DistanceRow, Features, Indices, Metric, match_ranks
+
+
+@dataclass(frozen=True, eq=False)
+class RankingMetrics:
+    """How well queries were answered; rates in [0, 1].
+
+    Attributes:
+        cmc: float64 [max_rank]; `cmc[k - 1]` is the share of the valid queries with a match among the first k answers.
+            Always max_rank long: beyond the end of a shorter gallery it repeats its last value.
+        mAP: mean average precision.
+        mINP: mean inverse negative penalty.
+        num_valid_queries: V, the queries that have a match; the others count nowhere.
+        valid_queries: int64 [V], their indices, ascending.
+        skipped_queries: int64 [Q - V], the indices of the others, ascending.
+        average_precision: float64 [V], AP of each valid query.
+        inverse_negative_penalty: float64 [V], INP of each valid query.
+        first_match_rank: int64 [V], r_1 of each valid query, counted from 1.
+    """
+
+    cmc: NDArray[np.float64]
+    mAP: float
+    mINP: float
+    num_valid_queries: int
+    valid_queries: Indices
+    skipped_queries: Indices
+    average_precision: NDArray[np.float64]
+    inverse_negative_penalty: NDArray[np.float64]
+    first_match_rank: Indices
+
+
+def evaluate_ranking(
+    query: ArrayLike,
+    gallery: ArrayLike,
+    query_pids: ArrayLike,
+    gallery_pids: ArrayLike,
+    query_camids: ArrayLike | None = None,
+    gallery_camids: ArrayLike | None = None,
+    *,
+    exclude_same_camera: bool = True,
+    metric: Metric = "cosine",
+    max_rank: int = 50,
+    max_memory: int = 2**30,
+) -> RankingMetrics:
+    """Rank the gallery for every query by the distance of features, and measure the ranking.
+
+    The distance of a pair is -q.g / (|q| |g|) or |q - g|^2 in float64, and depends on the two rows alone: equal gallery
+    rows tie exactly, different ones where float64 gives the same number, as it does for small integers. The ranks are
+    the same for every max_memory, number of threads and BLAS library. Near ties cost time (1 to 5 us each at D = 2048),
+    not memory.
+
+    Args:
+        query: [Q, D] real features; a NumPy array, or anything that `numpy.asarray` takes.
+        gallery: [G, D] real features.
+        query_pids: [Q] integers or strings.
+        gallery_pids: [G] of the same kind.
+        query_camids: [Q] integers; None needs `exclude_same_camera=False`.
+        gallery_camids: [G] integers; None needs `exclude_same_camera=False`.
+        exclude_same_camera: ignore gallery images with both pid and camid of the query.
+        metric: cosine, or euclidean. No feature may be all zeros under cosine: its direction is undefined.
+        max_rank: length of the CMC curve.
+        max_memory: bytes for distances and copies of features, besides some arrays of length Q and G. One query
+            against all of the gallery is the least, whatever it takes: about 64 G + 32 D bytes.
+
+    Raises:
+        JointreidError: an argument has the wrong shape, length or kind; a feature is not finite, or is all zeros under
+            cosine (the message names the row); no query is valid (the message names the rule to change).
+    """
+    if metric not in get_args(Metric):
+        raise JointreidError(f"metric is {metric!r}; expected one of {', '.join(get_args(Metric))}")
+    _require_count("max_rank", max_rank)
+    _require_count("max_memory", max_memory)
+    relevance = _Relevance(query_pids, gallery_pids, query_camids, gallery_camids, exclude_same_camera)
+    queries = _matrix("query", query, relevance.num_queries)
+    features = Features(queries, _matrix("gallery", gallery, relevance.num_gallery), metric, max_memory)
+    ranks = (match_ranks(row, *relevance.split(row.query)) for row in features.rows(relevance.valid))
+    return _metrics(ranks, relevance, max_rank)
+
+
+def evaluate_distmat(
+    distmat_or_chunks: ArrayLike | Iterable[ArrayLike],
+    query_pids: ArrayLike,
+    gallery_pids: ArrayLike,
+    query_camids: ArrayLike | None = None,
+    gallery_camids: ArrayLike | None = None,
+    *,
+    exclude_same_camera: bool = True,
+    max_rank: int = 50,
+) -> RankingMetrics:
+    """Rank the gallery for every query by given distances, and measure the ranking.
+
+    Distances are compared as they are, in their own precision; equal ones are ranked by gallery index.
+
+    Here the matches of the first query stand at ranks 1, 3 and 6. The second has one match, at rank 1: the nearer
+    image of "b" is from its own camera and ignored.
+
+        >>> distmat = np.array([[0.1, 0.2, 0.3, 0.4, 0.5, 0.6], [0.4, 0.1, 0.5, 0.2, 0.6, 0.3]])
+        >>> gallery_pids = ["a", "b", "a", "b", "c", "a"]
+        >>> metrics = evaluate_distmat(distmat, ["a", "b"], gallery_pids, [0, 1], [1, 1, 1, 0, 0, 1], max_rank=3)
+        >>> metrics.average_precision  # (1/1 + 2/3 + 3/6) / 3 and 1/1
+        array([0.72222222, 1.        ])
+        >>> metrics.inverse_negative_penalty  # 3/6 and 1/1
+        array([0.5, 1. ])
+        >>> metrics.cmc
+        array([1., 1., 1.])
+
+    Args:
+        distmat_or_chunks: [Q, G] distances, or an iterable of row blocks [q, G] or rows [G] in the order of the
+            queries, of which one at a time is held.
+        query_pids: [Q] integers or strings.
+        gallery_pids: [G] of the same kind.
+        query_camids: [Q] integers, as for `evaluate_ranking`.
+        gallery_camids: [G] integers, as for `evaluate_ranking`.
+        exclude_same_camera: as for `evaluate_ranking`.
+        max_rank: length of the CMC curve.
+
+    Raises:
+        JointreidError: an argument has the wrong shape, length or kind; a distance is not finite (the message names the
+            row); no query is valid (the message names the rule to change).
+    """
+    _require_count("max_rank", max_rank)
+    relevance = _Relevance(query_pids, gallery_pids, query_camids, gallery_camids, exclude_same_camera)
+    valid = set(relevance.valid.tolist())
+    ranks = (
+        match_ranks(row, *relevance.split(row.query))
+        for row in _given_rows(distmat_or_chunks, relevance.num_queries, relevance.num_gallery)
+        if row.query in valid
+    )
+    return _metrics(ranks, relevance, max_rank)
+
+
+class _Relevance:
+    """Which gallery images are matches of each query, and which are ignored; arguments as of `evaluate_ranking`.
+
+    Attributes:
+        num_queries: Q.
+        num_gallery: G.
+        valid: the indices of the queries that have a match.
+        skipped: those of the others.
+    """
+
+    def __init__(
+        self,
+        query_pids: ArrayLike,
+        gallery_pids: ArrayLike,
+        query_camids: ArrayLike | None,
+        gallery_camids: ArrayLike | None,
+        exclude_same_camera: bool,
+    ) -> None:
+        pids = _labels("query_pids", query_pids), _labels("gallery_pids", gallery_pids)
+        if pids[0].dtype.kind != pids[1].dtype.kind:
+            raise JointreidError(
+                f"query_pids holds {pids[0].dtype} and gallery_pids {pids[1].dtype}, so none can match; expected"
+                " integers in both, or strings in both"
+            )
+        self.num_queries, self.num_gallery = map(len, pids)
+        self._query_camids = self._camids("query_camids", query_camids, self.num_queries, exclude_same_camera)
+        self._gallery_camids = self._camids("gallery_camids", gallery_camids, self.num_gallery, exclude_same_camera)
+        names, codes = np.unique(np.concatenate(pids), return_inverse=True)
+        self._query_codes, gallery_codes = np.split(codes, [self.num_queries])
+        self._by_pid = np.argsort(gallery_codes, kind="stable")
+        self._starts = np.searchsorted(gallery_codes[self._by_pid], np.arange(len(names) + 1))
+        has_match = np.array([self.split(index)[0].size > 0 for index in range(self.num_queries)])
+        self.valid, self.skipped = np.flatnonzero(has_match), np.flatnonzero(~has_match)
+        if not self.valid.size:
+            raise JointreidError(self._why_none_is_valid())
+
+    def split(self, index: int) -> tuple[Indices, Indices]:
+        """Return the gallery indices of a query's matches and of its ignored images, both ascending."""
+        same_pid = self._of_pid(index)
+        if self._query_camids is None or self._gallery_camids is None:
+            return same_pid, same_pid[:0]
+        same_camera = self._gallery_camids[same_pid] == self._query_camids[index]
+        return same_pid[~same_camera], same_pid[same_camera]
+
+    def _of_pid(self, index: int) -> Indices:
+        code = self._query_codes[index]
+        return self._by_pid[self._starts[code] : self._starts[code + 1]]
+
+    @staticmethod
+    def _camids(name: str, value: ArrayLike | None, count: int, needed: bool) -> Indices | None:
+        if value is not None:
+            camids = _labels(name, value, count, strings=False)
+            return camids if needed else None
+        if needed:
+            raise JointreidError(
+                f"{name} is None, but exclude_same_camera=True needs the cameras of query and gallery; give them, or"
+                " pass exclude_same_camera=False to let every match count"
+            )
+        return None
+
+    def _why_none_is_valid(self) -> str:
+        absent = sum(self._of_pid(index).size == 0 for index in range(self.num_queries))
+        if absent == self.num_queries:
+            return (
+                f"no valid query: the pids of all {absent} queries are missing from gallery_pids; check that query and"
+                " gallery come from the same data set and number persons alike"
+            )
+        return (
+            f"no valid query: of {self.num_queries} queries, {self.num_queries - absent} have gallery images of their"
+            f" pid from their own camera only, which exclude_same_camera=True ignores, and {absent} have none; pass"
+            " exclude_same_camera=False if all images are from one camera or the cameras are unknown"
+        )
+
+
+def _metrics(ranks: Iterable[Indices], relevance: _Relevance, max_rank: int) -> RankingMetrics:
+    """Return the metrics of the valid queries, given the ascending ranks of the matches of each."""
+    measures = [(np.mean(np.arange(1, r.size + 1) / r), r.size / r[-1], r[0]) for r in ranks]
+    average_precision, inverse_negative_penalty, first = map(np.array, zip(*measures, strict=True))
+    hits = np.bincount(first[first <= max_rank], minlength=max_rank + 1)[1:]
+    return RankingMetrics(
+        cmc=np.cumsum(hits) / first.size,
+        mAP=float(average_precision.mean()),
+        mINP=float(inverse_negative_penalty.mean()),
+        num_valid_queries=first.size,
+        valid_queries=relevance.valid,
+        skipped_queries=relevance.skipped,
+        average_precision=average_precision,
+        inverse_negative_penalty=inverse_negative_penalty,
+        first_match_rank=first,
+    )
+
+
+def _given_rows(
+    distmat_or_chunks: ArrayLike | Iterable[ArrayLike], num_queries: int, num_gallery: int
+) -> Iterator[DistanceRow]:
+    """Yield the distances of every query in turn, checked."""
+    whole = hasattr(distmat_or_chunks, "__array__")
+    chunks: Any = (distmat_or_chunks,) if whole else distmat_or_chunks
+    if not isinstance(chunks, Iterable):
+        raise JointreidError(f"distmat is a {type(chunks).__name__}; expected an array or an iterable of row blocks")
+    index = 0
+    for number, chunk in enumerate(chunks):
+        name = "distmat" if whole else f"distmat block {number}"
+        block = _matrix(name, np.atleast_2d(_array(name, chunk)))
+        if block.shape[1] != num_gallery or index + len(block) > num_queries:
+            raise JointreidError(
+                f"{name} has shape {block.shape}; expected {num_queries - index} query rows"
+                f"{'' if whole else ' or fewer'} of {num_gallery} distances, as many as pids"
+            )
+        for row in block:
+            if not np.isfinite(row).all():
+                raise JointreidError(f"distmat row {index} holds distances that are NaN or infinite")
+            yield DistanceRow(index, row if row.dtype.kind == "f" else row.astype(np.float64))
+            index += 1
+    if index < num_queries:
+        raise JointreidError(f"distmat has {index} rows in all; expected one for each of the {num_queries} query_pids")
+
+
+def _matrix(name: str, value: ArrayLike, num_pids: int | None = None) -> NDArray[Any]:
+    matrix = _array(name, value)
+    if matrix.ndim != 2 or 0 in matrix.shape:
+        raise JointreidError(f"{name} has shape {matrix.shape}; expected two dimensions, none of them empty")
+    if num_pids is not None and len(matrix) != num_pids:
+        raise JointreidError(f"{name} has {len(matrix)} rows, but {name}_pids {num_pids} entries; expected as many")
+    if matrix.dtype.kind not in "fiu":
+        raise JointreidError(f"{name} holds {matrix.dtype}; expected real numbers")
+    return matrix
+
+
+def _labels(name: str, value: ArrayLike, count: int | None = None, strings: bool = True) -> NDArray[Any]:
+    labels = _array(name, value)
+    if labels.ndim != 1 or not labels.size or count not in (None, labels.size):
+        expected = "one label or more" if count is None else f"{count} labels, one for each pid"
+        raise JointreidError(f"{name} has shape {labels.shape}; expected one dimension of {expected}")
+    if labels.dtype.kind in "iu":
+        return labels.astype(np.int64)
+    # A column of strings, as of pandas, comes as objects.
+    if strings and all(isinstance(label, str) for label in labels):
+        return labels.astype(str)
+    raise JointreidError(f"{name} holds {labels.dtype}; expected integers{' or strings' * strings}")
+
+
+def _array(name: str, value: ArrayLike) -> NDArray[Any]:
+    try:
+        return np.asarray(value)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise JointreidError(f"{name} cannot be read as an array: {error}") from error
+
+
+def _require_count(name: str, value: int) -> None:
+    if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < 1:
+        raise JointreidError(f"{name} is {value!r}; expected an integer >= 1")

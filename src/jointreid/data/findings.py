@@ -1,0 +1,117 @@
+"""What the pre-flight check found, as data, as text for people and as plain values for JSON."""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+Purpose = Literal["train", "evaluate", "both"]
+Level = Literal["error", "warning"]
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One finding: an "error" stops a run, a "warning" does not; the message says what is wrong and what to do."""
+
+    level: Level
+    domain: str
+    message: str
+
+
+@dataclass(frozen=True)
+class Unreadable:
+    """An image that cannot be used, and why."""
+
+    domain: str
+    path: str
+    cause: str
+
+
+@dataclass(frozen=True)
+class SplitSummary:
+    """What a split holds; `ids`, `images` and `cameras` leave junk out."""
+
+    ids: int
+    images: int
+    cameras: int
+    distractors: int
+    junk: int
+
+
+@dataclass(frozen=True)
+class DomainSummary:
+    """What a domain holds, and how it is evaluated.
+
+    Attributes:
+        source: what it was read from.
+        cameras: how many the domain defines.
+        exclude_same_camera: whether a gallery image of the query's own identity and camera is ignored.
+        protocol: "Table I", "not Table I", or nothing for a data set that is not the paper's.
+        splits: train, query and gallery.
+    """
+
+    source: str
+    cameras: int
+    exclude_same_camera: bool
+    protocol: str
+    splits: Mapping[str, SplitSummary]
+
+
+@dataclass(frozen=True)
+class Report:
+    """The outcome of a check.
+
+    Attributes:
+        purpose: what the data were checked for.
+        domains: name -> what the domain holds, without images that were skipped.
+        problems: the findings, errors first.
+        unreadable: every image that cannot be used.
+        decoded: images decoded by this check.
+        from_cache: images known to decode from an earlier check.
+    """
+
+    purpose: Purpose
+    domains: Mapping[str, DomainSummary]
+    problems: tuple[Problem, ...]
+    unreadable: tuple[Unreadable, ...]
+    decoded: int
+    from_cache: int
+
+    @property
+    def ok(self) -> bool:
+        """Whether nothing stands in the way."""
+        return not any(problem.level == "error" for problem in self.problems)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the report as plain dicts, lists and numbers, for JSON."""
+        return {"ok": self.ok, **asdict(self)}
+
+
+def render(report: Report) -> str:
+    """Return the report for people: a table of the domains, the findings, and one line of outcome."""
+    rows = [["domain", "split", "ids", "images", "cameras", "distractors", "junk"]]
+    lines = []
+    for name, domain in report.domains.items():
+        for split, held in domain.splits.items():
+            counts = (held.ids, held.images, held.cameras, held.distractors, held.junk)
+            rows.append([name, split, *(f"{count:,}" for count in counts)])
+        rule = "a match from the query's own camera is ignored" if domain.exclude_same_camera else "every match counts"
+        protocol = f"; {domain.protocol}" if domain.protocol else ""
+        lines.append(f"{name}: {domain.cameras} cameras; {rule}{protocol}; from {domain.source or 'memory'}")
+    lines += [f"{problem.level}: {problem.message}" for problem in report.problems]
+    lines.append(
+        f"images: {report.decoded:,} decoded, {report.from_cache:,} known from an earlier check, "
+        f"{len(report.unreadable):,} unreadable"
+    )
+    levels = Counter(problem.level for problem in report.problems)
+    task = {"train": "training", "evaluate": "evaluation", "both": "training and evaluation"}[report.purpose]
+    ready = "ready" if report.ok else "not ready"
+    lines.append(f"{ready} for {task}: {levels['error']} errors, {levels['warning']} warnings")
+    return "\n".join([*_align(rows), *lines])
+
+
+def _align(rows: Sequence[Sequence[str]]) -> list[str]:
+    """Return the rows as lines, the first two columns set left and the others, which are numbers, right."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    pads = (str.ljust, str.ljust, *[str.rjust] * (len(widths) - 2))
+    return ["  ".join(pad(cell, width) for pad, cell, width in zip(pads, row, widths, strict=True)) for row in rows]

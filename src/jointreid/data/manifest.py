@@ -1,0 +1,226 @@
+"""Any data set without writing Python: a CSV or Parquet table with one image a row -> `Domain`.
+
+`table` says what stands in a row. How a domain is evaluated stands beside the table in `<stem>.domains.json`, every
+key optional:
+`{domain: {"exclude_same_camera": bool, "cameras": a number n (0..n-1) or a list, "terms": text}}`.
+"""
+
+import csv
+import dataclasses
+import io
+import json
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+from jointreid.data.records import SPLITS, Domain, ImageRecord
+from jointreid.data.table import ALL_COLUMNS, BOX_COLUMNS, CAMERA_NUMBER, COLUMNS, Row, camera_name, read_rows
+from jointreid.errors import JointreidError, no_such
+from jointreid.files import write_atomically
+
+MissingCamid = Literal["refuse", "one_camera"]
+
+_ONE_CAMERA: dict[str, Any] = {"cameras": 1, "exclude_same_camera": False}
+_POLICY_KEYS = {
+    "exclude_same_camera": "true or false",
+    "cameras": "how many there are (1 or more), or a list of the camera ids or names in the table",
+    "terms": "a text",
+}
+
+
+def read_manifest(path: str | Path, missing_camid: MissingCamid = "refuse") -> dict[str, Domain]:
+    """Read a table of images and its side file.
+
+    Whether the images exist and decode is not looked at here; the pre-flight check does that.
+
+    Args:
+        path: a `.csv` (UTF-8) or `.parquet` file. A row's number in a message is its line in a CSV file, and its
+            place counted from 1 in a Parquet file.
+        missing_camid: what to do with a domain without camera ids whose side file does not say
+            `"cameras": 1, "exclude_same_camera": false`: refuse it, or read it as if it did.
+
+    Returns:
+        The domains by name, sorted. A pid is the text in the table ("007" is not "7"). A camid is the integer in the
+        table; where a domain has any camera that is not an integer, its rank among the domain's sorted cameras.
+
+    Raises:
+        JointreidError: naming the file, the rows (ten at most, with their count) and the columns that are wrong.
+    """
+    path = Path(path)
+    by_domain: dict[str, list[Row]] = defaultdict(list)
+    for row in read_rows(path):
+        by_domain[row.domain].append(row)
+    policies = _read_side_file(side_file(path), by_domain)
+    policies |= _one_camera_policies(path, by_domain, policies, missing_camid)
+    return {name: _domain(path, name, by_domain[name], policies.get(name, {})) for name in sorted(by_domain)}
+
+
+def side_file(path: str | Path) -> Path:
+    """Return where the policies of a table's domains stand: `<stem>.domains.json` beside it."""
+    return Path(path).with_name(f"{Path(path).stem}.domains.json")
+
+
+def write_manifest(domains: Iterable[Domain], path: str | Path) -> None:
+    """Write domains as a CSV table that `read_manifest` reads back equal, with a side file where one is needed.
+
+    Each file is replaced whole. The side file of an earlier table at this path is removed if none is needed.
+
+    Raises:
+        JointreidError: `path` is not a `.csv` or cannot be written, an image lies outside its folder, or a domain is
+            empty or given twice.
+    """
+    path, rows, policies = Path(path), [], {}
+    if path.suffix.lower() != ".csv":
+        raise JointreidError(f"{path}: a manifest is written as .csv")
+    for domain in domains:
+        if domain.name in policies or not any(domain):
+            raise JointreidError(f"{path}: domain {domain.name} has no images or is given twice; leave it out")
+        policies[domain.name] = _policy_of(domain)
+        for split in SPLITS:
+            rows += [_cells(domain.name, split, record, path.parent) for record in getattr(domain, split)]
+    used = [column for column in ALL_COLUMNS if column in COLUMNS or any(row[column] != "" for row in rows)]
+    text = io.StringIO()
+    writer = csv.DictWriter(text, used, extrasaction="ignore", lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    stated = {name: policy for name, policy in policies.items() if policy}
+    try:
+        write_atomically(path, text.getvalue())
+        if stated:
+            write_atomically(side_file(path), json.dumps(stated, indent=2, ensure_ascii=False) + "\n")
+        else:
+            side_file(path).unlink(missing_ok=True)
+    except OSError as error:
+        raise JointreidError(f"{path}: cannot be written: {error.strerror}") from error
+
+
+# Cameras and policies
+
+
+def _one_camera_policies(
+    path: Path,
+    by_domain: Mapping[str, Sequence[Row]],
+    policies: Mapping[str, Mapping[str, Any]],
+    missing_camid: MissingCamid,
+) -> dict[str, dict[str, Any]]:
+    """Return the whole policy of each domain without camera ids, if it is known to be one camera."""
+    chosen: dict[str, dict[str, Any]] = {}
+    undecided: dict[str, dict[str, Any]] = {}
+    for name, rows in sorted(by_domain.items()):
+        empty = [row.number for row in rows if not row.camera]
+        if 0 < len(empty) < len(rows):
+            raise JointreidError(
+                f"{path}, row {empty[0]}, column camid: empty, as in {len(empty)} of the {len(rows)} rows of domain "
+                f"{name}; fill it in for every row of the domain or for none"
+            )
+        stated = {key: value for key, value in policies.get(name, {}).items() if key in _ONE_CAMERA}
+        decided = stated == _ONE_CAMERA or (missing_camid == "one_camera" and stated.items() <= _ONE_CAMERA.items())
+        if empty:
+            (chosen if decided else undecided)[name] = {**policies.get(name, {}), **_ONE_CAMERA}
+    if undecided:
+        raise JointreidError(
+            f"{path}, column camid: no camera ids for {', '.join(undecided)}. If each is one camera, of which every "
+            f"gallery image counts, write {side_file(path)} with {json.dumps({**policies, **undecided})} or pass "
+            "--data.missing_camid one_camera"
+        )
+    return chosen
+
+
+def _domain(path: Path, name: str, rows: Sequence[Row], policy: Mapping[str, Any]) -> Domain:
+    found = {row.camera for row in rows}
+    declared = policy.get("cameras")
+    names = {camera_name(str(camera)) for camera in declared} if isinstance(declared, list) else found
+    if names == {""}:
+        index = {"": 0}
+    elif all(CAMERA_NUMBER.fullmatch(camera) for camera in names):
+        index = {camera: int(camera) for camera in names}
+    else:
+        index = {camera: rank for rank, camera in enumerate(sorted(names))}
+    cameras = tuple(range(declared)) if isinstance(declared, int) else tuple(sorted(index.values()))
+    splits: dict[str, list[ImageRecord]] = {split: [] for split in SPLITS}
+    for row in rows:
+        camid = index.get(row.camera)
+        if camid is None or camid not in cameras:
+            raise JointreidError(
+                f"{path}, row {row.number}, column camid: camera {row.camera} of domain {name} is not among those "
+                f"that {side_file(path)} declares ({declared}); correct one of the two"
+            )
+        splits[row.split].append(dataclasses.replace(row.record, camid=camid))
+    return Domain(
+        name,
+        train=tuple(splits["train"]),
+        query=tuple(splits["query"]),
+        gallery=tuple(splits["gallery"]),
+        exclude_same_camera=policy.get("exclude_same_camera", True),
+        cameras=cameras,
+        terms=policy.get("terms", ""),
+        source=str(path),
+    )
+
+
+def _read_side_file(path: Path, domains: Iterable[str]) -> dict[str, dict[str, Any]]:
+    try:
+        policies = json.loads(path.read_text(encoding="utf-8-sig"))
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError) as error:
+        raise JointreidError(f"{path}: cannot be read as JSON: {error}") from error
+    if not isinstance(policies, dict) or not all(isinstance(policy, dict) for policy in policies.values()):
+        raise JointreidError(f'{path}: expected {{"domain": {{"exclude_same_camera": false, ...}}, ...}}')
+    for name, policy in policies.items():
+        if name not in domains:
+            raise JointreidError(f"{path}: in the table {no_such('domain', name, sorted(domains))}")
+        for key, value in policy.items():
+            if key not in _POLICY_KEYS:
+                raise JointreidError(f"{path}, domain {name}: {no_such('key', key, _POLICY_KEYS)}")
+            if not _is_valid(key, value):
+                raise JointreidError(f"{path}, domain {name}: {key} is {value!r}; expected {_POLICY_KEYS[key]}")
+    return policies
+
+
+def _is_valid(key: str, value: object) -> bool:
+    if key == "exclude_same_camera":
+        return isinstance(value, bool)
+    if key == "terms":
+        return isinstance(value, str)
+    if isinstance(value, list):
+        # By type, not isinstance, because true and false are integers to Python.
+        names = {
+            camera_name(str(camera)) for camera in value if type(camera) is str or (type(camera) is int and camera >= 0)
+        }
+        return 0 < len(names) == len(value)
+    return type(value) is int and value >= 1
+
+
+# Writing
+
+
+def _policy_of(domain: Domain) -> dict[str, Any]:
+    """Return what the side file must say for the domain to be read back equal."""
+    policy: dict[str, Any] = {}
+    if not domain.exclude_same_camera:
+        policy["exclude_same_camera"] = False
+    if set(domain.cameras) != {record.camid for record in domain}:
+        policy["cameras"] = list(domain.cameras)
+    if domain.terms:
+        policy["terms"] = domain.terms
+    return policy
+
+
+def _cells(domain: str, split: str, record: ImageRecord, folder: Path) -> dict[str, object]:
+    try:
+        path = record.path.relative_to(folder)
+    except ValueError as error:
+        raise JointreidError(f"{record.path}: lies outside {folder}, where the manifest is to be written") from error
+    return {
+        "domain": domain,
+        "split": split,
+        "path": path.as_posix(),
+        "pid": record.pid,
+        "camid": record.camid,
+        **dict(zip(BOX_COLUMNS, record.box or ("", "", "", ""), strict=True)),
+        "timestamp": "" if record.timestamp is None else record.timestamp,
+        "junk": int(record.junk) or "",
+        "distractor": int(record.distractor) or "",
+    }

@@ -1,0 +1,256 @@
+"""The check before the first step: what would stop a run, or make its figures mean less than they say."""
+
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from jointreid.data.decode import Scan, box_outside, scan_images
+from jointreid.data.findings import DomainSummary, Level, Problem, Purpose, Report, SplitSummary, Unreadable
+from jointreid.data.protocols import TABLE_I, count_split, verify
+from jointreid.data.records import SPLITS, Domain, ImageRecord
+from jointreid.errors import JointreidError
+
+_Finding = tuple[Level, str]
+
+_SHOWN = 5
+
+
+def check(
+    domains: Sequence[Domain],
+    *,
+    cache_dir: Path | None,
+    skip_unreadable: bool = False,
+    threads: int = 2,
+    purpose: Purpose = "both",
+) -> tuple[Report, tuple[Domain, ...]]:
+    """Look for whatever would stop training or evaluation, before either begins.
+
+    Every image is decoded once; with `cache_dir` a second check takes milliseconds.
+
+    Args:
+        domains: what to check.
+        cache_dir: folder that remembers which images decode; None remembers nothing.
+        skip_unreadable: list images that do not decode and go on without them; else they are errors.
+        threads: images decoded at a time.
+        purpose: what the data are for. Training needs a train split in every domain; evaluation alone a query and a
+            gallery in every domain; both, a train split in every domain and a query and a gallery in one or more.
+
+    Returns:
+        The report, and the domains: as given, or with `skip_unreadable` without the images that do not decode.
+
+    Raises:
+        JointreidError: no domains, or a cache that cannot be written.
+    """
+    if not domains:
+        raise JointreidError("there are no domains to check")
+    scan = scan_images((record.path for domain in domains for record in domain), cache_dir, threads)
+    problems: list[Problem] = []
+    unreadable: list[Unreadable] = []
+    checked = []
+    for domain in domains:
+        causes = {record.key: cause for record in domain if (cause := _why_unreadable(record, scan))}
+        unreadable += [Unreadable(domain.name, path, cause) for (path, _), cause in causes.items()]
+        problems += _report_unreadable(domain, causes, skip_unreadable)
+        checked.append(_without(domain, causes) if causes and skip_unreadable else domain)
+    problems += _find_empty_splits(checked, purpose)
+    for domain in checked:
+        problems += [Problem(level, domain.name, text) for find in _CHECKS[purpose] for level, text in find(domain)]
+    report = Report(
+        purpose,
+        domains={domain.name: _summarise(domain) for domain in checked},
+        problems=tuple(sorted(problems, key=lambda problem: problem.level)),
+        unreadable=tuple(unreadable),
+        decoded=len(scan.sizes) - scan.from_cache,
+        from_cache=scan.from_cache,
+    )
+    return report, tuple(checked)
+
+
+def _summarise(domain: Domain) -> DomainSummary:
+    splits = {}
+    for split in SPLITS:
+        records: tuple[ImageRecord, ...] = getattr(domain, split)
+        counts = count_split(records)
+        splits[split] = SplitSummary(
+            ids=counts.ids,
+            images=counts.images,
+            cameras=len({record.camid for record in records if not record.junk}),
+            distractors=sum(record.distractor for record in records),
+            junk=sum(record.junk for record in records),
+        )
+    protocol = ("not Table I" if verify(domain) else "Table I") if domain.name in TABLE_I else ""
+    return DomainSummary(domain.source, len(domain.cameras), domain.exclude_same_camera, protocol, splits)
+
+
+# Unreadable images
+
+
+def _why_unreadable(record: ImageRecord, scan: Scan) -> str:
+    if record.path in scan.unreadable:
+        return scan.unreadable[record.path]
+    return box_outside(record.box, *scan.sizes[record.path]) if record.box else ""
+
+
+def _report_unreadable(
+    domain: Domain, causes: Mapping[tuple[str, tuple[int, ...]], str], skip: bool
+) -> Iterator[Problem]:
+    if causes:
+        files = _some([f"{path}: {cause}" for (path, _), cause in sorted(causes.items())])
+        fix = "skipped" if skip else "restore them, or go on without them with --data.skip_unreadable true"
+        level: Level = "warning" if skip else "error"
+        yield Problem(level, domain.name, f"{domain.name}: {len(causes)} images cannot be read ({files}); {fix}")
+
+
+def _without(domain: Domain, causes: Mapping[tuple[str, tuple[int, ...]], str]) -> Domain:
+    def keep(records: Sequence[ImageRecord]) -> tuple[ImageRecord, ...]:
+        return tuple(record for record in records if record.key not in causes)
+
+    return replace(domain, train=keep(domain.train), query=keep(domain.query), gallery=keep(domain.gallery))
+
+
+# Splits
+
+
+def _find_empty_splits(domains: Iterable[Domain], purpose: Purpose) -> Iterator[Problem]:
+    testable = 0
+    for domain in domains:
+        empty = [split for split in SPLITS if not count_split(getattr(domain, split)).images]
+        testable += "query" not in empty and "gallery" not in empty
+        where = f"{domain.name} ({domain.source})" if domain.source else domain.name
+        if purpose != "evaluate" and "train" in empty:
+            yield Problem("error", domain.name, f"{where}: no images in train; add some or leave the domain out")
+        lacking = [split for split in ("query", "gallery") if split in empty]
+        if purpose == "train" or not lacking:
+            continue
+        if purpose == "both" and len(lacking) == 2:
+            yield Problem("warning", domain.name, f"{where}: no query and gallery; trained on, but not evaluated")
+        else:
+            yield Problem("error", domain.name, f"{where}: no images in {' and '.join(lacking)}; evaluation needs both")
+    if purpose == "both" and not testable:
+        yield Problem("error", "", "no domain has a query and a gallery; evaluation needs one")
+
+
+# Checks of one domain
+
+
+def _find_leaks(domain: Domain) -> Iterator[_Finding]:
+    train = {record.key for record in domain.train}
+    if both := [record for record in (*domain.query, *domain.gallery) if record.key in train]:
+        yield (
+            "error",
+            f"{domain.name}: {len(both)} images stand in train and in query or gallery ({_images(both)}); "
+            "remove them from one",
+        )
+    test_pids = {record.pid for record in (*domain.query, *domain.gallery) if not (record.junk or record.distractor)}
+    if shared := sorted(test_pids & set(domain.train_pids)):
+        yield (
+            "warning",
+            f"{domain.name}: {len(shared)} identities stand in train and in query or gallery ({_some(shared)}); "
+            "the model has seen these people, so its figures do not tell how it does on new ones: split by identity",
+        )
+
+
+def _find_repeated_queries(domain: Domain) -> Iterator[_Finding]:
+    gallery = {record.key: record for record in domain.gallery if not record.junk}
+    ignored: list[ImageRecord] = []
+    counted: list[ImageRecord] = []
+    for query in domain.query:
+        twin = gallery.get(query.key)
+        if twin is not None and not query.junk:
+            same = (twin.pid, twin.camid) == (query.pid, query.camid)
+            (ignored if domain.exclude_same_camera and same else counted).append(query)
+    if counted:
+        yield (
+            "error",
+            f"{domain.name}: {len(counted)} query images stand in the gallery too ({_images(counted)}), where the "
+            "camera rule does not ignore them: each finds itself first; remove them from the gallery",
+        )
+    if ignored:
+        yield (
+            "warning",
+            f"{domain.name}: {len(ignored)} query images stand in the gallery too ({_images(ignored)}); the camera "
+            "rule ignores them there",
+        )
+
+
+def _find_unmatched_queries(domain: Domain) -> Iterator[_Finding]:
+    """A query without a match is skipped by every metric; if all are, there is no figure at all."""
+    seen_by: dict[str, set[int]] = defaultdict(set)
+    for record in domain.gallery:
+        if not (record.junk or record.distractor):
+            seen_by[record.pid].add(record.camid)
+    absent: list[ImageRecord] = []
+    same_camera: list[ImageRecord] = []
+    for query in domain.query:
+        cameras = set() if query.distractor else seen_by.get(query.pid, set())
+        if query.junk or cameras - ({query.camid} if domain.exclude_same_camera else set()):
+            continue
+        (same_camera if cameras else absent).append(query)
+    queries = count_split(domain.query).images
+    if absent and domain.gallery:
+        yield (
+            "error",
+            f"{domain.name}: {len(absent)} of {queries} queries show an identity that the gallery does not hold "
+            f"({_images(absent)}); add gallery images of these identities, or take the queries out",
+        )
+    if same_camera:
+        yield (
+            "error",
+            f"{domain.name}: {len(same_camera)} of {queries} queries have matches from their own camera only, which "
+            f"the camera rule ignores ({_images(same_camera)}); correct the camids, add images from other cameras, or, "
+            'if such matches are meant to count, set "exclude_same_camera": false beside the manifest',
+        )
+
+
+def _find_thin_identities(domain: Domain) -> Iterator[_Finding]:
+    counts = Counter(record.pid for record in domain.train)
+    if len(counts) == 1:
+        yield (
+            "warning",
+            f"{domain.name}: train holds one identity, {next(iter(counts))}: within the domain nothing can be told "
+            "apart; add identities",
+        )
+    if single := sorted(pid for pid, count in counts.items() if count == 1):
+        yield (
+            "warning",
+            f"{domain.name}: {len(single)} of {len(counts)} train identities have one image ({_some(single)}); "
+            "batches are filled by repeating it",
+        )
+
+
+def _find_thin_cameras(domain: Domain) -> Iterator[_Finding]:
+    pids: dict[int, set[str]] = defaultdict(set)
+    for record in domain.train:
+        pids[record.camid].add(record.pid)
+    thin = sorted(camid for camid, seen in pids.items() if len(seen) == 1)
+    if thin and len(domain.train_pids) > 1:
+        yield (
+            "warning",
+            f"{domain.name}: {len(thin)} of {len(pids)} cameras in train hold one identity "
+            f"({_some([f'camid {camid}' for camid in thin])}); such a camera tells who it shows: check the camids",
+        )
+
+
+def _find_other_protocol(domain: Domain) -> Iterator[_Finding]:
+    for message in verify(domain):
+        yield "warning", f"{message}; figures are not comparable with the paper's"
+
+
+_ALWAYS = (_find_leaks, _find_other_protocol)
+_TRAINING = (_find_thin_identities, _find_thin_cameras)
+_EVALUATION = (_find_unmatched_queries, _find_repeated_queries)
+_CHECKS: Mapping[Purpose, tuple[Callable[[Domain], Iterator[_Finding]], ...]] = {
+    "train": (*_TRAINING, *_ALWAYS),
+    "evaluate": (*_EVALUATION, *_ALWAYS),
+    "both": (*_EVALUATION, *_TRAINING, *_ALWAYS),
+}
+
+
+def _images(records: Sequence[ImageRecord]) -> str:
+    return _some([f"pid {record.pid} camid {record.camid} {record.path}" for record in records])
+
+
+def _some(texts: Sequence[str]) -> str:
+    more = f"; and {len(texts) - _SHOWN:,} more" if len(texts) > _SHOWN else ""
+    return "; ".join(texts[:_SHOWN]) + more

@@ -1,0 +1,83 @@
+"""Data sets as a person names them, `NAME=PATH` or `PATH`, read into domains of a fixed order."""
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from jointreid.data.manifest import MissingCamid, read_manifest
+from jointreid.data.protocols import canonical_order
+from jointreid.data.readers import READERS
+from jointreid.data.records import Domain
+from jointreid.errors import JointreidError, no_such
+
+
+def load_domains(sources: Sequence[str], missing_camid: MissingCamid = "refuse") -> tuple[Domain, ...]:
+    """Read the data sets of a run.
+
+    Args:
+        sources: each one of
+            `TABLE`, all domains of a manifest (`.csv` or `.parquet`);
+            `NAME=TABLE`, the manifest's domain NAME, or its only domain under that name;
+            `NAME=FOLDER`, a folder that the reader NAME knows.
+        missing_camid: what to do with a manifest's domain without camera ids, see `read_manifest`.
+
+    Returns:
+        The domains, the paper's in Table I's order first, then the others by name, whatever the order of `sources`.
+
+    Raises:
+        JointreidError: no sources, a path that does not exist, an unknown name, a domain given twice, or whatever
+            the reader found wrong.
+    """
+    if not sources:
+        raise JointreidError(
+            "no data sets given; name some, as in --data market1501=/data/market1501 or --manifest table.csv"
+        )
+    domains: dict[str, Domain] = {}
+    given: dict[str, str] = {}
+    for source in sources:
+        for domain in _load(source, missing_camid):
+            if domain.name in domains:
+                raise JointreidError(
+                    f"domain {domain.name} is given twice, by {given[domain.name]} and by {source}; "
+                    "leave one out, or rename it with NAME=TABLE"
+                )
+            domains[domain.name], given[domain.name] = domain, source
+    return canonical_order(domains.values())
+
+
+def _load(source: str, missing_camid: MissingCamid) -> Sequence[Domain]:
+    name, path = _split(source)
+    if not path.exists():
+        raise JointreidError(f"{source}: there is no file or folder {path}; expected NAME=PATH or a manifest's PATH")
+    if path.is_dir():
+        return [_read_folder(name, path)]
+    table = read_manifest(path, missing_camid)
+    return list(table.values()) if not name else [_pick(name, path, table)]
+
+
+def _split(source: str) -> tuple[str, Path]:
+    """Return (NAME or nothing, PATH); an `=` after a path separator belongs to the path."""
+    name, equals, path = source.partition("=")
+    if not equals or "/" in name or "\\" in name:
+        return "", Path(source).expanduser()
+    if not name or not path:
+        raise JointreidError(f"{source}: expected NAME=PATH or PATH; write ./ before a path with '=' in its name")
+    return name, Path(path).expanduser()
+
+
+def _read_folder(name: str, path: Path) -> Domain:
+    if name not in READERS:
+        wrong = no_such("reader", name, READERS) if name else f"a folder needs a reader's name: {', '.join(READERS)}"
+        raise JointreidError(
+            f"{path}: {wrong} (as in {next(iter(READERS))}={path}). "
+            "Any other data set works as a manifest: a table of its images, given in place of the folder"
+        )
+    return READERS[name](path)
+
+
+def _pick(name: str, path: Path, table: Mapping[str, Domain]) -> Domain:
+    if name in table:
+        return table[name]
+    if len(table) > 1:
+        raise JointreidError(f"{path}: {no_such('domain', name, table)}")
+    return dataclasses.replace(next(iter(table.values())), name=name)

@@ -1,0 +1,249 @@
+"""A CSV or Parquet table with one image a row -> rows that are right by themselves, or errors that name the row.
+
+Columns: `domain, split, path, pid, camid`, and where known `x, y, w, h` (the person's box, in pixels), `timestamp`
+(seconds), `junk` and `distractor` (0, 1, true or false). Other columns are ignored, unless their name looks like a
+slip for one of these that is missing. Paths are relative to the table and stay below its folder.
+
+A row's number in a message is its line in a CSV file, and its place counted from 1 in a Parquet file.
+"""
+
+import csv
+import io
+import math
+import os
+import re
+from collections.abc import Mapping, Sequence
+from difflib import get_close_matches
+from pathlib import Path
+from typing import NamedTuple
+
+from jointreid.data.records import SPLITS, ImageRecord
+from jointreid.errors import JointreidError
+
+COLUMNS = ("domain", "split", "path", "pid", "camid")
+BOX_COLUMNS = ("x", "y", "w", "h")
+ALL_COLUMNS = (*COLUMNS, *BOX_COLUMNS, "timestamp", "junk", "distractor")
+# A camera id that is an integer; others are names.
+CAMERA_NUMBER = re.compile(r"([0-9]{1,9})(\.0*)?")
+
+_FLAGS = {"": False, "0": False, "false": False, "1": True, "true": True}
+_NO_ID = re.compile(r"nan|-[0-9.]+", re.IGNORECASE)
+_SHOWN_ERRORS = 10
+
+
+class Row(NamedTuple):
+    """One image as the table has it.
+
+    Attributes:
+        number: the row's number, for messages.
+        domain: the image's domain.
+        split: train, query or gallery.
+        camera: the camera's name as of `camera_name`; "" where the table has none.
+        record: the image; its `camid` is 0 until all cameras of its domain are known.
+    """
+
+    number: int
+    domain: str
+    split: str
+    camera: str
+    record: ImageRecord
+
+
+class _Table(NamedTuple):
+    """The cells as text, with the number of each row."""
+
+    columns: Sequence[str]
+    rows: Sequence[tuple[int, Sequence[str]]]
+
+
+def read_rows(path: Path) -> list[Row]:
+    """Read and check every row of a table, its paths joined to the table's folder.
+
+    Args:
+        path: a `.csv` (UTF-8) or `.parquet` file.
+
+    Raises:
+        JointreidError: the table cannot be read, lacks a column, holds no rows, or rows that are wrong; names the
+            file, the rows (ten at most, with their count) and the columns.
+    """
+    table = _read_table(path)
+    folder = os.path.abspath(path.parent)
+    rows: list[Row] = []
+    errors: list[str] = []
+    first: dict[tuple[object, ...], int] = {}
+    for number, cells in table.rows:
+        try:
+            if len(cells) != len(table.columns):
+                raise JointreidError(f"{len(cells)} cells; the header names {len(table.columns)} columns")
+            row = _parse_row(number, dict(zip(table.columns, cells, strict=True)), path.parent, folder)
+            same = first.setdefault((row.domain, row.split, *row.record.key), number)
+            if same != number:
+                raise JointreidError(f"column path: repeats row {same} (same split, path and box); remove one")
+            rows.append(row)
+        except JointreidError as error:
+            errors.append(f"{path}, row {number}, {error}")
+    if errors:
+        count = [f"{len(errors)} rows are wrong; these are the first {_SHOWN_ERRORS}"]
+        raise JointreidError("\n".join(errors[:_SHOWN_ERRORS] + count[: len(errors) > _SHOWN_ERRORS]))
+    if not rows:
+        raise JointreidError(f"{path}: holds no images; expected one row for each")
+    return rows
+
+
+def camera_name(cell: str) -> str:
+    """Return a camera's name, `3` for `03` or for the `3.0` that a column with gaps leaves a spreadsheet as."""
+    number = CAMERA_NUMBER.fullmatch(cell)
+    return str(int(number[1])) if number else cell
+
+
+# Reading the table
+
+
+def _read_table(path: Path) -> _Table:
+    readers = {".csv": _read_csv, ".parquet": _read_parquet}
+    if path.suffix.lower() not in readers:
+        raise JointreidError(f"{path}: a manifest is a .csv or .parquet file")
+    try:
+        return readers[path.suffix.lower()](path)
+    except OSError as error:
+        raise JointreidError(f"{path}: cannot be read: {error.strerror or error}") from error
+
+
+def _read_csv(path: Path) -> _Table:
+    data = path.read_bytes()
+    try:
+        text = data.decode("utf-8").removeprefix("\ufeff")
+    except UnicodeDecodeError as error:
+        row = data.count(b"\n", 0, error.start) + 1
+        byte = data[error.start]
+        raise JointreidError(f"{path}, row {row}: byte 0x{byte:02x} is not UTF-8; save it as UTF-8") from error
+    reader = csv.reader(io.StringIO(text, newline=""), strict=True)
+    rows, number = [], 1
+    try:
+        for cells in reader:
+            if any(cells):
+                rows.append((number, cells))
+            # A quoted cell may hold line ends, so a row starts where the one before stopped.
+            number = reader.line_num + 1
+    except csv.Error as error:
+        raise JointreidError(f"{path}, row {number}: not CSV: {error}; check the quotes from this row on") from error
+    if not rows:
+        raise JointreidError(f"{path}: is empty; the first line names the columns {','.join(COLUMNS)}")
+    _check_columns(f"{path}, row {rows[0][0]}", rows[0][1])
+    return _Table(rows[0][1], rows[1:])
+
+
+def _read_parquet(path: Path) -> _Table:
+    import pyarrow
+    import pyarrow.parquet
+
+    try:
+        with pyarrow.parquet.ParquetFile(path) as file:
+            _check_columns(f"{path}, schema", file.schema_arrow.names)
+            known = [name for name in file.schema_arrow.names if name in ALL_COLUMNS]
+            # Not read_table, which would take a folder called `domain=x` on the way for a column.
+            table = file.read(columns=known)
+    except pyarrow.ArrowException as error:
+        raise JointreidError(f"{path}: cannot be read as Parquet: {error}") from error
+    columns = [[_parquet_cell(path, name, value) for value in table.column(name).to_pylist()] for name in known]
+    return _Table(known, list(enumerate(zip(*columns, strict=True), start=1)))
+
+
+def _parquet_cell(path: Path, column: str, value: object) -> str:
+    if value is None:
+        return ""
+    if not isinstance(value, str | int | float):
+        raise JointreidError(f"{path}, column {column}: holds {type(value).__name__}; expected text or numbers")
+    return str(value)
+
+
+def _check_columns(where: str, columns: Sequence[str]) -> None:
+    if not set(columns) & set(ALL_COLUMNS):
+        separator = next((f"; it is separated by {mark!r}" for mark in ";\t" if mark in "".join(columns)), "")
+        raise JointreidError(f"{where}: no header; expected the columns {','.join(COLUMNS)}{separator}")
+    if twice := sorted({column for column in columns if list(columns).count(column) > 1}):
+        raise JointreidError(f"{where}, column {twice[0]!r}: named twice; remove one")
+    absent = [column for column in ALL_COLUMNS if column not in columns]
+    for column in columns:
+        near = get_close_matches(column.strip().lower(), absent, n=1, cutoff=0.75)
+        if column not in ALL_COLUMNS and near:
+            raise JointreidError(f"{where}, column {column!r}: unknown; did you mean {near[0]}? Rename it")
+    if missing := [column for column in COLUMNS if column in absent and column != "camid"]:
+        raise JointreidError(f"{where}: no column {', '.join(missing)}; found {', '.join(columns)}")
+    if 0 < len(set(BOX_COLUMNS) & set(absent)) < len(BOX_COLUMNS):
+        raise JointreidError(f"{where}: only some of the box columns {','.join(BOX_COLUMNS)}; expected all or none")
+
+
+# Reading a row
+
+
+def _parse_row(number: int, cells: Mapping[str, str], parent: Path, folder: str) -> Row:
+    """Check one row; `folder` is `parent` made absolute, once for all rows."""
+    for column, cell in cells.items():
+        if column not in ALL_COLUMNS:
+            continue
+        if cell != cell.strip():
+            raise JointreidError(f"column {column}: {cell!r} has spaces around it; remove them")
+        if not cell and column in COLUMNS and column != "camid":
+            raise JointreidError(f"column {column}: empty")
+        if column in ("pid", "camid") and _NO_ID.fullmatch(cell):
+            raise JointreidError(f"column {column}: {cell!r} is no id; for an image to be ignored, set a column junk")
+    if (split := cells["split"]) not in SPLITS:
+        raise JointreidError(f"column split: {split!r}; expected {', '.join(SPLITS)}")
+    junk, distractor = _flag(cells, "junk"), _flag(cells, "distractor")
+    if split == "train" and (junk or distractor):
+        raise JointreidError(f"column {'junk' if junk else 'distractor'}: set in train; remove the row")
+    record = ImageRecord(
+        path=parent / _below(folder, cells["path"]),
+        pid=cells["pid"],
+        camid=0,
+        box=_box(cells),
+        timestamp=_number(cells, "timestamp") if cells.get("timestamp") else None,
+        junk=junk,
+        distractor=distractor,
+    )
+    return Row(number, cells["domain"], split, camera_name(cells.get("camid", "")), record)
+
+
+def _below(folder: str, cell: str) -> str:
+    """Return the path relative to `folder`; that a link in it may lead elsewhere is its owner's choice."""
+    target = os.path.normpath(os.path.join(folder, cell))
+    root = folder.rstrip(os.sep) + os.sep
+    if not target.startswith(root) or "\0" in cell:
+        raise JointreidError(
+            f"column path: {cell!r} does not stay below the table's folder {folder}; "
+            "move the table to a folder above all images"
+        )
+    return target[len(root) :]
+
+
+def _box(cells: Mapping[str, str]) -> tuple[int, int, int, int] | None:
+    if not any(cells.get(column) for column in BOX_COLUMNS):
+        return None
+    x, y, width, height = (_pixels(cells, column) for column in BOX_COLUMNS)
+    return x, y, width, height
+
+
+def _pixels(cells: Mapping[str, str], column: str) -> int:
+    value = _number(cells, column)
+    least = 1 if column in ("w", "h") else 0
+    if value < least or not value.is_integer():
+        raise JointreidError(f"column {column}: {cells[column]!r}; expected whole pixels >= {least}")
+    return int(value)
+
+
+def _number(cells: Mapping[str, str], column: str) -> float:
+    try:
+        value = float(cells[column])
+    except ValueError:
+        value = math.nan
+    if not math.isfinite(value):
+        raise JointreidError(f"column {column}: {cells[column]!r}; expected a finite number")
+    return value
+
+
+def _flag(cells: Mapping[str, str], column: str) -> bool:
+    cell = cells.get(column, "")
+    if cell.lower() not in _FLAGS:
+        raise JointreidError(f"column {column}: {cell!r}; expected 0, 1, true or false")
+    return _FLAGS[cell.lower()]

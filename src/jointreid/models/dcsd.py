@@ -1,0 +1,254 @@
+"""DCSD, the Domain-Camera-Sample Dynamic convolution of Fig. 4.
+
+A depthwise K x K convolution whose kernel at channel c and position p is the product of two generated kernels, one
+per channel and one per position. Both are generated from Z = X + Domain + Camera, where Domain and Camera are vectors
+that two MLPs predict from X itself: labels teach the MLPs, but no kernel needs one.
+
+Letters: B images, C channels, H x W input and H' x W' output positions, K kernel side, KK its K*K taps.
+"""
+
+from typing import Literal, NamedTuple, cast, get_args
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from jointreid.errors import JointreidError, no_such
+from jointreid.models.dynamic_filter import dynamic_filter, filter_norm
+
+Factor = Literal["sample", "domain", "camera"]
+Branches = Literal["both", "channel", "spatial"]
+
+
+class FactorLogits(NamedTuple):
+    """What one DCSD says about where each image comes from; None where it has no such head.
+
+    Attributes:
+        domain: [B, num_domains], or None.
+        camera: [B, num_cameras], over the global camera ids of Fig. 3, or None.
+    """
+
+    domain: Tensor | None
+    camera: Tensor | None
+
+
+def global_average_pool(x: Tensor) -> Tensor:
+    """Return the mean over positions: [B, C, H, W] -> [B, C], in fp32 under autocast too (float64 stays float64)."""
+    return x.mean(dim=(2, 3), dtype=torch.promote_types(x.dtype, torch.float32))
+
+
+class FilterNorm(nn.Module):
+    """Give every generated kernel zero mean and a chosen spread over its KK taps.
+
+    The spread is sqrt(2) / K, the gain of a ReLU over K; or it is learnt per channel and tap, starting from
+    N(0, 2 / K^2): of both signs, so that the channels start out different.
+
+    Args:
+        dim: the dimension of the taps.
+        kernel_size: K.
+        channels: C to learn `std` [C, KK]; None for the fixed spread.
+        eps: added to the standard deviation.
+    """
+
+    std: nn.Parameter | float
+
+    def __init__(self, dim: int, kernel_size: int, channels: int | None = None, eps: float = 1e-10) -> None:
+        super().__init__()
+        self.dim = dim
+        self.eps = eps
+        spread = nn.init.calculate_gain("relu") / kernel_size
+        if channels is None:
+            self.std = spread
+        else:
+            self.std = nn.Parameter(torch.empty(channels, kernel_size**2).normal_(0, spread))
+
+    def forward(self, raw: Tensor) -> Tensor:
+        """Normalise raw kernels, [B, C, KK] or [B, KK, H', W'], to the same shape, in fp32 under autocast too."""
+        return filter_norm(raw, self.dim, self.std, self.eps)
+
+
+class FactorPredictor(nn.Module):
+    """One MLP of Fig. 4: predict an image's domain, or its camera, as a vector that can be added to its features.
+
+    The classifier only teaches the vector what to mean; nothing reads it after training.
+    """
+
+    classifier: nn.Linear | None
+
+    def __init__(self, channels: int, num_classes: int, hidden: int, mlp_bias: bool, cls_bias: bool) -> None:
+        super().__init__()
+        self.fc1 = nn.Linear(channels, hidden, bias=mlp_bias)
+        self.fc2 = nn.Linear(hidden, channels, bias=mlp_bias)
+        self.classifier = nn.Linear(channels, num_classes, bias=cls_bias)
+
+    def forward(self, pooled: Tensor) -> tuple[Tensor, Tensor | None]:
+        """Map pooled features [B, C] to the vector [B, C] and its logits [B, num_classes] (None once pruned)."""
+        vector = self.fc2(functional.relu(self.fc1(pooled)))
+        logits = None if self.classifier is None else self.classifier(vector)
+        return vector, logits
+
+
+class ChannelBranch(nn.Module):
+    """Generate one kernel per image and channel from the pooled features, through two fully connected layers."""
+
+    def __init__(self, channels: int, kernel_size: int, squeeze: float, learnable_std: bool, eps: float) -> None:
+        super().__init__()
+        hidden = max(1, int(squeeze * channels))
+        self.kernels = (channels, kernel_size**2)
+        self.fc1 = nn.Linear(channels, hidden)
+        self.fc2 = nn.Linear(hidden, channels * kernel_size**2)
+        self.norm = FilterNorm(2, kernel_size, channels if learnable_std else None, eps)
+        for layer in (self.fc1, self.fc2):  # they stand for 1x1 convolutions and start as those of the trunk do
+            nn.init.kaiming_normal_(layer.weight, mode="fan_out", nonlinearity="relu")
+
+    def forward(self, pooled: Tensor, context: Tensor | None) -> Tensor:
+        """Map GAP(X) and the context, both [B, C], to kernels [B, C, KK]."""
+        z = pooled if context is None else pooled + context  # = GAP(Z), without a map Z
+        raw = self.fc2(functional.relu(self.fc1(z)))  # B C*KK; tap t of channel c at c*KK + t
+        return cast(Tensor, self.norm(raw.unflatten(1, self.kernels)))
+
+
+class SpatialBranch(nn.Module):
+    """Generate one kernel per image and output position, through a 1x1 convolution with the stride."""
+
+    def __init__(self, channels: int, kernel_size: int, stride: int, eps: float) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(channels, kernel_size**2, 1, stride)
+        self.norm = FilterNorm(1, kernel_size, eps=eps)
+        nn.init.kaiming_normal_(self.conv.weight, mode="fan_out", nonlinearity="relu")
+
+    def forward(self, x: Tensor, context: Tensor | None) -> Tensor:
+        """Map X [B, C, H, W] and the context [B, C] to kernels [B, KK, H', W']."""
+        raw = self.conv(x)
+        if context is not None:  # conv(Z) = conv(X) + W context: KK numbers an image instead of a second map
+            raw = raw + functional.linear(context, self.conv.weight.flatten(1))[:, :, None, None]
+        return cast(Tensor, self.norm(raw))
+
+
+class DCSD(nn.Module):
+    """A K x K depthwise convolution generated from the sample, its domain and its camera (section III-A, Eq. 2).
+
+    With `factors=("sample",)` it is the decoupled dynamic filter that it extends (DDF).
+
+    Its state_dict, with what carries the same meaning in DDF's (whose layers are numbered, and whose two fully
+    connected layers are 1x1 convolutions); m = int(squeeze * C), h = C // mlp_reduction:
+
+        spatial_branch.conv.weight, .bias         [KK, C, 1, 1], [KK]       DDF: spatial_branch.0
+        channel_branch.fc1.weight, .bias          [m, C], [m]               DDF: channel_branch.1
+        channel_branch.fc2.weight, .bias          [C*KK, m], [C*KK]         DDF: channel_branch.3
+        channel_branch.norm.std                   [C, KK]                   DDF: channel_branch.4.std
+        domain.fc1.weight, domain.fc2.weight      [h, C], [C, h]            and .bias with mlp_bias
+        domain.classifier.weight, .bias           [num_domains, C], [num_domains]
+        camera.*                                  as domain.*, with num_cameras
+
+    Args:
+        channels: C, of input and output.
+        num_domains: classes of the domain head.
+        num_cameras: classes of the camera head.
+        stride: of the output grid; H' = ceil(H / stride).
+        dilation: step between taps.
+        kernel_size: K, odd and at least 3 (FilterNorm has no spread over one tap).
+        squeeze: hidden width of the channel branch, as a share of C.
+        mlp_reduction: C divided by this is the hidden width of the two MLPs.
+        mlp_bias: biases in the MLPs.
+        cls_bias: biases in the classifiers.
+        factors: what the kernels are generated from; "sample" is always among them.
+        context_to: the branches that see Domain + Camera.
+        stop_gradient: cut the gradient where Domain and Camera enter the sum, so that only their own labels teach them.
+        detach_context_input: also keep their gradient out of X, and so out of the layers before.
+        learnable_std: learn the spread of the channel kernels.
+        eps: of FilterNorm.
+
+    Raises:
+        JointreidError: a size out of range, or an unknown factor or branch.
+    """
+
+    domain: FactorPredictor | None
+    camera: FactorPredictor | None
+
+    def __init__(
+        self,
+        channels: int,
+        num_domains: int,
+        num_cameras: int,
+        *,
+        stride: int = 1,
+        dilation: int = 1,
+        kernel_size: int = 3,
+        squeeze: float = 0.2,
+        mlp_reduction: int = 4,
+        mlp_bias: bool = False,
+        cls_bias: bool = True,
+        factors: tuple[Factor, ...] = ("sample", "domain", "camera"),
+        context_to: Branches = "both",
+        stop_gradient: bool = True,
+        detach_context_input: bool = False,
+        learnable_std: bool = True,
+        eps: float = 1e-10,
+    ) -> None:
+        super().__init__()
+        _check(channels, num_domains, num_cameras, kernel_size, factors, context_to)
+        self.stride = stride
+        self.dilation = dilation
+        self.context_to = context_to
+        self.stop_gradient = stop_gradient
+        self.detach_context_input = detach_context_input
+        self.channel_branch = ChannelBranch(channels, kernel_size, squeeze, learnable_std, eps)
+        self.spatial_branch = SpatialBranch(channels, kernel_size, stride, eps)
+
+        def predictor(factor: Factor, num_classes: int) -> FactorPredictor | None:
+            hidden = max(1, channels // mlp_reduction)
+            return FactorPredictor(channels, num_classes, hidden, mlp_bias, cls_bias) if factor in factors else None
+
+        self.domain = predictor("domain", num_domains)
+        self.camera = predictor("camera", num_cameras)
+
+    def forward(self, x: Tensor) -> tuple[Tensor, FactorLogits]:
+        """Filter X [B, C, H, W] with its own kernels: ([B, C, H', W'], the logits of the heads)."""
+        pooled = global_average_pool(x)  # B C
+        context, logits = self.predict_context(pooled)  # B C: Domain + Camera
+        channel = self.channel_branch(pooled, context if self.context_to != "spatial" else None)  # B C KK
+        spatial = self.spatial_branch(x, context if self.context_to != "channel" else None)  # B KK H' W'
+        y = dynamic_filter(x, spatial, channel, self.stride, self.dilation)  # B C H' W'
+        return y, logits
+
+    def predict_context(self, pooled: Tensor) -> tuple[Tensor | None, FactorLogits]:
+        """Map GAP(X) [B, C] to Domain + Camera [B, C], None without either factor, and to the logits of the heads."""
+        source = pooled.detach() if self.detach_context_input else pooled
+        domain, domain_logits = (None, None) if self.domain is None else self.domain(source)
+        camera, camera_logits = (None, None) if self.camera is None else self.camera(source)
+        logits = FactorLogits(domain_logits, camera_logits)
+        vectors = [vector for vector in (domain, camera) if vector is not None]
+        if not vectors:
+            return None, logits
+        context = sum(vectors[1:], start=vectors[0])
+        return context.detach() if self.stop_gradient else context, logits
+
+    def prune_heads(self) -> None:
+        """Drop the two classifiers, for deployment: the output stays the same and the logits become None."""
+        for predictor in (self.domain, self.camera):
+            if predictor is not None:
+                predictor.classifier = None
+
+
+def _check(
+    channels: int,
+    num_domains: int,
+    num_cameras: int,
+    kernel_size: int,
+    factors: tuple[Factor, ...],
+    context_to: Branches,
+) -> None:
+    """Refuse what would build, but another network than was meant."""
+    for name, size in (("channels", channels), ("num_domains", num_domains), ("num_cameras", num_cameras)):
+        if size < 1:
+            raise JointreidError(f"{name} is {size}; expected 1 or more")
+    if kernel_size % 2 == 0 or kernel_size < 3:
+        raise JointreidError(f"kernel_size is {kernel_size}; expected an odd number >= 3")
+    for factor in factors:
+        if factor not in get_args(Factor):
+            raise JointreidError(no_such("factor", factor, get_args(Factor)))
+    if "sample" not in factors:
+        raise JointreidError(f"factors are {factors}; expected 'sample' among them: the kernels are generated from X")
+    if context_to not in get_args(Branches):
+        raise JointreidError(no_such("context_to", context_to, get_args(Branches)))

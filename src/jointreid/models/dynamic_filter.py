@@ -1,0 +1,347 @@
+"""The two operators that DCSD is made of: `dynamic_filter` and `filter_norm` (section III-A, Fig. 4).
+
+Each is one `torch.library` custom op: it saves nothing but its inputs for backward, compiles without a graph break and
+works on fake and meta tensors. `_kernels` is the one place that picks an implementation; the references below are the
+specification and what devices without a kernel of their own run.
+
+Legend: B batch, C channels, H W input, H' W' output, K kernel size, T = K*K taps, tap t = u*K + v.
+"""
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from jointreid.errors import JointreidError
+
+
+def dynamic_filter(x: Tensor, spatial: Tensor, channel: Tensor, stride: int = 1, dilation: int = 1) -> Tensor:
+    """Depthwise convolution whose K x K kernel at each (channel, position) is the product of two given ones.
+
+    y[b, c, p] = sum_t spatial[b, t, p] * channel[b, c, t] * x[b, c, stride*p + off(t)] with
+    off(u*K + v) = ((u - (K-1)/2) * dilation, (v - (K-1)/2) * dilation). Like `F.conv2d` with padding
+    (K-1)/2 * dilation: zeros outside x, no kernel flip, odd sizes round up.
+
+    Args:
+        x: input [B, C, H, W] in any memory format.
+        spatial: [B, K*K, H', W'] with H' = ceil(H / stride) and W' alike; K odd.
+        channel: [B, C, K*K].
+        stride: step between outputs in pixels, >= 1.
+        dilation: step between taps in pixels, >= 1.
+
+    Returns:
+        [B, C, H', W'] in the dtype of x, channels-last if x is. The filters may have any floating dtype: products and
+        sums are taken in float64 for float64 x and in float32 otherwise, also under autocast.
+
+    Raises:
+        JointreidError: a shape, dtype or device does not fit; the message names the argument. A second derivative is
+            asked for: only `dynamic_filter_reference` has one.
+    """
+    y: Tensor = _dynamic_filter_op(x, spatial, channel, stride, dilation)
+    return y
+
+
+def dynamic_filter_reference(x: Tensor, spatial: Tensor, channel: Tensor, stride: int = 1, dilation: int = 1) -> Tensor:
+    """`dynamic_filter` in plain PyTorch: what it must compute.
+
+    Autograd keeps some 3*K*K intermediates of the size of y: not for training.
+    """
+    _check_dynamic_filter(x, spatial, channel, stride, dilation)
+    dtype = torch.promote_types(x.dtype, torch.float32)
+    spatial, channel = spatial.to(dtype), channel.to(dtype)
+    y = x.new_zeros(*x.shape[:2], *spatial.shape[2:], dtype=dtype)  # B C H' W'
+    padded = F.pad(x.to(dtype), [_reach(spatial, dilation)] * 4)
+    for tap, window in enumerate(_windows(padded, spatial, stride, dilation)):
+        y = y + spatial[:, tap, None] * channel[:, :, tap, None, None] * window
+    return y.to(x.dtype)
+
+
+def filter_norm(raw: Tensor, dim: int, std: float | Tensor, eps: float = 1e-10) -> Tensor:
+    """Normalise each group of taps: (raw - mean) / (unbiased standard deviation + eps) * std, taken along `dim`.
+
+    Without `std` the squares of a group of T taps sum to T - 1. An all-zero group gives 0 with a finite, though large
+    (1 / eps), gradient; a constant group gives rounding noise divided by eps. So generators must not start at zero.
+
+    Args:
+        raw: generated filter values of any shape, in any memory format.
+        dim: the dimension that holds the K*K taps: -1 for the channel filter [B, C, K*K], 1 for the spatial filter
+            [B, K*K, H', W'].
+        std: the standard deviation wanted: a number, or a (learnable) tensor that broadcasts to raw, such as
+            [C, K*K] for the channel filter.
+        eps: keeps the division finite, > 0. 1e-10 would be 0 in float16, where nothing is computed for that reason.
+
+    Returns:
+        The shape of raw, channels-last if raw is, in float64 for float64 raw and in float32 otherwise, also under
+        autocast.
+
+    Raises:
+        JointreidError: fewer than two taps (the deviation of one value is undefined), an eps that is not positive, a
+            std that does not broadcast, or a second derivative is asked for.
+    """
+    if not isinstance(std, Tensor):
+        std = raw.new_full((), std, dtype=torch.promote_types(raw.dtype, torch.float32))
+    normed: Tensor = _filter_norm_op(raw, dim, std, eps)
+    return normed
+
+
+def filter_norm_reference(raw: Tensor, dim: int, std: float | Tensor, eps: float = 1e-10) -> Tensor:
+    """`filter_norm` in plain PyTorch: what it must compute."""
+    _check_filter_norm(raw, dim, std, eps)
+    dtype = torch.promote_types(raw.dtype, torch.float32)
+    raw = raw.to(dtype)
+    std = std.to(dtype) if isinstance(std, Tensor) else std
+    spread = raw.std(dim, keepdim=True)  # unbiased
+    return (raw - raw.mean(dim, keepdim=True)) / (spread + eps) * std
+
+
+# Reference gradients, for devices without a kernel of their own
+
+
+def dynamic_filter_backward_reference(
+    grad: Tensor, x: Tensor, spatial: Tensor, channel: Tensor, stride: int, dilation: int
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Gradients of x, spatial and channel for `grad` [B, C, H', W'], one tap at a time: no K*K-fold intermediate."""
+    dtype = torch.promote_types(x.dtype, torch.float32)
+    grad, spatial, channel = grad.to(dtype), spatial.to(dtype), channel.to(dtype)
+    reach = _reach(spatial, dilation)
+    padded = F.pad(x.to(dtype), [reach] * 4)
+    grad_padded, grad_spatial, grad_channel = map(torch.zeros_like, (padded, spatial, channel))
+    windows = _windows(padded, spatial, stride, dilation)
+    grad_windows = _windows(grad_padded, spatial, stride, dilation)
+    for tap, (window, grad_window) in enumerate(zip(windows, grad_windows, strict=True)):
+        weight, factor = spatial[:, tap, None], channel[:, :, tap, None, None]  # B 1 H' W', B C 1 1
+        product = grad * window
+        grad_spatial[:, tap] = (product * factor).sum(1)
+        grad_channel[:, :, tap] = (product * weight).sum((2, 3))
+        grad_window += grad * weight * factor
+    height, width = x.shape[2:]
+    return grad_padded[:, :, reach : reach + height, reach : reach + width], grad_spatial, grad_channel
+
+
+def filter_norm_backward_reference(
+    grad: Tensor, raw: Tensor, dim: int, std: Tensor, eps: float
+) -> tuple[Tensor, Tensor]:
+    """Gradients of raw and std for `grad`, of the shape of raw."""
+    dtype = torch.promote_types(raw.dtype, torch.float32)
+    grad, raw = grad.to(dtype), raw.to(dtype)
+    spread = raw.std(dim, keepdim=True)
+    scale = 1 / (spread + eps)
+    normed = (raw - raw.mean(dim, keepdim=True)) * scale
+    scaled = grad * std.to(dtype)
+    along = (scaled * normed).sum(dim, keepdim=True) / (raw.shape[dim] - 1)
+    pull = torch.where(spread > 0, along / spread, 0)  # the deviation has slope 0 where it is 0
+    return (scaled - scaled.mean(dim, keepdim=True)) * scale - normed * pull, (grad * normed).sum_to_size(std.shape)
+
+
+def _reach(spatial: Tensor, dilation: int) -> int:
+    return (math.isqrt(spatial.shape[1]) - 1) // 2 * dilation
+
+
+def _windows(padded: Tensor, spatial: Tensor, stride: int, dilation: int) -> Iterator[Tensor]:
+    """For each tap the view [B, C, H', W'] of padded x that it multiplies."""
+    rows, cols = ((size - 1) * stride + 1 for size in spatial.shape[2:])
+    kernel_size = math.isqrt(spatial.shape[1])
+    for top in range(0, kernel_size * dilation, dilation):
+        for left in range(0, kernel_size * dilation, dilation):
+            yield padded[:, :, top : top + rows : stride, left : left + cols : stride]
+
+
+# Which implementation runs
+
+
+class Kernels(NamedTuple):
+    """One implementation. It gets checked arguments; results may have any layout, in the precision it computed in."""
+
+    dynamic_filter: Callable[[Tensor, Tensor, Tensor, int, int], Tensor]
+    dynamic_filter_backward: Callable[[Tensor, Tensor, Tensor, Tensor, int, int], tuple[Tensor, Tensor, Tensor]]
+    filter_norm: Callable[[Tensor, int, Tensor, float], Tensor]
+    filter_norm_backward: Callable[[Tensor, Tensor, int, Tensor, float], tuple[Tensor, Tensor]]
+
+
+def _kernels(device: torch.device) -> Kernels:
+    if device.type == "cpu":
+        from jointreid.models import dynamic_filter_numba as cpu  # here, because importing numba takes over a second
+
+        return Kernels(cpu.dynamic_filter, cpu.dynamic_filter_backward, cpu.filter_norm, cpu.filter_norm_backward)
+    return Kernels(
+        dynamic_filter_reference,
+        dynamic_filter_backward_reference,
+        filter_norm_reference,
+        filter_norm_backward_reference,
+    )
+
+
+def _memory_format(like: Tensor) -> torch.memory_format:
+    channels_last = like.ndim == 4 and like.stride(1) == 1 and not like.is_contiguous()
+    return torch.channels_last if channels_last else torch.contiguous_format
+
+
+def _empty(shape: Sequence[int], like: Tensor, dtype: torch.dtype) -> Tensor:
+    return torch.empty(tuple(shape), dtype=dtype, device=like.device, memory_format=_memory_format(like))
+
+
+def _finish(result: Tensor, like: Tensor, dtype: torch.dtype) -> Tensor:
+    """The result as `_empty` promises it to the compiler."""
+    return result.to(dtype).contiguous(memory_format=_memory_format(like))
+
+
+# dynamic_filter as a custom op
+
+
+@torch.library.custom_op("jointreid::dynamic_filter", mutates_args=())
+def _dynamic_filter_op(x: Tensor, spatial: Tensor, channel: Tensor, stride: int, dilation: int) -> Tensor:
+    _check_dynamic_filter(x, spatial, channel, stride, dilation)
+    return _finish(_kernels(x.device).dynamic_filter(x, spatial, channel, stride, dilation), x, x.dtype)
+
+
+@_dynamic_filter_op.register_fake
+def _(x: Tensor, spatial: Tensor, channel: Tensor, stride: int, dilation: int) -> Tensor:
+    _check_dynamic_filter(x, spatial, channel, stride, dilation)
+    return _empty((*x.shape[:2], *spatial.shape[2:]), x, x.dtype)
+
+
+@torch.library.custom_op("jointreid::dynamic_filter_backward", mutates_args=())
+def _dynamic_filter_backward_op(
+    grad: Tensor, x: Tensor, spatial: Tensor, channel: Tensor, stride: int, dilation: int
+) -> tuple[Tensor, Tensor, Tensor]:
+    gradients = _kernels(x.device).dynamic_filter_backward(grad, x, spatial, channel, stride, dilation)
+    grad_x, grad_spatial, grad_channel = gradients
+    return (
+        _finish(grad_x, x, x.dtype),
+        _finish(grad_spatial, spatial, spatial.dtype),
+        _finish(grad_channel, channel, channel.dtype),
+    )
+
+
+@_dynamic_filter_backward_op.register_fake
+def _(
+    grad: Tensor, x: Tensor, spatial: Tensor, channel: Tensor, stride: int, dilation: int
+) -> tuple[Tensor, Tensor, Tensor]:
+    return (
+        _empty(x.shape, x, x.dtype),
+        _empty(spatial.shape, spatial, spatial.dtype),
+        _empty(channel.shape, channel, channel.dtype),
+    )
+
+
+def _save_dynamic_filter_inputs(ctx: Any, inputs: tuple[Tensor, Tensor, Tensor, int, int], output: Tensor) -> None:
+    x, spatial, channel, ctx.stride, ctx.dilation = inputs
+    ctx.save_for_backward(x, spatial, channel)
+
+
+def _differentiate_dynamic_filter(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, Tensor, None, None]:
+    x, spatial, channel = ctx.saved_tensors
+    gradients = _dynamic_filter_backward_op(grad, x, spatial, channel, ctx.stride, ctx.dilation)
+    return *gradients, None, None
+
+
+_dynamic_filter_op.register_autograd(_differentiate_dynamic_filter, setup_context=_save_dynamic_filter_inputs)
+
+
+# filter_norm as a custom op
+
+
+@torch.library.custom_op("jointreid::filter_norm", mutates_args=())
+def _filter_norm_op(raw: Tensor, dim: int, std: Tensor, eps: float) -> Tensor:
+    _check_filter_norm(raw, dim, std, eps)
+    result = _kernels(raw.device).filter_norm(raw, dim, std, eps)
+    return _finish(result, raw, torch.promote_types(raw.dtype, torch.float32))
+
+
+@_filter_norm_op.register_fake
+def _(raw: Tensor, dim: int, std: Tensor, eps: float) -> Tensor:
+    _check_filter_norm(raw, dim, std, eps)
+    return _empty(raw.shape, raw, torch.promote_types(raw.dtype, torch.float32))
+
+
+@torch.library.custom_op("jointreid::filter_norm_backward", mutates_args=())
+def _filter_norm_backward_op(grad: Tensor, raw: Tensor, dim: int, std: Tensor, eps: float) -> tuple[Tensor, Tensor]:
+    grad_raw, grad_std = _kernels(raw.device).filter_norm_backward(grad, raw, dim, std, eps)
+    return _finish(grad_raw, raw, raw.dtype), _finish(grad_std, std, std.dtype)
+
+
+@_filter_norm_backward_op.register_fake
+def _(grad: Tensor, raw: Tensor, dim: int, std: Tensor, eps: float) -> tuple[Tensor, Tensor]:
+    return _empty(raw.shape, raw, raw.dtype), _empty(std.shape, std, std.dtype)
+
+
+def _save_filter_norm_inputs(ctx: Any, inputs: tuple[Tensor, int, Tensor, float], output: Tensor) -> None:
+    raw, ctx.dim, std, ctx.eps = inputs
+    ctx.save_for_backward(raw, std)
+
+
+def _differentiate_filter_norm(ctx: Any, grad: Tensor) -> tuple[Tensor, None, Tensor, None]:
+    raw, std = ctx.saved_tensors
+    grad_raw, grad_std = _filter_norm_backward_op(grad, raw, ctx.dim, std, ctx.eps)
+    return grad_raw, None, grad_std, None
+
+
+_filter_norm_op.register_autograd(_differentiate_filter_norm, setup_context=_save_filter_norm_inputs)
+
+
+def _refuse_second_derivative(ctx: Any, *grads: Tensor) -> None:
+    raise JointreidError(
+        "dynamic_filter and filter_norm have no second derivative, and one was asked for (create_graph=True). "
+        "Use dynamic_filter_reference and filter_norm_reference, which are plain PyTorch."
+    )
+
+
+_dynamic_filter_backward_op.register_autograd(_refuse_second_derivative)
+_filter_norm_backward_op.register_autograd(_refuse_second_derivative)
+
+
+# Checks
+
+
+def _check_tensors(op: str, **tensors: Tensor) -> None:
+    first_name, first = next(iter(tensors.items()))
+    for name, t in tensors.items():
+        if not t.is_floating_point():
+            raise JointreidError(f"{op}: {name} has dtype {t.dtype}; expected a floating dtype")
+        if t.device != first.device:
+            raise JointreidError(f"{op}: {name} is on {t.device}, {first_name} on {first.device}; move one of them")
+
+
+def _check_dynamic_filter(x: Tensor, spatial: Tensor, channel: Tensor, stride: int, dilation: int) -> None:
+    _check_tensors("dynamic_filter", x=x, spatial=spatial, channel=channel)
+    if stride < 1 or dilation < 1:
+        raise JointreidError(f"dynamic_filter: stride is {stride}, dilation {dilation}; expected whole numbers >= 1")
+    if x.ndim != 4:
+        raise JointreidError(f"dynamic_filter: x has shape {tuple(x.shape)}; expected [B, C, H, W]")
+    batch, channels, height, width = x.shape
+    taps = channel.shape[-1] if channel.ndim else 0
+    if math.isqrt(taps) ** 2 != taps or taps % 2 == 0 or channel.shape != (batch, channels, taps):
+        raise JointreidError(
+            f"dynamic_filter: channel has shape {tuple(channel.shape)}; expected [{batch}, {channels}, K*K] with K odd "
+            f"for x {tuple(x.shape)}"
+        )
+    expected = (batch, taps, (height - 1) // stride + 1, (width - 1) // stride + 1)
+    if spatial.shape != expected:
+        raise JointreidError(
+            f"dynamic_filter: spatial has shape {tuple(spatial.shape)}; expected {list(expected)} for "
+            f"x {tuple(x.shape)}, {taps} taps and stride {stride}"
+        )
+
+
+def _check_filter_norm(raw: Tensor, dim: int, std: float | Tensor, eps: float) -> None:
+    _check_tensors("filter_norm", raw=raw, **({"std": std} if isinstance(std, Tensor) else {}))
+    if not -raw.ndim <= dim < raw.ndim:
+        raise JointreidError(f"filter_norm: dim is {dim}, but raw has shape {tuple(raw.shape)}")
+    if raw.shape[dim] < 2:
+        raise JointreidError(
+            f"filter_norm: raw {tuple(raw.shape)} has {raw.shape[dim]} tap along dim {dim}; the standard deviation "
+            "needs at least two: a kernel size of 1 cannot be normalised"
+        )
+    if not eps > 0:
+        raise JointreidError(f"filter_norm: eps is {eps}; expected a number > 0")
+    if isinstance(std, Tensor) and not _broadcasts_to(std.shape, raw.shape):
+        raise JointreidError(f"filter_norm: std {tuple(std.shape)} does not broadcast to raw {tuple(raw.shape)}")
+
+
+def _broadcasts_to(shape: Sequence[int], target: Sequence[int]) -> bool:
+    return len(shape) <= len(target) and all(
+        size in (1, wanted) for size, wanted in zip(reversed(shape), reversed(target), strict=False)
+    )

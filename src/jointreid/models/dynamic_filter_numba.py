@@ -1,0 +1,423 @@
+"""CPU kernels of `dynamic_filter` and `filter_norm`, compiled by numba.
+
+Everything here works channels-last and in one precision, float32 or float64: the innermost loop runs over contiguous
+channels and becomes SIMD code. Callers check shapes first: compiled loops do not check bounds.
+
+Every loop is cut into pieces by the shapes alone, never by the number of threads, and each piece owns what it writes:
+no races, and sums in the same order however many threads share them.
+
+Legend: B batch, C channels, H W input, H' W' output, K kernel size, T = K*K taps, S partial sums, G groups of taps.
+Arrays: x [B, H, W, C], spatial [B, H', W', T], channel [B, T, C], and their gradients alike.
+"""
+
+import math
+import threading
+import types
+import warnings
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any
+
+import numba
+import numpy as np
+import numpy.typing as npt
+import torch
+from numba import njit, prange
+from numba.np.ufunc import threading_layer
+from torch import Tensor
+
+Array = npt.NDArray[Any]
+
+# Reassociation is what lets a sum over channels use SIMD lanes. "nnan" and "ninf" are left out on purpose: a diverged
+# network must give NaN here as it does in PyTorch.
+_OPTIONS: dict[str, Any] = {"nogil": True, "error_model": "numpy", "fastmath": {"contract", "nsz", "reassoc"}}
+
+# Loops whose pieces need partial sums are cut into at least this many: enough for the cores of a workstation.
+_PIECES = 32
+
+_WORKQUEUE_LOCK = threading.Lock()
+
+
+def _launch_guard() -> AbstractContextManager[Any]:
+    """A lock where numba found neither OpenMP nor TBB: its own work queue aborts the process on concurrent calls."""
+    return _WORKQUEUE_LOCK if threading_layer() == "workqueue" else nullcontext()
+
+
+def _cached(dispatcher: Any) -> Any:
+    """Keep compiled code on disk: beside this file, or in the user's cache directory where that is read-only."""
+    try:
+        dispatcher.enable_caching()
+    except RuntimeError:
+        warnings.warn(
+            "Found no directory to keep compiled kernels in: every process compiles them anew, which takes seconds. "
+            "Set NUMBA_CACHE_DIR to a writable directory.",
+            RuntimeWarning,
+            stacklevel=1,  # one place, so one warning for all kernels
+        )
+    return dispatcher
+
+
+def _inlined(function: Callable[..., Any]) -> Any:
+    """A part of a loop. Inlined by force: a call would count references to every array slice it is given."""
+    return njit(forceinline=True, **_OPTIONS)(function)
+
+
+class _Kernel:
+    """A loop compiled, on first use, for one thread and, its `prange` spread out, for several.
+
+    One thread gets a build of its own: a process that was forked after OpenMP started may not enter it again.
+    """
+
+    def __init__(self, loop: Callable[..., None]) -> None:
+        threaded = types.FunctionType(loop.__code__, loop.__globals__, loop.__name__)
+        # numba names its cache files by the qualified name and not by the options: two builds need two names.
+        threaded.__qualname__ = f"{loop.__qualname__}_threaded"
+        self._serial = _cached(njit(**_OPTIONS)(loop))
+        self._threaded = _cached(njit(parallel=True, **_OPTIONS)(threaded))
+
+    def __call__(self, *args: Array | int | np.floating[Any]) -> None:
+        threads = min(torch.get_num_threads(), numba.config.NUMBA_NUM_THREADS)  # type: ignore[attr-defined]
+        if threads == 1:
+            self._serial(*args)
+            return
+        threads_before = numba.get_num_threads()
+        numba.set_num_threads(threads)
+        try:
+            with _launch_guard():
+                self._threaded(*args)
+        finally:
+            numba.set_num_threads(threads_before)
+
+
+# Dynamic filter, compiled loops
+
+
+@_inlined
+def _kernel_size(taps: int) -> int:
+    return int(np.sqrt(taps) + 0.5)
+
+
+@_inlined
+def _nine_taps(
+    out: Array, weights: Array, channel: Array, image: Array, j: int, row: int, col: int, dilation: int
+) -> None:
+    """One output pixel out[j] from the 3x3 window around (row, col), which lies inside the image.
+
+    Written out because one loop that stores each output once takes half the time of nine loops that add to it.
+    """
+    up, down, left, right = row - dilation, row + dilation, col - dilation, col + dilation
+    w0, w1, w2 = weights[j, 0], weights[j, 1], weights[j, 2]
+    w3, w4, w5 = weights[j, 3], weights[j, 4], weights[j, 5]
+    w6, w7, w8 = weights[j, 6], weights[j, 7], weights[j, 8]
+    for c in range(out.shape[1]):
+        out[j, c] = (
+            w0 * channel[0, c] * image[up, left, c]
+            + w1 * channel[1, c] * image[up, col, c]
+            + w2 * channel[2, c] * image[up, right, c]
+            + w3 * channel[3, c] * image[row, left, c]
+            + w4 * channel[4, c] * image[row, col, c]
+            + w5 * channel[5, c] * image[row, right, c]
+            + w6 * channel[6, c] * image[down, left, c]
+            + w7 * channel[7, c] * image[down, col, c]
+            + w8 * channel[8, c] * image[down, right, c]
+        )
+
+
+@_inlined
+def _filter_row(out: Array, weights: Array, channel: Array, image: Array, row: int, stride: int, dilation: int) -> None:
+    """One output row [W', C] from weights [W', T] and image [H, W, C], `dilation` between taps."""
+    height, width, channels = image.shape
+    kernel_size = _kernel_size(channel.shape[0])
+    half = kernel_size // 2
+    reach = half * dilation
+    inner_row = kernel_size == 3 and reach <= row < height - reach
+    for j in range(out.shape[0]):
+        col = j * stride
+        if inner_row and reach <= col < width - reach:
+            _nine_taps(out, weights, channel, image, j, row, col, dilation)
+            continue
+        out[j] = 0
+        for u in range(kernel_size):
+            for v in range(kernel_size):
+                r, q, t = row + (u - half) * dilation, col + (v - half) * dilation, u * kernel_size + v
+                if 0 <= r < height and 0 <= q < width:
+                    weight = weights[j, t]
+                    for c in range(channels):
+                        out[j, c] += weight * channel[t, c] * image[r, q, c]
+
+
+@_Kernel
+def _forward(x: Array, spatial: Array, channel: Array, stride: int, dilation: int, out: Array) -> None:
+    rows = out.shape[1]
+    for k in prange(out.shape[0] * rows):
+        b, i = k // rows, k % rows
+        _filter_row(out[b, i], spatial[b, i], channel[b], x[b], i * stride, stride, dilation)
+
+
+@_inlined
+def _mirrored_weights(spatial: Array, row: int, dilation: int) -> Array:
+    """Weights [W, T] that row `row` of x had in the outputs around it at stride 1; 0 where there is no such output."""
+    height, width, taps = spatial.shape
+    kernel_size = _kernel_size(taps)
+    half = kernel_size // 2
+    weights = np.zeros((width, taps), spatial.dtype)
+    for u in range(kernel_size):
+        i = row + (u - half) * dilation
+        if i < 0 or i >= height:
+            continue
+        for v in range(kernel_size):
+            t, offset = u * kernel_size + v, (v - half) * dilation
+            for q in range(max(0, -offset), min(width, width - offset)):
+                weights[q, t] = spatial[i, q + offset, taps - 1 - t]
+    return weights
+
+
+@_Kernel
+def _backward_x(grad: Array, spatial: Array, flipped_channel: Array, dilation: int, grad_x: Array) -> None:
+    """Stride 1: the forward loop over `grad` with the window mirrored, so the taps of `channel` come in reverse."""
+    rows = grad_x.shape[1]
+    for k in prange(grad_x.shape[0] * rows):
+        b, r = k // rows, k % rows
+        weights = _mirrored_weights(spatial[b], r, dilation)
+        _filter_row(grad_x[b, r], weights, flipped_channel[b], grad[b], r, 1, dilation)
+
+
+@_inlined
+def _scatter_to_row(
+    grad_x: Array, spatial: Array, channel: Array, grad: Array, row: int, stride: int, dilation: int
+) -> None:
+    """Gradient [W, C] of input row `row` at any stride: each output row that saw it adds its share."""
+    height, width, channels = grad.shape
+    kernel_size = _kernel_size(channel.shape[0])
+    half = kernel_size // 2
+    grad_x[:] = 0
+    for u in range(kernel_size):
+        centre = row - (u - half) * dilation
+        i = centre // stride
+        if centre % stride != 0 or i < 0 or i >= height:
+            continue
+        for v in range(kernel_size):
+            for j in range(width):
+                q, t = j * stride + (v - half) * dilation, u * kernel_size + v
+                if 0 <= q < grad_x.shape[0]:
+                    weight = spatial[i, j, t]
+                    for c in range(channels):
+                        grad_x[q, c] += weight * channel[t, c] * grad[i, j, c]
+
+
+@_Kernel
+def _backward_x_strided(grad: Array, spatial: Array, channel: Array, stride: int, dilation: int, grad_x: Array) -> None:
+    rows = grad_x.shape[1]
+    for k in prange(grad_x.shape[0] * rows):
+        b, r = k // rows, k % rows
+        _scatter_to_row(grad_x[b, r], spatial[b], channel[b], grad[b], r, stride, dilation)
+
+
+@_inlined
+def _filter_gradients_of_row(
+    grad_spatial: Array,
+    grad_channel: Array,
+    grad: Array,
+    x: Array,
+    spatial: Array,
+    channel: Array,
+    row: int,
+    stride: int,
+    dilation: int,
+) -> None:
+    """From one output row set grad_spatial [W', T] and add to grad_channel [T, C]; grad [W', C], x [H, W, C]."""
+    height, width, channels = x.shape
+    kernel_size = _kernel_size(channel.shape[0])
+    half = kernel_size // 2
+    for j in range(grad.shape[0]):
+        for u in range(kernel_size):
+            for v in range(kernel_size):
+                r, q, t = row + (u - half) * dilation, j * stride + (v - half) * dilation, u * kernel_size + v
+                total = grad.dtype.type(0)
+                if 0 <= r < height and 0 <= q < width:
+                    weight = spatial[j, t]
+                    for c in range(channels):
+                        product = grad[j, c] * x[r, q, c]
+                        total += product * channel[t, c]
+                        grad_channel[t, c] += weight * product
+                grad_spatial[j, t] = total
+
+
+@_Kernel
+def _backward_filters(
+    grad: Array,
+    x: Array,
+    spatial: Array,
+    channel: Array,
+    stride: int,
+    dilation: int,
+    grad_spatial: Array,
+    grad_channel: Array,
+) -> None:
+    """Set grad_spatial, and grad_channel [B, S, T, C]: a partial sum for each of S bands of output rows."""
+    rows, bands = grad.shape[1], grad_channel.shape[1]
+    for k in prange(grad.shape[0] * bands):
+        b, band = k // bands, k % bands
+        sums = grad_channel[b, band]
+        sums[:] = 0
+        for i in range(rows * band // bands, rows * (band + 1) // bands):
+            _filter_gradients_of_row(
+                grad_spatial[b, i], sums, grad[b, i], x[b], spatial[b, i], channel[b], i * stride, stride, dilation
+            )
+
+
+# FilterNorm, compiled loops. Taps are innermost: raw [G, T]; std [R, T] repeats every R groups.
+
+
+@_inlined
+def _mean_and_spread(taps: Array) -> tuple[float, float]:
+    """Mean and unbiased standard deviation of one group."""
+    count = taps.shape[0]
+    total = taps.dtype.type(0)
+    for t in range(count):
+        total += taps[t]
+    mean = total / taps.dtype.type(count)
+    squares = taps.dtype.type(0)
+    for t in range(count):
+        squares += (taps[t] - mean) ** 2
+    return mean, np.sqrt(squares / taps.dtype.type(count - 1))
+
+
+@_Kernel
+def _normalise(raw: Array, std: Array, eps: np.floating[Any], out: Array) -> None:
+    for g in prange(raw.shape[0]):
+        mean, spread = _mean_and_spread(raw[g])
+        scale = 1 / (spread + eps)
+        for t in range(raw.shape[1]):
+            out[g, t] = (raw[g, t] - mean) * scale * std[g % std.shape[0], t]
+
+
+@_inlined
+def _normalise_gradients_of_group(
+    grad_raw: Array, grad_std: Array, grad: Array, raw: Array, std: Array, eps: np.floating[Any]
+) -> None:
+    """Set grad_raw [T] and add to grad_std [T] for one group.
+
+    With n = (raw - mean) / (s + eps) and g = grad * std: grad_std = grad * n and
+    grad_raw = (g - mean(g)) / (s + eps) - n * sum(g*n) / ((T - 1) * s), whose second term is 0 where s is.
+    """
+    count = raw.shape[0]
+    mean, spread = _mean_and_spread(raw)
+    scale = 1 / (spread + eps)
+    total, along = raw.dtype.type(0), raw.dtype.type(0)
+    for t in range(count):
+        normed = (raw[t] - mean) * scale
+        scaled = grad[t] * std[t]
+        total += scaled
+        along += scaled * normed
+        grad_std[t] += grad[t] * normed
+    total /= raw.dtype.type(count)
+    pull = along / (raw.dtype.type(count - 1) * spread) if spread > 0 else raw.dtype.type(0)
+    for t in range(count):
+        grad_raw[t] = (grad[t] * std[t] - total) * scale - (raw[t] - mean) * scale * pull
+
+
+@_Kernel
+def _normalise_backward(
+    grad: Array, raw: Array, std: Array, eps: np.floating[Any], grad_raw: Array, grad_std: Array
+) -> None:
+    """Set grad_raw, and grad_std [S, R, T]: a partial sum for each of S bands of the repeats of std."""
+    bands, rows = grad_std.shape[:2]
+    repeats = raw.shape[0] // rows
+    for k in prange(bands * rows):
+        band, r = k // rows, k % rows
+        sums = grad_std[band, r]
+        sums[:] = 0
+        for a in range(repeats * band // bands, repeats * (band + 1) // bands):
+            g = a * rows + r
+            _normalise_gradients_of_group(grad_raw[g], sums, grad[g], raw[g], std[r], eps)
+
+
+# What `dynamic_filter.py` calls: tensors in, tensors in the precision of the computation out
+
+
+def _bands(owners: int, length: int) -> int:
+    """How many partial sums each of `owners` results of `length` terms is cut into, to make `_PIECES` in all."""
+    return max(1, min(length, math.ceil(_PIECES / max(owners, 1))))
+
+
+def _channels_last(t: Tensor, dtype: torch.dtype) -> Tensor:
+    """[B, C, H, W] -> contiguous [B, H, W, C]; a view where `t` is channels-last and of that dtype."""
+    return t.detach().to(dtype).permute(0, 2, 3, 1).contiguous()
+
+
+def _taps_first(channel: Tensor, dtype: torch.dtype) -> Tensor:
+    """[B, C, T] -> contiguous [B, T, C]."""
+    return channel.detach().to(dtype).transpose(1, 2).contiguous()
+
+
+def dynamic_filter(x: Tensor, spatial: Tensor, channel: Tensor, stride: int, dilation: int) -> Tensor:
+    """The operator on checked CPU tensors; see `jointreid.models.dynamic_filter.dynamic_filter`."""
+    dtype = torch.promote_types(x.dtype, torch.float32)
+    x, spatial, channel = _channels_last(x, dtype), _channels_last(spatial, dtype), _taps_first(channel, dtype)
+    out = x.new_empty(*spatial.shape[:3], x.shape[3])
+    _forward(x.numpy(), spatial.numpy(), channel.numpy(), stride, dilation, out.numpy())
+    return out.permute(0, 3, 1, 2)
+
+
+def dynamic_filter_backward(
+    grad: Tensor, x: Tensor, spatial: Tensor, channel: Tensor, stride: int, dilation: int
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Gradients of x, spatial and channel for `grad` [B, C, H', W']."""
+    dtype = torch.promote_types(x.dtype, torch.float32)
+    x, spatial, channel = _channels_last(x, dtype), _channels_last(spatial, dtype), _taps_first(channel, dtype)
+    batch, rows = spatial.shape[:2]
+    grad_x, grad_spatial = torch.empty_like(x), torch.empty_like(spatial)
+    grad_channel = channel.new_empty(batch, _bands(batch, rows), *channel.shape[1:])
+    grad_, x_, spatial_, channel_ = (t.numpy() for t in (_channels_last(grad, dtype), x, spatial, channel))
+    if stride == 1:
+        _backward_x(grad_, spatial_, channel.flip(1).numpy(), dilation, grad_x.numpy())
+    else:
+        _backward_x_strided(grad_, spatial_, channel_, stride, dilation, grad_x.numpy())
+    _backward_filters(grad_, x_, spatial_, channel_, stride, dilation, grad_spatial.numpy(), grad_channel.numpy())
+    return grad_x.permute(0, 3, 1, 2), grad_spatial.permute(0, 3, 1, 2), grad_channel.sum(1).transpose(1, 2)
+
+
+def _groups(t: Tensor, dim: int, dtype: torch.dtype) -> Tensor:
+    """Taps innermost: contiguous [G, T]; a view where `t` is already laid out so."""
+    return t.detach().to(dtype).movedim(dim, -1).reshape(-1, t.shape[dim]).contiguous()
+
+
+def _ungroup(groups: Tensor, like: Tensor, dim: int) -> Tensor:
+    """Back from [G, T] to the shape of `like`."""
+    return groups.view(like.movedim(dim, -1).shape).movedim(-1, dim)
+
+
+def _repeating_part(std: Tensor, raw: Tensor, dim: int) -> Tensor:
+    """The part of `std`, broadcast to raw, that repeats along the leading dimensions: [1, ..., R dimensions, T]."""
+    std = std.detach().reshape((1,) * (raw.ndim - std.ndim) + std.shape).movedim(dim, -1)
+    shape = raw.movedim(dim, -1).shape
+    repeated = next((i for i, size in enumerate(std.shape[:-1]) if size != 1), raw.ndim - 1)
+    return std.expand((1,) * repeated + shape[repeated:])
+
+
+def filter_norm(raw: Tensor, dim: int, std: Tensor, eps: float) -> Tensor:
+    """The normalisation on checked CPU tensors; see `jointreid.models.dynamic_filter.filter_norm`."""
+    dtype = torch.promote_types(raw.dtype, torch.float32)
+    groups = _groups(raw, dim, dtype)
+    rows = _groups(_repeating_part(std, raw, dim), -1, dtype)
+    out = torch.empty_like(groups)
+    _normalise(groups.numpy(), rows.numpy(), groups.numpy().dtype.type(eps), out.numpy())
+    return _ungroup(out, raw, dim)
+
+
+def filter_norm_backward(grad: Tensor, raw: Tensor, dim: int, std: Tensor, eps: float) -> tuple[Tensor, Tensor]:
+    """Gradients of raw and std for `grad`, of the shape of raw."""
+    dtype = torch.promote_types(raw.dtype, torch.float32)
+    groups = _groups(raw, dim, dtype)
+    part = _repeating_part(std, raw, dim)
+    rows = _groups(part, -1, dtype)
+    grad_raw = torch.empty_like(groups)
+    repeats = groups.shape[0] // max(rows.shape[0], 1)
+    grad_rows = rows.new_empty(_bands(rows.shape[0], repeats), *rows.shape)
+    eps_ = groups.numpy().dtype.type(eps)
+    _normalise_backward(
+        _groups(grad, dim, dtype).numpy(), groups.numpy(), rows.numpy(), eps_, grad_raw.numpy(), grad_rows.numpy()
+    )
+    grad_std = grad_rows.sum(0).view(part.shape).movedim(-1, dim).sum_to_size(std.shape)
+    return _ungroup(grad_raw, raw, dim), grad_std

@@ -1,0 +1,306 @@
+"""Parameters and multiply-adds of a network, counted from the network itself (Table IV).
+
+The network is built and run on the meta device: shapes only, no arithmetic, no memory. One multiply-add counts as one;
+convolutions, fully connected layers and the generated convolution count, normalisation and additions do not.
+"""
+
+import math
+import re
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Any, NamedTuple, cast
+
+import torch
+from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
+from torch.utils.hooks import RemovableHandle
+
+from jointreid.config import DcsdConfig
+from jointreid.errors import JointreidError, no_such
+from jointreid.models.dcsd import DCSD, SpatialBranch, global_average_pool
+from jointreid.models.reid import SYSTEMS, ReIDModel, build_model
+from jointreid.models.trunk import TRUNKS, Bottleneck, ResNet, build_trunk
+
+IMAGENET_CLASSES = 1000
+NUM_DOMAINS = 5  # Table I: five data sets with 32 cameras between them
+NUM_CAMERAS = 32
+TRUNK_SIZE = (224, 224)  # height, width of an ImageNet image
+SYSTEM_SIZE = (256, 128)  # height, width of a person image
+
+PROFILES = (*TRUNKS, *(f"{name}-dcsd" for name in TRUNKS), *SYSTEMS)
+
+IDENTITY_CLASSIFIER = "identity classifier"
+# Which part a module belongs to, by its name in the network; the first pattern that fits.
+PARTS = (
+    (r"trunk\.conv1", "stem"),
+    (r".*\.(bn\d|downsample\.1)", "norm"),
+    (r".*\.(conv\d|downsample\.0)", "static convolutions"),
+    (r".*\.spatial_branch(\.conv)?", "spatial branches"),
+    (r".*\.channel_branch\.fc\d", "channel branches"),
+    (r".*\.channel_branch\.norm", "channel spreads"),
+    (r".*\.(domain|camera)\.fc\d", "domain and camera MLPs"),
+    (r".*\.(domain|camera)\.classifier", "domain and camera classifiers"),
+    (r"bnneck", "BNNeck"),
+    (r"fc", "fc"),
+    (r"classifier", IDENTITY_CLASSIFIER),
+)
+
+
+@dataclass(frozen=True)
+class Count:
+    """Parameters, and multiply-adds for one image."""
+
+    params: int
+    macs: int
+
+    def __add__(self, other: "Count") -> "Count":
+        return Count(self.params + other.params, self.macs + other.macs)
+
+
+@dataclass(frozen=True)
+class BlockCount:
+    """The 3x3 modules, static or generated, that share a width.
+
+    Attributes:
+        width: channels.
+        modules: how many there are.
+        params: of one of them.
+        macs: of all of them together, for one image.
+    """
+
+    width: int
+    modules: int
+    params: int
+    macs: int
+
+
+@dataclass(frozen=True)
+class Profile:
+    """What a network costs.
+
+    Attributes:
+        name: one of `PROFILES`.
+        height: of the image, in pixels.
+        width: of the image, in pixels.
+        params: parameters. A system's identity classifier is left out: it is as large as the training set has people.
+        macs: multiply-adds for one image.
+        parts: the same by part; they sum to the totals.
+        blocks: the 3x3 modules by width.
+    """
+
+    name: str
+    height: int
+    width: int
+    params: int
+    macs: int
+    parts: Mapping[str, Count]
+    blocks: tuple[BlockCount, ...]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the numbers as plain dicts and lists, for JSON."""
+        return asdict(self)
+
+
+@dataclass(frozen=True)
+class Variant:
+    """What ResNet-50-DCSD would cost if a detail were otherwise."""
+
+    name: str
+    params: int
+    macs: int
+
+
+class ImageNetClassifier(nn.Module):
+    """A trunk with the pooled linear classifier that published counts include."""
+
+    def __init__(self, trunk: ResNet) -> None:
+        super().__init__()
+        self.trunk = trunk
+        self.fc = nn.Linear(trunk.out_channels, IMAGENET_CLASSES)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Map images [B, 3, H, W] to logits [B, 1000]."""
+        feature_map, _ = self.trunk(images)
+        return cast(Tensor, self.fc(global_average_pool(feature_map)))
+
+
+def profile(name: str, dcsd: DcsdConfig | None = None) -> Profile:
+    """Count a network.
+
+    Args:
+        name: a trunk such as "resnet50" or "resnet50-dcsd": at 224 x 224, last stride 2, with a 1000-way classifier;
+            or a system such as "bot-dcsd": at 256 x 128, last stride 1, up to BNNeck.
+        dcsd: settings of the generated convolutions; None for the defaults. Static networks have none.
+
+    Raises:
+        JointreidError: no such network; the message gives the nearest.
+    """
+    network, size = _build(name, dcsd or DcsdConfig())
+    return _count(name, network, size)
+
+
+def variants(dcsd: DcsdConfig | None = None) -> tuple[Variant, ...]:
+    """Count ResNet-50-DCSD, as in `profile`, with details that the paper leaves open settled otherwise.
+
+    Args:
+        dcsd: what the variants start from; None for the defaults.
+    """
+    dcsd = dcsd or DcsdConfig()
+    biased = replace(dcsd, mlp_bias=True)
+    return (
+        _variant("as configured", dcsd),
+        _variant("sample only (DDF)", replace(dcsd, factors=("sample",))),
+        _variant("as configured, without classifiers (deployed)", dcsd, pruned=True),
+        _variant("biases in the MLPs", biased),
+        _variant("biases in the MLPs, without classifiers (deployed)", biased, pruned=True),
+        _variant("biases in the MLPs, fixed channel spread", replace(biased, learnable_std=False)),
+        _variant("biases in the MLPs, channel squeeze 1/4", replace(biased, squeeze=0.25)),
+        _variant("biases in the MLPs, MLPs at every position", biased, mlp_per_position=True),
+    )
+
+
+def render(counts: Profile) -> str:
+    """Return the counts for people, with the breakdown by part and by width of the 3x3 modules."""
+    rows = [(part, count.params, count.macs) for part, count in counts.parts.items()]
+    lines = [
+        f"{counts.name} at {counts.height}x{counts.width}: {counts.params:,} parameters, "
+        f"{counts.macs / 1e9:.3f} G multiply-adds",
+        *_table("part", rows),
+        *_table(
+            "3x3 modules", [(f"{b.modules} of width {b.width}", b.modules * b.params, b.macs) for b in counts.blocks]
+        ),
+    ]
+    return "\n".join(lines)
+
+
+def render_variants(counts: Sequence[Variant]) -> str:
+    """Return the variants for people."""
+    rows = [(variant.name, variant.params, variant.macs) for variant in counts]
+    return "\n".join(_table("resnet50-dcsd variant", rows))
+
+
+def _table(title: str, rows: Sequence[tuple[str, int, int]]) -> list[str]:
+    width = max(len(title), *(len(name) for name, _, _ in rows))
+    head = f"\n{title:<{width}}  {'parameters':>12}  {'multiply-adds':>15}"
+    return [head, *(f"{name:<{width}}  {params:>12,}  {macs:>15,}" for name, params, macs in rows)]
+
+
+def _variant(name: str, dcsd: DcsdConfig, *, pruned: bool = False, mlp_per_position: bool = False) -> Variant:
+    network, size = _build("resnet50-dcsd", dcsd)
+    if pruned:
+        network.trunk.prune_heads()
+    counts = _count("resnet50-dcsd", network, size)
+    extra = _extra_macs_per_position(network, size) if mlp_per_position else 0
+    return Variant(name, counts.params, counts.macs + extra)
+
+
+def _build(name: str, dcsd: DcsdConfig) -> tuple[ImageNetClassifier | ReIDModel, tuple[int, int]]:
+    """Return a network on the meta device and its image's height and width."""
+    if name not in PROFILES:
+        raise JointreidError(no_such("network to profile", name, PROFILES))
+    with torch.device("meta"), _WithoutDraws():
+        if name in SYSTEMS:
+            return build_model(name, 1, NUM_DOMAINS, NUM_CAMERAS, dcsd=dcsd), SYSTEM_SIZE
+        trunk = name.removesuffix("-dcsd")
+        built = build_trunk(trunk, dcsd if trunk != name else None, NUM_DOMAINS, NUM_CAMERAS)
+        return ImageNetClassifier(built), TRUNK_SIZE
+
+
+class _WithoutDraws(TorchFunctionMode):
+    """Leaves initial weights undrawn: on the meta device drawing only loads PyTorch's compiler, which takes seconds."""
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        return args[0] if func in (Tensor.normal_, Tensor.uniform_) else func(*args, **(kwargs or {}))
+
+
+class Call(NamedTuple):
+    """One module's turn in a forward pass."""
+
+    name: str
+    module: nn.Module
+    inputs: tuple[Any, ...]
+    output: Any
+
+
+def _trace(network: nn.Module, size: tuple[int, int]) -> list[Call]:
+    """Return every call of a forward pass on one image."""
+    calls: list[Call] = []
+
+    def listen(name: str, module: nn.Module) -> RemovableHandle:
+        return module.register_forward_hook(lambda *call: calls.append(Call(name, *call)))
+
+    hooks = [listen(name, module) for name, module in network.named_modules()]
+    with torch.no_grad():
+        network.eval()(torch.empty(1, 3, *size, device="meta"))
+    for hook in hooks:
+        hook.remove()
+    return calls
+
+
+def _macs(call: Call) -> int:
+    """Return a module's own multiply-adds, without those of its children."""
+    match call.module:
+        case nn.Conv2d() as conv:
+            height, width = call.output.shape[2:]
+            return conv.weight.numel() * int(height) * int(width)
+        case nn.Linear() as linear:
+            return linear.weight.numel()
+        case SpatialBranch() as branch:  # its weights once more, on the context vector
+            context = call.inputs[1]
+            return 0 if context is None else branch.conv.weight.numel()
+        case DCSD() as dcsd:  # K*K taps at every channel and position
+            y, _ = call.output
+            return dcsd.spatial_branch.conv.out_channels * int(y.numel())
+        case _:
+            return 0
+
+
+def _part(name: str, module: nn.Module) -> str:
+    """Return the part of the network that a module's own parameters and multiply-adds belong to."""
+    if isinstance(module, DCSD):
+        return "operator"
+    return next((part for pattern, part in PARTS if re.fullmatch(pattern, name)), "other")
+
+
+def _count(name: str, network: nn.Module, size: tuple[int, int]) -> Profile:
+    macs: Counter[str] = Counter()
+    for call in _trace(network, size):
+        macs[call.name] += _macs(call)
+    parts: dict[str, Count] = {}
+    for module_name, module in network.named_modules():
+        params = sum(parameter.numel() for parameter in module.parameters(recurse=False))
+        if params or macs[module_name]:
+            part = _part(module_name, module)
+            parts[part] = parts.get(part, Count(0, 0)) + Count(params, macs[module_name])
+    parts.pop(IDENTITY_CLASSIFIER, None)
+    total = sum(parts.values(), start=Count(0, 0))
+    height, width = size
+    return Profile(name, height, width, total.params, total.macs, parts, _count_blocks(network, macs))
+
+
+def _count_blocks(network: nn.Module, macs: Counter[str]) -> tuple[BlockCount, ...]:
+    """Return what the 3x3 modules of each width cost; `macs` is by module name."""
+    counts: dict[int, BlockCount] = {}
+    for name, block in network.named_modules():
+        if isinstance(block, Bottleneck):
+            width = block.conv1.out_channels
+            params = sum(parameter.numel() for parameter in block.conv2.parameters())
+            own_macs = sum(n for module, n in macs.items() if f"{module}.".startswith(f"{name}.conv2."))
+            before = counts.get(width, BlockCount(width, 0, params, 0))
+            counts[width] = replace(before, modules=before.modules + 1, macs=before.macs + own_macs)
+    return tuple(counts.values())
+
+
+def _extra_macs_per_position(network: nn.Module, size: tuple[int, int]) -> int:
+    """Return what the domain and camera MLPs would cost more as 1x1 convolutions on X instead of on GAP(X)."""
+    extra = 0
+    for call in _trace(network, size):
+        if isinstance(call.module, DCSD):
+            (x,) = call.inputs
+            predictors = [predictor for predictor in (call.module.domain, call.module.camera) if predictor is not None]
+            weights = sum(mlp.fc1.weight.numel() + mlp.fc2.weight.numel() for mlp in predictors)
+            extra += weights * (math.prod(x.shape[2:]) - 1)
+    return extra

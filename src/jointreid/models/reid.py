@@ -1,0 +1,143 @@
+"""From images to embeddings: trunk -> pool -> BNNeck -> classifier, and the systems built so.
+
+Letters: B images, D numbers of an embedding.
+"""
+
+from collections.abc import Callable
+from typing import Any, Literal, NamedTuple, TypedDict, Unpack
+
+from torch import Tensor, nn
+
+from jointreid.config import DcsdConfig, ModelConfig
+from jointreid.errors import JointreidError, no_such
+from jointreid.models.dcsd import FactorLogits, global_average_pool
+from jointreid.models.trunk import ResNet, build_trunk
+
+
+class ModelOutput(NamedTuple):
+    """What the losses and the retrieval read; nothing in it depends on a label.
+
+    Attributes:
+        embedding: [B, D], fp32, before BNNeck: the triplet's feature.
+        bn_embedding: [B, D], fp32, after BNNeck: the feature to search with, by cosine.
+        id_logits: [B, num_ids].
+        factor_logits: one per DCSD, from input to output; empty without.
+    """
+
+    embedding: Tensor
+    bn_embedding: Tensor
+    id_logits: Tensor
+    factor_logits: tuple[FactorLogits, ...]
+
+
+class ReIDModel(nn.Module):
+    """A trunk with the BNNeck head of BoT.
+
+    Args:
+        trunk: images -> (feature map, factor logits).
+        num_ids: identities to tell apart in training.
+        classifier_std: standard deviation of the classifier's initial weights.
+    """
+
+    def __init__(self, trunk: ResNet, num_ids: int, classifier_std: float = 0.01) -> None:
+        super().__init__()
+        self.trunk = trunk
+        self.bnneck = nn.BatchNorm1d(trunk.out_channels)
+        self.bnneck.bias.requires_grad_(False)  # stays 0: the classifier's hyperplanes then pass through the origin
+        self.classifier = nn.Linear(trunk.out_channels, num_ids, bias=False)
+        nn.init.normal_(self.classifier.weight, std=classifier_std)
+
+    def forward(self, images: Tensor) -> ModelOutput:
+        """Map normalised images [B, 3, H, W] to embeddings and logits."""
+        feature_map, factor_logits = self.trunk(images)  # B D H/16 W/16 with last stride 1
+        embedding = global_average_pool(feature_map)  # B D
+        bn_embedding = self.bnneck(embedding)  # B D
+        id_logits = self.classifier(bn_embedding)  # B num_ids
+        return ModelOutput(embedding, bn_embedding, id_logits, factor_logits)
+
+    def head_names(self) -> list[str]:
+        """Return the names in `state_dict` whose shape depends on the training set: all classifiers."""
+        return [name for name in self.state_dict() if name.rpartition(".")[0].endswith("classifier")]
+
+    def prune_heads(self) -> None:
+        """Drop the domain and camera classifiers, for deployment; embeddings stay the same."""
+        self.trunk.prune_heads()
+
+
+class Classes(NamedTuple):
+    """How many identities, domains and cameras a training set has."""
+
+    ids: int
+    domains: int
+    cameras: int
+
+
+class ModelOptions(TypedDict, total=False):
+    """The options of `build_model`; those left out are as in `ModelConfig` and `DcsdConfig`."""
+
+    last_stride: Literal[1, 2]
+    stem_relu: bool
+    classifier_std: float
+    dcsd: DcsdConfig | None
+
+
+def bot(classes: Classes, model: ModelConfig, dcsd: DcsdConfig) -> ReIDModel:
+    """BoT: static 3x3 convolutions; the settings of DCSD play no part."""
+    return _assemble(classes, model, None)
+
+
+def bot_dcsd(classes: Classes, model: ModelConfig, dcsd: DcsdConfig) -> ReIDModel:
+    """BoT with a DCSD in the place of every 3x3."""
+    return _assemble(classes, model, dcsd)
+
+
+SYSTEMS: dict[str, Callable[[Classes, ModelConfig, DcsdConfig], ReIDModel]] = {"bot": bot, "bot-dcsd": bot_dcsd}
+
+
+def build_model(
+    name: str,
+    num_ids: int,
+    num_domains: int = 1,
+    num_cameras: int = 1,
+    trunk: str = "resnet50",
+    **options: Unpack[ModelOptions],
+) -> ReIDModel:
+    """Return a system with random weights.
+
+    Args:
+        name: a key of `SYSTEMS`.
+        num_ids: identities to tell apart in training.
+        num_domains: domains of the training set.
+        num_cameras: global cameras of the training set.
+        trunk: a key of `jointreid.models.trunk.TRUNKS`.
+        options: `last_stride`, `stem_relu`, `classifier_std` and `dcsd`, as in the settings of a run; `dcsd` may be
+            given to a system without one.
+
+    Raises:
+        JointreidError: an unknown name or option (the message gives the nearest), or a value out of range.
+    """
+    if name not in SYSTEMS:
+        raise JointreidError(no_such("system", name, SYSTEMS))
+    for option in options:
+        if option not in ModelOptions.__annotations__:
+            raise JointreidError(no_such("model option", option, ModelOptions.__annotations__))
+    if num_ids < 1:
+        raise JointreidError(f"num_ids is {num_ids}; expected 1 or more identities")
+    settings: dict[str, Any] = {"name": name, "trunk": trunk, **options}
+    dcsd = settings.pop("dcsd", None) or DcsdConfig()
+    return SYSTEMS[name](Classes(num_ids, num_domains, num_cameras), ModelConfig(**settings), dcsd)
+
+
+def _assemble(classes: Classes, model: ModelConfig, dcsd: DcsdConfig | None) -> ReIDModel:
+    trunk = build_trunk(
+        model.trunk,
+        dcsd,
+        classes.domains,
+        classes.cameras,
+        last_stride=model.last_stride,
+        stem_relu=model.stem_relu,
+        # The stem's ReLU tells two code bases apart: fast-reid has it and pools with a partial last window; the BoT
+        # repository has neither. Its padded pooling is also the ImageNet network's.
+        stem_pool="ceil" if model.stem_relu else "pad",
+    )
+    return ReIDModel(trunk, classes.ids, model.classifier_std)

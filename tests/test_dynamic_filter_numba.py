@@ -1,0 +1,158 @@
+"""The CPU kernels beyond what test_dynamic_filter.py asks of any implementation: odd shapes, threads, launching."""
+
+import itertools
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
+
+import numba
+import pytest
+import torch
+from torch import Tensor
+
+from jointreid.models import dynamic_filter_numba as kernels
+from jointreid.models.dynamic_filter import (
+    dynamic_filter_backward_reference,
+    dynamic_filter_reference,
+    filter_norm_backward_reference,
+    filter_norm_reference,
+)
+
+Shape = tuple[int, int, int, int, int, int, int]  # batch, channels, height, width, kernel size, stride, dilation
+
+ODD_SHAPES: list[Shape] = [
+    (1, 1, 1, 1, 3, 1, 1),  # every tap but the centre lies outside
+    (2, 1, 1, 9, 3, 1, 1),
+    (1, 37, 9, 1, 3, 2, 1),  # channels fill no SIMD register
+    (3, 16, 2, 3, 5, 1, 2),  # the window is wider than the image
+    (1, 5, 7, 7, 3, 3, 1),  # outputs without a common tap
+    (2, 8, 6, 5, 3, 5, 2),
+    (1, 3, 8, 9, 7, 2, 1),
+    (40, 4, 3, 3, 3, 1, 1),  # more images than pieces
+    (0, 4, 6, 5, 3, 1, 1),
+]
+
+
+def make_inputs(shape: Shape, dtype: torch.dtype = torch.float32) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Grad, x, spatial, channel."""
+    batch, channels, height, width, kernel_size, stride, _ = shape
+    rows, cols, taps = -(-height // stride), -(-width // stride), kernel_size**2
+    shapes = (batch, channels, rows, cols), (batch, channels, height, width), (batch, taps, rows, cols)
+    generator = torch.Generator().manual_seed(channels)
+    grad, x, spatial = (torch.randn(shape, dtype=dtype, generator=generator) for shape in shapes)
+    return grad, x, spatial, torch.randn(batch, channels, taps, dtype=dtype, generator=generator)
+
+
+@pytest.fixture
+def two_threads() -> Iterator[None]:
+    if numba.config.NUMBA_NUM_THREADS < 2:  # type: ignore[attr-defined]
+        pytest.skip("one core")
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("shape", ODD_SHAPES)
+def test_dynamic_filter_equals_reference(shape: Shape, dtype: torch.dtype) -> None:
+    *_, stride, dilation = shape
+    grad, x, spatial, channel = make_inputs(shape, dtype)
+    y = kernels.dynamic_filter(x, spatial, channel, stride, dilation)
+    torch.testing.assert_close(y, dynamic_filter_reference(x, spatial, channel, stride, dilation))
+    gradients = kernels.dynamic_filter_backward(grad, x, spatial, channel, stride, dilation)
+    expected = dynamic_filter_backward_reference(grad, x, spatial, channel, stride, dilation)
+    torch.testing.assert_close(gradients, expected)
+
+
+@pytest.mark.parametrize("std_shape", [(), (5, 9), (7, 5, 9)])
+def test_filter_norm_equals_reference(std_shape: tuple[int, ...]) -> None:
+    raw, grad, std = torch.randn(7, 5, 9), torch.randn(7, 5, 9), torch.randn(std_shape)
+    torch.testing.assert_close(kernels.filter_norm(raw, 2, std, 1e-10), filter_norm_reference(raw, 2, std))
+    torch.testing.assert_close(
+        kernels.filter_norm_backward(grad, raw, 2, std, 1e-10),
+        filter_norm_backward_reference(grad, raw, 2, std, 1e-10),
+        rtol=1e-4,
+        atol=1e-5,
+    )
+
+
+def test_filter_norm_of_no_image() -> None:
+    raw, std = torch.zeros(0, 5, 9), torch.ones(5, 9)
+    assert kernels.filter_norm(raw, 2, std, 1e-10).shape == (0, 5, 9)
+    grad_raw, grad_std = kernels.filter_norm_backward(raw, raw, 2, std, 1e-10)
+    assert grad_raw.shape == (0, 5, 9)
+    assert torch.equal(grad_std, torch.zeros(5, 9))
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+@pytest.mark.parametrize(("stride", "rows", "cols"), [(1, slice(2), slice(3, 6)), (2, slice(1), slice(2, 3))])
+def test_a_bad_value_reaches_its_windows_only(value: float, stride: int, rows: slice, cols: slice) -> None:
+    grad, x, spatial, channel = make_inputs((1, 16, 7, 9, 3, stride, 1))
+    grad[0, 3, 0, 2] = value
+    grad_x, *_ = kernels.dynamic_filter_backward(grad, x, spatial, channel, stride, 1)
+    reached = torch.zeros_like(x, dtype=torch.bool)
+    reached[0, 3, :2, 2 * stride - 1 : 2 * stride + 2] = True
+    assert torch.equal(~grad_x.isfinite(), reached)
+
+    x[0, 3, 0, 4] = value
+    y = kernels.dynamic_filter(x, spatial, channel, stride, 1)
+    reached = torch.zeros_like(y, dtype=torch.bool)
+    reached[0, 3, rows, cols] = True
+    assert torch.equal(~y.isfinite(), reached)
+
+
+def all_results() -> list[Tensor]:
+    """Every kernel once, on shapes with more pieces than threads."""
+    results: list[Tensor] = []
+    for stride in (1, 2):
+        grad, x, spatial, channel = make_inputs((2, 24, 17, 9, 3, stride, 1))
+        results.append(kernels.dynamic_filter(x, spatial, channel, stride, 1))
+        results.extend(kernels.dynamic_filter_backward(grad, x, spatial, channel, stride, 1))
+        results.append(kernels.filter_norm(spatial, 1, torch.tensor(0.5), 1e-10))
+        results.extend(kernels.filter_norm_backward(spatial.flip(0), spatial, 1, torch.tensor(0.5), 1e-10))
+    return results
+
+
+def test_threads_do_not_change_the_results(two_threads: None) -> None:
+    threads_of_numba = numba.get_num_threads()
+    together = all_results()
+    assert numba.get_num_threads() == threads_of_numba
+    torch.set_num_threads(1)
+    torch.testing.assert_close(together, all_results())
+
+
+def test_calls_from_several_python_threads(two_threads: None) -> None:
+    expected = all_results()
+
+    def repeat(_: int) -> list[list[Tensor]]:
+        torch.set_num_threads(2)  # OpenMP counts the threads of each Python thread apart
+        return [all_results() for _ in range(5)]
+
+    with ThreadPoolExecutor(4) as pool:
+        for results in itertools.chain.from_iterable(pool.map(repeat, range(4))):
+            for got, wanted in zip(results, expected, strict=True):
+                assert torch.equal(got, wanted)
+
+
+def test_only_the_work_queue_is_locked(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(kernels, "threading_layer", lambda: "workqueue")
+    assert kernels._launch_guard() is kernels._WORKQUEUE_LOCK
+    for layer in ("omp", "tbb"):
+        monkeypatch.setattr(kernels, "threading_layer", lambda layer=layer: layer)
+        assert isinstance(kernels._launch_guard(), nullcontext)
+
+
+def test_two_builds_of_a_kernel_do_not_share_a_cache_file() -> None:
+    names = {build._cache._impl.filename_base for build in (kernels._forward._serial, kernels._forward._threaded)}
+    assert len(names) == 2
+
+
+def test_says_when_compiled_kernels_cannot_be_kept() -> None:
+    class Homeless:
+        def enable_caching(self) -> None:
+            raise RuntimeError("no locator available for file")
+
+    dispatcher = Homeless()
+    with pytest.warns(RuntimeWarning, match="NUMBA_CACHE_DIR"):
+        assert kernels._cached(dispatcher) is dispatcher

@@ -1,0 +1,49 @@
+"""Hold identities out of train, to choose a checkpoint on without looking at the test split."""
+
+from dataclasses import replace
+
+import numpy as np
+
+from jointreid.data.records import Domain, ImageRecord
+from jointreid.errors import JointreidError
+
+
+def hold_out(domain: Domain, count: int, seed: int) -> tuple[Domain, Domain]:
+    """Split a domain's train identities into those to train on and `count` held out as a small test set.
+
+    Under the camera rule each held-out identity was seen by two cameras or more; its first image of each camera is a
+    query, all of its images are the gallery, and the rule keeps a query from finding itself. Without the rule each
+    has two images or more; the first is the query, the others are the gallery.
+
+    Returns:
+        The domain with less in train, and a domain of the same name whose query and gallery are the held-out images.
+
+    Raises:
+        JointreidError: fewer than `count` identities can be matched, or none would be left to train on.
+    """
+    images: dict[str, list[ImageRecord]] = {}
+    for record in domain.train:
+        images.setdefault(record.pid, []).append(record)
+    fit = [pid for pid in sorted(images) if _can_match(images[pid], domain.exclude_same_camera)]
+    if count > len(fit) or count >= len(images):
+        kind = "seen by two cameras" if domain.exclude_same_camera else "with two images"
+        raise JointreidError(
+            f"{domain.name}: data.val_ids is {count}, but of its {len(images)} train identities only {len(fit)} are "
+            f"{kind}, and one at least must be left to train on; lower it"
+        )
+    held = set(np.random.default_rng(seed).choice(fit, count, replace=False).tolist())
+    query, gallery = [], []
+    for pid in sorted(held):
+        first_of_camera = {record.camid: record for record in reversed(images[pid])}
+        if domain.exclude_same_camera:
+            query += list(first_of_camera.values())
+            gallery += images[pid]
+        else:
+            query.append(images[pid][0])
+            gallery += images[pid][1:]
+    rest = replace(domain, train=tuple(record for record in domain.train if record.pid not in held))
+    return rest, replace(domain, train=(), query=tuple(query), gallery=tuple(gallery))
+
+
+def _can_match(records: list[ImageRecord], exclude_same_camera: bool) -> bool:
+    return len({record.camid for record in records}) >= 2 if exclude_same_camera else len(records) >= 2

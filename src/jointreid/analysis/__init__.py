@@ -1,0 +1,1 @@
+"""What runs say when laid side by side."""

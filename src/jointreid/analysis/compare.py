@@ -1,0 +1,210 @@
+"""Two runs side by side: settings that differ, and per domain the difference with its uncertainty.
+
+Nothing here needs torch. Q counts the queries that both runs could answer.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from jointreid.config import config_difference
+from jointreid.retrieval.results import QueryResult, Results, load_results, percent, table_text
+from jointreid.run import open_run
+
+RESAMPLES = 10_000
+# Numbers drawn at a time: 32 MB of indices.
+BLOCK = 2**22
+
+
+@dataclass(frozen=True)
+class Difference:
+    """How much B is above A, and how sure that is.
+
+    Attributes:
+        a: the mean over the shared queries in run A.
+        b: the mean over the shared queries in run B.
+        difference: b - a.
+        low: the 2.5th percentile of the difference over the resamples.
+        high: the 97.5th percentile.
+        opposite_share: twice the share of resamples in which the difference is 0 or of the other sign, at most 1;
+            read like a two-sided p-value.
+    """
+
+    a: float
+    b: float
+    difference: float
+    low: float
+    high: float
+    opposite_share: float
+
+
+@dataclass(frozen=True)
+class DomainComparison:
+    """One domain in both runs.
+
+    Attributes:
+        domain: its name.
+        shared_queries: queries that are valid in both runs, by image; the figures are of these.
+        only_in_a: queries that are valid in run A alone.
+        only_in_b: queries that are valid in run B alone.
+        mAP: the difference in mean average precision; None without shared queries.
+        rank1: the difference in Rank-1; None without shared queries.
+    """
+
+    domain: str
+    shared_queries: int
+    only_in_a: int
+    only_in_b: int
+    mAP: Difference | None
+    rank1: Difference | None
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Two runs side by side.
+
+    Attributes:
+        run_a: the first run directory.
+        run_b: the second; differences are B minus A.
+        settings: `section.field` -> (value in A, value in B), of the runs' settings that differ.
+        evaluation: what differs in how they were evaluated, in the same way.
+        domains: the domains that both runs were evaluated on.
+        only_in_a: the domains of run A alone.
+        only_in_b: the domains of run B alone.
+    """
+
+    run_a: str
+    run_b: str
+    settings: Mapping[str, tuple[Any, Any]]
+    evaluation: Mapping[str, tuple[Any, Any]]
+    domains: tuple[DomainComparison, ...]
+    only_in_a: tuple[str, ...]
+    only_in_b: tuple[str, ...]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the comparison as plain dicts, lists and numbers, for JSON."""
+        return asdict(self)
+
+
+def compare(run_a: str | Path, run_b: str | Path) -> Comparison:
+    """Compare two runs by their results on their own data sets, the checkpoint being `last`.
+
+    Raises:
+        JointreidError: not a run, or a run without results; the message names the command to run.
+    """
+    a, b = open_run(run_a), open_run(run_b)
+    (results_a, queries_a), (results_b, queries_b) = load_results(a.path), load_results(b.path)
+    domains_a, domains_b = ([result.domain for result in results.domains] for results in (results_a, results_b))
+    facts_a, facts_b = _facts(results_a), _facts(results_b)
+    return Comparison(
+        run_a=str(a.path),
+        run_b=str(b.path),
+        settings=config_difference(a.config, b.config),
+        evaluation={
+            key: (value, facts_b[key]) for key, value in facts_a.items() if key in facts_b and facts_b[key] != value
+        },
+        domains=tuple(
+            _compare_domain(domain, _valid(queries_a, domain), _valid(queries_b, domain))
+            for domain in domains_a
+            if domain in domains_b
+        ),
+        only_in_a=tuple(domain for domain in domains_a if domain not in domains_b),
+        only_in_b=tuple(domain for domain in domains_b if domain not in domains_a),
+    )
+
+
+def paired_bootstrap(
+    a: NDArray[np.float64], b: NDArray[np.float64], resamples: int = RESAMPLES, seed: int = 0
+) -> Difference:
+    """Estimate how sure the mean of `b - a` is, from resamples of the queries with replacement.
+
+    Both runs keep the same queries in every resample, so what makes a query hard for both cancels. Queries of one
+    identity resemble each other, which this does not count, and neither does it count what another seed of training
+    would change: the true uncertainty is larger.
+
+    Args:
+        a: a measure of each query in run A, [Q], Q >= 1.
+        b: the same measure of the same queries in run B, [Q].
+        resamples: how many resamples.
+        seed: of the resamples.
+    """
+    differences = b - a
+    queries, generator = len(differences), np.random.default_rng(seed)
+    means = np.empty(resamples)
+    rows = max(1, BLOCK // queries)
+    for start in range(0, resamples, rows):
+        block = means[start : start + rows]
+        chosen = generator.integers(0, queries, size=(len(block), queries))  # rows Q
+        block[:] = differences[chosen].mean(axis=1)
+    low, high = np.quantile(means, (0.025, 0.975))
+    opposite = 2 * min(float((means <= 0).mean()), float((means >= 0).mean()))
+    return Difference(
+        float(a.mean()), float(b.mean()), float(differences.mean()), float(low), float(high), min(1.0, opposite)
+    )
+
+
+def render(comparison: Comparison) -> str:
+    """Return the comparison for people: a table in percent, and below it what differs besides."""
+    from rich.table import Table
+
+    table = Table("Domain", "Measure")
+    for name in ("A", "B", "B - A", "95% interval", "Opposite", "Queries"):
+        table.add_column(name, justify="right")
+    for domain in comparison.domains:
+        for name, measure in (("mAP", domain.mAP), ("Rank-1", domain.rank1)):
+            if measure is not None:
+                interval = f"{100 * measure.low:+.1f} to {100 * measure.high:+.1f}"
+                rates = percent(measure.a), percent(measure.b), f"{100 * measure.difference:+.1f}"
+                share = f"{measure.opposite_share:.4f}"
+                table.add_row(domain.domain, name, *rates, interval, share, f"{domain.shared_queries:,}")
+    title = f"A {comparison.run_a}\nB {comparison.run_b}\nrates in percent, over the queries valid in both runs"
+    return "\n".join((title, table_text(table), *_notes(comparison)))
+
+
+def _notes(comparison: Comparison) -> Iterator[str]:
+    yield (
+        f"interval: {RESAMPLES:,} resamples of the queries, the same in both runs; another seed of training is not in "
+        "it. Opposite: twice the share of resamples without a difference of this sign, like a two-sided p-value"
+    )
+    for domain in comparison.domains:
+        alone = {"A": domain.only_in_a, "B": domain.only_in_b}
+        if told := [f"{count:,} only in {run}" for run, count in alone.items() if count]:
+            yield f"{domain.domain}: left out queries that are valid {' and '.join(told)}"
+        if not domain.shared_queries:
+            yield f"{domain.domain}: not compared, no query is valid in both; were the runs evaluated on the same data?"
+    for run, names in (("A", comparison.only_in_a), ("B", comparison.only_in_b)):
+        if names:
+            yield f"evaluated only in {run}: {', '.join(names)}"
+    for what, changes in (("settings", comparison.settings), ("terms of the evaluation", comparison.evaluation)):
+        yield f"{what} that differ, A -> B:" if changes else f"no {what} differ"
+        yield from (f"  {key}: {a!r} -> {b!r}" for key, (a, b) in changes.items())
+
+
+def _facts(results: Results) -> dict[str, Any]:
+    """Return what two evaluations must share for their figures to be compared."""
+    facts: dict[str, Any] = {name: getattr(results, name) for name in ("feature", "metric", "flip", "pretraining")}
+    rules = {f"{result.domain}.exclude_same_camera": result.exclude_same_camera for result in results.domains}
+    return facts | rules
+
+
+def _valid(queries: Sequence[QueryResult], domain: str) -> dict[str, QueryResult]:
+    """Return the valid queries of a domain by image."""
+    return {query.path: query for query in queries if query.domain == domain and query.valid}
+
+
+def _compare_domain(domain: str, a: Mapping[str, QueryResult], b: Mapping[str, QueryResult]) -> DomainComparison:
+    shared = sorted(a.keys() & b.keys())
+    precision_a, precision_b = (np.array([run[path].average_precision for path in shared], float) for run in (a, b))
+    hit_a, hit_b = (np.array([run[path].first_match_rank == 1 for path in shared], float) for run in (a, b))
+    return DomainComparison(
+        domain=domain,
+        shared_queries=len(shared),
+        only_in_a=len(a) - len(shared),
+        only_in_b=len(b) - len(shared),
+        mAP=paired_bootstrap(precision_a, precision_b) if shared else None,
+        rank1=paired_bootstrap(hit_a, hit_b) if shared else None,
+    )

@@ -1,0 +1,282 @@
+"""Measure a model on data sets, those it was trained on or others: records -> features -> ranking -> results."""
+
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from importlib.metadata import version
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from jointreid.config import RunConfig, config_hash
+from jointreid.data.joint import LabelSpace
+from jointreid.data.manifest import MissingCamid
+from jointreid.data.preflight import check
+from jointreid.data.records import Domain, ImageRecord
+from jointreid.data.sources import load_domains
+from jointreid.device import pick_device
+from jointreid.errors import JointreidError
+from jointreid.models.reid import ReIDModel
+from jointreid.retrieval.extract import Embeddings, extract
+from jointreid.retrieval.ranking import RankingMetrics, evaluate_ranking
+from jointreid.retrieval.results import RANKS, DomainResult, QueryResult, Results, save_results
+from jointreid.run import Run, open_run
+
+# Called with (domain, images done, images in all) after each batch.
+OnBatch = Callable[[str, int, int], None]
+
+
+def evaluate_domains(
+    model: ReIDModel,
+    domains: Sequence[Domain],
+    config: RunConfig,
+    label_space: LabelSpace,
+    *,
+    device: torch.device,
+    checkpoint: str = "last",
+    on_batch: OnBatch | None = None,
+) -> tuple[Results, tuple[QueryResult, ...]]:
+    """Measure a model on each domain by itself: its queries against its gallery, under its own camera rule.
+
+    Junk is left out. A distractor stays in the gallery and matches no query, whatever its pid.
+
+    Args:
+        model: a model on `device`.
+        domains: data sets with a query and a gallery.
+        config: the run's settings, of which `image`, `eval`, `data.cache` and `train.workers` say how.
+        label_space: which domain and camera each class of the model's heads stands for.
+        device: where `model` is.
+        checkpoint: what the results call the weights.
+        on_batch: called with (domain, images done, images in all) after each batch.
+
+    Returns:
+        The results, and one entry a query.
+
+    Raises:
+        JointreidError: no domains, or one without query images, gallery images or any query that has a match; an
+            unreadable image; a feature that is not finite.
+    """
+    if not domains:
+        raise JointreidError("no data set has a query and a gallery; evaluation needs one")
+    since = time.monotonic()
+    outcomes = [_evaluate_domain(model, domain, config, label_space, device, on_batch) for domain in domains]
+    results = Results(
+        run=config.train.label or config.model.name,
+        checkpoint=checkpoint,
+        config=config_hash(config),
+        domains=tuple(result for result, _ in outcomes),
+        feature="bn_embedding",
+        metric=config.eval.metric,
+        flip=config.eval.flip,
+        height=config.image.height,
+        width=config.image.width,
+        pretraining=f"the run {config.train.init}" if config.train.init else "none",
+        seconds=round(time.monotonic() - since, 1),
+        versions={package: version(package) for package in ("jointreid", "torch")},
+    )
+    return results, tuple(query for _, queries in outcomes for query in queries)
+
+
+def evaluate_run(
+    path: str | Path,
+    sources: Sequence[str] = (),
+    missing_camid: MissingCamid = "refuse",
+    checkpoint: str = "last",
+    *,
+    flip: bool = False,
+    device: str = "auto",
+) -> Results:
+    """Measure a run and write what was found into its directory, see `save_results`.
+
+    Args:
+        path: the run directory.
+        sources: data sets, each NAME=PATH or a manifest's PATH; none for those of the run that have a test split.
+        missing_camid: what to do with a table without camid among `sources`.
+        checkpoint: last or best.
+        flip: average features with those of the mirrored images, even if the run's settings do not.
+        device: auto, cpu, cuda or mps.
+
+    Raises:
+        JointreidError: not a run, no such checkpoint or device, or data that cannot be read or evaluated on.
+    """
+    where = pick_device(device)
+    run = open_run(path)
+    model = run.model(checkpoint).to(where)
+    own = set(sources) in (set(), set(run.config.data.sources))
+    domains = _own_domains(run) if own else load_domains(sources, missing_camid)
+    config = run.config.replace(eval={"flip": flip or run.config.eval.flip})
+    with _progress_bar() as on_batch:
+        results, queries = evaluate_domains(
+            model, domains, config, run.label_space, device=where, checkpoint=checkpoint, on_batch=on_batch
+        )
+    results = replace(results, config=config_hash(run.config))
+    save_results(results, queries, run.path, own=own)
+    return results
+
+
+def _own_domains(run: Run) -> tuple[Domain, ...]:
+    """Return the test splits of the run's domains, without the images that its settings say to list and skip."""
+    data = run.config.data
+    loaded = load_domains(data.sources, data.missing_camid)
+    domains = tuple(replace(domain, train=()) for domain in loaded if domain.query and domain.gallery)
+    if data.skip_unreadable and domains:
+        threads = run.config.train.workers
+        report, domains = check(
+            domains, cache_dir=Path(data.cache), skip_unreadable=True, threads=threads, purpose="evaluate"
+        )
+        for image in report.unreadable:
+            print(f"{image.domain}: skipped {image.path}: {image.cause}", file=sys.stderr)
+    return domains
+
+
+@contextmanager
+def _progress_bar() -> Iterator[OnBatch]:
+    """Show how far each domain is on stderr, if that is a terminal."""
+    from rich.console import Console
+    from rich.progress import Progress, TaskID
+
+    with Progress(console=Console(stderr=True), transient=True, disable=not sys.stderr.isatty()) as bar:
+        tasks: dict[str, TaskID] = {}
+
+        def show(domain: str, done: int, total: int) -> None:
+            if domain not in tasks:
+                tasks[domain] = bar.add_task(domain, total=total)
+            bar.update(tasks[domain], completed=done)
+
+        yield show
+
+
+def _evaluate_domain(
+    model: ReIDModel,
+    domain: Domain,
+    config: RunConfig,
+    label_space: LabelSpace,
+    device: torch.device,
+    on_batch: OnBatch | None,
+) -> tuple[DomainResult, list[QueryResult]]:
+    query, gallery = _without_junk(domain, "query"), _without_junk(domain, "gallery")
+    embeddings = extract(
+        model,
+        query + gallery,
+        config.image,
+        config.eval,
+        device=device,
+        cache_dir=Path(config.data.cache),
+        workers=config.train.workers,
+        on_batch=on_batch and (lambda done, total: on_batch(domain.name, done, total)),
+    )
+    ranking = _rank(domain, query, gallery, embeddings, config)
+    domain_accuracy, camera_accuracy = _head_accuracies(domain.name, embeddings, label_space)
+    result = DomainResult(
+        domain=domain.name,
+        mAP=ranking.mAP,
+        mINP=ranking.mINP,
+        cmc={rank: float(ranking.cmc[rank - 1]) for rank in RANKS},
+        num_query=len(query),
+        num_valid_queries=ranking.num_valid_queries,
+        num_gallery=len(gallery),
+        exclude_same_camera=domain.exclude_same_camera,
+        trained_on=_domain_id(domain.name, label_space) is not None,
+        domain_accuracy=domain_accuracy,
+        camera_accuracy=camera_accuracy,
+    )
+    return result, _query_results(domain, query, ranking)
+
+
+def _without_junk(domain: Domain, split: Literal["query", "gallery"]) -> tuple[ImageRecord, ...]:
+    records: tuple[ImageRecord, ...] = getattr(domain, split)
+    if kept := tuple(record for record in records if not record.junk):
+        return kept
+    where = f"{domain.name} ({domain.source})" if domain.source else domain.name
+    raise JointreidError(f"{where}: no images in {split}; evaluation needs a query and a gallery")
+
+
+def _rank(
+    domain: Domain,
+    query: Sequence[ImageRecord],
+    gallery: Sequence[ImageRecord],
+    embeddings: Embeddings,
+    config: RunConfig,
+) -> RankingMetrics:
+    split = len(query)
+    try:
+        return evaluate_ranking(
+            embeddings.features[:split],
+            embeddings.features[split:],
+            *_number_identities(query, gallery),
+            embeddings.camids[:split],
+            embeddings.camids[split:],
+            exclude_same_camera=domain.exclude_same_camera,
+            metric=config.eval.metric,
+            max_rank=max(RANKS),
+            max_memory=config.eval.max_memory,
+        )
+    except JointreidError as error:
+        raise JointreidError(f"{domain.name}: {error}") from error
+
+
+def _number_identities(
+    query: Sequence[ImageRecord], gallery: Sequence[ImageRecord]
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Return a number for each identity, [Q] and [G]; a distractor's is not that of any image in the other split."""
+    numbers = {pid: number for number, pid in enumerate(sorted({record.pid for record in (*query, *gallery)}))}
+    distractors = {"query": -1, "gallery": -2}
+    query_numbers, gallery_numbers = (
+        np.array([distractors[split] if record.distractor else numbers[record.pid] for record in records])
+        for split, records in (("query", query), ("gallery", gallery))
+    )
+    return query_numbers, gallery_numbers
+
+
+def _query_results(domain: Domain, query: Sequence[ImageRecord], ranking: RankingMetrics) -> list[QueryResult]:
+    measures = zip(
+        ranking.average_precision.tolist(),
+        ranking.inverse_negative_penalty.tolist(),
+        ranking.first_match_rank.tolist(),
+        strict=True,
+    )
+    by_index = dict(zip(ranking.valid_queries.tolist(), measures, strict=True))
+    return [
+        QueryResult(
+            domain.name,
+            _image_name(record, domain.source),
+            record.pid,
+            record.camid,
+            index in by_index,
+            *by_index.get(index, (None, None, None)),
+        )
+        for index, record in enumerate(query)
+    ]
+
+
+def _image_name(record: ImageRecord, source: str) -> str:
+    """Return what an image is called wherever its data set lies: its path below the source, and its box."""
+    folders = (Path(source), Path(source).parent)  # a folder that a reader knows, or the one a manifest stands in
+    path = next((record.path.relative_to(f) for f in folders if record.path.is_relative_to(f)), record.path)
+    return path.as_posix() if record.box is None else f"{path.as_posix()} {record.box}"
+
+
+def _domain_id(name: str, label_space: LabelSpace) -> int | None:
+    """Return the class that a domain has in the model's heads, or None if it was not trained on."""
+    names = [known.name for known in label_space.domains]
+    return names.index(name) if name in names else None
+
+
+def _head_accuracies(name: str, embeddings: Embeddings, label_space: LabelSpace) -> tuple[float | None, float | None]:
+    """Return the shares of images whose domain and whose camera the heads tell, as in `DomainResult`."""
+    domain_id = _domain_id(name, label_space)
+    if domain_id is None:
+        return None, None
+    known = np.isin(embeddings.camids, label_space.domains[domain_id].cameras)
+    cameras = np.array([label_space.global_camid(name, camid) for camid in embeddings.camids[known].tolist()])
+    domain_accuracy = camera_accuracy = None
+    if embeddings.domain_posterior is not None:
+        domain_accuracy = float((embeddings.domain_posterior.argmax(1) == domain_id).mean())
+    if embeddings.camera_posterior is not None and len(cameras):
+        camera_accuracy = float((embeddings.camera_posterior[known].argmax(1) == cameras).mean())
+    return domain_accuracy, camera_accuracy

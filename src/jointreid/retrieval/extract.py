@@ -1,0 +1,307 @@
+"""From images to features: `extract` for the records of a data set, `Embedder` for any images.
+
+Both feed the model alike: resized, normalised, channels_last. Letters: N images in all, B in a batch, D numbers of a
+feature, H x W pixels.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image, ImageOps
+from torch import Tensor, nn
+
+from jointreid.config import EvalConfig, ImageConfig
+from jointreid.data.augment import normalise
+from jointreid.data.decode import read_image, resize_image, to_rgb
+from jointreid.data.images import ImageStore
+from jointreid.data.records import ImageRecord
+from jointreid.device import pick_device
+from jointreid.errors import JointreidError
+from jointreid.files import replacing
+from jointreid.models.reid import ModelOutput, ReIDModel
+from jointreid.run import Run, open_run
+
+ImageLike = str | Path | Image.Image | NDArray[np.uint8]
+Floats = NDArray[np.float32]
+
+_POSTERIORS = ("domain_posterior", "camera_posterior")
+
+
+@dataclass(frozen=True, eq=False)
+class Embeddings:
+    """The features of N images, and what is known of each.
+
+    Attributes:
+        features: float32 [N, D], `bn_embedding`, not normalised to length 1.
+        pids: str [N].
+        camids: int64 [N], local to the images' domain.
+        paths: str [N].
+        domain_posterior: float32 [N, num_domains], how likely each training domain is, or None without such heads.
+        camera_posterior: float32 [N, num_cameras], how likely each training camera is, or None without such heads.
+
+    Raises:
+        JointreidError: the fields do not run parallel.
+    """
+
+    features: Floats
+    pids: NDArray[np.str_]
+    camids: NDArray[np.int64]
+    paths: NDArray[np.str_]
+    domain_posterior: Floats | None = None
+    camera_posterior: Floats | None = None
+
+    def __post_init__(self) -> None:
+        lengths = {name: len(value) for name, value in vars(self).items() if value is not None}
+        if len(set(lengths.values())) > 1:
+            raise JointreidError(f"embeddings: the fields are of different lengths: {lengths}")
+
+    def save(self, path: Path) -> None:
+        """Write a Parquet table, one row an image, features and posteriors as lists of fixed length."""
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        columns = {"path": pa.array(self.paths), "pid": pa.array(self.pids), "camid": pa.array(self.camids)}
+        columns["feature"] = _list_column(self.features)
+        for name in _POSTERIORS:
+            if (values := getattr(self, name)) is not None:
+                columns[name] = _list_column(values)
+        with replacing(path) as temporary:
+            pq.write_table(pa.table(columns), temporary)
+
+    @classmethod
+    def load(cls, path: Path) -> "Embeddings":
+        """Read what `save` wrote.
+
+        Raises:
+            JointreidError: the file is missing, damaged or another kind of table.
+        """
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        try:
+            table = pq.ParquetFile(path).read()
+        except (OSError, pa.ArrowException) as error:
+            raise JointreidError(f"{path}: cannot be read as Parquet: {error}") from error
+        missing = {"path", "pid", "camid", "feature"} - set(table.column_names)
+        lists = [name for name in ("feature", *_POSTERIORS) if name in table.column_names]
+        if missing or not all(pa.types.is_fixed_size_list(table.schema.field(name).type) for name in lists):
+            found = ", ".join(f"{field.name} {field.type}" for field in table.schema)
+            raise JointreidError(
+                f"{path}: expected the columns path, pid, camid, and feature of fixed length; found {found}"
+            )
+        values = {name: _list_values(table, name) for name in lists}
+        return cls(
+            features=values["feature"],
+            pids=np.array(table["pid"].to_pylist(), dtype=np.str_),
+            camids=table["camid"].to_numpy().astype(np.int64),
+            paths=np.array(table["path"].to_pylist(), dtype=np.str_),
+            domain_posterior=values.get("domain_posterior"),
+            camera_posterior=values.get("camera_posterior"),
+        )
+
+
+def extract(
+    model: ReIDModel,
+    records: Sequence[ImageRecord],
+    image: ImageConfig,
+    evaluation: EvalConfig,
+    *,
+    device: torch.device,
+    cache_dir: Path,
+    workers: int,
+    on_batch: Callable[[int, int], None] | None = None,
+) -> Embeddings:
+    """Return the features of records, in their order.
+
+    A feature is the model's `bn_embedding`; with `evaluation.flip`, its mean with that of the mirrored image. A
+    posterior is the softmax of a block's domain or camera logits, averaged over the blocks (and over both images).
+
+    Args:
+        model: a model on `device`; computes in evaluation mode, and leaves as it came.
+        records: the images.
+        image: their size and normalisation.
+        evaluation: batch size, and whether mirrored images take part.
+        device: where `model` is.
+        cache_dir: folder for decoded images.
+        workers: threads that decode.
+        on_batch: called with (images done, images in all) after each batch.
+
+    Raises:
+        JointreidError: no records, an unreadable image, or a feature that is not finite; names the image.
+    """
+    store = ImageStore.build(records, image.height, image.width, image.interpolation, cache_dir, workers)
+    parts: list[_Features] = []
+    with _evaluating(model):
+        for start in range(0, len(records), evaluation.batch_size):
+            stop = min(start + evaluation.batch_size, len(records))
+            part = _forward(model, store.take(np.arange(start, stop)), image, evaluation.flip, device)
+            _require_finite(part.features, [str(record.path) for record in records[start:stop]])
+            parts.append(part)
+            if on_batch is not None:
+                on_batch(stop, len(records))
+    features, domain, camera = zip(*parts, strict=True)
+    return Embeddings(
+        features=np.concatenate(features),
+        pids=np.array([record.pid for record in records], dtype=np.str_),
+        camids=np.array([record.camid for record in records], dtype=np.int64),
+        paths=np.array([str(record.path) for record in records], dtype=np.str_),
+        domain_posterior=None if domain[0] is None else np.concatenate(domain),
+        camera_posterior=None if camera[0] is None else np.concatenate(camera),
+    )
+
+
+@dataclass(frozen=True, eq=False)
+class Embedder:
+    """Maps any images to features to search with, as evaluation does.
+
+    Attributes:
+        model: the model, on `device`.
+        image: size and normalisation.
+        evaluation: batch size, and whether mirrored images take part.
+        device: where to compute.
+    """
+
+    model: ReIDModel
+    image: ImageConfig
+    evaluation: EvalConfig
+    device: torch.device
+
+    @classmethod
+    def load(cls, run: Run | str | Path, checkpoint: str = "last", device: str = "auto") -> "Embedder":
+        """Return the embedder of a run.
+
+        Args:
+            run: a run, or its directory.
+            checkpoint: last or best.
+            device: auto, cpu, cuda or mps.
+
+        Raises:
+            JointreidError: not a run, no such checkpoint, or no such device.
+        """
+        where = pick_device(device)
+        run = run if isinstance(run, Run) else open_run(run)
+        return cls(run.model(checkpoint).to(where), run.config.image, run.config.eval, where)
+
+    def __call__(self, images: ImageLike | Sequence[ImageLike]) -> Floats:
+        """Return features of length 1, whose dot product is the cosine similarity.
+
+        Args:
+            images: one image or several, each a path, a PIL image of any mode, or RGB pixels uint8 [H, W, 3].
+
+        Returns:
+            float32 [N, D], in the order of `images`; [0, D] for none.
+
+        Raises:
+            JointreidError: an image is unreadable or of another kind, or its feature is not finite; names the image.
+        """
+        queue = _as_list(images)
+        size = self.evaluation.batch_size
+        parts = [np.empty((0, self.model.bnneck.num_features), dtype=np.float32)]
+        with _evaluating(self.model):
+            parts += [self._embed(queue[start : start + size], start) for start in range(0, len(queue), size)]
+        return np.concatenate(parts)
+
+    def _embed(self, images: Sequence[ImageLike], first: int) -> Floats:
+        names = [
+            str(image) if isinstance(image, str | Path) else f"image {first + i}" for i, image in enumerate(images)
+        ]
+        size = self.image.height, self.image.width, self.image.interpolation
+        pixels = [resize_image(_pixels(image, name), *size) for image, name in zip(images, names, strict=True)]
+        batch = torch.from_numpy(np.stack(pixels)).permute(0, 3, 1, 2)
+        features = _forward(self.model, batch, self.image, self.evaluation.flip, self.device).features
+        _require_finite(features, names)
+        return nn.functional.normalize(torch.from_numpy(features)).numpy()
+
+
+class _Features(NamedTuple):
+    """What the model says about a batch: features [B, D], posteriors [B, num_domains] and [B, num_cameras]."""
+
+    features: Floats
+    domain: Floats | None
+    camera: Floats | None
+
+
+@contextmanager
+def _evaluating(model: nn.Module) -> Iterator[None]:
+    """Compute without gradients in evaluation mode; every module gets back the mode it had."""
+    modes = [(module, module.training) for module in model.modules()]
+    model.eval()
+    try:
+        with torch.inference_mode():
+            yield
+    finally:
+        for module, training in modes:
+            module.training = training
+
+
+def _forward(model: ReIDModel, images: Tensor, image: ImageConfig, flip: bool, device: torch.device) -> _Features:
+    """Run the model on uint8 images [B, 3, H, W], and on their mirror images if asked to."""
+    upright = normalise(images.to(device), image.mean, image.std)
+    views = [upright, upright.flip(-1)] if flip else [upright]
+    outputs = [model(view.contiguous(memory_format=torch.channels_last)) for view in views]
+    features = torch.stack([output.bn_embedding.float() for output in outputs]).mean(0)
+    return _Features(features.cpu().numpy(), _posterior(outputs, "domain"), _posterior(outputs, "camera"))
+
+
+def _posterior(outputs: Sequence[ModelOutput], factor: Literal["domain", "camera"]) -> Floats | None:
+    """Return the softmax of the factor's logits [B, classes], averaged over blocks and views; None without heads."""
+    logits = [getattr(block, factor) for output in outputs for block in output.factor_logits]
+    softmaxes = [values.float().softmax(dim=1) for values in logits if values is not None]
+    if not softmaxes:
+        return None
+    posterior: Floats = torch.stack(softmaxes).mean(0).cpu().numpy()
+    return posterior
+
+
+def _require_finite(features: Floats, names: Sequence[str]) -> None:
+    finite = np.isfinite(features).all(axis=1)
+    if not finite.all():
+        raise JointreidError(
+            f"{names[int(finite.argmin())]}: its feature is not finite, one of {int((~finite).sum())} such among the "
+            f"{len(names)} of its batch; the weights are spoilt: take another checkpoint or train again"
+        )
+
+
+def _as_list(images: ImageLike | Sequence[ImageLike]) -> list[ImageLike]:
+    if isinstance(images, str | Path | Image.Image):
+        return [images]
+    if isinstance(images, np.ndarray):
+        return [images] if images.ndim == 3 else list(images)
+    return list(images)
+
+
+def _pixels(image: ImageLike, name: str) -> NDArray[np.uint8]:
+    """Return an image's RGB pixels, uint8 [H, W, 3]."""
+    if isinstance(image, str | Path):
+        return read_image(image)
+    if isinstance(image, Image.Image):
+        try:
+            image = to_rgb(ImageOps.exif_transpose(image))
+        except Exception as error:
+            # An opened file is decoded only here, where damaged bytes raise nearly anything.
+            raise JointreidError(f"{name}: {error}") from error
+    if not isinstance(image, np.ndarray):
+        raise JointreidError(f"{name}: {type(image).__name__}; expected a path, a PIL image or an array")
+    if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or not image.size:
+        raise JointreidError(f"{name}: array {image.dtype} {list(image.shape)}; expected uint8 [H, W, 3], RGB")
+    return image
+
+
+def _list_column(values: Floats) -> Any:
+    """Return [N, D] as a column of N lists of D numbers."""
+    import pyarrow as pa
+
+    return pa.FixedSizeListArray.from_arrays(pa.array(np.ascontiguousarray(values).ravel()), values.shape[1])
+
+
+def _list_values(table: Any, name: str) -> Floats:
+    """Return a column of N lists of D numbers as [N, D]."""
+    column = table[name].combine_chunks()
+    values: Floats = column.flatten().to_numpy().astype(np.float32, copy=False)
+    return values.reshape(len(column), column.type.list_size)

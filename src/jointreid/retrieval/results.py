@@ -1,0 +1,252 @@
+"""What an evaluation found: as records, as files in a run directory, and as a table for people.
+
+Nothing here needs torch. Rates are in [0, 1]; only what is printed is in percent.
+"""
+
+import hashlib
+import json
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, fields
+from io import StringIO
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from jointreid.errors import JointreidError
+from jointreid.files import replacing, write_atomically
+from jointreid.run import read_json
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+RANKS = (1, 5, 10)
+
+
+@dataclass(frozen=True)
+class DomainResult:
+    """How good a model is on one data set.
+
+    Attributes:
+        domain: the domain's name.
+        mAP: mean average precision over the valid queries.
+        mINP: mean inverse negative penalty over the valid queries.
+        cmc: rank -> share of the valid queries with a match among that many first answers, for `RANKS`.
+        num_query: query images, without junk.
+        num_valid_queries: those that the gallery holds a match for; the others are skipped.
+        num_gallery: gallery images, without junk.
+        exclude_same_camera: whether a gallery image of the query's own identity and camera is ignored.
+        trained_on: whether the model was trained on a domain of this name.
+        domain_accuracy: share of the query and gallery images whose domain the model's heads tell; None if it has no
+            such heads or was not trained on the domain.
+        camera_accuracy: the same for the cameras, over the images of cameras that the model was trained with.
+    """
+
+    domain: str
+    mAP: float
+    mINP: float
+    cmc: Mapping[int, float]
+    num_query: int
+    num_valid_queries: int
+    num_gallery: int
+    exclude_same_camera: bool
+    trained_on: bool
+    domain_accuracy: float | None = None
+    camera_accuracy: float | None = None
+
+    @property
+    def skipped_queries(self) -> int:
+        """Queries that the gallery holds no match for."""
+        return self.num_query - self.num_valid_queries
+
+
+@dataclass(frozen=True)
+class QueryResult:
+    """How well one query was answered; without a match in the gallery the measures are None.
+
+    Attributes:
+        domain: the query's domain.
+        path: its image, below the folder that the domain was read from; its box follows, if it has one.
+        pid: its identity.
+        camid: its camera.
+        valid: whether the gallery holds a match.
+        average_precision: mean, over the matches, of the precision at each.
+        inverse_negative_penalty: number of matches / rank of the last one.
+        first_match_rank: counted from 1.
+    """
+
+    domain: str
+    path: str
+    pid: str
+    camid: int
+    valid: bool
+    average_precision: float | None = None
+    inverse_negative_penalty: float | None = None
+    first_match_rank: int | None = None
+
+
+@dataclass(frozen=True)
+class Results:
+    """What an evaluation found, and under which circumstances.
+
+    Attributes:
+        run: the run's label.
+        checkpoint: last or best.
+        config: the hash of the run's settings.
+        domains: one result a domain, at least one.
+        feature: which of the model's outputs was compared.
+        metric: by which distance.
+        flip: whether features were averaged with those of the mirrored images.
+        height: of the images, in pixels.
+        width: of the images, in pixels.
+        pretraining: what training started from.
+        seconds: how long the evaluation took.
+        versions: of this package and of PyTorch.
+    """
+
+    run: str
+    checkpoint: str
+    config: str
+    domains: tuple[DomainResult, ...]
+    feature: str
+    metric: str
+    flip: bool
+    height: int
+    width: int
+    pretraining: str
+    seconds: float
+    versions: Mapping[str, str]
+
+    @property
+    def mean(self) -> dict[str, float]:
+        """The unweighted mean over the domains of rank1, rank5, rank10, mAP and mINP."""
+        rows = [_rates(result) for result in self.domains]
+        return {name: sum(row[name] for row in rows) / len(rows) for name in rows[0]}
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the results as plain dicts, lists and numbers, for JSON, the mean among them."""
+        plain: dict[str, Any] = json.loads(json.dumps(asdict(self)))
+        for entry, result in zip(plain["domains"], self.domains, strict=True):
+            entry["skipped_queries"] = result.skipped_queries
+        return {**plain, "mean": self.mean}
+
+    @classmethod
+    def from_dict(cls, plain: Mapping[str, Any]) -> "Results":
+        """Return the results that `to_dict` wrote.
+
+        Raises:
+            JointreidError: a key is missing or not of its kind.
+        """
+        try:
+            domains = tuple(_domain_result(entry) for entry in plain["domains"])
+            rest = {f.name: plain[f.name] for f in fields(cls) if f.name != "domains"}
+        except (KeyError, TypeError, AttributeError, ValueError) as error:
+            raise JointreidError(f"not the results of an evaluation: {error!r}") from error
+        return cls(domains=domains, **rest)
+
+
+def save_results(results: Results, queries: Sequence[QueryResult], run: Path, *, own: bool = True) -> None:
+    """Write `results.json` and `queries.parquet` into a run directory, each whole or not at all.
+
+    What was found on other data sets than the run's own, or with the checkpoint `best`, never takes the place of what
+    tables report: it goes to `results-NAMES.json`, `results.best.json` or `results-NAMES.best.json`.
+
+    Args:
+        results: what was found.
+        queries: one entry a query.
+        run: the run directory.
+        own: whether the domains are those of the run itself.
+    """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    suffix = "" if own else "-" + _file_name([result.domain for result in results.domains])
+    suffix += "" if results.checkpoint == "last" else f".{results.checkpoint}"
+    columns = {field.name: [getattr(query, field.name) for query in queries] for field in fields(QueryResult)}
+    with replacing(run / f"queries{suffix}.parquet") as temporary:
+        pq.write_table(pa.table(columns), temporary)
+    write_atomically(run / f"results{suffix}.json", json.dumps(results.to_dict(), indent=1, allow_nan=False) + "\n")
+
+
+def load_results(run: Path) -> tuple[Results, tuple[QueryResult, ...]]:
+    """Return what was found on the run's own data sets with the checkpoint `last`.
+
+    Raises:
+        JointreidError: nothing was yet, or a file is damaged; the message names the command to run.
+    """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    results, queries = run / "results.json", run / "queries.parquet"
+    remedy = f"run `jointreid evaluate {run}`"
+    if missing := [path.name for path in (results, queries) if not path.is_file()]:
+        raise JointreidError(f"{run} holds no {' and no '.join(missing)}; {remedy}")
+    try:
+        rows = pq.ParquetFile(queries).read().to_pylist()
+        return Results.from_dict(read_json(results)), tuple(QueryResult(**row) for row in rows)
+    except (JointreidError, OSError, TypeError, pa.ArrowException) as error:
+        raise JointreidError(f"{run}: its results are damaged ({error}); {remedy}") from error
+
+
+def render(results: Results) -> str:
+    """Return the results for people: a table in percent with a row of means, and notes below it."""
+    from rich.table import Table
+
+    table = Table("Domain")
+    for name in ("Rank-1", "Rank-5", "Rank-10", "mAP", "mINP", "Queries valid/all"):
+        table.add_column(name, justify="right")
+    table.add_column("Camera rule")
+    for result in results.domains:
+        queries = f"{result.num_valid_queries:,}/{result.num_query:,}"
+        rule = "same camera ignored" if result.exclude_same_camera else "every match counts"
+        table.add_row(result.domain, *map(percent, _rates(result).values()), queries, rule)
+    table.add_row("mean", *map(percent, results.mean.values()), "", "")
+    title = f"{results.run}, checkpoint {results.checkpoint}, rates in percent"
+    return "\n".join((title, table_text(table), *_notes(results)))
+
+
+def percent(rate: float) -> str:
+    """Return a rate in percent with one decimal, as the paper prints it."""
+    return f"{100 * rate:.1f}"
+
+
+def table_text(table: "Table") -> str:
+    """Return a table as lines of plain text with `|` between cells, as wide as they need to be."""
+    from rich import box
+    from rich.console import Console
+
+    table.box = box.MARKDOWN
+    console = Console(file=StringIO(), width=1000, color_system=None, markup=False, emoji=False, highlight=False)
+    with console.capture() as capture:
+        console.print(table)
+    return "\n".join(line for line in capture.get().splitlines() if line.strip())
+
+
+def _notes(results: Results) -> Iterator[str]:
+    flip = "averaged with that of the mirrored image" if results.flip else "of the image as it is"
+    yield f"{results.metric} distance of {results.feature}, {flip}, {results.height}x{results.width} pixels"
+    for result in results.domains:
+        if result.skipped_queries:
+            yield f"{result.domain}: {result.skipped_queries:,} queries have no match in the gallery and were skipped"
+        heads = {"domain": result.domain_accuracy, "camera": result.camera_accuracy}
+        if told := [f"the {factor} of {rate:.1%}" for factor, rate in heads.items() if rate is not None]:
+            yield f"{result.domain}: the model's heads tell {' and '.join(told)} of the images"
+    if unseen := [result.domain for result in results.domains if not result.trained_on]:
+        yield f"not trained on: {', '.join(unseen)}"
+    if results.pretraining == "none":
+        yield "trained from scratch: not comparable with models that start from ImageNet weights"
+
+
+def _rates(result: DomainResult) -> dict[str, float]:
+    return {**{f"rank{rank}": result.cmc[rank] for rank in RANKS}, "mAP": result.mAP, "mINP": result.mINP}
+
+
+def _domain_result(entry: Mapping[str, Any]) -> DomainResult:
+    values = {field.name: entry[field.name] for field in fields(DomainResult)}
+    return DomainResult(**{**values, "cmc": {int(rank): rate for rank, rate in entry["cmc"].items()}})
+
+
+def _file_name(names: Sequence[str]) -> str:
+    """Return names joined for a file name; where they are cut or changed, a hash keeps other names apart."""
+    joined = "+".join(names)
+    safe = re.sub(r"[^\w+-]", "_", joined)[:80]
+    return safe if safe == joined else f"{safe}-{hashlib.sha256(joined.encode()).hexdigest()[:8]}"

@@ -1,0 +1,54 @@
+"""Data sets checked, split and joined before the first step."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from jointreid.config import RunConfig
+from jointreid.data.findings import render
+from jointreid.data.holdout import hold_out
+from jointreid.data.joint import JointTrainSet, join
+from jointreid.data.preflight import check
+from jointreid.data.records import Domain
+from jointreid.data.sources import load_domains
+from jointreid.errors import JointreidError
+
+
+@dataclass(frozen=True)
+class TrainingData:
+    """What a run trains and is measured on.
+
+    Attributes:
+        train_set: the union of the train splits, with labels.
+        test: the domains that have a query and a gallery.
+        val: for each domain with held-out identities, these as a small test set; empty without `data.val_ids`.
+        summary: the pre-flight's table for people.
+    """
+
+    train_set: JointTrainSet
+    test: tuple[Domain, ...]
+    val: tuple[Domain, ...]
+    summary: str
+
+
+def prepare(config: RunConfig) -> TrainingData:
+    """Load, check and join the data sets of a run.
+
+    Raises:
+        JointreidError: the pre-flight found that training or evaluation cannot run; the message is its report.
+    """
+    domains = load_domains(config.data.sources, config.data.missing_camid)
+    report, domains = check(
+        domains,
+        cache_dir=Path(config.data.cache),
+        skip_unreadable=config.data.skip_unreadable,
+        threads=config.train.workers,
+        purpose="both",
+    )
+    if not report.ok:
+        raise JointreidError(f"the data cannot be trained and evaluated on:\n{render(report)}")
+    test = tuple(domain for domain in domains if domain.query and domain.gallery)
+    val: tuple[Domain, ...] = ()
+    if config.data.val_ids:
+        split = [hold_out(domain, config.data.val_ids, config.train.seed) for domain in domains]
+        domains, val = tuple(rest for rest, _ in split), tuple(held for _, held in split)
+    return TrainingData(join(domains, config.data.camera_ids), test, val, render(report))

@@ -1,0 +1,104 @@
+"""What a run will cost, measured on one batch before the first step."""
+
+import os
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+
+@dataclass(frozen=True)
+class Forecast:
+    """Memory and time of training.
+
+    Attributes:
+        weight_bytes: weights, gradients and the two moments of Adam.
+        activation_bytes: what the forward pass keeps for the backward pass of one batch.
+        step_seconds: forward, backward and update of one step, evaluation not included.
+        available_bytes: free memory of the device, or None where it cannot be told.
+    """
+
+    weight_bytes: int
+    activation_bytes: int
+    step_seconds: float
+    available_bytes: int | None
+
+    @property
+    def total_bytes(self) -> int:
+        """Memory that a step needs at its peak, without what the framework itself takes."""
+        return self.weight_bytes + self.activation_bytes
+
+    def render(self, steps: int) -> str:
+        """Return the forecast for `steps` steps as a sentence or two for people."""
+        gib = 2**30
+        text = (
+            f"Forecast: {self.total_bytes / gib:.2f} GiB of memory ({self.weight_bytes / gib:.2f} for weights and "
+            f"optimiser, {self.activation_bytes / gib:.2f} for one batch), {self.step_seconds:.2f} s a step, "
+            f"{duration(steps * self.step_seconds)} for {steps:,} steps without evaluation."
+        )
+        if self.available_bytes is not None and self.total_bytes > self.available_bytes:
+            text += (
+                f" Only {self.available_bytes / gib:.2f} GiB are free: lower --sampler.ids_per_batch (and raise "
+                "--train.accumulate to see as many images a step), or the image size."
+            )
+        return text
+
+
+def forecast(model: nn.Module, loss: Callable[[], Tensor], accumulate: int = 1) -> Forecast:
+    """Measure a forward and backward pass; weights, gradients and buffers are afterwards as before.
+
+    Args:
+        model: the model that `loss` trains.
+        loss: returns the loss of one batch, a scalar to differentiate.
+        accumulate: batches a step.
+    """
+    buffers = {name: buffer.clone() for name, buffer in model.named_buffers()}
+    device = next(model.parameters()).device
+    random_state = torch.get_rng_state()
+    activations = _activation_bytes(loss)  # also the warm-up of the run that is timed
+    start = time.perf_counter()
+    loss().backward()  # type: ignore[no-untyped-call]
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    seconds = time.perf_counter() - start
+    model.zero_grad(set_to_none=True)
+    torch.set_rng_state(random_state)
+    with torch.no_grad():
+        for name, buffer in model.named_buffers():
+            buffer.copy_(buffers[name])
+    weights = sum(parameter.nbytes for parameter in model.parameters())
+    return Forecast(4 * weights, activations, accumulate * seconds, _available(device))
+
+
+def duration(seconds: float) -> str:
+    """Return a length of time for people: `42 s`, `7 min`, `3 h 20 min`."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 90 else f"{minutes // 60} h {minutes % 60} min"
+
+
+def _activation_bytes(loss: Callable[[], Tensor]) -> int:
+    """Return the bytes of the tensors one forward pass saves, each storage counted once; runs the backward too."""
+    storages: dict[int, int] = {}
+
+    def note(tensor: Tensor) -> Tensor:
+        if not isinstance(tensor, nn.Parameter):
+            storage = tensor.untyped_storage()
+            storages[storage.data_ptr()] = storage.nbytes()
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
+        value = loss()
+    value.backward()  # type: ignore[no-untyped-call]
+    return sum(storages.values())
+
+
+def _available(device: torch.device) -> int | None:
+    if device.type == "cuda":
+        return int(torch.cuda.mem_get_info(device)[0])
+    if device.type == "cpu" and "SC_AVPHYS_PAGES" in os.sysconf_names:
+        return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    return None

@@ -1,0 +1,85 @@
+"""The learning rate as a pure function of the step, the optimiser, and the moving average of the weights."""
+
+import torch
+from torch import nn
+
+from jointreid.config import OptimConfig, ScheduleConfig
+
+
+def rate_factor(schedule: ScheduleConfig, step: int, steps_per_epoch: int) -> float:
+    """Return the factor on the base learning rate for a step.
+
+    `paper`: linear warm-up over `warmup_epochs`, at most `warmup_max_iters` steps, then a decay once each milestone's
+    epochs are completed, as the paper prints it. `fastreid`: warm-up over `warmup_max_iters` steps; the epochs that
+    end within it do not count towards the milestones. `bot-repo`: one rate an epoch, the milestones being the first
+    epochs, counted from 1, at the lower rate.
+
+    Args:
+        schedule: the settings.
+        step: steps already taken, from 0.
+        steps_per_epoch: steps in an epoch.
+
+    Returns:
+        A factor in (0, 1].
+    """
+    if schedule.kind == "bot-repo":
+        epoch = step // steps_per_epoch + 1
+        if epoch < schedule.warmup_epochs:
+            return _warm(schedule.warmup_factor, epoch / schedule.warmup_epochs)
+        return schedule.gamma ** sum(epoch >= milestone for milestone in schedule.milestones)
+    warmup = schedule.warmup_max_iters
+    if schedule.kind == "paper":
+        warmup = min(warmup, schedule.warmup_epochs * steps_per_epoch)
+    if step < warmup:
+        return _warm(schedule.warmup_factor, step / warmup)
+    completed = step // steps_per_epoch
+    if schedule.kind == "fastreid":
+        completed -= warmup // steps_per_epoch
+    return schedule.gamma ** sum(completed >= milestone for milestone in schedule.milestones)
+
+
+def _warm(start: float, progress: float) -> float:
+    return start + (1 - start) * progress
+
+
+def build_optimizer(model: nn.Module, config: OptimConfig) -> torch.optim.Adam:
+    """Return Adam over the trainable parameters, in two groups: weights and biases.
+
+    The weight decay is added to the gradient (coupled), on every parameter, batch normalisation included, as in BoT.
+    Each group carries `rate_scale`, its learning rate relative to the scheduled one.
+    """
+    named = [(name, parameter) for name, parameter in model.named_parameters() if parameter.requires_grad]
+    weights = [parameter for name, parameter in named if not name.endswith("bias")]
+    biases = [parameter for name, parameter in named if name.endswith("bias")]
+    groups = [
+        {"params": weights, "rate_scale": 1.0},
+        {"params": biases, "rate_scale": config.bias_lr_factor},
+    ]
+    return torch.optim.Adam(groups, lr=config.lr, weight_decay=config.weight_decay)
+
+
+def set_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
+    """Set the learning rate of every group, by its `rate_scale`."""
+    for group in optimizer.param_groups:
+        group["lr"] = rate * group["rate_scale"]
+
+
+class WeightAverage:
+    """An exponential moving average of a model's parameters and buffers.
+
+    `average <- decay * average + (1 - decay) * weights` after each step; integers such as batch counts are copied.
+    """
+
+    def __init__(self, model: nn.Module, decay: float) -> None:
+        self.decay = decay
+        self.tensors = {name: tensor.detach().clone() for name, tensor in model.state_dict().items()}
+
+    @torch.no_grad()
+    def update(self, model: nn.Module) -> None:
+        """Take in the weights after a step."""
+        for name, tensor in model.state_dict().items():
+            average = self.tensors[name]
+            if average.is_floating_point():
+                average.lerp_(tensor, 1 - self.decay)
+            else:
+                average.copy_(tensor)

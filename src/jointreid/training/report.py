@@ -1,0 +1,115 @@
+"""What a run tells: `metrics.jsonl` for programs, TensorBoard for plots, one line or a moving bar for people.
+
+`metrics.jsonl` holds nothing that depends on the clock, so that a run gone on with writes what an unbroken one does.
+"""
+
+import json
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+from jointreid.files import write_atomically
+
+
+class Report:
+    """The three ways to follow a run, as a context manager.
+
+    Args:
+        run: the run directory.
+        total_steps: steps of the whole run.
+        start_step: steps already taken; later lines of an interrupted run are dropped.
+        console: where to print; a bar moves on a terminal, elsewhere each logged step is a plain line.
+    """
+
+    def __init__(self, run: Path, total_steps: int, start_step: int, console: Console) -> None:
+        from torch.utils.tensorboard import SummaryWriter
+
+        self.console = console
+        self._metrics = run / "metrics.jsonl"
+        _keep_until(self._metrics, start_step)
+        self._writer = SummaryWriter(str(run / "tensorboard"), purge_step=start_step)
+        self._bar = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+            TextColumn("left"),
+            TimeRemainingColumn(),
+            console=console,
+            disable=not console.is_terminal,
+        )
+        self._task = self._bar.add_task("training", total=total_steps, completed=start_step)
+        self._total_steps = total_steps
+
+    def __enter__(self) -> "Report":
+        self._bar.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._bar.stop()
+        self._writer.close()
+
+    def advance(self, step: int) -> None:
+        """Move the bar to a number of completed steps."""
+        self._bar.update(self._task, completed=step)
+
+    def say(self, text: str) -> None:
+        """Print a line for people."""
+        self.console.print(text, highlight=False, markup=False, soft_wrap=True)
+
+    def log(self, kind: str, step: int, epoch: int, values: dict[str, Any]) -> None:
+        """Append a line to `metrics.jsonl`, and its numbers to TensorBoard.
+
+        Args:
+            kind: `train`, `epoch` or `evaluation`.
+            step: steps completed.
+            epoch: epochs begun.
+            values: numbers, or dicts of them.
+        """
+        with self._metrics.open("a", encoding="utf-8") as file:
+            file.write(json.dumps({"kind": kind, "step": step, "epoch": epoch, **values}) + "\n")
+        for name, value in _numbers(values):
+            self._writer.add_scalar(f"{kind}/{name}", value, step)
+
+    def step_line(self, step: int, epoch: int, values: dict[str, float], images_per_second: float) -> None:
+        """Show the progress of training: beside the bar on a terminal, as a line elsewhere."""
+        terms = "  ".join(f"{name} {value:.3f}" for name, value in values.items() if name != "rate")
+        if self.console.is_terminal:
+            self._bar.update(self._task, description=f"epoch {epoch}  {terms}")
+        else:
+            self.say(
+                f"epoch {epoch}  step {step}/{self._total_steps}  {terms}  "
+                f"rate {values['rate']:.2e}  {images_per_second:.0f} images/s"
+            )
+        self._writer.add_scalar("train/images_per_second", images_per_second, step)
+
+
+def _keep_until(metrics: Path, step: int) -> None:
+    """Drop the lines after a step: they tell of work that a resumed run does again."""
+    if not metrics.exists():
+        return
+    kept = []
+    for line in metrics.read_text(encoding="utf-8").splitlines():
+        try:
+            if json.loads(line)["step"] > step:
+                break
+        except (ValueError, KeyError):  # a line that a kill cut short
+            break
+        kept.append(line + "\n")
+    write_atomically(metrics, "".join(kept))
+
+
+def _numbers(values: dict[str, Any], prefix: str = "") -> list[tuple[str, float]]:
+    """Return the numbers in nested dicts as `(a/b, value)`."""
+    flat: list[tuple[str, float]] = []
+    for name, value in values.items():
+        if isinstance(value, dict):
+            flat += _numbers(value, f"{prefix}{name}/")
+        elif isinstance(value, int | float):
+            flat.append((f"{prefix}{name}", float(value)))
+    return flat

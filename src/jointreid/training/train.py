@@ -1,0 +1,304 @@
+"""Train one model on many data sets: the loop, whole and in sight.
+
+One step, as in the paper: 16 identities x 4 images from the union of the data sets, forward, Eq. 5, backward, Adam.
+Everything random in a step follows from the seed and the step's number, so a run goes on exactly where it stopped.
+"""
+
+import copy
+import math
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from rich.console import Console
+
+from jointreid.config import RunConfig, config_difference, config_hash
+from jointreid.data.augment import augment
+from jointreid.data.images import Batch, ImageStore, train_batch
+from jointreid.data.joint import LabelSpace
+from jointreid.data.sampling import UnionPK, realised_histogram
+from jointreid.device import pick_device
+from jointreid.errors import JointreidError
+from jointreid.losses import HeadAccuracy, LossTerms, head_accuracy, reid_loss
+from jointreid.models.reid import ReIDModel
+from jointreid.retrieval.evaluate import evaluate_domains
+from jointreid.retrieval.results import Results, render, save_results
+from jointreid.run import Run, load_weights, model_for, open_run, write_config
+from jointreid.training.checkpoint import load_checkpoint, save_checkpoint
+from jointreid.training.data import TrainingData, prepare
+from jointreid.training.forecast import forecast
+from jointreid.training.optim import WeightAverage, build_optimizer, rate_factor, set_rate
+from jointreid.training.report import Report
+
+# Settings that may differ from those a run was begun with: they say where and how long it runs, not what it computes.
+FREE_ON_RESUME = {
+    "train.out", "train.resume", "train.device", "train.max_steps", "train.minutes", "train.workers", "data.cache",
+}  # fmt: skip
+
+
+@dataclass
+class Progress:
+    """How far a run has come; saved in every checkpoint."""
+
+    step: int = 0
+    best: float = -1.0
+    window: dict[str, list[float]] = field(default_factory=dict)
+    """The values since the last logged step, by name."""
+
+
+def train(config: RunConfig, console: Console | None = None) -> Run:
+    """Train, evaluate and leave a run directory.
+
+    Args:
+        config: every setting; `config.data.sources` names the data sets.
+        console: where to print; standard output by default.
+
+    Returns:
+        The run, whose `last` checkpoint is the trained model.
+
+    Raises:
+        JointreidError: the data or settings do not allow training (found before the first step), or a loss is not
+            finite (raised before the step that would spoil the weights).
+    """
+    console = console or Console()
+    device = pick_device(config.train.device)
+    path = Path(config.train.out or f"runs/{config.train.label or config.model.name}-{config_hash(config)}")
+    _claim(path, config)
+    data = prepare(config)
+    console.print(data.summary, highlight=False, markup=False, soft_wrap=True)
+    return _Training(config, path, data, device, console).run()
+
+
+class _Training:
+    """One run in the making: what the loop works on."""
+
+    def __init__(
+        self, config: RunConfig, path: Path, data: TrainingData, device: torch.device, console: Console
+    ) -> None:
+        from lightning_fabric import Fabric
+
+        self.config, self.data, self.device, self.console = config, data, device, console
+        self.space = data.train_set.label_space
+        self.result = Run(path, config, self.space)
+        self.sampler = UnionPK(
+            data.train_set.labels, config.sampler.ids_per_batch, config.sampler.images_per_id, config.train.seed
+        )
+        self.steps_per_epoch = max(1, len(self.sampler) // config.train.accumulate)
+        self.total_steps = config.schedule.epochs * self.steps_per_epoch
+        self.store = ImageStore.build(
+            [sample.record for sample in data.train_set.samples],
+            config.image.height,
+            config.image.width,
+            config.image.interpolation,
+            Path(config.data.cache),
+            config.train.workers,
+        )
+        torch.manual_seed(config.train.seed)
+        torch.use_deterministic_algorithms(config.train.deterministic)
+        self.model: ReIDModel = model_for(config, self.space)
+        if config.train.init:
+            load_weights(self.model, open_run(config.train.init).checkpoint() / "model.safetensors", heads=False)
+        self.model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.fabric = Fabric(accelerator=device.type, devices=1, precision=config.train.precision)
+        optimizer = build_optimizer(self.model, config.optim)
+        self.wrapped, self.optimizer = self.fabric.setup(self.model, optimizer)
+        self.average = WeightAverage(self.model, config.train.ema) if config.train.ema else None
+        self.progress = Progress()
+
+    def run(self) -> Run:
+        """Train from where the run stands to its end, or to `max_steps` or `minutes`."""
+        run = self.result
+        if self.config.train.resume:
+            self._resume()
+        else:
+            write_config(self.config, run.path / "config.yaml")
+            self.space.save(run.path / "labels.json")
+        limit = min(self.total_steps, self.config.train.max_steps or self.total_steps)
+        self._forecast(limit)
+        with Report(run.path, self.total_steps, self.progress.step, self.console) as report:
+            self._loop(report, limit)
+            results = self._evaluate(report) if self.data.test else None
+            self._save(run, "last")
+        if results is not None:
+            self.console.print(render(results), highlight=False, markup=False, soft_wrap=True)
+        self.console.print(f"Run directory: {run.path}", highlight=False, markup=False, soft_wrap=True)
+        return run
+
+    def _loop(self, report: Report, limit: int) -> None:
+        config, progress, model = self.config, self.progress, self.wrapped
+        stop_at = time.monotonic() + config.train.minutes * 60 if config.train.minutes else math.inf
+        since, images = time.monotonic(), 0
+        model.train()
+        while progress.step < limit and time.monotonic() < stop_at:
+            epoch = progress.step // self.steps_per_epoch + 1
+            rate = config.optim.lr * rate_factor(config.schedule, progress.step, self.steps_per_epoch)
+            set_rate(self.optimizer, rate)
+            for micro in range(config.train.accumulate):
+                number = progress.step * config.train.accumulate + micro
+                batch, indices = self._batch(number)
+                output = model(batch.images)
+                terms = reid_loss(output, batch, config.loss)
+                self._require_finite(terms, indices)
+                self.fabric.backward(terms.total / config.train.accumulate)
+                self._note(terms, head_accuracy(output.factor_logits, batch.domain_ids, batch.global_camids))
+            if config.optim.clip_norm:
+                self.fabric.clip_gradients(model, self.optimizer, max_norm=config.optim.clip_norm)
+            self.optimizer.step()
+            self.optimizer.zero_grad(set_to_none=True)
+            progress.step += 1
+            if self.average:
+                self.average.update(self.model)
+
+            images += config.train.accumulate * config.sampler.batch_size
+            report.advance(progress.step)
+            if progress.step % config.train.log_every == 0 or progress.step == limit:
+                values = {**self._take_window(), "rate": rate}
+                report.log("train", progress.step, epoch, values)
+                report.step_line(progress.step, epoch, values, images / (time.monotonic() - since))
+                since, images = time.monotonic(), 0
+            if progress.step % self.steps_per_epoch == 0:
+                self._end_epoch(report, epoch, limit)
+                since, images = time.monotonic(), 0
+            elif config.train.save_every and progress.step % config.train.save_every == 0:
+                self._save(self.result, "last")
+
+    def _batch(self, number: int) -> tuple[Batch, NDArray[np.int64]]:
+        """Return the augmented batch of that number, on the device, and the indices of its images."""
+        indices = self.sampler.batch_at(number)
+        batch = train_batch(self.store, self.data.train_set, indices).to(self.device)
+        seed = int(np.random.SeedSequence([self.config.train.seed, number]).generate_state(1, np.uint64)[0] >> 1)
+        generator = torch.Generator().manual_seed(seed)
+        return batch._replace(images=augment(batch.images, self.config.image, generator)), indices
+
+    def _require_finite(self, terms: LossTerms, indices: NDArray[np.int64]) -> None:
+        """Stop before the step that would spoil the weights; `last` still holds the good ones."""
+        if bool(torch.isfinite(terms.total)):
+            return
+        bad = [name for name, term in terms._asdict().items() if not bool(torch.isfinite(term)) and name != "total"]
+        records = [self.data.train_set.samples[index].record for index in indices]
+        raise JointreidError(
+            f"step {self.progress.step + 1}: the loss term {' and '.join(bad) or 'total'} is not finite; stopped "
+            f"before the step, so no weight was changed by it. The batch holds {len(records)} images, the first "
+            f"{records[0].path}, of the identities {', '.join(sorted({record.pid for record in records})[:6])}. "
+            "Lower --optim.lr, set --optim.clip_norm 5, or train in --train.precision 32-true"
+        )
+
+    def _note(self, terms: LossTerms, accuracy: HeadAccuracy) -> None:
+        values = {name: term.item() for name, term in terms._asdict().items()}
+        if len(accuracy.domain):
+            values["domain_accuracy"] = float(accuracy.mean_domain)
+        if len(accuracy.camera):
+            values["camera_accuracy"] = float(accuracy.mean_camera)
+        for name, value in values.items():
+            self.progress.window.setdefault(name, []).append(value)
+
+    def _take_window(self) -> dict[str, float]:
+        """Return the mean of each value since the last logged step."""
+        means = {name: sum(values) / len(values) for name, values in self.progress.window.items()}
+        self.progress.window.clear()
+        return means
+
+    def _end_epoch(self, report: Report, epoch: int, limit: int) -> None:
+        """Log which domains and cameras the epoch held, choose `best`, evaluate when due, save `last`."""
+        config, per_epoch = self.config, self.steps_per_epoch * self.config.train.accumulate
+        drawn = [self.sampler.batch_at(number) for number in range((epoch - 1) * per_epoch, epoch * per_epoch)]
+        histogram = realised_histogram(self.data.train_set, drawn)
+        report.log("epoch", self.progress.step, epoch, histogram._asdict())
+        due = config.train.eval_every and epoch % config.train.eval_every == 0
+        if self.progress.step < limit and due and self.data.test:
+            report.say(render(self._evaluate(report)))
+        if self.data.val and (due or self.progress.step >= limit):
+            self._choose_best(report, epoch)
+        self._save(self.result, "last")
+
+    def _choose_best(self, report: Report, epoch: int) -> None:
+        """Save `best` when the mean mAP on the held-out identities is the highest so far."""
+        with self._evaluation_model() as model:
+            results, _ = evaluate_domains(model, self.data.val, self.config, self.space, device=self.device)
+        report.log("validation", self.progress.step, epoch, results.to_dict()["mean"])
+        if results.mean["mAP"] > self.progress.best:
+            self.progress.best = results.mean["mAP"]
+            self._save(self.result, "best")
+
+    def _evaluate(self, report: Report) -> Results:
+        """Evaluate on every domain; the numbers go to `results.json` and the log."""
+        with self._evaluation_model() as model:
+            results, queries = evaluate_domains(model, self.data.test, self.config, self.space, device=self.device)
+        epoch = -(-self.progress.step // self.steps_per_epoch)
+        domains = {result.domain: {"mAP": result.mAP, "rank1": result.cmc[1]} for result in results.domains}
+        report.log("evaluation", self.progress.step, epoch, domains)
+        save_results(results, queries, self.result.path)
+        return results
+
+    @contextmanager
+    def _evaluation_model(self) -> Iterator[ReIDModel]:
+        """Give the weights to evaluate, the average where there is one, in evaluation mode."""
+        model = self.model
+        if self.average:
+            model = copy.deepcopy(self.model)
+            model.load_state_dict(self.average.tensors)
+        model.eval()
+        yield model
+        self.model.train()
+
+    def _save(self, run: Run, name: str) -> None:
+        state: dict[str, Any] = {
+            "step": self.progress.step,
+            "epoch": self.progress.step / self.steps_per_epoch,
+            "best": self.progress.best,
+            "window": self.progress.window,
+            "sampler": {**self.sampler.state_dict(), "step": self.progress.step * self.config.train.accumulate},
+            "labels": self.space.hash,
+            "config": config_hash(self.config),
+        }
+        optimizer = self.optimizer.optimizer if name == "last" else None
+        save_checkpoint(run.path, name, self.model, state, average=self.average, optimizer=optimizer)
+
+    def _resume(self) -> None:
+        """Load what `last` holds; a run stopped before its first save begins anew."""
+        run = self.result
+        if LabelSpace.load(run.path / "labels.json").hash != self.space.hash:
+            raise JointreidError(
+                f"{run.path}/labels.json: the data has other identities or cameras than when the run began; "
+                "resume with the same data, or start a new run from its weights with --init"
+            )
+        if (run.path / "last").is_dir() or (run.path / "last.old").is_dir():
+            state = load_checkpoint(run, self.model, self.optimizer.optimizer, self.average)
+            self.sampler.load_state_dict(state["sampler"])
+            self.progress = Progress(state["step"], state["best"], state["window"])
+        self.console.print(
+            f"Resuming {run.path} at step {self.progress.step:,} of {self.total_steps:,}.", highlight=False
+        )
+
+    def _forecast(self, limit: int) -> None:
+        batch, _ = self._batch(self.progress.step * self.config.train.accumulate)
+
+        def loss() -> torch.Tensor:
+            return reid_loss(self.wrapped(batch.images), batch, self.config.loss).total
+
+        self.model.train()
+        cost = forecast(self.model, loss, self.config.train.accumulate)
+        self.console.print(cost.render(limit - self.progress.step), highlight=False, markup=False, soft_wrap=True)
+
+
+def _claim(path: Path, config: RunConfig) -> None:
+    """Refuse to write over a run, or to go on with one under other settings."""
+    if not (path / "config.yaml").is_file():
+        if config.train.resume:
+            raise JointreidError(f"--resume: {path} holds no run to go on with (no config.yaml in it)")
+        return
+    if not config.train.resume:
+        raise JointreidError(f"{path} already holds a run; go on with it by --resume, or choose another --out")
+    changed = config_difference(open_run(path).config, config)
+    refused = [f"{key} was {old}, now {new}" for key, (old, new) in changed.items() if key not in FREE_ON_RESUME]
+    if refused:
+        raise JointreidError(
+            f"--resume: {path} was begun with other settings: {'; '.join(refused)}. Leave them as they were, or start "
+            "a new run from its weights with --init"
+        )

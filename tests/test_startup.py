@@ -1,0 +1,68 @@
+"""What starts without torch, and how fast: each test is one fresh interpreter, in which torch cannot be imported.
+
+Time is the process's own processor time, which does not grow with what else the machine is doing.
+"""
+
+import json
+import os
+import resource
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+SLOW = ("torch", "torchvision", "timm", "lightning_fabric")
+
+
+@pytest.fixture(scope="module")
+def without_torch(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """The environment of a process in which importing any of SLOW fails."""
+    folder = tmp_path_factory.mktemp("without_torch")
+    for name in SLOW:
+        (folder / f"{name}.py").write_text(f"raise AssertionError('{name} was imported')")
+    return {**os.environ, "PYTHONPATH": os.pathsep.join([str(folder), os.environ.get("PYTHONPATH", "")])}
+
+
+def run(environment: dict[str, str], *arguments: str) -> tuple[str, float]:
+    """Return what a fresh interpreter printed and the seconds of processor time that it took."""
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    done = subprocess.run([sys.executable, *arguments], env=environment, capture_output=True, text=True, check=False)
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    assert done.returncode == 0, done.stderr
+    return done.stdout, after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+
+
+def test_the_package_imports_in_under_half_a_second_and_torch_comes_with_its_names(
+    without_torch: dict[str, str],
+) -> None:
+    code = """
+import time
+started = time.process_time()
+import jointreid
+seconds = time.process_time() - started
+jointreid.__version__, jointreid.RunConfig()
+assert set(jointreid.__all__) <= set(dir(jointreid))
+try:
+    jointreid.train
+except AssertionError as error:
+    print(seconds, error)
+"""
+    seconds, refused = run(without_torch, "-c", code)[0].split(maxsplit=1)
+    assert float(seconds) < 0.5
+    assert "was imported" in refused
+
+
+def test_help_starts_in_under_two_seconds(without_torch: dict[str, str]) -> None:
+    printed, seconds = run(without_torch, "-m", "jointreid", "--help")
+    assert "usage: jointreid" in printed
+    assert seconds < 2
+
+
+def test_data_check_runs_in_under_two_seconds(
+    without_torch: dict[str, str], tiny_manifest: Path, tmp_path: Path
+) -> None:
+    arguments = ["data", "check", "--json", "--manifest", str(tiny_manifest), "--cache", str(tmp_path)]
+    printed, seconds = run(without_torch, "-m", "jointreid", *arguments)
+    assert json.loads(printed)
+    assert seconds < 2

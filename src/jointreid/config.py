@@ -10,9 +10,10 @@ import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, get_type_hints
 
 from jointreid.errors import JointreidError, no_such
+from jointreid.typed import conform, describe
 
 # One field a line reads better than the formatter's three.
 # fmt: off
@@ -26,6 +27,14 @@ def setting(default: Any, help: str) -> Any:
 def _require(condition: bool, key: str, value: object, expected: str) -> None:
     if not condition:
         raise JointreidError(f"{key} is {value!r}; expected {expected}")
+
+
+def _fits(kind: Any, value: object) -> bool:
+    try:
+        conform(kind, value)
+    except TypeError:
+        return False
+    return True
 
 
 @dataclass(frozen=True)
@@ -242,18 +251,20 @@ class RunConfig:
         """Return a copy with the named fields changed: `config.replace(optim={"lr": 1e-3})`.
 
         Raises:
-            JointreidError: a section or field does not exist; the message names the nearest.
+            JointreidError: a section or field does not exist (the message names the nearest), or a value is of another
+                type or out of range.
         """
         changed: dict[str, Any] = {}
         for name, fields in sections.items():
-            section = getattr(self, name, None)
-            if not dataclasses.is_dataclass(section) or isinstance(section, type):
+            if name not in SECTIONS:
                 raise JointreidError(no_such("section", name, SECTIONS))
-            known = [f.name for f in dataclasses.fields(section)]
-            for key in fields:
-                if key not in known:
+            kinds = get_type_hints(SECTIONS[name])
+            for key, value in fields.items():
+                if key not in kinds:
                     raise JointreidError(no_such("setting", f"{name}.{key}", all_keys()))
-            changed[name] = dataclasses.replace(section, **fields)
+                _require(_fits(kinds[key], value), f"{name}.{key}", value, describe(kinds[key]))
+            typed = {key: conform(kinds[key], value) for key, value in fields.items()}
+            changed[name] = dataclasses.replace(getattr(self, name), **typed)
         return dataclasses.replace(self, **changed)
 
 
@@ -275,10 +286,9 @@ def from_dict(plain: Mapping[str, Mapping[str, Any]], base: RunConfig | None = N
     """Return the settings that `to_dict` wrote; missing fields are those of `base`, by default the defaults.
 
     Raises:
-        JointreidError: an unknown key, or a value out of range.
+        JointreidError: an unknown key, or a value of another type or out of range.
     """
-    tuples = {s: {k: tuple(v) if isinstance(v, list) else v for k, v in fields.items()} for s, fields in plain.items()}
-    return (base or RunConfig()).replace(**tuples)
+    return (base or RunConfig()).replace(**plain)
 
 
 def config_difference(a: RunConfig, b: RunConfig) -> dict[str, tuple[Any, Any]]:

@@ -4,7 +4,7 @@ import argparse
 import dataclasses
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any, get_args, get_type_hints
+from typing import Any, get_type_hints
 
 import jsonargparse
 
@@ -12,6 +12,7 @@ from jointreid.config import SECTIONS, RunConfig, all_keys
 from jointreid.errors import JointreidError, no_such
 from jointreid.recipes import apply_recipe
 from jointreid.run import read_config
+from jointreid.typed import describe
 
 SHORT = {
     "--out": "--train.out",
@@ -128,19 +129,9 @@ def _parse(argv: Sequence[str], base: RunConfig) -> RunConfig:
             read = parser.parse_args([token], defaults=False)
         except jsonargparse.ArgumentError as error:
             kind = get_type_hints(SECTIONS[section])[name]
-            raise JointreidError(f"--{key} is {value!r}; expected {_described(kind)}") from error
+            raise JointreidError(f"--{key} is {value!r}; expected {describe(kind)}") from error
         changed.setdefault(section, {})[name] = read[section][name]
     return base.replace(**changed)
-
-
-def _described(kind: Any) -> str:
-    choices: tuple[Any, ...] = get_args(kind)
-    if str(kind).startswith("typing.Literal"):
-        return "one of " + ", ".join(str(choice) for choice in choices)
-    if str(kind).startswith("tuple"):
-        count = "one or more" if choices[-1] is Ellipsis else len(choices)
-        return f"a list in brackets, [a, b, ...], of {count} values, each {_described(choices[0])}"
-    return {int: "a whole number", float: "a number", bool: "true or false", str: "text"}.get(kind, str(kind))
 
 
 def _quoted(text: str) -> str:

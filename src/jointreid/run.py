@@ -96,7 +96,7 @@ def read_config(path: str | Path, base: RunConfig | None = None) -> RunConfig:
         raise JointreidError(f"{path}: expected sections of settings, such as `train:` with `seed: 1` below it")
     try:
         return from_dict(plain, base)
-    except (JointreidError, TypeError) as error:
+    except JointreidError as error:
         raise JointreidError(f"{path}: {error}") from error
 
 

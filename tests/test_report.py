@@ -1,0 +1,46 @@
+import io
+import json
+from pathlib import Path
+
+from rich.console import Console
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from jointreid.training.report import Report
+
+
+def text_console() -> Console:
+    return Console(file=io.StringIO(), width=200)
+
+
+def test_a_line_each_for_programs_people_and_plots(tmp_path: Path) -> None:
+    console = text_console()
+    with Report(tmp_path, total_steps=10, start_step=0, console=console) as report:
+        report.advance(2)
+        report.log("train", 2, 1, {"total": 1.5, "nested": {"a": 2, "text": "x"}})
+        report.step_line(2, 1, {"total": 1.5, "rate": 0.01}, images_per_second=64.0)
+    line = json.loads((tmp_path / "metrics.jsonl").read_text())
+    assert line == {"kind": "train", "step": 2, "epoch": 1, "total": 1.5, "nested": {"a": 2, "text": "x"}}
+    assert console.file.getvalue() == "epoch 1  step 2/10  total 1.500  rate 1.00e-02  64 images/s\n"  # type: ignore[attr-defined]
+    events = EventAccumulator(str(tmp_path / "tensorboard"))
+    events.Reload()
+    assert set(events.Tags()["scalars"]) == {"train/total", "train/nested/a", "train/images_per_second"}
+    assert [(event.step, event.value) for event in events.Scalars("train/nested/a")] == [(2, 2.0)]
+
+
+def test_lines_of_work_that_is_done_again_are_dropped(tmp_path: Path) -> None:
+    metrics = tmp_path / "metrics.jsonl"
+    lines = [json.dumps({"kind": "train", "step": step}) for step in (1, 2, 3)]
+    metrics.write_text("\n".join([*lines, '{"kind": "train", "st']))  # as a kill in mid-write leaves it
+    with Report(tmp_path, total_steps=10, start_step=2, console=text_console()):
+        pass
+    assert metrics.read_text() == "\n".join(lines[:2]) + "\n"
+    with Report(tmp_path, total_steps=10, start_step=5, console=text_console()):
+        pass
+    assert metrics.read_text() == "\n".join(lines[:2]) + "\n"
+
+
+def test_markup_in_names_is_printed_as_it_is(tmp_path: Path) -> None:
+    console = text_console()
+    with Report(tmp_path, total_steps=1, start_step=0, console=console) as report:
+        report.say("[bold]data[/bold]/a[0].png")
+    assert console.file.getvalue() == "[bold]data[/bold]/a[0].png\n"  # type: ignore[attr-defined]

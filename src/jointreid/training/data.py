@@ -34,7 +34,7 @@ def prepare(config: RunConfig) -> TrainingData:
     """Load, check and join the data sets of a run.
 
     Raises:
-        JointreidError: the pre-flight found that training or evaluation cannot run; the message is its report.
+        JointreidError: the pre-flight found that training or evaluation cannot run; the message holds its errors.
     """
     domains = load_domains(config.data.sources, config.data.missing_camid)
     report, domains = check(
@@ -45,7 +45,8 @@ def prepare(config: RunConfig) -> TrainingData:
         purpose="both",
     )
     if not report.ok:
-        raise JointreidError(f"the data cannot be trained and evaluated on:\n{render(report)}")
+        errors = "; ".join(problem.message for problem in report.problems if problem.level == "error")
+        raise JointreidError(f"the data are not ready: {errors}. `jointreid data check` shows all that was found")
     test = tuple(domain for domain in domains if domain.query and domain.gallery)
     val: tuple[Domain, ...] = ()
     if config.data.val_ids:

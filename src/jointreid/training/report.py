@@ -78,10 +78,10 @@ class Report:
 
     def step_line(self, step: int, epoch: int, values: dict[str, float], images_per_second: float) -> None:
         """Show the progress of training: beside the bar on a terminal, as a line elsewhere."""
-        terms = "  ".join(f"{name} {value:.3f}" for name, value in values.items() if name != "rate")
         if self.console.is_terminal:
-            self._bar.update(self._task, description=f"epoch {epoch}  {terms}")
+            self._bar.update(self._task, description=f"epoch {epoch}  loss {values['total']:.3f}")
         else:
+            terms = "  ".join(f"{name} {value:.3f}" for name, value in values.items() if name != "rate")
             self.say(
                 f"epoch {epoch}  step {step}/{self._total_steps}  {terms}  "
                 f"rate {values['rate']:.2e}  {images_per_second:.0f} images/s"

@@ -327,14 +327,14 @@ def alphabets(folder: Path) -> dict[str, Domain]:
 
 def test_four_real_domains_pass_and_the_second_check_is_quick(tmp_path: Path) -> None:
     domains = list(alphabets(tmp_path).values())
-    started = time.perf_counter()
+    started = time.process_time()
     report, _ = check(domains, cache_dir=tmp_path / "cache")
-    cold = time.perf_counter() - started
+    cold = time.process_time() - started
     assert (report.ok, report.problems, report.decoded) == (True, (), 4_840)
     assert [summary.cameras for summary in report.domains.values()] == [20] * 4
     assert sum(counts.images for summary in report.domains.values() for counts in summary.splits.values()) == 4_840
-    started = time.perf_counter()
+    started = time.process_time()
     again, _ = check(domains, cache_dir=tmp_path / "cache")
     assert (again.ok, again.decoded, again.from_cache) == (True, 0, 4_840)
-    # About 2 s and 0.07 s on two cores.
-    assert time.perf_counter() - started < cold / 4
+    # About 2 s and 0.07 s; of this process alone, so that a busy machine changes nothing.
+    assert time.process_time() - started < cold / 4

@@ -34,7 +34,7 @@ from jointreid.training.checkpoint import load_checkpoint, save_checkpoint
 from jointreid.training.data import TrainingData, prepare
 from jointreid.training.forecast import forecast
 from jointreid.training.optim import WeightAverage, build_optimizer, rate_factor, set_rate
-from jointreid.training.report import Report
+from jointreid.training.report import Report, counting
 
 # Settings that may differ from those a run was begun with: they say where and how long it runs, not what it computes.
 FREE_ON_RESUME = {
@@ -70,6 +70,7 @@ def train(config: RunConfig, console: Console | None = None) -> Run:
     device = pick_device(config.train.device)
     path = Path(config.train.out or f"runs/{config.train.label or config.model.name}-{config_hash(config)}")
     _claim(path, config)
+    console.print("Checking the data; the first time every image is decoded.", highlight=False)
     data = prepare(config)
     console.print(data.summary, highlight=False, markup=False, soft_wrap=True)
     return _Training(config, path, data, device, console).run()
@@ -91,14 +92,16 @@ class _Training:
         )
         self.steps_per_epoch = max(1, len(self.sampler) // config.train.accumulate)
         self.total_steps = config.schedule.epochs * self.steps_per_epoch
-        self.store = ImageStore.build(
-            [sample.record for sample in data.train_set.samples],
-            config.image.height,
-            config.image.width,
-            config.image.interpolation,
-            Path(config.data.cache),
-            config.train.workers,
-        )
+        with counting(console, "decoding") as progress:
+            self.store = ImageStore.build(
+                [sample.record for sample in data.train_set.samples],
+                config.image.height,
+                config.image.width,
+                config.image.interpolation,
+                Path(config.data.cache),
+                config.train.workers,
+                progress,
+            )
         torch.manual_seed(config.train.seed)
         torch.use_deterministic_algorithms(config.train.deterministic)
         self.model: ReIDModel = model_for(config, self.space)

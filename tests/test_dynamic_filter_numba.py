@@ -1,9 +1,8 @@
-"""The CPU kernels beyond what test_dynamic_filter.py asks of any implementation: odd shapes, threads, launching."""
+"""The CPU kernels beyond what test_dynamic_filter.py asks of any implementation: odd shapes and threads."""
 
 import itertools
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import nullcontext
 
 import numba
 import pytest
@@ -133,26 +132,3 @@ def test_calls_from_several_python_threads(two_threads: None) -> None:
         for results in itertools.chain.from_iterable(pool.map(repeat, range(4))):
             for got, wanted in zip(results, expected, strict=True):
                 assert torch.equal(got, wanted)
-
-
-def test_only_the_work_queue_is_locked(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(kernels, "threading_layer", lambda: "workqueue")
-    assert kernels._launch_guard() is kernels._WORKQUEUE_LOCK
-    for layer in ("omp", "tbb"):
-        monkeypatch.setattr(kernels, "threading_layer", lambda layer=layer: layer)
-        assert isinstance(kernels._launch_guard(), nullcontext)
-
-
-def test_two_builds_of_a_kernel_do_not_share_a_cache_file() -> None:
-    names = {build._cache._impl.filename_base for build in (kernels._forward._serial, kernels._forward._threaded)}
-    assert len(names) == 2
-
-
-def test_says_when_compiled_kernels_cannot_be_kept() -> None:
-    class Homeless:
-        def enable_caching(self) -> None:
-            raise RuntimeError("no locator available for file")
-
-    dispatcher = Homeless()
-    with pytest.warns(RuntimeWarning, match="NUMBA_CACHE_DIR"):
-        assert kernels._cached(dispatcher) is dispatcher

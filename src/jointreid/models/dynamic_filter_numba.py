@@ -11,93 +11,28 @@ Arrays: x [B, H, W, C], spatial [B, H', W', T], channel [B, T, C], and their gra
 """
 
 import math
-import threading
-import types
-import warnings
-from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
-import numba
 import numpy as np
-import numpy.typing as npt
 import torch
-from numba import njit, prange
-from numba.np.ufunc import threading_layer
+from numba import prange
 from torch import Tensor
 
-Array = npt.NDArray[Any]
-
-# Reassociation is what lets a sum over channels use SIMD lanes. "nnan" and "ninf" are left out on purpose: a diverged
-# network must give NaN here as it does in PyTorch.
-_OPTIONS: dict[str, Any] = {"nogil": True, "error_model": "numpy", "fastmath": {"contract", "nsz", "reassoc"}}
+from jointreid.models.numba_kernel import Array, Kernel, inlined
 
 # Loops whose pieces need partial sums are cut into at least this many: enough for the cores of a workstation.
 _PIECES = 32
-
-_WORKQUEUE_LOCK = threading.Lock()
-
-
-def _launch_guard() -> AbstractContextManager[Any]:
-    """A lock where numba found neither OpenMP nor TBB: its own work queue aborts the process on concurrent calls."""
-    return _WORKQUEUE_LOCK if threading_layer() == "workqueue" else nullcontext()
-
-
-def _cached(dispatcher: Any) -> Any:
-    """Keep compiled code on disk: beside this file, or in the user's cache directory where that is read-only."""
-    try:
-        dispatcher.enable_caching()
-    except RuntimeError:
-        warnings.warn(
-            "Found no directory to keep compiled kernels in: every process compiles them anew, which takes seconds. "
-            "Set NUMBA_CACHE_DIR to a writable directory.",
-            RuntimeWarning,
-            stacklevel=1,  # one place, so one warning for all kernels
-        )
-    return dispatcher
-
-
-def _inlined(function: Callable[..., Any]) -> Any:
-    """A part of a loop. Inlined by force: a call would count references to every array slice it is given."""
-    return njit(forceinline=True, **_OPTIONS)(function)
-
-
-class _Kernel:
-    """A loop compiled, on first use, for one thread and, its `prange` spread out, for several.
-
-    One thread gets a build of its own: a process that was forked after OpenMP started may not enter it again.
-    """
-
-    def __init__(self, loop: Callable[..., None]) -> None:
-        threaded = types.FunctionType(loop.__code__, loop.__globals__, loop.__name__)
-        # numba names its cache files by the qualified name and not by the options: two builds need two names.
-        threaded.__qualname__ = f"{loop.__qualname__}_threaded"
-        self._serial = _cached(njit(**_OPTIONS)(loop))
-        self._threaded = _cached(njit(parallel=True, **_OPTIONS)(threaded))
-
-    def __call__(self, *args: Array | int | np.floating[Any]) -> None:
-        threads = min(torch.get_num_threads(), numba.config.NUMBA_NUM_THREADS)  # type: ignore[attr-defined]
-        if threads == 1:
-            self._serial(*args)
-            return
-        threads_before = numba.get_num_threads()
-        numba.set_num_threads(threads)
-        try:
-            with _launch_guard():
-                self._threaded(*args)
-        finally:
-            numba.set_num_threads(threads_before)
 
 
 # Dynamic filter, compiled loops
 
 
-@_inlined
+@inlined
 def _kernel_size(taps: int) -> int:
     return int(np.sqrt(taps) + 0.5)
 
 
-@_inlined
+@inlined
 def _nine_taps(
     out: Array, weights: Array, channel: Array, image: Array, j: int, row: int, col: int, dilation: int
 ) -> None:
@@ -123,7 +58,7 @@ def _nine_taps(
         )
 
 
-@_inlined
+@inlined
 def _filter_row(out: Array, weights: Array, channel: Array, image: Array, row: int, stride: int, dilation: int) -> None:
     """One output row [W', C] from weights [W', T] and image [H, W, C], `dilation` between taps."""
     height, width, channels = image.shape
@@ -146,7 +81,7 @@ def _filter_row(out: Array, weights: Array, channel: Array, image: Array, row: i
                         out[j, c] += weight * channel[t, c] * image[r, q, c]
 
 
-@_Kernel
+@Kernel
 def _forward(x: Array, spatial: Array, channel: Array, stride: int, dilation: int, out: Array) -> None:
     rows = out.shape[1]
     for k in prange(out.shape[0] * rows):
@@ -154,7 +89,7 @@ def _forward(x: Array, spatial: Array, channel: Array, stride: int, dilation: in
         _filter_row(out[b, i], spatial[b, i], channel[b], x[b], i * stride, stride, dilation)
 
 
-@_inlined
+@inlined
 def _mirrored_weights(spatial: Array, row: int, dilation: int) -> Array:
     """Weights [W, T] that row `row` of x had in the outputs around it at stride 1; 0 where there is no such output."""
     height, width, taps = spatial.shape
@@ -172,7 +107,7 @@ def _mirrored_weights(spatial: Array, row: int, dilation: int) -> Array:
     return weights
 
 
-@_Kernel
+@Kernel
 def _backward_x(grad: Array, spatial: Array, flipped_channel: Array, dilation: int, grad_x: Array) -> None:
     """Stride 1: the forward loop over `grad` with the window mirrored, so the taps of `channel` come in reverse."""
     rows = grad_x.shape[1]
@@ -182,7 +117,7 @@ def _backward_x(grad: Array, spatial: Array, flipped_channel: Array, dilation: i
         _filter_row(grad_x[b, r], weights, flipped_channel[b], grad[b], r, 1, dilation)
 
 
-@_inlined
+@inlined
 def _scatter_to_row(
     grad_x: Array, spatial: Array, channel: Array, grad: Array, row: int, stride: int, dilation: int
 ) -> None:
@@ -205,7 +140,7 @@ def _scatter_to_row(
                         grad_x[q, c] += weight * channel[t, c] * grad[i, j, c]
 
 
-@_Kernel
+@Kernel
 def _backward_x_strided(grad: Array, spatial: Array, channel: Array, stride: int, dilation: int, grad_x: Array) -> None:
     rows = grad_x.shape[1]
     for k in prange(grad_x.shape[0] * rows):
@@ -213,7 +148,7 @@ def _backward_x_strided(grad: Array, spatial: Array, channel: Array, stride: int
         _scatter_to_row(grad_x[b, r], spatial[b], channel[b], grad[b], r, stride, dilation)
 
 
-@_inlined
+@inlined
 def _filter_gradients_of_row(
     grad_spatial: Array,
     grad_channel: Array,
@@ -243,7 +178,7 @@ def _filter_gradients_of_row(
                 grad_spatial[j, t] = total
 
 
-@_Kernel
+@Kernel
 def _backward_filters(
     grad: Array,
     x: Array,
@@ -269,7 +204,7 @@ def _backward_filters(
 # FilterNorm, compiled loops. Taps are innermost: raw [G, T]; std [R, T] repeats every R groups.
 
 
-@_inlined
+@inlined
 def _mean_and_spread(taps: Array) -> tuple[float, float]:
     """Mean and unbiased standard deviation of one group."""
     count = taps.shape[0]
@@ -283,7 +218,7 @@ def _mean_and_spread(taps: Array) -> tuple[float, float]:
     return mean, np.sqrt(squares / taps.dtype.type(count - 1))
 
 
-@_Kernel
+@Kernel
 def _normalise(raw: Array, std: Array, eps: np.floating[Any], out: Array) -> None:
     for g in prange(raw.shape[0]):
         mean, spread = _mean_and_spread(raw[g])
@@ -292,7 +227,7 @@ def _normalise(raw: Array, std: Array, eps: np.floating[Any], out: Array) -> Non
             out[g, t] = (raw[g, t] - mean) * scale * std[g % std.shape[0], t]
 
 
-@_inlined
+@inlined
 def _normalise_gradients_of_group(
     grad_raw: Array, grad_std: Array, grad: Array, raw: Array, std: Array, eps: np.floating[Any]
 ) -> None:
@@ -317,7 +252,7 @@ def _normalise_gradients_of_group(
         grad_raw[t] = (grad[t] * std[t] - total) * scale - (raw[t] - mean) * scale * pull
 
 
-@_Kernel
+@Kernel
 def _normalise_backward(
     grad: Array, raw: Array, std: Array, eps: np.floating[Any], grad_raw: Array, grad_std: Array
 ) -> None:

@@ -16,7 +16,7 @@ import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from statistics import median
+from statistics import median, quantiles
 
 import numba
 import torch
@@ -31,7 +31,7 @@ STRIDES = (1, 2)
 
 @dataclass(frozen=True)
 class Timing:
-    """Medians in milliseconds for one shape."""
+    """Medians in milliseconds for one shape; quartiles over the rounds of how many times faster than dense it was."""
 
     channels: int
     height: int
@@ -42,26 +42,39 @@ class Timing:
     train_ms: float
     dense_train_ms: float
     copy_ms: float
+    forward_faster: list[float]
+    train_faster: list[float]
 
     @property
     def row(self) -> str:
         """The line under `HEADER`."""
         return (
             f"{f'{self.channels} x {self.height}x{self.width} /{self.stride}':>16}"
-            f"{self.forward_ms:10.2f}{self.dense_forward_ms:10.2f}{self.dense_forward_ms / self.forward_ms:8.1f}x"
-            f"{self.train_ms:12.2f}{self.dense_train_ms:10.2f}{self.dense_train_ms / self.train_ms:8.1f}x"
+            f"{self.forward_ms:10.2f}{self.dense_forward_ms:10.2f}{spread(self.forward_faster):>20}"
+            f"{self.train_ms:12.2f}{self.dense_train_ms:10.2f}{spread(self.train_faster):>20}"
             f"{self.copy_ms:10.2f}{self.forward_ms / self.copy_ms:8.1f}x"
         )
 
 
 HEADER = (
-    f"{'C x HxW /stride':>16}{'forward':>10}{'dense':>10}{'faster':>9}"
-    f"{'fwd+bwd':>12}{'dense':>10}{'faster':>9}{'copy':>10}{'fwd/copy':>9}"
+    f"{'C x HxW /stride':>16}{'forward':>10}{'dense':>10}{'times faster':>20}"
+    f"{'fwd+bwd':>12}{'dense':>10}{'times faster':>20}{'copy':>10}{'fwd/copy':>9}"
 )
 
 
-def side_by_side(candidates: dict[str, Callable[[], object]], repeats: int) -> dict[str, float]:
-    """Median milliseconds of each candidate; the first round warms up.
+def spread(quartiles: list[float]) -> str:
+    """Write quartiles as `median (first to third)`."""
+    first, middle, third = quartiles
+    return f"{middle:.1f} ({first:.1f}-{third:.1f})"
+
+
+def faster(baseline: list[float], times: list[float]) -> list[float]:
+    """Quartiles of the ratio within each round, in which both saw the same machine."""
+    return quantiles((slow / fast for slow, fast in zip(baseline, times, strict=True)), n=4)
+
+
+def side_by_side(candidates: dict[str, Callable[[], object]], repeats: int) -> dict[str, list[float]]:
+    """Milliseconds of each candidate in each round; a round before them warms up.
 
     Results stay alive until the next round, as they do in a network, and are freed off the clock: handing pages back
     to the system and fetching them anew costs more than the operator.
@@ -74,7 +87,7 @@ def side_by_side(candidates: dict[str, Callable[[], object]], repeats: int) -> d
             result = run()
             samples[name].append(1e3 * (time.perf_counter() - start))
             alive[name] = result
-    return {name: median(times[1:]) for name, times in samples.items()}
+    return {name: times[1:] for name, times in samples.items()}
 
 
 def measure(batch: int, channels: int, height: int, width: int, stride: int, repeats: int) -> Timing:
@@ -107,7 +120,15 @@ def measure(batch: int, channels: int, height: int, width: int, stride: int, rep
         },
         repeats,
     )
-    return Timing(channels, height, width, stride, **ms)
+    return Timing(
+        channels,
+        height,
+        width,
+        stride,
+        **{name: median(times) for name, times in ms.items()},
+        forward_faster=faster(ms["dense_forward_ms"], ms["forward_ms"]),
+        train_faster=faster(ms["dense_train_ms"], ms["train_ms"]),
+    )
 
 
 def machine() -> str:
@@ -139,7 +160,7 @@ def main() -> None:
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
 
-    print(f"batch {args.batch}, float32, channels-last, {args.threads} thread(s); medians in ms")
+    print(f"batch {args.batch}, float32, channels-last, {args.threads} thread(s); medians in ms, ratios with quartiles")
     print(HEADER)
     timings = []
     for shape in SHAPES:

@@ -10,9 +10,10 @@ import pytest
 from jointreid.analysis.compare import compare, paired_bootstrap, render
 from jointreid.config import RunConfig
 from jointreid.data.joint import join
+from jointreid.data.protocols import ProtocolMatch
 from jointreid.data.records import Domain, ImageRecord
 from jointreid.errors import JointreidError
-from jointreid.retrieval.results import DomainResult, QueryResult, Results, save_results
+from jointreid.retrieval.results import DomainResult, QueryResult, Results, load_results, save_results
 from jointreid.run import write_config
 
 # Paired bootstrap
@@ -185,3 +186,20 @@ def test_another_camera_rule_is_a_difference(tmp_path: Path) -> None:
     results = Results.from_dict(plain)
     save_results(replace(results, run="b"), queries, b)
     assert compare(a, b).evaluation == {"market.exclude_same_camera": (True, False)}
+
+
+def test_another_protocol_is_said_beside_the_domain(tmp_path: Path) -> None:
+    queries = [query("market", "1", 0.5, 1), query("msmt17", "1", 0.5, 1), query("own", "1", 0.5, 1)]
+    same = ProtocolMatch("m", True, "Market, the paper's")
+    for run, words in (("a", "MSMT17, list_train"), ("b", "MSMT17, list_train + list_val")):
+        path = make_run(tmp_path / run, queries)
+        results, _ = load_results(path)
+        market, msmt17, own = results.domains
+        msmt17 = replace(msmt17, protocol=ProtocolMatch(run, False, words))
+        save_results(replace(results, domains=(replace(market, protocol=same), msmt17, own)), queries, path)
+    found = compare(tmp_path / "a", tmp_path / "b")
+    assert found.protocols == {"msmt17": ("MSMT17, list_train", "MSMT17, list_train + list_val")}
+    lines = render(found).splitlines()
+    start = lines.index("msmt17: the protocols differ, so the difference is not of the runs alone:")
+    assert lines[start + 1 : start + 3] == ["  A: MSMT17, list_train", "  B: MSMT17, list_train + list_val"]
+    assert compare(tmp_path / "a", tmp_path / "a").protocols == {}

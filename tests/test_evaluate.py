@@ -1,5 +1,6 @@
+import json
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from torch import Tensor, nn
 
 from jointreid.config import RunConfig, config_hash
 from jointreid.data.joint import LabelSpace, join
+from jointreid.data.protocols import ProtocolMatch, identify
 from jointreid.data.records import Domain, ImageRecord
 from jointreid.errors import JointreidError
 from jointreid.models.dcsd import FactorLogits
@@ -69,10 +71,17 @@ def two_domains() -> LabelSpace:
 
 
 def evaluate(
-    domains: Sequence[Domain], cache: Path, *, heads: bool = True, metric: str = "cosine"
+    domains: Sequence[Domain],
+    cache: Path,
+    *,
+    heads: bool = True,
+    metric: str = "cosine",
+    protocols: Mapping[str, ProtocolMatch | None] | None = None,
 ) -> tuple[Results, tuple[QueryResult, ...]]:
     config = CONFIG.replace(data={"cache": str(cache)}, eval={"metric": metric})
-    return evaluate_domains(ColourModel(heads), domains, config, two_domains(), device=torch.device("cpu"))
+    return evaluate_domains(
+        ColourModel(heads), domains, config, two_domains(), device=torch.device("cpu"), protocols=protocols
+    )
 
 
 def slow_measures(domain: Domain, colours: dict[Path, NDArray[np.float64]], metric: str) -> list[list[float]]:
@@ -195,6 +204,16 @@ def test_queries_are_named_below_their_source(paint: Painter, tmp_path: Path) ->
         assert [query.path for query in queries] == [f"{start}0001.png", f"{start}0001.png (0, 1, 2, 2)"]
 
 
+def test_the_protocol_is_told_from_the_domains_or_given(paint: Painter, tmp_path: Path) -> None:
+    query, gallery = (paint((9, 99, 9), "1", 0),), (paint((9, 99, 9), "1", 1),)
+    duke, own = (Domain(name, query=query, gallery=gallery) for name in ("dukemtmc", "own"))
+    results, _ = evaluate([duke, own], tmp_path)
+    assert [result.protocol for result in results.domains] == [identify(duke), None]
+    as_read = ProtocolMatch("x", True, "as it was read")
+    results, _ = evaluate([duke, own], tmp_path, protocols={"dukemtmc": as_read, "own": None})
+    assert [result.protocol for result in results.domains] == [as_read, None]
+
+
 def test_what_cannot_be_evaluated_is_refused_by_name(paint: Painter, tmp_path: Path) -> None:
     red = paint((250, 0, 0), "1", 0)
     with pytest.raises(JointreidError, match="no data set has a query and a gallery"):
@@ -272,6 +291,27 @@ def test_a_run_is_evaluated_on_data_it_never_saw(run: Path, trained: Path) -> No
     assert pq.ParquetFile(run / "queries-n.parquet").read()["domain"].to_pylist() == ["n"] * 6
     again = evaluate_run(run, [str(trained / "own.csv")], device="cpu")
     assert load_results(run)[0] == again
+
+
+def test_the_protocol_is_that_of_the_data_as_read_not_of_what_is_evaluated(run: Path, trained: Path) -> None:
+    shutil.copytree(trained, data := run.parent / "data", ignore=shutil.ignore_patterns("run", "cache"))
+    table = (data / "own.csv").read_text().replace("\na,", "\nmarket1501,")
+    (data / "own.csv").write_text(table)
+    broken = next(row.split(",")[2] for row in table.splitlines() if row.startswith("market1501,gallery"))
+    (data / broken).write_bytes(b"no image")
+    settings = {"sources": (str(data / "own.csv"),), "skip_unreadable": True}
+    write_config(open_run(run).config.replace(data=settings), run / "config.yaml")
+    evaluate_run(run, device="cpu")
+    results, _ = load_results(run)
+    b, market = sorted(results.domains, key=lambda result: result.domain)
+    assert (b.protocol, market.num_gallery) == (None, 5)
+    assert market.protocol is not None
+    assert market.protocol.words == (
+        "part of Market-1501: 6 of 12,936 train images, 6 of 3,368 query images and 6 of 15,913 gallery images"
+    )
+    evaluate_run(run, [f"market1501={trained / 'new.csv'}"], device="cpu")
+    (given,) = json.loads((run / "results-market1501.json").read_text())["domains"]
+    assert given["protocol"]["name"] == "part of market1501"
 
 
 def test_flip_and_checkpoint_best(run: Path) -> None:

@@ -4,14 +4,16 @@ import json
 from dataclasses import replace
 
 from jointreid.data.findings import DomainSummary, Problem, Report, SplitSummary, Unreadable, render
+from jointreid.data.protocols import ProtocolMatch
 
 TRAIN = SplitSummary(ids=1_501, images=12_936, cameras=6, distractors=0, junk=0)
 TEST = SplitSummary(ids=2, images=2, cameras=1, distractors=10, junk=3)
+PROTOCOL = ProtocolMatch("cuhk03-x", False, "CUHK03, other boxes", ("train: 1 (the paper: 2)", "9 cameras"))
 REPORT = Report(
     purpose="both",
     domains={
-        "shop": DomainSummary("table.csv", 6, True, "", {"train": TRAIN, "query": TEST}),
-        "market1501": DomainSummary("", 2, False, "not Table I", {"gallery": TEST}),
+        "shop": DomainSummary("table.csv", "", 6, True, None, {"train": TRAIN, "query": TEST}),
+        "cuhk03": DomainSummary("", "detected boxes", 2, False, PROTOCOL, {"gallery": TEST}),
     },
     problems=(Problem("error", "shop", "shop: one is wrong"), Problem("warning", "shop", "shop: one is odd")),
     unreadable=(Unreadable("shop", "a.png", "the file is empty"),),
@@ -22,12 +24,15 @@ REPORT = Report(
 
 def test_the_report_as_text() -> None:
     assert render(REPORT).splitlines() == [
-        "domain      split      ids  images  cameras  distractors  junk",
-        "shop        train    1,501  12,936        6            0     0",
-        "shop        query        2       2        1           10     3",
-        "market1501  gallery      2       2        1           10     3",
+        "domain  split      ids  images  cameras  distractors  junk",
+        "shop    train    1,501  12,936        6            0     0",
+        "shop    query        2       2        1           10     3",
+        "cuhk03  gallery      2       2        1           10     3",
         "shop: 6 cameras; a match from the query's own camera is ignored; from table.csv",
-        "market1501: 2 cameras; every match counts; not Table I; from memory",
+        "cuhk03: 2 cameras; every match counts; from memory",
+        "  protocol: CUHK03, other boxes",
+        "  not as in the paper: train: 1 (the paper: 2)",
+        "  not as in the paper: 9 cameras",
         "error: shop: one is wrong",
         "warning: shop: one is odd",
         "images: 17 decoded, 12,000 known from an earlier check, 1 unreadable",
@@ -52,6 +57,14 @@ def test_the_report_as_json() -> None:
         "cameras": 1,
         "distractors": 10,
         "junk": 3,
+    }
+    assert (plain["domains"]["shop"]["protocol"], plain["domains"]["shop"]["source"]) == (None, "table.csv")
+    assert plain["domains"]["cuhk03"]["variant"] == "detected boxes"
+    assert plain["domains"]["cuhk03"]["protocol"] == {
+        "name": "cuhk03-x",
+        "comparable": False,
+        "words": "CUHK03, other boxes",
+        "differences": ["train: 1 (the paper: 2)", "9 cameras"],
     }
     assert [problem["level"] for problem in plain["problems"]] == ["error", "warning"]
     assert plain["unreadable"] == [{"domain": "shop", "path": "a.png", "cause": "the file is empty"}]

@@ -1,7 +1,11 @@
 """A table of images and its side file become domains, or an error that names the file, the row and the column."""
 
 import json
+import os
+from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -16,6 +20,7 @@ GOOD = HEADER + "a,train,t.png,1,0\na,query,q.png,2,0\na,gallery,g.png,2,1\n"
 def write(folder: Path, text: str | bytes, policies: object = None) -> Path:
     """Write a table, and its side file where policies are given."""
     path = folder / "table.csv"
+    folder.mkdir(exist_ok=True)
     path.write_bytes(text if isinstance(text, bytes) else text.encode())
     if policies is not None:
         side_file(path).write_text(policies if isinstance(policies, str) else json.dumps(policies))
@@ -160,6 +165,11 @@ def test_one_camera_leaves_domains_with_cameras_alone(tmp_path: Path) -> None:
         ({"a": {"cameras": [0, -1]}}, "cameras is"),
         ({"a": {"cameras": [0, True]}}, "cameras is"),
         ({"a": {"terms": None}}, "terms is None; expected a text"),
+        ({"a": {"root": "images"}}, "root is 'images'; expected an absolute folder"),
+        ({"a": {"root": "../images"}}, "root is '../images'; expected an absolute folder"),
+        ({"a": {"root": ""}}, "root is ''"),
+        ({"a": {"root": "/x\0"}}, "root is"),
+        ({"a": {"root": None}}, "root is None"),
         ({"a": {"cameras": 1}}, "row 4, column camid: camera 1 of domain a"),
         ({"a": {"cameras": [0, "door"]}}, "row 4, column camid: camera 1 of domain a"),
     ],
@@ -198,6 +208,89 @@ def test_what_is_written_is_read_back_equal(tmp_path: Path) -> None:
     assert read_manifest(path) == {"plain": plain}
     assert path.read_text().splitlines()[0] == "domain,split,path,pid,camid,timestamp"
     assert not side_file(path).exists()
+
+
+def test_a_root_is_where_the_images_of_a_domain_lie_and_its_source(tmp_path: Path) -> None:
+    root = tmp_path / "far/away"
+    path = write(tmp_path / "far", GOOD + "b,train,b.png,1,0\n", {"a": {"root": str(root), "terms": "mine"}})
+    domains = read_manifest(path)
+    assert {record.path for record in domains["a"]} == {root / "t.png", root / "q.png", root / "g.png"}
+    assert domains["b"].train[0].path == tmp_path / "far/b.png"
+    assert (domains["a"].source, domains["b"].source) == (str(root), str(path))
+    with pytest.raises(
+        JointreidError, match=r"row 2, column path: '\.\./t\.png' does not stay below .*away, the root of its"
+    ):
+        read_manifest(write(tmp_path / "far", HEADER + "a,train,../t.png,1,0\n"))
+    side_file(path).unlink()
+    with pytest.raises(JointreidError, match="does not stay below the table's folder"):
+        read_manifest(write(tmp_path / "far", HEADER + f"a,train,{tmp_path}/away/t.png,1,0\n"))
+
+
+def test_images_elsewhere_are_written_with_their_root(tmp_path: Path) -> None:
+    path, root = tmp_path / "out/table.csv", tmp_path / "src"
+    given = Domain("a", train=(ImageRecord(root / "x/t.png", "1", 0), ImageRecord(root / "u.png", "1", 1)))
+    write_manifest([given], path, root=root)
+    assert read_manifest(path) == {"a": given}
+    assert json.loads(side_file(path).read_text()) == {"a": {"root": str(root)}}
+    assert [line.split(",")[2] for line in path.read_text().splitlines()[1:]] == ["u.png", "x/t.png"]
+    with pytest.raises(JointreidError, match=r"u\.png: lies outside .*src/x, which"):
+        write_manifest([given], path, root=root / "x")
+    assert read_manifest(path) == {"a": given}
+
+
+def test_relative_folders_are_written_as_they_are_meant(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "work").mkdir()
+    monkeypatch.chdir(tmp_path / "work")
+    given = Domain("a", train=(ImageRecord(Path("src/t.png"), "1", 0),))
+    write_manifest([given], "table.csv")
+    assert read_manifest("table.csv") == {"a": given}
+    write_manifest([given], "../out/table.csv", root="src")
+    assert read_manifest("../out/table.csv")["a"].train[0].path == tmp_path / "work/src/t.png"
+
+
+@pytest.mark.parametrize("name", ["a\rb.png", "a\r\nb.png", 'a"b,c.png', " a.png", "a\u2028b.png", "\u3000a.png"])
+def test_odd_letters_in_names_are_read_back(tmp_path: Path, name: str) -> None:
+    given = Domain("d\re", train=(ImageRecord(tmp_path / name, "f\rg", 0),))
+    write_manifest([given], tmp_path / "table.csv")
+    assert read_manifest(tmp_path / "table.csv") == {"d\re": given}
+
+
+def test_a_name_that_is_no_text_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(JointreidError, match="is not valid Unicode; rename"):
+        write_manifest([Domain("a", train=(ImageRecord(tmp_path / "\udce9.png", "1", 0),))], tmp_path / "table.csv")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("steps", range(8))
+@pytest.mark.parametrize("terms", [("", "new"), ("old", ""), ("old", "new"), ("same", "same"), ("", "")])
+def test_killed_at_any_step_a_table_has_its_own_side_file_or_is_not_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, steps: int, terms: tuple[str, str]
+) -> None:
+    path = tmp_path / "table.csv"
+    records = (ImageRecord(tmp_path / "t.png", "1", 0), ImageRecord(tmp_path / "u.png", "2", 1))
+    old = Domain("a", query=records[:1], gallery=records[1:], terms=terms[0])
+    new = Domain("a", query=records[1:], gallery=records[:1], terms=terms[1])
+    write_manifest([old], path)
+
+    left = [steps]
+
+    def counted(call: Callable[..., Any]) -> Callable[..., Any]:
+        def step(*arguments: Any, **options: Any) -> Any:
+            left[0] -= 1
+            if left[0] < 0:
+                raise KeyboardInterrupt
+            return call(*arguments, **options)
+
+        return step
+
+    for owner, name in ((os, "replace"), (Path, "unlink"), (os, "fsync")):
+        monkeypatch.setattr(owner, name, counted(getattr(owner, name)))
+    with suppress(KeyboardInterrupt):
+        write_manifest([new], path)
+    monkeypatch.undo()
+    # With one policy the table is replaced in one step; and done is done.
+    if path.exists() or terms[0] == terms[1] or left[0] >= 0:
+        assert read_manifest(path) in ({"a": old}, {"a": new})
 
 
 def test_a_write_that_fails_leaves_the_old_table(tmp_path: Path) -> None:

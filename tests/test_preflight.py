@@ -12,6 +12,7 @@ from PIL import Image
 from jointreid.data.findings import Purpose, Report, render
 from jointreid.data.manifest import read_manifest, write_manifest
 from jointreid.data.preflight import check
+from jointreid.data.protocols import TABLE_I, SplitCounts, identify
 from jointreid.data.records import Domain, ImageRecord
 from jointreid.errors import JointreidError
 
@@ -73,7 +74,7 @@ def test_sound_data_pass_without_a_word(build: Builder) -> None:
         "table.csv",
         2,
         True,
-        "",
+        None,
     )
     held = {split: (counts.ids, counts.images, counts.cameras) for split, counts in summary.splits.items()}
     assert held == {"train": (2, 4, 2), "query": (2, 2, 1), "gallery": (2, 2, 1)}
@@ -263,12 +264,44 @@ def test_skipping_can_leave_data_that_are_sound(build: Builder) -> None:
     assert report.domains["shop"].splits["gallery"].images == 2
 
 
-def test_a_data_set_of_table_i_is_compared_with_it(build: Builder) -> None:
+def test_another_protocol_than_the_papers_is_one_warning(build: Builder) -> None:
+    report = inspect(replace(build.domain(), name="msmt17", variant="V1"))
+    (problem,) = report.problems
+    assert (report.ok, problem.level, problem.domain) == (True, "warning", "msmt17")
+    assert problem.message == (
+        "msmt17: part of MSMT17: 4 of 30,248 train images, 2 of 11,659 query images and 2 of 82,161 gallery images; "
+        "V1; figures are not comparable with the paper's"
+    )
+    summary = report.domains["msmt17"]
+    assert summary.variant == "V1"
+    assert summary.protocol is not None
+    assert len(summary.protocol.differences) == 4
+    assert "not as in the paper: train: 2 identities and 4 images (the paper: 1,041 identities and 3" in render(report)
+
+
+def test_skipping_an_image_does_not_change_the_protocol_that_was_read(build: Builder) -> None:
+    domain = replace(build.domain(gallery="x1 y1 x1"), name="market1501")
+    domain.gallery[2].path.write_bytes(b"")
+    report, (cleaned,) = check([domain], cache_dir=None, skip_unreadable=True)
+    assert (len(cleaned.gallery), report.domains["market1501"].splits["gallery"].images) == (2, 2)
+    assert report.domains["market1501"].protocol == identify(domain) != identify(cleaned)
+
+
+def test_data_in_the_papers_protocol_are_no_warning(build: Builder, monkeypatch: pytest.MonkeyPatch) -> None:
+    two = SplitCounts(2, 2)
+    small = replace(TABLE_I["market1501"], train=SplitCounts(2, 4), query=two, gallery=two, cameras=2)
+    monkeypatch.setitem(TABLE_I, "market1501", small)
     report = inspect(replace(build.domain(), name="market1501"))
+    assert report.problems == ()
+    assert (
+        "  protocol: Market-1501, distractors in the gallery and no junk (the paper's)" in render(report).splitlines()
+    )
+
+
+def test_that_data_were_withdrawn_is_always_said(build: Builder) -> None:
+    report = inspect(replace(build.domain(), name="dukemtmc", terms="Why it was withdrawn."))
+    assert "dukemtmc: Why it was withdrawn." in [problem.message for problem in report.problems]
     assert report.ok
-    assert report.domains["market1501"].protocol == "not Table I"
-    assert "market1501, train: expected 751 identities and 12,936 images (Table I), found 2 identi" in render(report)
-    assert levels(report) == ["warning"] * 4
 
 
 def test_a_second_check_decodes_nothing(build: Builder, tmp_path: Path) -> None:

@@ -4,9 +4,12 @@ from pathlib import Path
 
 import pytest
 
+from jointreid.data.protocols import ProtocolMatch
 from jointreid.errors import JointreidError
 from jointreid.retrieval.results import DomainResult, QueryResult, Results, load_results, render, save_results
 
+PAPERS = ProtocolMatch("market1501", True, "Market-1501, as it was published")
+DETECTED = ProtocolMatch("cuhk03-x", False, "CUHK03, other boxes (the paper: labeled)", ("train: 1 (the paper: 2)",))
 MARKET = DomainResult(
     domain="market1501",
     mAP=0.5,
@@ -19,6 +22,7 @@ MARKET = DomainResult(
     trained_on=True,
     domain_accuracy=0.9876,
     camera_accuracy=0.5,
+    protocol=PAPERS,
 )
 OWN = DomainResult("[own] cats", 0.25, 0.125, {1: 0.25, 5: 0.5, 10: 0.5}, 10, 10, 90, False, False)
 RESULTS = Results(
@@ -50,10 +54,33 @@ def test_results_come_back_from_json() -> None:
     assert plain["mean"] == RESULTS.mean
     assert plain["domains"][0]["skipped_queries"] == 8
     assert Results.from_dict(json.loads(json.dumps(plain))) == RESULTS
-    with pytest.raises(JointreidError, match=r"not the results of an evaluation: KeyError.*mAP"):
+    other = replace(RESULTS, domains=(replace(MARKET, protocol=DETECTED), OWN))
+    assert Results.from_dict(json.loads(json.dumps(other.to_dict()))) == other
+    with pytest.raises(JointreidError, match=r"not the results of an evaluation by this version: they have no 'mAP'"):
         Results.from_dict({**plain, "domains": [{"domain": "a"}]})
     with pytest.raises(JointreidError, match="not the results"):
         Results.from_dict({**plain, "domains": 3})
+    with pytest.raises(JointreidError, match="not the results"):
+        Results.from_dict({**plain, "domains": [{**plain["domains"][0], "protocol": "market1501"}]})
+
+
+def test_each_domain_carries_its_protocol_and_counts() -> None:
+    market, own = RESULTS.to_dict()["domains"]
+    assert market["protocol"] == {
+        "name": "market1501", "comparable": True, "words": "Market-1501, as it was published", "differences": [],
+    }  # fmt: skip
+    assert (market["num_query"], market["num_gallery"]) == (3368, 15913)
+    assert own["protocol"] is None
+
+
+def test_results_of_an_earlier_version_name_what_is_missing_and_the_command(tmp_path: Path) -> None:
+    save_results(RESULTS, QUERIES, tmp_path)
+    plain = json.loads((tmp_path / "results.json").read_text())
+    for entry in plain["domains"]:
+        del entry["protocol"]
+    (tmp_path / "results.json").write_text(json.dumps(plain))
+    with pytest.raises(JointreidError, match=r"by this version: they have no 'protocol'.*run `jointreid evaluate"):
+        load_results(tmp_path)
 
 
 def test_results_and_queries_come_back_from_the_run_directory(tmp_path: Path) -> None:
@@ -119,3 +146,13 @@ def test_the_table_is_in_percent_with_the_skipped_queries_below() -> None:
     assert "not trained on: [own] cats" in lines
     assert lines[-1].startswith("trained from scratch")
     assert not any("\x1b" in line for line in lines)
+    assert not any("paper" in line for line in lines)
+
+
+def test_a_domain_in_another_protocol_than_the_papers_has_a_footnote() -> None:
+    other = replace(MARKET, domain="cuhk03", protocol=DETECTED)
+    lines = render(replace(RESULTS, domains=(MARKET, other, OWN))).splitlines()
+    assert [line.strip("|").split("|")[0].strip() for line in lines[3:6]] == ["market1501", "cuhk03 *", "[own] cats"]
+    assert [line for line in lines if line.startswith("*")] == [
+        "* cuhk03: CUHK03, other boxes (the paper: labeled); not comparable with the paper's figures"
+    ]

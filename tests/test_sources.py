@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from jointreid.data.readers.options import ReaderOptions
 from jointreid.data.sources import load_domains
 from jointreid.errors import JointreidError
 
@@ -93,12 +94,11 @@ def test_no_sources_shows_how() -> None:
         ("market1501", "expected NAME=PATH"),
         ("={}/t.csv", "expected NAME=PATH"),
         ("market1501=", "expected NAME=PATH"),
-        ("{}", "needs a reader's name: market1501 (as in market1501="),
+        ("{}", "needs a reader's name: market1501, dukemtmc, cuhk03, cuhk_sysu, msmt17 (as in market1501="),
         ("markt1501={}", "there is no reader markt1501; did you mean market1501? (as in market1501="),
-        ("xyz={}", "there is no reader xyz; there are market1501 (as in"),
-        ("xyz={}", "works as a manifest"),
+        ("xyz={}", "there is no reader xyz; there are market1501, dukemtmc"),
+        ("xyz={}", "`jointreid data ingest {} --out manifest.csv`"),
         ("market1501={}", "no Market-1501 here"),
-        ("c={}/t.csv", "t.csv: there is no domain c; there are aaa, abb"),
         ("aa={}/t.csv", "there is no domain aa; did you mean aaa?"),
         ("{}/t.xlsx", "a manifest is a .csv or .parquet file"),
     ],
@@ -108,7 +108,28 @@ def test_what_cannot_be_loaded(tmp_path: Path, source: str, words: str) -> None:
     table(tmp_path / "t.xlsx", "aaa")
     with pytest.raises(JointreidError) as caught:
         load_domains([source.format(tmp_path)])
-    assert words in str(caught.value)
+    assert words.format(tmp_path) in str(caught.value)
+
+
+def test_a_name_for_a_table_of_several_domains_stands_before_theirs(tmp_path: Path) -> None:
+    path = table(tmp_path / "t.csv", "aaa", "abb")
+    assert names(f"mine={path}") == ["mine-aaa", "mine-abb"]
+    assert names(f"mine={path}", path) == ["aaa", "abb", "mine-aaa", "mine-abb"]
+
+
+def test_a_folder_in_the_layout_of_market1501_goes_by_any_name(tmp_path: Path) -> None:
+    for split in ("bounding_box_train", "query", "bounding_box_test"):
+        (tmp_path / split).mkdir()
+    (tmp_path / "query" / "7_c2.png").touch()
+    [domain] = load_domains([f"shop={tmp_path}"])
+    assert (domain.name, domain.query[0].pid, domain.query[0].camid) == ("shop", "7", 1)
+
+
+def test_choices_about_published_data_sets_reach_their_readers(tmp_path: Path) -> None:
+    with pytest.raises(JointreidError, match="withdrawn"):
+        load_domains([f"dukemtmc={tmp_path}"])
+    with pytest.raises(JointreidError, match="no DukeMTMC-reID here"):
+        load_domains([f"dukemtmc={tmp_path}"], options=ReaderOptions(acknowledge_withdrawn=True))
 
 
 def test_a_domain_given_twice_names_both_sources(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ import pyarrow.parquet
 import pytest
 
 from jointreid.data.records import ImageRecord
-from jointreid.data.table import Row, camera_name, read_rows
+from jointreid.data.table import Row, camera_name, is_no_id, path_below, read_rows
 from jointreid.errors import JointreidError
 
 HEADER = "domain,split,path,pid,camid\n"
@@ -237,6 +237,56 @@ def test_files_that_are_no_tables(tmp_path: Path) -> None:
         with pytest.raises(JointreidError, match=words) as caught:
             read_rows(tmp_path / name)
         assert name in str(caught.value)
+
+
+def test_paths_of_a_domain_with_a_root_are_below_it_and_nowhere_else(tmp_path: Path) -> None:
+    root = Path("/far/away")
+    text = HEADER + f"a,train,x/t.png,1,0\na,train,{root}/u.png,1,0\nb,train,t.png,1,0\n"
+    path = write(tmp_path, text)
+    assert [row.record.path for row in read_rows(path, {"a": root})] == [
+        root / "x/t.png",
+        root / "u.png",
+        tmp_path / "t.png",
+    ]
+    for cell in ("../u.png", "/etc/u.png", str(tmp_path / "t.png"), "../away-too/u.png"):
+        path = write(tmp_path, HEADER + f"a,train,{cell},1,0\n")
+        with pytest.raises(JointreidError, match=rf"row 2, column path: '{cell}' does not stay below {root}, the root"):
+            read_rows(path, {"a": root})
+    # A root reaches for its own domain only.
+    path = write(tmp_path, HEADER + f"a,train,t.png,1,0\nb,train,{root}/u.png,1,0\n")
+    with pytest.raises(JointreidError, match=r"row 3, column path: .* the table's folder .* as \"root\""):
+        read_rows(path, {"a": root, "c": root})
+
+
+def test_the_root_of_the_disk_may_be_a_root(tmp_path: Path) -> None:
+    (row,) = read_rows(write(tmp_path, HEADER + "a,train,data/t.png,1,0\n"), {"a": Path("/")})
+    assert row.record.path == Path("/data/t.png")
+
+
+@pytest.mark.parametrize(
+    ("path", "below"),
+    [
+        ("t.png", "t.png"),
+        ("a/../t.png", "t.png"),
+        ("/d/e/t.png", "t.png"),
+        ("../e/t.png", "t.png"),
+        ("/d/e", None),
+        ("/d/et.png", None),
+        ("../t.png", None),
+        ("", None),
+        ("t\0.png", None),
+    ],
+)
+def test_what_stays_below_a_folder(path: str, below: str | None) -> None:
+    assert path_below("/d/e", path) == below
+
+
+@pytest.mark.parametrize(
+    ("cell", "no_id"),
+    [("", True), (" a", True), ("-1", True), ("NaN", True), ("0", False), ("a b", False), ("-a", False)],
+)
+def test_what_is_no_identity(cell: str, no_id: bool) -> None:
+    assert is_no_id(cell) == no_id
 
 
 def test_absolute_paths_below_the_table_are_allowed(tmp_path: Path) -> None:

@@ -44,6 +44,9 @@ class DataConfig:
     sources: tuple[str, ...] = setting((), "data sets, each NAME=PATH (a reader's folder, or a manifest) or a manifest's PATH for all of its domains")
     val_ids: int = setting(0, "identities held out of train per domain, to choose `best` on; 0 keeps none")
     missing_camid: Literal["refuse", "one_camera"] = setting("refuse", "a table without camid: refuse, or treat each such domain as one camera and exclude none")
+    acknowledge_withdrawn: bool = setting(False, "read data sets that their owner has withdrawn (DukeMTMC-reID)")
+    cuhk03: Literal["labeled", "detected"] = setting("labeled", "boxes of CUHK03: drawn by hand (the paper's), or found by a detector")
+    msmt17_trainval: bool = setting(False, "add MSMT17's list_val to train; the paper trains on list_train alone")
     camera_ids: Literal["global", "local"] = setting("global", "camera classes: one per camera of all data sets (Fig. 3), or local ids shared by them")
     skip_unreadable: bool = setting(False, "list unreadable images and go on without them, instead of refusing")
     cache: str = setting("out/cache", "folder for decoded images and check results; may be deleted at any time")
@@ -205,7 +208,7 @@ class TrainConfig:
     max_steps: int = setting(0, "stop after this many steps, schedule unchanged; 0 for no limit")
     minutes: float = setting(0.0, "stop after this many minutes and save; 0 for no limit")
     resume: bool = setting(False, "go on with the run in `out`")
-    init: str = setting("", "run whose weights to start from, with new heads")
+    init: str = setting("", "run, or .safetensors file, whose weights to start from, with new heads")
     deterministic: bool = setting(False, "refuse operations whose result differs from run to run")
     workers: int = setting(2, "threads that decode images")
 

@@ -72,6 +72,7 @@ class Comparison:
         run_b: the second; differences are B minus A.
         settings: `section.field` -> (value in A, value in B), of the runs' settings that differ.
         evaluation: what differs in how they were evaluated, in the same way.
+        protocols: domain -> (protocol in A, protocol in B), in words, of the domains in both that differ in it.
         domains: the domains that both runs were evaluated on.
         only_in_a: the domains of run A alone.
         only_in_b: the domains of run B alone.
@@ -81,6 +82,7 @@ class Comparison:
     run_b: str
     settings: Mapping[str, tuple[Any, Any]]
     evaluation: Mapping[str, tuple[Any, Any]]
+    protocols: Mapping[str, tuple[str, str]]
     domains: tuple[DomainComparison, ...]
     only_in_a: tuple[str, ...]
     only_in_b: tuple[str, ...]
@@ -100,13 +102,13 @@ def compare(run_a: str | Path, run_b: str | Path) -> Comparison:
     (results_a, queries_a), (results_b, queries_b) = load_results(a.path), load_results(b.path)
     domains_a, domains_b = ([result.domain for result in results.domains] for results in (results_a, results_b))
     facts_a, facts_b = _facts(results_a), _facts(results_b)
+    protocols_a, protocols_b = _protocols(results_a), _protocols(results_b)
     return Comparison(
         run_a=str(a.path),
         run_b=str(b.path),
         settings=config_difference(a.config, b.config),
-        evaluation={
-            key: (value, facts_b[key]) for key, value in facts_a.items() if key in facts_b and facts_b[key] != value
-        },
+        evaluation=_differing(facts_a, facts_b),
+        protocols=_differing(protocols_a, protocols_b),
         domains=tuple(
             _compare_domain(domain, _valid(queries_a, domain), _valid(queries_b, domain))
             for domain in domains_a
@@ -176,6 +178,9 @@ def _notes(comparison: Comparison) -> Iterator[str]:
             yield f"{domain.domain}: left out queries that are valid {' and '.join(told)}"
         if not domain.shared_queries:
             yield f"{domain.domain}: not compared, no query is valid in both; were the runs evaluated on the same data?"
+    for name, (protocol_a, protocol_b) in comparison.protocols.items():
+        yield f"{name}: the protocols differ, so the difference is not of the runs alone:"
+        yield from (f"  {run}: {words}" for run, words in (("A", protocol_a), ("B", protocol_b)))
     for run, names in (("A", comparison.only_in_a), ("B", comparison.only_in_b)):
         if names:
             yield f"evaluated only in {run}: {', '.join(names)}"
@@ -189,6 +194,16 @@ def _facts(results: Results) -> dict[str, Any]:
     facts: dict[str, Any] = {name: getattr(results, name) for name in ("feature", "metric", "flip", "pretraining")}
     rules = {f"{result.domain}.exclude_same_camera": result.exclude_same_camera for result in results.domains}
     return facts | rules
+
+
+def _protocols(results: Results) -> dict[str, str]:
+    """Return each domain's protocol in words."""
+    return {result.domain: result.protocol.words if result.protocol else "none" for result in results.domains}
+
+
+def _differing(a: Mapping[str, Any], b: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
+    """Return what both have, where it differs, as (a, b)."""
+    return {key: (value, b[key]) for key, value in a.items() if key in b and b[key] != value}
 
 
 def _valid(queries: Sequence[QueryResult], domain: str) -> dict[str, QueryResult]:

@@ -5,6 +5,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
+from jointreid.data.protocols import ProtocolMatch
+
 Purpose = Literal["train", "evaluate", "both"]
 Level = Literal["error", "warning"]
 
@@ -44,16 +46,18 @@ class DomainSummary:
 
     Attributes:
         source: what it was read from.
+        variant: which edition of a published data set that is, in its reader's words, if it tells.
         cameras: how many the domain defines.
         exclude_same_camera: whether a gallery image of the query's own identity and camera is ignored.
-        protocol: "Table I", "not Table I", or nothing for a data set that is not the paper's.
+        protocol: which protocol was read, unreadable images among it; None for a data set that is not the paper's.
         splits: train, query and gallery.
     """
 
     source: str
+    variant: str
     cameras: int
     exclude_same_camera: bool
-    protocol: str
+    protocol: ProtocolMatch | None
     splits: Mapping[str, SplitSummary]
 
 
@@ -96,8 +100,12 @@ def render(report: Report) -> str:
             counts = (held.ids, held.images, held.cameras, held.distractors, held.junk)
             rows.append([name, split, *(f"{count:,}" for count in counts)])
         rule = "a match from the query's own camera is ignored" if domain.exclude_same_camera else "every match counts"
-        protocol = f"; {domain.protocol}" if domain.protocol else ""
-        lines.append(f"{name}: {domain.cameras} cameras; {rule}{protocol}; from {domain.source or 'memory'}")
+        lines.append(
+            f"{name}: {domain.cameras} camera{'s' * (domain.cameras != 1)}; {rule}; from {domain.source or 'memory'}"
+        )
+        if domain.protocol:
+            lines.append(f"  protocol: {domain.protocol.words}")
+            lines += [f"  not as in the paper: {difference}" for difference in domain.protocol.differences]
     lines += [f"{problem.level}: {problem.message}" for problem in report.problems]
     lines.append(
         f"images: {report.decoded:,} decoded, {report.from_cache:,} known from an earlier check, "

@@ -2,22 +2,35 @@
 
 `table` says what stands in a row. How a domain is evaluated stands beside the table in `<stem>.domains.json`, every
 key optional:
-`{domain: {"exclude_same_camera": bool, "cameras": a number n (0..n-1) or a list, "terms": text}}`.
+`{domain: {"exclude_same_camera": bool, "cameras": a number n (0..n-1) or a list, "terms": text, "root": folder}}`.
+
+Images lie below the table's folder, so that a table from elsewhere reaches no further. Only a domain's `root`, an
+absolute folder, says otherwise; it is then the domain's source, which every check of the data shows.
 """
 
 import csv
 import dataclasses
 import io
 import json
+import os
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
 from jointreid.data.records import SPLITS, Domain, ImageRecord
-from jointreid.data.table import ALL_COLUMNS, BOX_COLUMNS, CAMERA_NUMBER, COLUMNS, Row, camera_name, read_rows
+from jointreid.data.table import (
+    ALL_COLUMNS,
+    BOX_COLUMNS,
+    CAMERA_NUMBER,
+    COLUMNS,
+    Row,
+    camera_name,
+    path_below,
+    read_rows,
+)
 from jointreid.errors import JointreidError, no_such
-from jointreid.files import write_atomically
+from jointreid.files import replacing
 
 MissingCamid = Literal["refuse", "one_camera"]
 
@@ -26,6 +39,7 @@ _POLICY_KEYS = {
     "exclude_same_camera": "true or false",
     "cameras": "how many there are (1 or more), or a list of the camera ids or names in the table",
     "terms": "a text",
+    "root": "an absolute folder, which the paths in the table are relative to",
 }
 
 
@@ -48,10 +62,13 @@ def read_manifest(path: str | Path, missing_camid: MissingCamid = "refuse") -> d
         JointreidError: naming the file, the rows (ten at most, with their count) and the columns that are wrong.
     """
     path = Path(path)
+    policies = _read_side_file(side_file(path))
+    roots = {name: Path(policy["root"]) for name, policy in policies.items() if "root" in policy}
     by_domain: dict[str, list[Row]] = defaultdict(list)
-    for row in read_rows(path):
+    for row in read_rows(path, roots):
         by_domain[row.domain].append(row)
-    policies = _read_side_file(side_file(path), by_domain)
+    if stray := [name for name in policies if name not in by_domain]:
+        raise JointreidError(f"{side_file(path)}: in the table {no_such('domain', stray[0], sorted(by_domain))}")
     policies |= _one_camera_policies(path, by_domain, policies, missing_camid)
     return {name: _domain(path, name, by_domain[name], policies.get(name, {})) for name in sorted(by_domain)}
 
@@ -61,38 +78,40 @@ def side_file(path: str | Path) -> Path:
     return Path(path).with_name(f"{Path(path).stem}.domains.json")
 
 
-def write_manifest(domains: Iterable[Domain], path: str | Path) -> None:
+def write_manifest(domains: Iterable[Domain], path: str | Path, *, root: str | Path | None = None) -> None:
     """Write domains as a CSV table that `read_manifest` reads back equal, with a side file where one is needed.
 
-    Each file is replaced whole. The side file of an earlier table at this path is removed if none is needed.
+    Killed at any moment, this leaves the table and side file of before, the new ones, or no table, never one with the
+    other's side file. The side file of an earlier table at this path is removed if none is needed.
+
+    Args:
+        domains: what to write.
+        path: the `.csv`.
+        root: a folder that all images lie below, where that of `path` is none; the side file then names it.
 
     Raises:
-        JointreidError: `path` is not a `.csv` or cannot be written, an image lies outside its folder, or a domain is
-            empty or given twice.
+        JointreidError: `path` is not a `.csv` or cannot be written, an image does not lie below its folder, or below
+            `root`, or a domain is empty or given twice.
     """
     path, rows, policies = Path(path), [], {}
+    named = "" if root is None else os.path.abspath(root)
+    base = named or os.path.abspath(path.parent)
     if path.suffix.lower() != ".csv":
         raise JointreidError(f"{path}: a manifest is written as .csv")
     for domain in domains:
         if domain.name in policies or not any(domain):
             raise JointreidError(f"{path}: domain {domain.name} has no images or is given twice; leave it out")
-        policies[domain.name] = _policy_of(domain)
+        policies[domain.name] = _policy_of(domain, named)
         for split in SPLITS:
-            rows += [_cells(domain.name, split, record, path.parent) for record in getattr(domain, split)]
-    used = [column for column in ALL_COLUMNS if column in COLUMNS or any(row[column] != "" for row in rows)]
-    text = io.StringIO()
-    writer = csv.DictWriter(text, used, extrasaction="ignore", lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
+            rows += [_cells(domain.name, split, record, base) for record in getattr(domain, split)]
     stated = {name: policy for name, policy in policies.items() if policy}
+    side = json.dumps(stated, indent=2, ensure_ascii=False) + "\n" if stated else ""
     try:
-        write_atomically(path, text.getvalue())
-        if stated:
-            write_atomically(side_file(path), json.dumps(stated, indent=2, ensure_ascii=False) + "\n")
-        else:
-            side_file(path).unlink(missing_ok=True)
+        _replace_both(path, _to_csv(rows), side)
     except OSError as error:
         raise JointreidError(f"{path}: cannot be written: {error.strerror}") from error
+    except UnicodeEncodeError as error:
+        raise JointreidError(f"{path}: {error.object!r} is not valid Unicode; rename the file or folder") from error
 
 
 # Cameras and policies
@@ -155,11 +174,11 @@ def _domain(path: Path, name: str, rows: Sequence[Row], policy: Mapping[str, Any
         exclude_same_camera=policy.get("exclude_same_camera", True),
         cameras=cameras,
         terms=policy.get("terms", ""),
-        source=str(path),
+        source=policy.get("root", str(path)),
     )
 
 
-def _read_side_file(path: Path, domains: Iterable[str]) -> dict[str, dict[str, Any]]:
+def _read_side_file(path: Path) -> dict[str, dict[str, Any]]:
     try:
         policies = json.loads(path.read_text(encoding="utf-8-sig"))
     except FileNotFoundError:
@@ -169,8 +188,6 @@ def _read_side_file(path: Path, domains: Iterable[str]) -> dict[str, dict[str, A
     if not isinstance(policies, dict) or not all(isinstance(policy, dict) for policy in policies.values()):
         raise JointreidError(f'{path}: expected {{"domain": {{"exclude_same_camera": false, ...}}, ...}}')
     for name, policy in policies.items():
-        if name not in domains:
-            raise JointreidError(f"{path}: in the table {no_such('domain', name, sorted(domains))}")
         for key, value in policy.items():
             if key not in _POLICY_KEYS:
                 raise JointreidError(f"{path}, domain {name}: {no_such('key', key, _POLICY_KEYS)}")
@@ -184,6 +201,8 @@ def _is_valid(key: str, value: object) -> bool:
         return isinstance(value, bool)
     if key == "terms":
         return isinstance(value, str)
+    if key == "root":
+        return isinstance(value, str) and os.path.isabs(value) and "\0" not in value
     if isinstance(value, list):
         # By type, not isinstance, because true and false are integers to Python.
         names = {
@@ -196,7 +215,7 @@ def _is_valid(key: str, value: object) -> bool:
 # Writing
 
 
-def _policy_of(domain: Domain) -> dict[str, Any]:
+def _policy_of(domain: Domain, root: str) -> dict[str, Any]:
     """Return what the side file must say for the domain to be read back equal."""
     policy: dict[str, Any] = {}
     if not domain.exclude_same_camera:
@@ -205,18 +224,20 @@ def _policy_of(domain: Domain) -> dict[str, Any]:
         policy["cameras"] = list(domain.cameras)
     if domain.terms:
         policy["terms"] = domain.terms
+    if root:
+        policy["root"] = root
     return policy
 
 
-def _cells(domain: str, split: str, record: ImageRecord, folder: Path) -> dict[str, object]:
-    try:
-        path = record.path.relative_to(folder)
-    except ValueError as error:
-        raise JointreidError(f"{record.path}: lies outside {folder}, where the manifest is to be written") from error
+def _cells(domain: str, split: str, record: ImageRecord, base: str) -> dict[str, object]:
+    name = path_below(base, os.path.abspath(record.path))
+    if name is None:
+        raise JointreidError(f"{record.path}: lies outside {base}, which the manifest's paths are to be relative to")
+    path = Path(name).as_posix()
     return {
         "domain": domain,
         "split": split,
-        "path": path.as_posix(),
+        "path": path if path == path.strip() else f"./{path}",  # no cell begins with a space
         "pid": record.pid,
         "camid": record.camid,
         **dict(zip(BOX_COLUMNS, record.box or ("", "", "", ""), strict=True)),
@@ -224,3 +245,41 @@ def _cells(domain: str, split: str, record: ImageRecord, folder: Path) -> dict[s
         "junk": int(record.junk) or "",
         "distractor": int(record.distractor) or "",
     }
+
+
+def _to_csv(rows: Sequence[Mapping[str, object]]) -> str:
+    used = [column for column in ALL_COLUMNS if column in COLUMNS or any(row[column] != "" for row in rows)]
+    # The csv module leaves a carriage return unquoted, and then reads it as the end of a row.
+    returns = any("\r" in str(row[column]) for row in rows for column in COLUMNS)
+    quoting: Literal[0, 1] = csv.QUOTE_ALL if returns else csv.QUOTE_MINIMAL
+    text = io.StringIO()
+    writer = csv.DictWriter(text, used, extrasaction="ignore", lineterminator="\n", quoting=quoting)
+    writer.writeheader()
+    writer.writerows(rows)
+    return text.getvalue()
+
+
+def _replace_both(path: Path, table: str, side: str) -> None:
+    """Put a table and its side file in the place of others; no side file where `side` is empty."""
+    beside = side_file(path)
+    before = beside.read_bytes() if beside.exists() else None
+    with replacing(path) as new_table:
+        _write_through(new_table, table)
+        if (side.encode() or None) == before:
+            return
+        # From here on there is no table, rather than one that the other's side file speaks of.
+        if side:
+            with replacing(beside) as new_side:
+                _write_through(new_side, side)
+                path.unlink(missing_ok=True)
+        else:
+            path.unlink(missing_ok=True)
+            beside.unlink()
+
+
+def _write_through(path: Path, text: str) -> None:
+    """Write and wait for the disk, so that a full one is noticed while the old files stand."""
+    with path.open("wb") as file:
+        file.write(text.encode())
+        file.flush()
+        os.fsync(file.fileno())

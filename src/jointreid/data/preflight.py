@@ -7,7 +7,7 @@ from pathlib import Path
 
 from jointreid.data.decode import Scan, box_outside, scan_images
 from jointreid.data.findings import DomainSummary, Level, Problem, Purpose, Report, SplitSummary, Unreadable
-from jointreid.data.protocols import TABLE_I, count_split, verify
+from jointreid.data.protocols import WITHDRAWN, ProtocolMatch, count_split, identify
 from jointreid.data.records import SPLITS, Domain, ImageRecord
 from jointreid.errors import JointreidError
 
@@ -45,6 +45,7 @@ def check(
     if not domains:
         raise JointreidError("there are no domains to check")
     scan = scan_images((record.path for domain in domains for record in domain), cache_dir, threads)
+    protocols = {domain.name: identify(domain) for domain in domains}
     problems: list[Problem] = []
     unreadable: list[Unreadable] = []
     checked = []
@@ -56,9 +57,10 @@ def check(
     problems += _find_empty_splits(checked, purpose)
     for domain in checked:
         problems += [Problem(level, domain.name, text) for find in _CHECKS[purpose] for level, text in find(domain)]
+        problems += _report_other_protocol(domain.name, protocols[domain.name])
     report = Report(
         purpose,
-        domains={domain.name: _summarise(domain) for domain in checked},
+        domains={domain.name: _summarise(domain, protocols[domain.name]) for domain in checked},
         problems=tuple(sorted(problems, key=lambda problem: problem.level)),
         unreadable=tuple(unreadable),
         decoded=len(scan.sizes) - scan.from_cache,
@@ -67,7 +69,7 @@ def check(
     return report, tuple(checked)
 
 
-def _summarise(domain: Domain) -> DomainSummary:
+def _summarise(domain: Domain, protocol: ProtocolMatch | None) -> DomainSummary:
     splits = {}
     for split in SPLITS:
         records: tuple[ImageRecord, ...] = getattr(domain, split)
@@ -79,8 +81,14 @@ def _summarise(domain: Domain) -> DomainSummary:
             distractors=sum(record.distractor for record in records),
             junk=sum(record.junk for record in records),
         )
-    protocol = ("not Table I" if verify(domain) else "Table I") if domain.name in TABLE_I else ""
-    return DomainSummary(domain.source, len(domain.cameras), domain.exclude_same_camera, protocol, splits)
+    return DomainSummary(
+        domain.source, domain.variant, len(domain.cameras), domain.exclude_same_camera, protocol, splits
+    )
+
+
+def _report_other_protocol(name: str, protocol: ProtocolMatch | None) -> Iterator[Problem]:
+    if protocol and not protocol.comparable:
+        yield Problem("warning", name, f"{name}: {protocol.words}; figures are not comparable with the paper's")
 
 
 # Unreadable images
@@ -232,12 +240,12 @@ def _find_thin_cameras(domain: Domain) -> Iterator[_Finding]:
         )
 
 
-def _find_other_protocol(domain: Domain) -> Iterator[_Finding]:
-    for message in verify(domain):
-        yield "warning", f"{message}; figures are not comparable with the paper's"
+def _find_withdrawn(domain: Domain) -> Iterator[_Finding]:
+    if domain.name in WITHDRAWN:
+        yield "warning", f"{domain.name}: {domain.terms}"
 
 
-_ALWAYS = (_find_leaks, _find_other_protocol)
+_ALWAYS = (_find_leaks, _find_withdrawn)
 _TRAINING = (_find_thin_identities, _find_thin_cameras)
 _EVALUATION = (_find_unmatched_queries, _find_repeated_queries)
 _CHECKS: Mapping[Purpose, tuple[Callable[[Domain], Iterator[_Finding]], ...]] = {

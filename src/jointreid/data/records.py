@@ -72,6 +72,7 @@ class Domain:
         cameras: the sorted camera ids the data set defines; left empty, those that occur in any split.
         terms: the owner's terms of use, shown when the data set is prepared.
         source: what the images were read from (a folder, a manifest), for messages and result files.
+        variant: which edition of a published data set the reader found, in words ("V2, faces masked"), for the same.
 
     Raises:
         JointreidError: no name, a camera outside `cameras`, or a junk or distractor image in train.
@@ -85,6 +86,7 @@ class Domain:
     cameras: tuple[int, ...] = ()
     terms: str = ""
     source: str = field(default="", compare=False)
+    variant: str = field(default="", compare=False)
 
     def __post_init__(self) -> None:
         if not self.name:

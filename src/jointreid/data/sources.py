@@ -2,24 +2,31 @@
 
 import dataclasses
 from collections.abc import Mapping, Sequence
+from difflib import get_close_matches
 from pathlib import Path
 
 from jointreid.data.manifest import MissingCamid, read_manifest
 from jointreid.data.protocols import canonical_order
 from jointreid.data.readers import READERS
+from jointreid.data.readers.market_style import is_market_style, market_style
+from jointreid.data.readers.options import DEFAULTS, ReaderOptions
 from jointreid.data.records import Domain
 from jointreid.errors import JointreidError, no_such
 
 
-def load_domains(sources: Sequence[str], missing_camid: MissingCamid = "refuse") -> tuple[Domain, ...]:
+def load_domains(
+    sources: Sequence[str], missing_camid: MissingCamid = "refuse", options: ReaderOptions = DEFAULTS
+) -> tuple[Domain, ...]:
     """Read the data sets of a run.
 
     Args:
         sources: each one of
             `TABLE`, all domains of a manifest (`.csv` or `.parquet`);
-            `NAME=TABLE`, the manifest's domain NAME, or its only domain under that name;
-            `NAME=FOLDER`, a folder that the reader NAME knows.
+            `NAME=TABLE`, the manifest's domain NAME, or its only domain under that name, or, where it holds several
+            and none is called so or nearly so, all of them as `NAME-<domain>`;
+            `NAME=FOLDER`, a folder that the reader NAME knows, or under any other name one in Market-1501's layout.
         missing_camid: what to do with a manifest's domain without camera ids, see `read_manifest`.
+        options: choices about the published data sets.
 
     Returns:
         The domains, the paper's in Table I's order first, then the others by name, whatever the order of `sources`.
@@ -35,7 +42,7 @@ def load_domains(sources: Sequence[str], missing_camid: MissingCamid = "refuse")
     domains: dict[str, Domain] = {}
     given: dict[str, str] = {}
     for source in sources:
-        for domain in _load(source, missing_camid):
+        for domain in _load(source, missing_camid, options):
             if domain.name in domains:
                 raise JointreidError(
                     f"domain {domain.name} is given twice, by {given[domain.name]} and by {source}; "
@@ -45,14 +52,14 @@ def load_domains(sources: Sequence[str], missing_camid: MissingCamid = "refuse")
     return canonical_order(domains.values())
 
 
-def _load(source: str, missing_camid: MissingCamid) -> Sequence[Domain]:
+def _load(source: str, missing_camid: MissingCamid, options: ReaderOptions) -> Sequence[Domain]:
     name, path = _split(source)
     if not path.exists():
         raise JointreidError(f"{source}: there is no file or folder {path}; expected NAME=PATH or a manifest's PATH")
     if path.is_dir():
-        return [_read_folder(name, path)]
+        return [_read_folder(name, path, options)]
     table = read_manifest(path, missing_camid)
-    return list(table.values()) if not name else [_pick(name, path, table)]
+    return list(table.values()) if not name else _pick(name, path, table)
 
 
 def _split(source: str) -> tuple[str, Path]:
@@ -65,19 +72,23 @@ def _split(source: str) -> tuple[str, Path]:
     return name, Path(path).expanduser()
 
 
-def _read_folder(name: str, path: Path) -> Domain:
-    if name not in READERS:
-        wrong = no_such("reader", name, READERS) if name else f"a folder needs a reader's name: {', '.join(READERS)}"
-        raise JointreidError(
-            f"{path}: {wrong} (as in {next(iter(READERS))}={path}). "
-            "Any other data set works as a manifest: a table of its images, given in place of the folder"
-        )
-    return READERS[name](path)
+def _read_folder(name: str, path: Path, options: ReaderOptions) -> Domain:
+    if name in READERS:
+        return READERS[name](path, options)
+    if name and is_market_style(path):
+        return market_style(path, name)
+    wrong = no_such("reader", name, READERS) if name else f"a folder needs a reader's name: {', '.join(READERS)}"
+    raise JointreidError(
+        f"{path}: {wrong} (as in {next(iter(READERS))}={path}). Any other folder becomes a manifest with "
+        f"`jointreid data ingest {path} --out manifest.csv`, and that is given in its place"
+    )
 
 
-def _pick(name: str, path: Path, table: Mapping[str, Domain]) -> Domain:
+def _pick(name: str, path: Path, table: Mapping[str, Domain]) -> Sequence[Domain]:
     if name in table:
-        return table[name]
-    if len(table) > 1:
+        return [table[name]]
+    if len(table) == 1:
+        return [dataclasses.replace(next(iter(table.values())), name=name)]
+    if get_close_matches(name, table, n=1):  # rather a slip than a name of one's own
         raise JointreidError(f"{path}: {no_such('domain', name, table)}")
-    return dataclasses.replace(next(iter(table.values())), name=name)
+    return [dataclasses.replace(domain, name=f"{name}-{domain.name}") for domain in table.values()]

@@ -2,7 +2,8 @@
 
 Columns: `domain, split, path, pid, camid`, and where known `x, y, w, h` (the person's box, in pixels), `timestamp`
 (seconds), `junk` and `distractor` (0, 1, true or false). Other columns are ignored, unless their name looks like a
-slip for one of these that is missing. Paths are relative to the table and stay below its folder.
+slip for one of these that is missing. Paths are relative to the table and stay below its folder, or, for a domain with
+a root, are relative to that and stay below it.
 
 A row's number in a message is its line in a CSV file, and its place counted from 1 in a Parquet file.
 """
@@ -49,6 +50,25 @@ class Row(NamedTuple):
     record: ImageRecord
 
 
+class _Base(NamedTuple):
+    """What paths are relative to: a folder as given and absolute, and what to say of one that is not below it."""
+
+    given: Path
+    absolute: str
+    fault: str
+
+
+def _own_base(folder: Path) -> _Base:
+    absolute = os.path.abspath(folder)
+    remedy = 'move the table to a folder above all images, or let the side file name such a folder as "root"'
+    return _Base(folder, absolute, f"does not stay below the table's folder {absolute}; {remedy}")
+
+
+def _root_base(folder: Path) -> _Base:
+    absolute = os.path.abspath(folder)
+    return _Base(folder, absolute, f"does not stay below {absolute}, the root of its domain; correct one of the two")
+
+
 class _Table(NamedTuple):
     """The cells as text, with the number of each row."""
 
@@ -56,18 +76,20 @@ class _Table(NamedTuple):
     rows: Sequence[tuple[int, Sequence[str]]]
 
 
-def read_rows(path: Path) -> list[Row]:
-    """Read and check every row of a table, its paths joined to the table's folder.
+def read_rows(path: Path, roots: Mapping[str, Path] | None = None) -> list[Row]:
+    """Read and check every row of a table, its paths joined to its domain's root, else to the table's folder.
 
     Args:
         path: a `.csv` (UTF-8) or `.parquet` file.
+        roots: for each domain whose images lie elsewhere, the absolute folder that holds them.
 
     Raises:
         JointreidError: the table cannot be read, lacks a column, holds no rows, or rows that are wrong; names the
             file, the rows (ten at most, with their count) and the columns.
     """
     table = _read_table(path)
-    folder = os.path.abspath(path.parent)
+    own = _own_base(path.parent)
+    bases = {name: _root_base(root) for name, root in (roots or {}).items()}
     rows: list[Row] = []
     errors: list[str] = []
     first: dict[tuple[object, ...], int] = {}
@@ -75,7 +97,8 @@ def read_rows(path: Path) -> list[Row]:
         try:
             if len(cells) != len(table.columns):
                 raise JointreidError(f"{len(cells)} cells; the header names {len(table.columns)} columns")
-            row = _parse_row(number, dict(zip(table.columns, cells, strict=True)), path.parent, folder)
+            by_column = dict(zip(table.columns, cells, strict=True))
+            row = _parse_row(number, by_column, bases.get(by_column["domain"], own))
             same = first.setdefault((row.domain, row.split, *row.record.key), number)
             if same != number:
                 raise JointreidError(f"column path: repeats row {same} (same split, path and box); remove one")
@@ -88,6 +111,25 @@ def read_rows(path: Path) -> list[Row]:
     if not rows:
         raise JointreidError(f"{path}: holds no images; expected one row for each")
     return rows
+
+
+def is_no_id(cell: str) -> bool:
+    """Say whether a text cannot be an identity: empty, a number below 0, NaN, or with spaces around it."""
+    return not cell or cell != cell.strip() or _NO_ID.fullmatch(cell) is not None
+
+
+def path_below(folder: str, path: str | Path) -> str | None:
+    """Return the path relative to `folder`, or None if it does not stay below.
+
+    That a link in the path may lead elsewhere is its owner's choice.
+
+    Args:
+        folder: an absolute folder.
+        path: absolute, or relative to `folder`.
+    """
+    target = os.path.normpath(os.path.join(folder, path))
+    root = folder.rstrip(os.sep) + os.sep
+    return target[len(root) :] if target.startswith(root) and "\0" not in target else None
 
 
 def camera_name(cell: str) -> str:
@@ -177,8 +219,7 @@ def _check_columns(where: str, columns: Sequence[str]) -> None:
 # Reading a row
 
 
-def _parse_row(number: int, cells: Mapping[str, str], parent: Path, folder: str) -> Row:
-    """Check one row; `folder` is `parent` made absolute, once for all rows."""
+def _parse_row(number: int, cells: Mapping[str, str], base: _Base) -> Row:
     for column, cell in cells.items():
         if column not in ALL_COLUMNS:
             continue
@@ -193,8 +234,11 @@ def _parse_row(number: int, cells: Mapping[str, str], parent: Path, folder: str)
     junk, distractor = _flag(cells, "junk"), _flag(cells, "distractor")
     if split == "train" and (junk or distractor):
         raise JointreidError(f"column {'junk' if junk else 'distractor'}: set in train; remove the row")
+    path = path_below(base.absolute, cells["path"])
+    if path is None:
+        raise JointreidError(f"column path: {cells['path']!r} {base.fault}")
     record = ImageRecord(
-        path=parent / _below(folder, cells["path"]),
+        path=base.given / path,
         pid=cells["pid"],
         camid=0,
         box=_box(cells),
@@ -203,18 +247,6 @@ def _parse_row(number: int, cells: Mapping[str, str], parent: Path, folder: str)
         distractor=distractor,
     )
     return Row(number, cells["domain"], split, camera_name(cells.get("camid", "")), record)
-
-
-def _below(folder: str, cell: str) -> str:
-    """Return the path relative to `folder`; that a link in it may lead elsewhere is its owner's choice."""
-    target = os.path.normpath(os.path.join(folder, cell))
-    root = folder.rstrip(os.sep) + os.sep
-    if not target.startswith(root) or "\0" in cell:
-        raise JointreidError(
-            f"column path: {cell!r} does not stay below the table's folder {folder}; "
-            "move the table to a folder above all images"
-        )
-    return target[len(root) :]
 
 
 def _box(cells: Mapping[str, str]) -> tuple[int, int, int, int] | None:

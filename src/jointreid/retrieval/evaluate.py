@@ -2,7 +2,7 @@
 
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from importlib.metadata import version
@@ -17,6 +17,8 @@ from jointreid.config import RunConfig, config_hash
 from jointreid.data.joint import LabelSpace
 from jointreid.data.manifest import MissingCamid
 from jointreid.data.preflight import check
+from jointreid.data.protocols import ProtocolMatch, identify
+from jointreid.data.readers.options import DEFAULTS, ReaderOptions
 from jointreid.data.records import Domain, ImageRecord
 from jointreid.data.sources import load_domains
 from jointreid.device import pick_device
@@ -25,7 +27,7 @@ from jointreid.models.reid import ReIDModel
 from jointreid.retrieval.extract import Embeddings, extract
 from jointreid.retrieval.ranking import RankingMetrics, evaluate_ranking
 from jointreid.retrieval.results import RANKS, DomainResult, QueryResult, Results, save_results
-from jointreid.run import Run, open_run
+from jointreid.run import open_run
 
 # Called with (domain, images done, images in all) after each batch.
 OnBatch = Callable[[str, int, int], None]
@@ -39,6 +41,7 @@ def evaluate_domains(
     *,
     device: torch.device,
     checkpoint: str = "last",
+    protocols: Mapping[str, ProtocolMatch | None] | None = None,
     on_batch: OnBatch | None = None,
 ) -> tuple[Results, tuple[QueryResult, ...]]:
     """Measure a model on each domain by itself: its queries against its gallery, under its own camera rule.
@@ -52,6 +55,8 @@ def evaluate_domains(
         label_space: which domain and camera each class of the model's heads stands for.
         device: where `model` is.
         checkpoint: what the results call the weights.
+        protocols: domain -> which protocol it was read in, where `domains` are less than what was read; told from
+            `domains` if not given.
         on_batch: called with (domain, images done, images in all) after each batch.
 
     Returns:
@@ -65,17 +70,18 @@ def evaluate_domains(
         raise JointreidError("no data set has a query and a gallery; evaluation needs one")
     since = time.monotonic()
     outcomes = [_evaluate_domain(model, domain, config, label_space, device, on_batch) for domain in domains]
+    known = {domain.name: identify(domain) for domain in domains} if protocols is None else protocols
     results = Results(
         run=config.train.label or config.model.name,
         checkpoint=checkpoint,
         config=config_hash(config),
-        domains=tuple(result for result, _ in outcomes),
+        domains=tuple(replace(result, protocol=known[result.domain]) for result, _ in outcomes),
         feature="bn_embedding",
         metric=config.eval.metric,
         flip=config.eval.flip,
         height=config.image.height,
         width=config.image.width,
-        pretraining=f"the run {config.train.init}" if config.train.init else "none",
+        pretraining=config.train.init or "none",
         seconds=round(time.monotonic() - since, 1),
         versions={package: version(package) for package in ("jointreid", "torch")},
     )
@@ -88,6 +94,7 @@ def evaluate_run(
     missing_camid: MissingCamid = "refuse",
     checkpoint: str = "last",
     *,
+    options: ReaderOptions = DEFAULTS,
     flip: bool = False,
     device: str = "auto",
 ) -> Results:
@@ -98,6 +105,7 @@ def evaluate_run(
         sources: data sets, each NAME=PATH or a manifest's PATH; none for those of the run that have a test split.
         missing_camid: what to do with a table without camid among `sources`.
         checkpoint: last or best.
+        options: choices about published data sets among `sources`; for the run's own they stand in its settings.
         flip: average features with those of the mirrored images, even if the run's settings do not.
         device: auto, cpu, cuda or mps.
 
@@ -108,30 +116,43 @@ def evaluate_run(
     run = open_run(path)
     model = run.model(checkpoint).to(where)
     own = set(sources) in (set(), set(run.config.data.sources))
-    domains = _own_domains(run) if own else load_domains(sources, missing_camid)
+    if own:
+        read, domains = own_domains(run.config)
+    else:
+        read = domains = load_domains(sources, missing_camid, options)
     config = run.config.replace(eval={"flip": flip or run.config.eval.flip})
     with _progress_bar() as on_batch:
         results, queries = evaluate_domains(
-            model, domains, config, run.label_space, device=where, checkpoint=checkpoint, on_batch=on_batch
+            model,
+            domains,
+            config,
+            run.label_space,
+            device=where,
+            checkpoint=checkpoint,
+            protocols={domain.name: identify(domain) for domain in read},
+            on_batch=on_batch,
         )
     results = replace(results, config=config_hash(run.config))
     save_results(results, queries, run.path, own=own)
     return results
 
 
-def _own_domains(run: Run) -> tuple[Domain, ...]:
-    """Return the test splits of the run's domains, without the images that its settings say to list and skip."""
-    data = run.config.data
-    loaded = load_domains(data.sources, data.missing_camid)
-    domains = tuple(replace(domain, train=()) for domain in loaded if domain.query and domain.gallery)
-    if data.skip_unreadable and domains:
-        threads = run.config.train.workers
-        report, domains = check(
-            domains, cache_dir=Path(data.cache), skip_unreadable=True, threads=threads, purpose="evaluate"
-        )
+def own_domains(config: RunConfig) -> tuple[tuple[Domain, ...], tuple[Domain, ...]]:
+    """Return a run's domains as read, and the test splits of those that have them.
+
+    The latter are without the images that the run's settings say to list and skip; these are listed on stderr.
+
+    Raises:
+        JointreidError: the data cannot be read.
+    """
+    read = load_domains(config.data.sources, config.data.missing_camid, ReaderOptions.of(config.data))
+    domains = tuple(replace(domain, train=()) for domain in read if domain.query and domain.gallery)
+    if config.data.skip_unreadable and domains:
+        cache, threads = Path(config.data.cache), config.train.workers
+        report, domains = check(domains, cache_dir=cache, skip_unreadable=True, threads=threads, purpose="evaluate")
         for image in report.unreadable:
             print(f"{image.domain}: skipped {image.path}: {image.cause}", file=sys.stderr)
-    return domains
+    return read, domains
 
 
 @contextmanager

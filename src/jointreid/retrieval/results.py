@@ -12,6 +12,7 @@ from io import StringIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from jointreid.data.protocols import ProtocolMatch
 from jointreid.errors import JointreidError
 from jointreid.files import replacing, write_atomically
 from jointreid.run import read_json
@@ -39,6 +40,8 @@ class DomainResult:
         domain_accuracy: share of the query and gallery images whose domain the model's heads tell; None if it has no
             such heads or was not trained on the domain.
         camera_accuracy: the same for the cameras, over the images of cameras that the model was trained with.
+        protocol: which protocol the data were read in, train and images skipped later among them; None for a data set
+            that is not the paper's.
     """
 
     domain: str
@@ -52,6 +55,7 @@ class DomainResult:
     trained_on: bool
     domain_accuracy: float | None = None
     camera_accuracy: float | None = None
+    protocol: ProtocolMatch | None = None
 
     @property
     def skipped_queries(self) -> int:
@@ -134,12 +138,16 @@ class Results:
         """Return the results that `to_dict` wrote.
 
         Raises:
-            JointreidError: a key is missing or not of its kind.
+            JointreidError: a key is missing (an earlier version may not have written it) or not of its kind.
         """
         try:
             domains = tuple(_domain_result(entry) for entry in plain["domains"])
             rest = {f.name: plain[f.name] for f in fields(cls) if f.name != "domains"}
-        except (KeyError, TypeError, AttributeError, ValueError) as error:
+        except KeyError as error:
+            raise JointreidError(
+                f"not the results of an evaluation by this version: they have no {error.args[0]!r}"
+            ) from error
+        except (TypeError, AttributeError, ValueError) as error:
             raise JointreidError(f"not the results of an evaluation: {error!r}") from error
         return cls(domains=domains, **rest)
 
@@ -198,7 +206,7 @@ def render(results: Results) -> str:
     for result in results.domains:
         queries = f"{result.num_valid_queries:,}/{result.num_query:,}"
         rule = "same camera ignored" if result.exclude_same_camera else "every match counts"
-        table.add_row(result.domain, *map(percent, _rates(result).values()), queries, rule)
+        table.add_row(result.domain + _mark(result), *map(percent, _rates(result).values()), queries, rule)
     table.add_row("mean", *map(percent, results.mean.values()), "", "")
     title = f"{results.run}, checkpoint {results.checkpoint}, rates in percent"
     return "\n".join((title, table_text(table), *_notes(results)))
@@ -221,7 +229,14 @@ def table_text(table: "Table") -> str:
     return "\n".join(line for line in capture.get().splitlines() if line.strip())
 
 
+def _mark(result: DomainResult) -> str:
+    return " *" if result.protocol and not result.protocol.comparable else ""
+
+
 def _notes(results: Results) -> Iterator[str]:
+    for result in results.domains:
+        if result.protocol and not result.protocol.comparable:
+            yield f"* {result.domain}: {result.protocol.words}; not comparable with the paper's figures"
     flip = "averaged with that of the mirrored image" if results.flip else "of the image as it is"
     yield f"{results.metric} distance of {results.feature}, {flip}, {results.height}x{results.width} pixels"
     for result in results.domains:
@@ -242,7 +257,10 @@ def _rates(result: DomainResult) -> dict[str, float]:
 
 def _domain_result(entry: Mapping[str, Any]) -> DomainResult:
     values = {field.name: entry[field.name] for field in fields(DomainResult)}
-    return DomainResult(**{**values, "cmc": {int(rank): rate for rank, rate in entry["cmc"].items()}})
+    protocol = entry["protocol"]
+    values["cmc"] = {int(rank): rate for rank, rate in entry["cmc"].items()}
+    values["protocol"] = protocol and ProtocolMatch(**{**protocol, "differences": tuple(protocol["differences"])})
+    return DomainResult(**values)
 
 
 def _file_name(names: Sequence[str]) -> str:

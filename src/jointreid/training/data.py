@@ -1,5 +1,6 @@
 """Data sets checked, split and joined before the first step."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -8,6 +9,8 @@ from jointreid.data.findings import render
 from jointreid.data.holdout import hold_out
 from jointreid.data.joint import JointTrainSet, join
 from jointreid.data.preflight import check
+from jointreid.data.protocols import ProtocolMatch
+from jointreid.data.readers.options import ReaderOptions
 from jointreid.data.records import Domain
 from jointreid.data.sources import load_domains
 from jointreid.errors import JointreidError
@@ -21,12 +24,14 @@ class TrainingData:
         train_set: the union of the train splits, with labels.
         test: the domains that have a query and a gallery.
         val: for each domain with held-out identities, these as a small test set; empty without `data.val_ids`.
+        protocols: domain -> which protocol it was read in, before images were skipped.
         summary: the pre-flight's table for people.
     """
 
     train_set: JointTrainSet
     test: tuple[Domain, ...]
     val: tuple[Domain, ...]
+    protocols: Mapping[str, ProtocolMatch | None]
     summary: str
 
 
@@ -36,7 +41,7 @@ def prepare(config: RunConfig) -> TrainingData:
     Raises:
         JointreidError: the pre-flight found that training or evaluation cannot run; the message holds its errors.
     """
-    domains = load_domains(config.data.sources, config.data.missing_camid)
+    domains = load_domains(config.data.sources, config.data.missing_camid, ReaderOptions.of(config.data))
     report, domains = check(
         domains,
         cache_dir=Path(config.data.cache),
@@ -52,4 +57,5 @@ def prepare(config: RunConfig) -> TrainingData:
     if config.data.val_ids:
         split = [hold_out(domain, config.data.val_ids, config.train.seed) for domain in domains]
         domains, val = tuple(rest for rest, _ in split), tuple(held for _, held in split)
-    return TrainingData(join(domains, config.data.camera_ids), test, val, render(report))
+    protocols = {name: summary.protocol for name, summary in report.domains.items()}
+    return TrainingData(join(domains, config.data.camera_ids), test, val, protocols, render(report))

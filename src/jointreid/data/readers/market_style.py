@@ -1,0 +1,171 @@
+"""Folders laid out like Market-1501, which many data sets were converted to: three splits, the labels in file names."""
+
+import os
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple, TypedDict
+
+from jointreid.data.records import Domain, ImageRecord
+from jointreid.errors import JointreidError
+
+SPLIT_FOLDERS = {"train": "bounding_box_train", "query": "query", "gallery": "bounding_box_test"}
+# `0002_c1s1_000451_03.jpg`, `0005_c2_f0046985.jpg`, `0781_c11_0015.jpg`, `0001_c1_1.png`: identity, then camera from 1.
+# Cameras may have two digits; pid -1 is junk.
+ANY_NAME = re.compile(r"(-1|\d+)_c([1-9]\d*)(?:s\d+)?(?:_|\.)")
+JUNK, DISTRACTOR = -1, 0
+_SHOWN_NAMES = 5
+
+
+class Splits(TypedDict):
+    """The images of the three splits, under the names that `Domain` gives them."""
+
+    train: tuple[ImageRecord, ...]
+    query: tuple[ImageRecord, ...]
+    gallery: tuple[ImageRecord, ...]
+
+
+class Held(NamedTuple):
+    """A folder, and those of the layouts looked for that it holds, each as the names of its sub-folders."""
+
+    root: Path
+    layouts: list[tuple[str, ...]]
+
+
+def is_market_style(root: Path) -> bool:
+    """Say whether a folder holds the three splits."""
+    return not _missing(root, tuple(SPLIT_FOLDERS.values()))
+
+
+def find_root(path: Path, title: str, known_folders: Sequence[str]) -> Path:
+    """Return the folder with the three splits: `path`, or one of `known_folders` in it.
+
+    Raises:
+        JointreidError: none holds them (the message says where they were looked for), or more than one does.
+    """
+    return find_layout(path, title, known_folders, [tuple(SPLIT_FOLDERS.values())]).root
+
+
+def find_layout(path: Path, title: str, known_folders: Sequence[str], layouts: Sequence[tuple[str, ...]]) -> Held:
+    """Return the folder that holds one of some layouts or several: `path`, or one of `known_folders` in it.
+
+    Args:
+        path: what the person gave.
+        title: the data set's name, for messages.
+        known_folders: names it is usually unpacked to.
+        layouts: each the sub-folders it consists of.
+
+    Raises:
+        JointreidError: no folder holds one (the message says where they were looked for), or more than one does.
+    """
+    candidates = distinct_folders(path, known_folders)
+    found = look_for_layouts(candidates, layouts)
+    if len(found) > 1:
+        raise JointreidError(
+            f"{path}: holds {title} more than once: {', '.join(str(held.root) for held in found)}; give one of them"
+        )
+    if not found:
+        pairs = [(root, layout, _missing(root, layout)) for root in candidates for layout in layouts]
+        begun = [f"{root} lacks {', '.join(lacking)}; " for root, layout, lacking in pairs if lacking != layout]
+        expected = " or ".join(", ".join(layout) for layout in layouts)
+        inside = f" or in its {', '.join(known_folders)}" if known_folders else ""
+        raise JointreidError(
+            f"{path}: no {title} here: {''.join(begun[:1])}expected the folders {expected} in it{inside}"
+        )
+    return found[0]
+
+
+def distinct_folders(path: Path, known_folders: Iterable[str]) -> list[Path]:
+    """Return `path` and those of `known_folders` in it that exist, each folder once, whatever its names."""
+    folders: dict[tuple[int, int], Path] = {}
+    for folder in (path, *(path / name for name in known_folders)):
+        if folder.is_dir():
+            # Market and market are one folder on a disk that ignores case, and a link is the folder it leads to.
+            status = folder.stat()
+            folders.setdefault((status.st_dev, status.st_ino), folder)
+    return list(folders.values())
+
+
+def look_for_layouts(folders: Iterable[Path], layouts: Sequence[tuple[str, ...]]) -> list[Held]:
+    """Return those of the folders that hold one or more of the layouts."""
+    held = [Held(root, [layout for layout in layouts if not _missing(root, layout)]) for root in folders]
+    return [each for each in held if each.layouts]
+
+
+def read_splits(
+    root: Path,
+    pattern: re.Pattern[str],
+    example: str,
+    suffixes: Iterable[str] = (".jpg",),
+    *,
+    folders: Mapping[str, str] = SPLIT_FOLDERS,
+    zero_is_distractor: bool = True,
+) -> Splits:
+    """Read the three splits below `root`.
+
+    Junk (pid -1) is dropped everywhere. Files of other suffixes (`Thumbs.db`) and names with a leading dot are ignored.
+
+    Args:
+        root: a folder with the three splits.
+        pattern: matches the beginning of a file name; group 1 is the pid, group 2 the camera counted from 1. Without
+            a group 2 all images have camid 0.
+        example: a name as expected, for messages.
+        suffixes: of images, in lower case.
+        folders: split -> its folder.
+        zero_is_distractor: keep pid 0 in the gallery, where it is always a wrong answer, and drop it elsewhere; else it
+            is an identity like any other.
+
+    Raises:
+        JointreidError: files whose names have no labels.
+    """
+
+    def read(split: str) -> tuple[ImageRecord, ...]:
+        records = _read_split(root / folders[split], pattern, example, tuple(suffixes), zero_is_distractor)
+        return tuple(record for record in records if split == "gallery" or not record.distractor)
+
+    return Splits(train=read("train"), query=read("query"), gallery=read("gallery"))
+
+
+def market_style(path: str | Path, name: str) -> Domain:
+    """Read a folder of one's own in this layout, under any name.
+
+    Images are `.jpg`, `.jpeg` or `.png`, named `<pid>_c<camera>...`; cameras are counted from 1.
+
+    Raises:
+        JointreidError: `path` does not hold the three splits, or a file whose name has no labels.
+    """
+    root = find_root(Path(path), "folder in the layout of Market-1501", ())
+    splits = read_splits(root, ANY_NAME, "0002_c1s1_000451_03.jpg or 0002_c1_7.png", (".jpg", ".jpeg", ".png"))
+    return Domain(name, **splits, source=str(root))
+
+
+def first_few(names: Sequence[str]) -> str:
+    """Return the first few of some names, for messages that say how many there are."""
+    return ", ".join(names[:_SHOWN_NAMES])
+
+
+def _missing(root: Path, layout: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(folder for folder in layout if not (root / folder).is_dir())
+
+
+def _read_split(
+    folder: Path, pattern: re.Pattern[str], example: str, suffixes: tuple[str, ...], zero_is_distractor: bool
+) -> list[ImageRecord]:
+    records, unknown = [], []
+    for name in sorted(os.listdir(folder)):
+        # A leading dot marks what file managers leave behind, such as ._0002_c1s1_000451_03.jpg.
+        if not name.lower().endswith(suffixes) or name.startswith("."):
+            continue
+        match = pattern.match(name)
+        if match is None:
+            unknown.append(name)
+        elif int(match[1]) != JUNK:
+            camid = int(match[2]) - 1 if pattern.groups > 1 else 0
+            distractor = zero_is_distractor and int(match[1]) == DISTRACTOR
+            records.append(ImageRecord(folder / name, match[1], camid, distractor=distractor))
+    if unknown:
+        raise JointreidError(
+            f"{folder}: {len(unknown)} files have no labels in their names ({first_few(unknown)}); expected names like "
+            f"{example}; move them away, or describe the images in a manifest"
+        )
+    return records

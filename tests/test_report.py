@@ -5,7 +5,7 @@ from pathlib import Path
 from rich.console import Console
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from jointreid.training.report import Report, counting
+from jointreid.training.report import Report
 
 
 def text_console() -> Console:
@@ -44,11 +44,3 @@ def test_markup_in_names_is_printed_as_it_is(tmp_path: Path) -> None:
     with Report(tmp_path, total_steps=1, start_step=0, console=console) as report:
         report.say("[bold]data[/bold]/a[0].png")
     assert console.file.getvalue() == "[bold]data[/bold]/a[0].png\n"  # type: ignore[attr-defined]
-
-
-def test_counting_moves_a_bar_on_a_terminal_only() -> None:
-    for terminal in (False, True):
-        console = Console(file=io.StringIO(), width=100, force_terminal=terminal)
-        with counting(console, "decoding") as progress:
-            progress(3, 7)
-        assert ("3/7" in console.file.getvalue()) is terminal  # type: ignore[attr-defined]

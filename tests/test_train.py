@@ -131,7 +131,7 @@ def test_a_loss_that_is_not_finite_stops_before_the_step(config: RunConfig, monk
     monkeypatch.setattr(room, "augment", poisoned)
     with pytest.raises(JointreidError, match=r"step 2: the loss term triplet and identity.* is not finite") as caught:
         train(config, quiet())
-    assert ".png" in str(caught.value)
+    assert ".jpg" in str(caught.value)
     run = open_run(config.train.out)
     assert run.state()["step"] == 1
     assert all(bool(torch.isfinite(tensor).all()) for tensor in weights(run).values())

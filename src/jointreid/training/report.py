@@ -4,8 +4,6 @@
 """
 
 import json
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -89,15 +87,6 @@ class Report:
                 f"rate {values['rate']:.2e}  {images_per_second:.0f} images/s"
             )
         self._writer.add_scalar("train/images_per_second", images_per_second, step)
-
-
-@contextmanager
-def counting(console: Console, what: str) -> Iterator[Callable[[int, int], None]]:
-    """Give a function to call with (done, in all), which moves a bar on a terminal and does nothing elsewhere."""
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
-        task = bar.add_task(what, total=None)
-        yield lambda done, total: bar.update(task, completed=done, total=total)
 
 
 def _keep_until(metrics: Path, step: int) -> None:

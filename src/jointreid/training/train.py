@@ -27,6 +27,7 @@ from jointreid.device import pick_device
 from jointreid.errors import JointreidError
 from jointreid.losses import HeadAccuracy, LossTerms, head_accuracy, reid_loss
 from jointreid.models.reid import ReIDModel
+from jointreid.progress import counting
 from jointreid.retrieval.evaluate import evaluate_domains
 from jointreid.retrieval.results import Results, render, save_results
 from jointreid.run import Run, load_weights, model_for, open_run, write_config
@@ -34,7 +35,7 @@ from jointreid.training.checkpoint import load_checkpoint, save_checkpoint
 from jointreid.training.data import TrainingData, prepare
 from jointreid.training.forecast import forecast
 from jointreid.training.optim import WeightAverage, build_optimizer, rate_factor, set_rate
-from jointreid.training.report import Report, counting
+from jointreid.training.report import Report
 
 # Settings that may differ from those a run was begun with: they say where and how long it runs, not what it computes.
 FREE_ON_RESUME = {
@@ -52,12 +53,13 @@ class Progress:
     """The values since the last logged step, by name."""
 
 
-def train(config: RunConfig, console: Console | None = None) -> Run:
+def train(config: RunConfig, console: Console | None = None, *, data: TrainingData | None = None) -> Run:
     """Train, evaluate and leave a run directory.
 
     Args:
         config: every setting; `config.data.sources` names the data sets.
         console: where to print; standard output by default.
+        data: what `prepare(config)` gave, where several runs share it; read and checked here by default.
 
     Returns:
         The run, whose `last` checkpoint is the trained model.
@@ -70,9 +72,10 @@ def train(config: RunConfig, console: Console | None = None) -> Run:
     device = pick_device(config.train.device)
     path = Path(config.train.out or f"runs/{config.train.label or config.model.name}-{config_hash(config)}")
     _claim(path, config)
-    console.print("Checking the data; the first time every image is decoded.", highlight=False)
-    data = prepare(config)
-    console.print(data.summary, highlight=False, markup=False, soft_wrap=True)
+    if data is None:
+        console.print("Checking the data; the first time every image is decoded.", highlight=False)
+        data = prepare(config)
+        console.print(data.summary, highlight=False, markup=False, soft_wrap=True)
     return _Training(config, path, data, device, console).run()
 
 
@@ -106,7 +109,7 @@ class _Training:
         torch.use_deterministic_algorithms(config.train.deterministic)
         self.model: ReIDModel = model_for(config, self.space)
         if config.train.init:
-            load_weights(self.model, open_run(config.train.init).checkpoint() / "model.safetensors", heads=False)
+            load_weights(self.model, _weights_of(config.train.init), heads=False)
         self.model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.fabric = Fabric(accelerator=device.type, devices=1, precision=config.train.precision)
         optimizer = build_optimizer(self.model, config.optim)
@@ -232,7 +235,14 @@ class _Training:
     def _evaluate(self, report: Report) -> Results:
         """Evaluate on every domain; the numbers go to `results.json` and the log."""
         with self._evaluation_model() as model:
-            results, queries = evaluate_domains(model, self.data.test, self.config, self.space, device=self.device)
+            results, queries = evaluate_domains(
+                model,
+                self.data.test,
+                self.config,
+                self.space,
+                device=self.device,
+                protocols=self.data.protocols,
+            )
         epoch = -(-self.progress.step // self.steps_per_epoch)
         domains = {result.domain: {"mAP": result.mAP, "rank1": result.cmc[1]} for result in results.domains}
         report.log("evaluation", self.progress.step, epoch, domains)
@@ -288,6 +298,12 @@ class _Training:
         self.model.train()
         cost = forecast(self.model, loss, self.config.train.accumulate)
         self.console.print(cost.render(limit - self.progress.step), highlight=False, markup=False, soft_wrap=True)
+
+
+def _weights_of(init: str) -> Path:
+    """Return the file of weights to start from: itself, or the last of a run."""
+    path = Path(init).expanduser()
+    return path if path.suffix == ".safetensors" else open_run(path).checkpoint() / "model.safetensors"
 
 
 def _claim(path: Path, config: RunConfig) -> None:

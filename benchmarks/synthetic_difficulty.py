@@ -1,0 +1,118 @@
+"""How hard the synthetic people are: an untrained histogram of colours beside a trained BoT, per domain.
+
+    jointreid demo --out out/demo
+    python benchmarks/synthetic_difficulty.py demo=out/demo/scratch/bot --json results/synthetic_difficulty.json
+
+Each RUN is a BoT trained on a preset and evaluated; its own data are read again for the histogram. A domain is as it is
+meant to be if the histogram finds little (mAP of at most 0.35), and the network more by 0.25 or above but not all.
+"""
+
+import argparse
+import json
+import sys
+from dataclasses import asdict, dataclass
+from importlib.metadata import version
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from jointreid.data.records import Domain, ImageRecord
+from jointreid.data.sources import load_domains
+from jointreid.files import write_atomically
+from jointreid.retrieval.ranking import evaluate_ranking
+from jointreid.retrieval.results import load_results
+from jointreid.run import open_run
+
+STRIPES = 8
+HIGHEST_HISTOGRAM, LEAST_MARGIN, HIGHEST_BOT = 0.35, 0.25, 0.95
+
+
+@dataclass(frozen=True)
+class Row:
+    """One domain of a preset; rates are mAP in [0, 1]."""
+
+    preset: str
+    domain: str
+    queries: int
+    histogram_rgb: float
+    histogram_hsv: float
+    bot: float
+    start: str
+
+    @property
+    def as_meant(self) -> bool:
+        """Whether a person in this domain needs more than a colour code, and can be found."""
+        histogram = max(self.histogram_rgb, self.histogram_hsv)
+        return histogram <= HIGHEST_HISTOGRAM and histogram + LEAST_MARGIN <= self.bot < HIGHEST_BOT
+
+
+def stripe_histogram(record: ImageRecord, space: str) -> NDArray[np.float32]:
+    """Return the joint histograms of 64 colours in eight stripes from head to foot, their square roots: [512]."""
+    with Image.open(record.path) as image:
+        pixels = np.asarray(image.convert(space)).astype(np.int64) // 64
+    codes = pixels @ (16, 4, 1)
+    counts = [np.bincount(stripe.ravel(), minlength=64) / stripe.size for stripe in np.array_split(codes, STRIPES)]
+    roots: NDArray[np.float32] = np.sqrt(np.concatenate(counts)).astype(np.float32)
+    return roots
+
+
+def histogram_map(domain: Domain, space: str) -> float:
+    """Return the mAP of cosine distances between stripe histograms."""
+    query, gallery = domain.query, domain.gallery
+    metrics = evaluate_ranking(
+        np.stack([stripe_histogram(record, space) for record in query]),
+        np.stack([stripe_histogram(record, space) for record in gallery]),
+        [record.pid for record in query],
+        [record.pid for record in gallery],
+        [record.camid for record in query],
+        [record.camid for record in gallery],
+        exclude_same_camera=domain.exclude_same_camera,
+    )
+    return metrics.mAP
+
+
+def measure(preset: str, path: Path) -> list[Row]:
+    run = open_run(path)
+    results, _ = load_results(path)
+    found = {result.domain: result for result in results.domains}
+    start = "random weights" if results.pretraining == "none" else "the demo's weights"
+    return [
+        Row(
+            preset,
+            domain.name,
+            found[domain.name].num_valid_queries,
+            round(histogram_map(domain, "RGB"), 4),
+            round(histogram_map(domain, "HSV"), 4),
+            round(found[domain.name].mAP, 4),
+            start,
+        )
+        for domain in load_domains(run.config.data.sources)
+        if domain.name in found
+    ]
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("runs", nargs="+", metavar="PRESET=RUN")
+    parser.add_argument("--json", type=Path)
+    options = parser.parse_args()
+    rows = [row for given in options.runs for row in measure(given.partition("=")[0], Path(given.partition("=")[2]))]
+    print(f"{'preset':<8} {'domain':<9} {'queries':>7} {'RGB stripes':>11} {'HSV stripes':>11} {'BoT':>6}  start")
+    for row in rows:
+        rates = f"{row.histogram_rgb:>11.3f} {row.histogram_hsv:>11.3f} {row.bot:>6.3f}"
+        mark = "" if row.as_meant else "  NOT AS MEANT"
+        print(f"{row.preset:<8} {row.domain:<9} {row.queries:>7} {rates}  {row.start}{mark}")
+    if options.json:
+        report = {
+            "command": " ".join(["python", "benchmarks/synthetic_difficulty.py", *sys.argv[1:]]),
+            "versions": {name: version(name) for name in ("jointreid", "torch", "pillow", "numpy")},
+            "rows": [asdict(row) | {"as_meant": row.as_meant} for row in rows],
+        }
+        write_atomically(options.json, json.dumps(report, indent=1) + "\n")
+    return 0 if all(row.as_meant for row in rows) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

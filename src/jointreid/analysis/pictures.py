@@ -1,0 +1,121 @@
+"""Ranked lists as HTML: small pictures, framed by right or wrong in shape and in colour."""
+
+import base64
+import io
+from collections.abc import Iterator
+
+from PIL import Image
+
+from jointreid.analysis.html import Html, join, tag
+from jointreid.analysis.ranklists import Answer, RankedList, ShownDomain, ShownQuery
+from jointreid.data.decode import read_image
+from jointreid.data.records import ImageRecord
+from jointreid.retrieval.results import percent
+
+# Pixels at most; a picture is shown no wider.
+SIZE = (64, 128)
+QUALITY = 82
+
+
+def render_domain(shown: ShownDomain) -> Html:
+    """Return a domain's ranked lists."""
+    domain = shown.domain
+    rule = (
+        "Pictures of the same person from the query's own camera are left out."
+        if domain.exclude_same_camera
+        else "Pictures from every camera count, the query's own too."
+    )
+    return tag(
+        "section",
+        tag("h3", domain.name),
+        tag("p", rule, class_="soft"),
+        tag("p", f"Terms of use of these pictures: {domain.terms}", class_="soft") if domain.terms else Html(),
+        *(_query(query) for query in shown.queries),
+        Html() if shown.queries else tag("p", "No query has a match in every run's evaluation, so none is shown."),
+    )
+
+
+def symbols() -> Html:
+    """Return the marks of right and wrong, for `use` elsewhere on the page."""
+    right = tag("symbol", tag("path", d="M3.5 8.5l3 3 6-7"), id="right", viewBox="0 0 16 16")
+    wrong = tag("symbol", tag("path", d="M4.5 4.5l7 7m0-7l-7 7"), id="wrong", viewBox="0 0 16 16")
+    return tag("svg", right, wrong, class_="symbols", aria_hidden="true")
+
+
+def mark(kind: str) -> Html:
+    """Return the mark of `right` or `wrong`."""
+    return tag("svg", tag("use", href=f"#{kind}"), class_=f"mark {kind}", aria_hidden="true")
+
+
+def thumbnail(record: ImageRecord) -> str:
+    """Return an image as the address of a small JPEG that stands in the address itself.
+
+    Raises:
+        JointreidError: the image is unreadable.
+    """
+    image = Image.fromarray(read_image(record))
+    image.thumbnail(SIZE, Image.Resampling.LANCZOS)
+    buffer = io.BytesIO()
+    image.save(buffer, "JPEG", quality=QUALITY, optimize=True)
+    return f"data:image/jpeg;base64,{base64.b64encode(buffer.getvalue()).decode()}"
+
+
+def differences(shown: ShownDomain) -> Iterator[str]:
+    """Yield the runs whose lists are not those that their evaluation found, by name."""
+    lists = [ranked for query in shown.queries for ranked in query.lists]
+    yield from dict.fromkeys(ranked.run.name for ranked in lists if not ranked.as_measured)
+
+
+def _query(shown: ShownQuery) -> Html:
+    record = shown.record
+    who = f"person {record.pid}, camera {record.camid}"
+    matches = "1 right answer" if shown.num_matches == 1 else f"{shown.num_matches:,} right answers"
+    facts = tag("b", "Query"), _pid(record), f"camera {record.camid}", f"{matches} in the gallery"
+    asked = tag(
+        "figure",
+        tag("img", src=thumbnail(record), alt=f"query: {who}", width=SIZE[0], height=SIZE[1]),
+        tag("figcaption", *(part for fact in facts for part in (fact, tag("br")))),
+        class_="asked",
+    )
+    return tag(
+        "article",
+        tag("h4", shown.why),
+        asked,
+        tag("div", *(_ranked(ranked) for ranked in shown.lists), class_="lists"),
+        class_="query",
+    )
+
+
+def _ranked(ranked: RankedList) -> Html:
+    measured, run = ranked.measured, ranked.run
+    rank, precision = measured.first_match_rank, percent(measured.average_precision or 0.0)
+    found = f"first right answer at rank {rank:,}, average precision {precision}%"
+    metric = run.run.config.eval.metric
+    return tag(
+        "div",
+        tag("p", tag("b", run.key, class_="badge"), " ", tag("b", run.name), tag("br"), tag("span", found)),
+        tag("ol", *(_answer(answer, place, metric) for place, answer in enumerate(ranked.answers, start=1))),
+        class_="ranked",
+    )
+
+
+def _answer(answer: Answer, rank: int, metric: str) -> Html:
+    record, kind = answer.record, "right" if answer.right else "wrong"
+    who = "distractor" if record.distractor else f"person {record.pid}"
+    alone = f"{-answer.distance:.3f}" if metric == "cosine" else f"{answer.distance:.4g}"
+    picture = tag(
+        "img",
+        src=thumbnail(record),
+        alt=f"rank {rank}, {kind}: {who}, camera {record.camid}",
+        width=SIZE[0],
+        height=SIZE[1],
+        loading="lazy",
+    )
+    facts = join(_pid(record), tag("br"), f"cam {record.camid}", tag("br"), alone)
+    return tag("li", tag("span", picture, mark(kind), class_="frame"), tag("small", facts), class_=kind)
+
+
+def _pid(record: ImageRecord) -> Html:
+    """Return an identity, or what stands in its place; a long one is cut where it is shown, and whole on hovering."""
+    name = "distractor" if record.distractor else record.pid
+    return tag("span", name, class_="pid", title=name)

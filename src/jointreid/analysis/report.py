@@ -1,0 +1,191 @@
+"""One page about several runs: their accuracy, their training, and what each finds, in a file that needs no other."""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from jointreid.analysis.html import Html, page, tag
+from jointreid.analysis.panels import heads_section, training_section
+from jointreid.analysis.pictures import differences, mark, render_domain, symbols
+from jointreid.analysis.ranklists import LENGTH, rank_domains
+from jointreid.analysis.reported import ReportedRun, RunGroup, domain_names, open_runs
+from jointreid.analysis.tables import accuracy_table, settings_table
+from jointreid.errors import JointreidError
+from jointreid.files import write_atomically
+from jointreid.retrieval.evaluate import OnBatch
+
+SYSTEMS = {
+    "bot": "BoT applies the same filters to every picture.",
+    "bot-dcsd": (
+        "BoT-DCSD makes the filters of its 3x3 convolutions anew for every picture, from the picture and from what it "
+        "guesses about its data set and camera."
+    ),
+}
+
+
+def write_report(
+    groups: Sequence[RunGroup],
+    path: str | Path,
+    *,
+    title: str,
+    notes: Sequence[str] = (),
+    command: str = "",
+    queries: int = 3,
+    device: str = "auto",
+    on_batch: OnBatch | None = None,
+) -> Path:
+    """Write a page with several runs side by side; the figures are of the checkpoint `last` on the runs' own data.
+
+    The same runs give the same bytes. It holds pictures from the data sets: pass it on as their terms allow.
+
+    Args:
+        groups: the runs.
+        path: the HTML file to write; it appears whole or not at all.
+        title: of the page.
+        notes: what a reader must know, such as what the data say nothing about.
+        command: what made the runs or the page, to be shown.
+        queries: for how many queries of each domain the page shows what the runs find; 0 leaves the pictures out, and
+            needs no images.
+        device: where to compute features: auto, cpu, cuda or mps.
+        on_batch: called with (run and domain, images done, images in all) after each batch of features.
+
+    Returns:
+        The path.
+
+    Raises:
+        JointreidError: there are no runs, one is not a run or was not evaluated (the message names the command), its
+            data have changed or cannot be read, or `queries` is negative.
+    """
+    if queries < 0:
+        raise JointreidError(f"queries is {queries}; expected 0 or more for each domain")
+    runs = open_runs(groups)
+    lists = _lists(runs, queries, device, on_batch) if queries else Html()
+    body = (
+        symbols(),
+        tag("header", tag("h1", title), *_lead(runs), _notes(notes)),
+        tag("main", _results(runs), training_section(runs), heads_section(runs), lists),
+        tag("footer", _settings(runs), tag("p", "Made by ", tag("code", command)) if command else Html()),
+    )
+    write_atomically(Path(path), page(title, *body))
+    return Path(path)
+
+
+def _lead(runs: Sequence[ReportedRun]) -> Iterator[Html]:
+    spaces = {run.run.label_space.hash: run.run.label_space for run in runs}
+    what = "One model was trained" if len(runs) == 1 else f"{len(runs)} models were trained"
+    each = "" if len(runs) == 1 else ", each"
+    if len(spaces) == 1:
+        (space,) = spaces.values()
+        names = ", ".join(domain.name for domain in space.domains)
+        sets = f"{space.num_domains} data sets at once" if space.num_domains > 1 else "one data set"
+        cameras = sum(len(domain.cameras) for domain in space.domains)
+        data = f" on {sets} ({names}): {space.num_ids:,} people, seen by {cameras:,} cameras."
+    else:
+        counts = sorted(space.num_domains for space in spaces.values())
+        data = f" on data of its own, from {counts[0]} to {counts[-1]} data sets at once; the settings below say which."
+    yield tag("p", what + each + data, class_="lead")
+    systems = [words for name, words in SYSTEMS.items() if any(run.run.config.model.name == name for run in runs)]
+    yield tag(
+        "p",
+        "Each model is then asked to find people again: given one picture of a person, the query, it sorts all "
+        "pictures of a collection, the gallery, by how much they look like the same person. ",
+        ""
+        if any(_trained_on(run, name) for run in runs for name in run.domains)
+        else "It has seen none of these people before. ",
+        " ".join(systems),
+    )
+
+
+def _notes(notes: Sequence[str]) -> Html:
+    return tag("ul", *(tag("li", note) for note in notes), class_="notes") if notes else Html()
+
+
+def _results(runs: Sequence[ReportedRun]) -> Html:
+    return tag(
+        "section",
+        tag("h2", "How well each model finds people again"),
+        tag(
+            "p",
+            tag("b", "R1"),
+            " is the share of queries whose first answer is right. ",
+            tag("b", "mAP"),
+            " also counts how near the top all the other right answers stand. Both are best at 100.",
+        ),
+        accuracy_table(
+            runs,
+            {"mAP": "mAP", "R1": "rank1"},
+            "Percent, of the checkpoint last. Bold: the best of its group in the column.",
+        ),
+        *(tag("p", text, class_="soft") for text in _remarks(runs)),
+        tag(
+            "details",
+            tag("summary", "Further measures: R5, R10, mINP"),
+            accuracy_table(
+                runs,
+                {"R5": "rank5", "R10": "rank10", "mINP": "mINP"},
+                "Percent. R5, R10: a right answer among the first 5, 10. mINP: how soon the last right answer comes.",
+            ),
+        ),
+        id="results",
+    )
+
+
+def _remarks(runs: Sequence[ReportedRun]) -> Iterator[str]:
+    """Yield what must be known before figures are compared."""
+    names = domain_names(runs)
+    for name in names:
+        results = {run.name: run.domains[name] for run in runs if name in run.domains}
+        if unseen := [of for of, result in results.items() if not result.trained_on]:
+            yield f"{name}: not trained on by {'; '.join(unseen)}."
+        if seen := max((_trained_on(run, name) for run in runs if name in run.domains), default=0):
+            yield f"{name}: {seen:,} queries show people that a model was trained on, and say little about new ones."
+        for words in {r.protocol.words: None for r in results.values() if r.protocol and not r.protocol.comparable}:
+            yield f"{name}: {words}; not comparable with the paper's figures."
+    if any(list(run.domains) != names for run in runs):
+        yield "The runs were evaluated on different domains, so their means are not of the same things."
+    if all(run.results.pretraining == "none" for run in runs):
+        yield "All started from random weights: not comparable with models that start from ImageNet weights."
+
+
+def _trained_on(run: ReportedRun, name: str) -> int:
+    """Return how many queries of a domain show people that the run was trained on."""
+    pids = {pid for domain in run.run.label_space.domains if domain.name == name for pid in domain.pids}
+    return sum(query.domain == name and query.pid in pids for query in run.queries)
+
+
+def _lists(runs: Sequence[ReportedRun], queries: int, device: str, on_batch: OnBatch | None) -> Html:
+    shown, changed = [], dict[str, None]()
+    for domain in rank_domains(runs, queries, device=device, on_batch=on_batch):
+        shown.append(render_domain(domain))
+        changed |= dict.fromkeys(differences(domain))
+    metric = {run.results.metric for run in runs}
+    number = "similarity (cosine, 1 at most)" if metric == {"cosine"} else "distance (or cosine similarity)"
+    warning = (
+        f"Not as evaluated: the first right answers of {'; '.join(changed)} stand elsewhere than in the results above. "
+        "Their weights or pictures have changed since, or another device computed them; evaluate again."
+    )
+    return tag(
+        "section",
+        tag("h2", "What each model finds first"),
+        tag(
+            "p",
+            f"The first {LENGTH} answers to a few queries, best first. ",
+            mark("right"),
+            " in an even frame is the same person, ",
+            mark("wrong"),
+            f" in a dashed frame somebody else. Below each: person, camera, {number}.",
+        ),
+        tag(
+            "p",
+            "The queries are chosen by rule, not by hand: in turn one on which the models' average precision differs "
+            "most, one with the lowest mean, one with the highest.",
+            class_="soft",
+        ),
+        tag("p", tag("b", warning)) if changed else Html(),
+        *shown,
+        id="lists",
+    )
+
+
+def _settings(runs: Sequence[ReportedRun]) -> Html:
+    table = settings_table(runs, "What the runs were made with, and every setting in which they differ.")
+    return tag("section", tag("h2", "Settings and versions"), table, class_="settings", id="settings")

@@ -1,0 +1,168 @@
+"""The runs of a report: each opened once, with what its files say and how it is drawn."""
+
+import json
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from string import ascii_uppercase
+from typing import Any
+
+from jointreid.analysis.curves import Line, Point
+from jointreid.errors import JointreidError
+from jointreid.retrieval.results import DomainResult, QueryResult, Results, load_results
+from jointreid.run import Run, open_run
+
+
+@dataclass(frozen=True)
+class RunGroup:
+    """Runs that stand together, such as all that were trained from scratch.
+
+    Attributes:
+        label: what they have in common, in words; may be empty.
+        runs: their directories.
+
+    Raises:
+        JointreidError: `runs` is empty.
+    """
+
+    label: str
+    runs: Sequence[str | Path]
+
+    def __post_init__(self) -> None:
+        if not self.runs:
+            raise JointreidError(f"the group {self.label!r} holds no runs; name one run directory or more")
+
+
+@dataclass(frozen=True)
+class ReportedRun:
+    """One run of a report.
+
+    Attributes:
+        key: a letter that stands for it in charts.
+        label: its directory's name, with that of the folder above where two of its group have the same.
+        group: which group it is of, counted from 0.
+        group_label: what the group has in common, in words; may be empty.
+        position: its position in the group, counted from 0.
+        run: its settings, labels and weights.
+        results: what its evaluation found.
+        queries: how well each query was answered.
+        log: the lines of `metrics.jsonl`, in order; none where there is no such file.
+    """
+
+    key: str
+    label: str
+    group: int
+    group_label: str
+    position: int
+    run: Run
+    results: Results
+    queries: tuple[QueryResult, ...]
+    log: tuple[Mapping[str, Any], ...]
+
+    @property
+    def name(self) -> str:
+        """Its label and its group's, which no other run of the report has in common with it."""
+        return f"{self.label} · {self.group_label}" if self.group_label else self.label
+
+    @property
+    def system(self) -> str:
+        """The network, as `bot-dcsd, resnet50`."""
+        return f"{self.run.config.model.name}, {self.run.config.model.trunk}"
+
+    @property
+    def domains(self) -> dict[str, DomainResult]:
+        """Its results by domain."""
+        return {result.domain: result for result in self.results.domains}
+
+    @cached_property
+    def state(self) -> dict[str, Any]:
+        """The progress that its checkpoint `last` records."""
+        return self.run.state()
+
+    def has_heads(self, factor: str) -> bool:
+        """Return whether the run's network tells domains, or cameras."""
+        return any(f"{factor}_accuracy" in line for line in self.log)
+
+    def points(self, kind: str, name: str) -> list[Point]:
+        """Return (epochs, value) of what was logged, the mean over domains where it was logged for each.
+
+        Args:
+            kind: of the lines, as in `metrics.jsonl`.
+            name: of the value.
+        """
+        steps = self.state["step"] or 1  # a run that took no step logged nothing before its evaluation, at 0
+        found = [(line["step"] * self.state["epoch"] / steps, _value(line, name)) for line in self.log_of(kind)]
+        return [(x, y) for x, y in found if y is not None and math.isfinite(y)]
+
+    def log_of(self, kind: str) -> list[Mapping[str, Any]]:
+        """Return the logged lines of a kind."""
+        return [line for line in self.log if line["kind"] == kind]
+
+    def line(self, points: Sequence[Point]) -> Line:
+        """Return a curve in the run's looks: a colour for its position in the group, dashes for the group."""
+        return Line(self.key, self.name, points, self.position, self.group)
+
+
+def open_runs(groups: Iterable[RunGroup]) -> list[ReportedRun]:
+    """Open the runs of all groups, in order.
+
+    Raises:
+        JointreidError: there are none, a directory is none of a run, or it holds no results; the message names the
+            command to run.
+    """
+    runs: list[ReportedRun] = []
+    for number, group in enumerate(groups):
+        paths = [Path(path) for path in group.runs]
+        for position, (path, label) in enumerate(zip(paths, _labels(paths), strict=True)):
+            run, (results, queries), log = open_run(path), load_results(path), _read_log(path)
+            runs.append(ReportedRun(_key(len(runs)), label, number, group.label, position, run, results, queries, log))
+    if not runs:
+        raise JointreidError("there are no runs to report; name one run directory or more")
+    return runs
+
+
+def domain_names(runs: Sequence[ReportedRun]) -> list[str]:
+    """Return the domains that any of the runs was evaluated on, in the order of the runs."""
+    return list(dict.fromkeys(name for run in runs for name in run.domains))
+
+
+def _labels(paths: Sequence[Path]) -> list[str]:
+    """Return the names of folders, with those above where they are the same."""
+    places = [path.resolve() for path in paths]
+    names = [place.name for place in places]
+    return [n if names.count(n) == 1 else f"{place.parent.name}/{n}" for n, place in zip(names, places, strict=True)]
+
+
+def _key(index: int) -> str:
+    """Return A, B, ..., Z, A1, B1, ..."""
+    round_, letter = divmod(index, len(ascii_uppercase))
+    return f"{ascii_uppercase[letter]}{round_ or ''}"
+
+
+def _read_log(run: Path) -> tuple[Mapping[str, Any], ...]:
+    """Return the lines of `metrics.jsonl` up to the first that a kill cut short."""
+    try:
+        text = (run / "metrics.jsonl").read_text(encoding="utf-8")
+    except FileNotFoundError:
+        return ()
+    lines = []
+    for line in text.splitlines():
+        try:
+            values = json.loads(line)
+        except ValueError:
+            break
+        if not isinstance(values, dict) or "kind" not in values or not isinstance(values.get("step"), int):
+            break
+        lines.append(values)
+    return tuple(lines)
+
+
+def _value(line: Mapping[str, Any], name: str) -> float | None:
+    """Return a line's value of that name, or the mean of its domains' values."""
+    value = line.get(name)
+    if isinstance(value, int | float):
+        return float(value)
+    values = [entry[name] for entry in line.values() if isinstance(entry, dict) and name in entry]
+    return sum(values) / len(values) if values else None

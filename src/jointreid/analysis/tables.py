@@ -1,0 +1,200 @@
+"""The tables of a report: rates, a row a run, the best of each group in bold; and settings, a column a run."""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+from typing import Any
+
+from jointreid.analysis.html import Html, header, join, table, tag
+from jointreid.analysis.reported import ReportedRun, domain_names
+from jointreid.config import all_keys, config_difference, to_dict
+from jointreid.retrieval.results import percent
+
+Rates = Sequence[float | None]
+
+NONE = "–"
+# Settings that say where a run was written, or that its facts tell.
+TOLD = {
+    "train.out", "train.label", "train.resume", "train.init", "train.seed", "data.cache",
+    "model.name", "model.trunk", "image.height", "image.width", "sampler.ids_per_batch", "sampler.images_per_id",
+    "schedule.epochs", "optim.lr",
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Column:
+    """One column of a table, or several under one title.
+
+    Attributes:
+        title: over them.
+        names: one a column.
+        rates: a run's values in [0, 1], one a column, None where there is none.
+        foot: below them all.
+        compared: whether the best is emphasised.
+    """
+
+    title: str
+    names: Sequence[str]
+    rates: Callable[[ReportedRun], Rates]
+    foot: str = ""
+    compared: bool = True
+
+
+def accuracy_table(runs: Sequence[ReportedRun], measures: dict[str, str], caption: str) -> Html:
+    """Return some measures for every domain, and their means.
+
+    Args:
+        runs: the rows.
+        measures: heading -> measure: mAP, mINP, or rank1, rank5, rank10.
+        caption: what the table shows.
+    """
+    names = domain_names(runs)
+    columns = [
+        Column(name, list(measures), _rates_on(name, list(measures.values())), _valid_queries(runs, name))
+        for name in names
+    ]
+    mean = Column(
+        "mean",
+        list(measures),
+        lambda run: [run.results.mean[measure] for measure in measures.values()],
+        compared=all(list(run.domains) == names for run in runs),
+    )
+    return rates_table(runs, [*columns, mean], caption, "queries with a match")
+
+
+def head_table(runs: Sequence[ReportedRun], caption: str) -> Html:
+    """Return how often the heads name an image's domain and its camera, by domain, beside chance."""
+
+    def on(name: str) -> Callable[[ReportedRun], Rates]:
+        def rates(run: ReportedRun) -> Rates:
+            found = run.domains.get(name)
+            return (found.domain_accuracy, found.camera_accuracy) if found else (None, None)
+
+        return rates
+
+    columns = [Column(name, ("domain", "camera"), on(name), compared=False) for name in domain_names(runs)]
+    chance = Column("chance", ("domain", "camera"), chances, compared=False)
+    return rates_table(runs, [*columns, chance], caption)
+
+
+def chances(run: ReportedRun) -> tuple[float, float]:
+    """Return how often guessing names an image's domain and its camera."""
+    space = run.run.label_space
+    return 1 / space.num_domains, 1 / space.num_cameras
+
+
+def rates_table(runs: Sequence[ReportedRun], columns: Sequence[Column], caption: str, foot: str = "") -> Html:
+    """Return rates in percent, one row a run.
+
+    Args:
+        runs: the rows, those of a group below its label.
+        columns: the columns.
+        caption: what the table shows.
+        foot: names the last row, in which each column's `foot` stands; without it there is none.
+    """
+    head = join(
+        tag(
+            "tr", tag("td"), *(header(c.title, scope="colgroup", colspan=len(c.names), class_="first") for c in columns)
+        ),
+        tag("tr", header("Run"), *(header(n, class_=_first(i)) for c in columns for i, n in enumerate(c.names))),
+    )
+    width = 1 + sum(len(column.names) for column in columns)
+    bodies = []
+    for _, members in groupby(runs, key=lambda run: run.group):
+        group = list(members)
+        label = group[0].group_label
+        title = tag("tr", tag("th", label, scope="rowgroup", colspan=width), class_="group")
+        bodies.append(tag("tbody", title if label else Html(), *_rows(group, columns)))
+    if foot:
+        cells = [tag("td", c.foot, colspan=len(c.names), class_="first") for c in columns]
+        bodies.append(tag("tfoot", tag("tr", tag("th", foot, scope="row"), *cells)))
+    return table(head, *bodies, caption=caption)
+
+
+def settings_table(runs: Sequence[ReportedRun], caption: str) -> Html:
+    """Return facts and settings, one column a run; what is the same in all of them stands once."""
+    head = tag("tr", header("Setting"), *(header(tag("b", run.key, class_="badge"), " ", run.label) for run in runs))
+    facts = [_facts(run) for run in runs]
+    rows = [(name, [fact[name] for fact in facts]) for name in facts[0]] + list(_differing(runs))
+    body = [tag("tr", tag("th", name, scope="row"), *_cells(values)) for name, values in rows]
+    return table(head, tag("tbody", *body), caption=caption)
+
+
+def _rates_on(name: str, measures: Sequence[str]) -> Callable[[ReportedRun], Rates]:
+    def rates(run: ReportedRun) -> Rates:
+        found = run.domains.get(name)
+        if found is None:
+            return [None] * len(measures)
+        known = {"mAP": found.mAP, "mINP": found.mINP, **{f"rank{rank}": rate for rank, rate in found.cmc.items()}}
+        return [known[measure] for measure in measures]
+
+    return rates
+
+
+def _valid_queries(runs: Sequence[ReportedRun], name: str) -> str:
+    """Return a domain's number of valid queries, or all the numbers where runs differ."""
+    found = {run.domains[name].num_valid_queries for run in runs if name in run.domains}
+    return " or ".join(f"{count:,}" for count in sorted(found))
+
+
+def _rows(runs: Sequence[ReportedRun], columns: Sequence[Column]) -> Iterator[Html]:
+    shown = [[[_percent(rate) for rate in column.rates(run)] for column in columns] for run in runs]
+    for run, of_run in zip(runs, shown, strict=True):
+        system = tag("span", run.system.removeprefix(f"{run.label}, "), class_="soft")
+        name = tag("b", run.key, class_="badge"), " ", run.label, " ", system
+        cells = []
+        for place, column in enumerate(columns):
+            for index, text in enumerate(of_run[place]):
+                others = [rates[place][index] for rates in shown if rates[place][index] != NONE]
+                # What is the same as shown is the same to a reader: all of it is best.
+                best = column.compared and len(others) > 1 and text != NONE and float(text) == max(map(float, others))
+                cells.append(tag("td", tag("b", text) if best else text, class_=_first(index)))
+        yield tag("tr", tag("th", *name, scope="row"), *cells)
+
+
+def _percent(rate: float | None) -> str:
+    return NONE if rate is None else percent(rate)
+
+
+def _first(index: int) -> str | None:
+    """Return the class of the first of several columns."""
+    return None if index else "first"
+
+
+def _facts(run: ReportedRun) -> dict[str, str]:
+    config, results, state = run.run.config, run.results, run.state
+    flip = "averaged with the mirrored image's" if results.flip else "of the image as it is"
+    return {
+        "run directory": str(run.run.path),
+        "network": run.system,
+        "weights at the start": "random" if results.pretraining == "none" else results.pretraining,
+        "trained on": ", ".join(domain.name for domain in run.run.label_space.domains),
+        "trained for": f"{state['epoch']:.4g} of {config.schedule.epochs} epochs, {state['step']:,} steps",
+        "batch": f"{config.sampler.ids_per_batch} people, {config.sampler.images_per_id} images of each",
+        "image": f"{results.height} x {results.width} pixels",
+        "learning rate": f"{config.optim.lr:g}",
+        "seed": str(config.train.seed),
+        "compared by": f"{results.metric} distance of {results.feature}, {flip}",
+        "hash of the settings": results.config,
+        "versions": ", ".join(f"{name} {version}" for name, version in results.versions.items()),
+    }
+
+
+def _differing(runs: Sequence[ReportedRun]) -> Iterator[tuple[str, list[str]]]:
+    """Yield the settings in which any run differs from the first, with all values."""
+    first, *others = runs
+    keys = {key for run in others for key in config_difference(first.run.config, run.run.config)} - TOLD
+    plain: list[dict[str, dict[str, Any]]] = [to_dict(run.run.config) for run in runs]
+    for key in (key for key in all_keys() if key in keys):
+        section, _, name = key.partition(".")
+        yield key, [_plain(values[section][name]) for values in plain]
+
+
+def _plain(value: Any) -> str:
+    return ", ".join(map(str, value)) if isinstance(value, list) else str(value)
+
+
+def _cells(values: Sequence[str]) -> list[Html]:
+    if len(set(values)) == 1:
+        return [tag("td", values[0], colspan=len(values))]
+    return [tag("td", value) for value in values]

@@ -11,13 +11,13 @@ from types import ModuleType
 
 import pytest
 
-from jointreid.data.drawn import draw_dataset
-
 
 @pytest.fixture(scope="session")
 def tiny_manifest(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The manifest of three drawn domains: 6 + 4 identities, 6 images of each at 3 cameras, 32x16 pixels."""
-    return draw_dataset(tmp_path_factory.mktemp("tiny"), train_ids=6, test_ids=4, height=32, width=16)
+    """The manifest of the preset `tiny`, 32x16 pixels: three domains of 12 + 12 identities, one with one camera."""
+    from jointreid.data.synthetic import synthesise
+
+    return synthesise(tmp_path_factory.mktemp("tiny") / "data", "tiny", height=32)
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:

@@ -129,6 +129,7 @@ def test_evaluate_prints_a_table_or_json_and_takes_new_domains(
     lines = manifest.read_text().splitlines()
     kept = [lines[0], *(line.replace(names[0], "unseen", 1) for line in lines if line.startswith(f"{names[0]},"))]
     manifest.write_text("\n".join(kept) + "\n")
+    manifest.with_name("manifest.domains.json").unlink()
     assert main(["evaluate", str(runs / "bot-dcsd"), "--data", f"new={manifest}", "--device", "cpu", "--json"]) == 0
     new = json.loads(capsys.readouterr().out)["domains"]
     assert [domain["domain"] for domain in new] == ["new"]

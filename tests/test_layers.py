@@ -16,7 +16,7 @@ SOURCE = Path(__file__).parents[1] / "src"
 # Stages, left to right. A room is named by its modules: `data` stands for the package and everything below it that is
 # not named itself.
 STAGES: tuple[tuple[tuple[str, ...], ...], ...] = (
-    (("errors", "files", "typed", "device", "config", "data.records"),),
+    (("errors", "files", "typed", "device", "progress", "config", "data.records"),),
     (("data",), ("models",), ("retrieval.ranking", "retrieval.distances")),
     (("recipes",), ("run",)),
     (("losses",), ("retrieval",)),
@@ -58,7 +58,18 @@ ALWAYS_LAZY = {
 }
 
 # What starts without torch, and what loading takes seconds.
-STARTS_FAST = ("", "__main__", "cli", "options", "recipes", "run", "data.sources", "data.preflight", "data.drawn")
+STARTS_FAST = (
+    "",
+    "__main__",
+    "cli",
+    "options",
+    "recipes",
+    "run",
+    "data.sources",
+    "data.preflight",
+    "data.ingest",
+    "data.prepare",
+)
 SLOW = {"torch", "torchvision", "timm", "numba", "lightning_fabric", "lightning", "sklearn", "scipy", "tensorboard"}
 
 

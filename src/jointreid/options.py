@@ -22,6 +22,7 @@ SHORT = {
     "--init": "--train.init",
     "--resume": "--train.resume",
     "--skip-unreadable": "--data.skip_unreadable",
+    "--acknowledge-withdrawn": "--data.acknowledge_withdrawn",
 }
 SOURCES = ("--data", "--manifest")
 SWITCHES = {

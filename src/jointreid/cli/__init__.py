@@ -1,0 +1,71 @@
+"""The command line: parse, call one function, print. Nothing else parses arguments.
+
+Every command exits with 0 only on success; a mistake in input is one paragraph on stderr, without a traceback.
+"""
+
+import sys
+from collections.abc import Sequence
+
+from jointreid.cli.command import Command
+from jointreid.cli.data import DATA_COMMANDS
+from jointreid.cli.runs import RUN_COMMANDS
+from jointreid.errors import JointreidError, no_such
+
+COMMANDS: dict[str, Command] = {"demo": RUN_COMMANDS["demo"], **DATA_COMMANDS, **RUN_COMMANDS}
+
+
+def console() -> None:
+    """Run the command line and leave the process: the console script."""
+    sys.exit(main(sys.argv[1:]))
+
+
+def main(argv: Sequence[str]) -> int:
+    """Run one command.
+
+    Returns:
+        0 on success, 1 when a check found errors, 2 for a mistake in the command or its input, 130 when interrupted.
+    """
+    try:
+        return _dispatch(list(argv))
+    except JointreidError as error:
+        print(f"jointreid: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("jointreid: interrupted", file=sys.stderr)
+        return 130
+    except BrokenPipeError:  # the reader of our output, such as `head`, has what it wants
+        sys.stderr.close()
+        return 0
+
+
+def _dispatch(argv: list[str]) -> int:
+    if not argv or argv[0] in ("--help", "-h", "help", "--help-all"):
+        print(_overview())
+        return 0
+    if argv[0] == "--version":
+        from jointreid import __version__
+
+        print(f"jointreid {__version__}")
+        return 0
+    words = 2 if " ".join(argv[:2]) in COMMANDS else 1
+    name, rest = " ".join(argv[:words]), argv[words:]
+    if name not in COMMANDS:
+        raise JointreidError(f"{no_such('command', name, COMMANDS)}. `jointreid --help` lists them")
+    command = COMMANDS[name]
+    if {"--help", "-h", "--help-all"} & set(rest):
+        print(f"{command.summary}\n\nusage: jointreid {command.usage}\n\n{command.help('--help-all' in rest)}")
+        return 0
+    return command.run(rest)
+
+
+def _overview() -> str:
+    lines = [
+        "Train one re-identification model on many data sets at once, without the domain conflict.",
+        "",
+        "usage: jointreid COMMAND ...",
+        "",
+        *(f"  {name:<13} {command.summary}" for name, command in COMMANDS.items()),
+        "",
+        "jointreid COMMAND --help explains one; --help-all shows every setting; --version prints the version.",
+    ]
+    return "\n".join(lines)

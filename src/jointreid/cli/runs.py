@@ -1,0 +1,215 @@
+"""The commands about models: demo, train, evaluate, compare, profile."""
+
+import shlex
+from dataclasses import asdict
+from pathlib import Path
+
+from jointreid.cli.command import Command, Parser, print_json
+from jointreid.cli.data import data_arguments, reader_options
+from jointreid.errors import JointreidError
+
+# train
+
+
+def _train(argv: list[str]) -> int:
+    from jointreid.options import read_options
+
+    config = read_options(argv)
+    from jointreid.training.train import train
+
+    train(config)
+    return 0
+
+
+def _train_help(full: bool) -> str:
+    from jointreid.options import settings_help
+    from jointreid.recipes import PRESETS, RECIPES
+
+    lines = [
+        f"  --recipe NAME                {', '.join(RECIPES)} (default bot-dcsd), or my_package.module:function",
+        f"  --preset NAME                {', '.join(PRESETS)} (default paper)",
+        "  --config FILE                settings in YAML, such as the config.yaml of a run",
+        "  --data NAME=PATH             a data set: a reader's folder or a manifest; repeat for more",
+        "  --manifest FILE              a table: all domains in it",
+        settings_help(full),
+    ]
+    return "\n".join(lines)
+
+
+# evaluate
+
+
+def _evaluate_parser() -> Parser:
+    parser = Parser(RUN_COMMANDS["evaluate"].usage)
+    parser.add_argument("run", metavar="RUN", help="a run directory")
+    data_arguments(parser)
+    parser.add_argument("--checkpoint", choices=("last", "best"), default="last", help="last (default) or best")
+    parser.add_argument("--flip", action="store_true", help="average each feature with that of the mirrored image")
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda or mps")
+    parser.add_argument("--json", action="store_true", help="print the results as JSON")
+    return parser
+
+
+def _evaluate(argv: list[str]) -> int:
+    options = _evaluate_parser().read(argv)
+    from jointreid.retrieval.evaluate import evaluate_run
+    from jointreid.retrieval.results import render
+
+    results = evaluate_run(
+        options.run,
+        sources=tuple(options.data + options.manifest),
+        missing_camid=options.missing_camid,
+        checkpoint=options.checkpoint,
+        options=reader_options(options),
+        flip=options.flip,
+        device=options.device,
+    )
+    print_json(results.to_dict()) if options.json else print(render(results))
+    return 0
+
+
+# compare
+
+
+def _compare_parser() -> Parser:
+    parser = Parser(RUN_COMMANDS["compare"].usage)
+    parser.add_argument("run_a", metavar="RUN_A", help="a run directory, evaluated")
+    parser.add_argument("run_b", metavar="RUN_B", help="another; differences are B minus A")
+    parser.add_argument("--json", action="store_true", help="print the comparison as JSON")
+    return parser
+
+
+def _compare(argv: list[str]) -> int:
+    options = _compare_parser().read(argv)
+    from jointreid.analysis.compare import compare, render
+
+    comparison = compare(options.run_a, options.run_b)
+    print_json(comparison.to_dict()) if options.json else print(render(comparison))
+    return 0
+
+
+# report
+
+
+def _report_parser() -> Parser:
+    parser = Parser(RUN_COMMANDS["report"].usage)
+    parser.add_argument("runs", nargs="+", metavar="RUN", help="run directories, evaluated")
+    parser.add_argument("--out", default="report.html", metavar="FILE", help="the page (report.html)")
+    parser.add_argument("--title", default="Models side by side", help="of the page")
+    parser.add_argument(
+        "--queries", type=int, default=3, metavar="N", help="queries shown of each domain; 0 for none (3)"
+    )
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda or mps")
+    return parser
+
+
+def _report(argv: list[str]) -> int:
+    options = _report_parser().read(argv)
+    from jointreid.analysis.report import write_report
+    from jointreid.analysis.reported import RunGroup
+
+    path = write_report(
+        [RunGroup("", options.runs)],
+        options.out,
+        title=options.title,
+        command=shlex.join(["jointreid", "report", *argv]),
+        queries=options.queries,
+        device=options.device,
+    )
+    print(f"Wrote {path}. It holds images from the data sets: pass it on as their terms allow.")
+    return 0
+
+
+# profile
+
+
+def _profile(argv: list[str]) -> int:
+    as_json = "--json" in argv
+    argv = [token for token in argv if token != "--json"]
+    if not argv or argv[0].startswith("--"):
+        raise JointreidError(f"which model? Usage: jointreid {RUN_COMMANDS['profile'].usage}")
+    from jointreid.options import read_options, require_known, spell_out
+
+    settings = spell_out(argv[1:])
+    if stray := [token for token in settings if not token.startswith("--dcsd.")]:
+        require_known(stray, ["--dcsd.squeeze", "--dcsd.factors", "--dcsd.mlp_bias", "--dcsd.kernel_size", "--json"])
+    config = read_options(settings)
+    from jointreid.models.profile import profile, render, render_variants, variants
+
+    counts = profile(argv[0], config.dcsd)
+    others = variants(config.dcsd) if argv[0] == "resnet50-dcsd" else ()
+    if as_json:
+        print_json(counts.to_dict() | {"variants": [asdict(variant) for variant in others]})
+    else:
+        print(render(counts))
+        if others:
+            print(render_variants(others))
+    return 0
+
+
+# demo
+
+
+def _demo_parser() -> Parser:
+    parser = Parser(RUN_COMMANDS["demo"].usage)
+    parser.add_argument("--out", default="out/demo", metavar="DIR", help="where to draw, train and write (out/demo)")
+    parser.add_argument("--scale", default="full", metavar="NAME", help="full (default), or test: does it work at all?")
+    parser.add_argument("--make-weights", action="store_true", help="train the weights it starts from anew, into DIR")
+    return parser
+
+
+def _demo(argv: list[str]) -> int:
+    options = _demo_parser().read(argv)
+    if options.make_weights:
+        from jointreid.demo.weights import make_weights
+
+        make_weights(Path(options.out))
+    else:
+        from jointreid.demo import demo
+
+        demo(Path(options.out), options.scale)
+    return 0
+
+
+RUN_COMMANDS: dict[str, Command] = {
+    "demo": Command(
+        "see it work: synthetic people, BoT and BoT-DCSD trained on all domains at once, a page with the outcome",
+        "demo [--out DIR] [--scale full|test]",
+        _demo,
+        lambda full: _demo_parser().options_help(),
+    ),
+    "train": Command(
+        "train one model on several data sets at once",
+        "train [--recipe NAME] (--data NAME=PATH | --manifest FILE)... [--out RUN] [--section.field VALUE]...",
+        _train,
+        _train_help,
+    ),
+    "evaluate": Command(
+        "say how good a run is on each data set, also on ones it never saw",
+        "evaluate RUN [--data NAME=PATH | --manifest FILE]... [--checkpoint last|best] [--json]",
+        _evaluate,
+        lambda full: _evaluate_parser().options_help(),
+    ),
+    "compare": Command(
+        "lay two runs side by side: settings, and differences per domain with their uncertainty",
+        "compare RUN_A RUN_B [--json]",
+        _compare,
+        lambda full: _compare_parser().options_help(),
+    ),
+    "report": Command(
+        "one page about several runs: accuracy, curves, and what each finds, right and wrong",
+        "report RUN... [--out FILE] [--title TEXT] [--queries N]",
+        _report,
+        lambda full: _report_parser().options_help(),
+    ),
+    "profile": Command(
+        "count a model's parameters and multiply-adds",
+        "profile MODEL [--dcsd.field VALUE]... [--json]",
+        _profile,
+        lambda full: (
+            "  MODEL                        a trunk (resnet50, resnet50-dcsd, ...: 224x224, with a 1000-way layer) or\n"
+            "                               a system (bot, bot-dcsd: 256x128, last stride 1)\n"
+            "  --dcsd.field VALUE           a setting of the generated convolution; see `jointreid train --help-all`"
+        ),
+    ),
+}

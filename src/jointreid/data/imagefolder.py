@@ -1,0 +1,140 @@
+"""A folder of images sorted into classes, `train/CLASS/*` and `val/CLASS/*`, and the two crops of ImageNet training.
+
+Letters in shapes: H height, W width, S side of the square that a network sees, in pixels.
+"""
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from jointreid.data.decode import resize_image
+from jointreid.errors import JointreidError
+
+SPLITS = ("train", "val")
+SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif", ".ppm")
+
+# Of the random crop: its share of the image's area, its width / height, and how often one is drawn that fits.
+AREA = (0.08, 1.0)
+RATIO = (3 / 4, 4 / 3)
+TRIES = 10
+
+
+@dataclass(frozen=True)
+class LabelledImages:
+    """Images, and the class of each as an index into `ImageFolder.classes`."""
+
+    paths: tuple[Path, ...]
+    labels: tuple[int, ...]
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+
+@dataclass(frozen=True)
+class ImageFolder:
+    """What `read_image_folder` found.
+
+    Attributes:
+        classes: names, sorted; the same in both splits.
+        train: sorted by class and path.
+        val: likewise.
+    """
+
+    classes: tuple[str, ...]
+    train: LabelledImages
+    val: LabelledImages
+
+
+def read_image_folder(root: str | Path) -> ImageFolder:
+    """List the images below `root`/train/CLASS and `root`/val/CLASS, at any depth; none is opened.
+
+    Hidden files and those that no image format ends in are passed over.
+
+    Raises:
+        JointreidError: a folder is missing, there are fewer than two classes, the splits have different ones, or one
+            holds no image.
+    """
+    root = Path(root)
+    found = {split: dict(_classes(root / split)) for split in SPLITS}
+    train, val = found["train"], found["val"]
+    if different := sorted(train.keys() ^ val.keys()):
+        where = [f"{name} (only in {'train' if name in train else 'val'})" for name in different[:10]]
+        more = f" and {len(different) - 10} more" if len(different) > 10 else ""
+        raise JointreidError(f"{root}: train and val have different classes: {', '.join(where)}{more}")
+    if len(train) < 2:
+        raise JointreidError(f"{root}/train holds {len(train)} class; expected a folder each for two or more")
+    for split, classes in found.items():
+        if empty := [name for name, paths in classes.items() if not paths]:
+            raise JointreidError(
+                f"{root}/{split}: no images in {', '.join(empty[:10])} ({len(empty)} of {len(classes)} classes); "
+                f"expected files that end in {', '.join(SUFFIXES)}"
+            )
+    return ImageFolder(tuple(train), _labelled(train), _labelled(val))
+
+
+def random_crop(image: NDArray[np.uint8], size: int, generator: np.random.Generator) -> NDArray[np.uint8]:
+    """Cut a random part out, resize it to a square and mirror it half of the time.
+
+    Where no part of the drawn area and ratio fits in `TRIES` draws, the largest central one of a ratio in `RATIO` is
+    taken.
+
+    Args:
+        image: [H, W, 3].
+        size: S.
+        generator: what is drawn from.
+
+    Returns:
+        [S, S, 3].
+    """
+    height, width = image.shape[:2]
+    for _ in range(TRIES):
+        area = height * width * generator.uniform(*AREA)
+        ratio = math.exp(generator.uniform(math.log(RATIO[0]), math.log(RATIO[1])))
+        w, h = round(math.sqrt(area * ratio)), round(math.sqrt(area / ratio))
+        if 0 < w <= width and 0 < h <= height:
+            x, y = int(generator.integers(width - w + 1)), int(generator.integers(height - h + 1))
+            break
+    else:
+        w, h = min(width, max(1, round(height * RATIO[1]))), min(height, max(1, round(width / RATIO[0])))
+        x, y = (width - w) // 2, (height - h) // 2
+    crop = resize_image(image[y : y + h, x : x + w], size, size)
+    return crop[:, ::-1] if generator.random() < 0.5 else crop
+
+
+def centre_crop(image: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:
+    """Resize the shorter side to 8/7 of a square's (256 for 224) and cut the square out of the centre.
+
+    Args:
+        image: [H, W, 3].
+        size: S.
+
+    Returns:
+        [S, S, 3].
+    """
+    height, width = image.shape[:2]
+    scale = round(size * 8 / 7) / min(height, width)
+    height, width = max(size, round(height * scale)), max(size, round(width * scale))
+    y, x = (height - size) // 2, (width - size) // 2
+    return resize_image(image, height, width)[y : y + size, x : x + size]
+
+
+def _classes(folder: Path) -> Iterator[tuple[str, tuple[Path, ...]]]:
+    """Yield each class below a split's folder with its images, both sorted."""
+    if not folder.is_dir():
+        raise JointreidError(f"{folder}: no such folder; expected train/CLASS/* and val/CLASS/* below {folder.parent}")
+    for directory in sorted(folder.iterdir()):
+        if directory.is_dir() and not directory.name.startswith("."):
+            yield directory.name, tuple(sorted(path for path in directory.rglob("*") if _is_image(path)))
+
+
+def _is_image(path: Path) -> bool:
+    return path.suffix.lower() in SUFFIXES and not path.name.startswith(".")
+
+
+def _labelled(classes: dict[str, tuple[Path, ...]]) -> LabelledImages:
+    pairs = [(path, label) for label, paths in enumerate(classes.values()) for path in paths]
+    return LabelledImages(tuple(path for path, _ in pairs), tuple(label for _, label in pairs))

@@ -1,0 +1,57 @@
+"""Settings of `jointreid pretrain` and its learning rate: known without loading PyTorch."""
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+from jointreid.config import setting
+from jointreid.errors import JointreidError
+
+
+# One field a line reads better than the formatter's three.
+# fmt: off
+@dataclass(frozen=True)
+class PretrainConfig:
+    """What is trained and how; the defaults are those of DDF's ImageNet networks."""
+
+    network: Literal[
+        "resnet50-dcsd", "resnet50", "resnet101-dcsd", "resnet101", "resnet50-w16-dcsd", "resnet50-w16"
+    ] = setting(
+        "resnet50-dcsd", "a trunk; with -dcsd every 3x3 is generated from the sample"
+    )
+    epochs: int = setting(120, "passes over train")
+    warmup_epochs: int = setting(5, "epochs of linear warm-up; half a cosine down to 0 follows")
+    batch_size: int = setting(256, "images a step, over all devices")
+    lr: float = setting(0.4, "learning rate after warm-up for 1024 images a step; in proportion for others")
+    momentum: float = setting(0.9, "of SGD, by Nesterov")
+    weight_decay: float = setting(1e-4, "L2 penalty on weights; none on biases, normalisation and filter spreads")
+    label_smoothing: float = setting(0.1, "of the cross-entropy")
+    size: int = setting(224, "side of the square that the network sees, in pixels; evaluation resizes to 8/7 of it")
+    seed: int = setting(0, "of weights, order and crops")
+    precision: Literal["auto", "32-true", "bf16-mixed", "16-mixed"] = setting("auto", "arithmetic; auto: mixed on CUDA")
+
+    def __post_init__(self) -> None:
+        rules = {
+            "epochs": (self.epochs >= 1, "1 or more"),
+            "warmup_epochs": (0 <= self.warmup_epochs < self.epochs, f"0 or more and below the {self.epochs} epochs"),
+            "batch_size": (self.batch_size >= 2, "2 or more images"),
+            "lr": (0 < self.lr < math.inf, "a positive number"),
+            "momentum": (0 < self.momentum < 1, "a share between 0 and 1"),
+            "weight_decay": (self.weight_decay >= 0, "0 or more"),
+            "label_smoothing": (0 <= self.label_smoothing < 1, "a share in [0, 1)"),
+            "size": (self.size >= 32, "32 or more pixels"),
+            "seed": (self.seed >= 0, "0 or more"),
+        }
+        for name, (holds, expected) in rules.items():
+            if not holds:
+                raise JointreidError(f"{name} is {getattr(self, name)!r}; expected {expected}")
+# fmt: on
+
+
+def rate(config: PretrainConfig, step: int, steps_per_epoch: int) -> float:
+    """Return the learning rate of a step, counted from 0: a linear warm-up, then half a cosine down to 0."""
+    peak = config.lr * config.batch_size / 1024
+    warmup, total = config.warmup_epochs * steps_per_epoch, config.epochs * steps_per_epoch
+    if step < warmup:
+        return peak * (step + 1) / warmup
+    return peak * 0.5 * (1 + math.cos(math.pi * (step - warmup) / (total - warmup)))

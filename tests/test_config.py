@@ -41,6 +41,14 @@ def test_settings_survive_a_round_trip_through_plain_data() -> None:
         ("train", "accumulate", 0, "1 or more batches"),
         ("eval", "max_memory", 5, "1 MiB"),
         ("loss", "id_smoothing", 1.0, r"\[0, 1\)"),
+        ("loss", "w_snr", (0.1, 0.1, -0.5, 0.5), "weights of 0 or more"),
+        ("loss", "w_snr", (0.1, 0.1), "of 4 values, each a number"),
+        ("loss", "triplet", "hard", "one of batch_hard, wrt"),
+        ("model", "name", "bot-agw", "one of bot, agw, bot-dcsd, agw-dcsd, bot-dn, bot-snr"),
+        ("model", "gem_p", 0.0, "positive number"),
+        ("model", "classifier_std", float("inf"), "positive number"),
+        ("model", "nonlocal_reduction", -2, "0 or more"),
+        ("dcsd", "combine", "sum", "one of mul, add"),
     ],
 )
 def test_values_out_of_range_are_refused_by_name(section: str, field: str, value: object, expected: str) -> None:

@@ -12,6 +12,7 @@ from torch.nn import functional
 from jointreid.config import DcsdConfig
 from jointreid.errors import JointreidError
 from jointreid.models.dcsd import DCSD, FilterNorm, global_average_pool
+from jointreid.models.dynamic_filter import dynamic_filter, dynamic_filter_sum
 
 C, NUM_DOMAINS, NUM_CAMERAS = 16, 3, 5
 
@@ -27,6 +28,9 @@ def images(seed: int = 1, batch: int = 2, height: int = 5, width: int = 7) -> Te
 
 def literal_forward(dcsd: DCSD, x: Tensor, kernel_size: int, branches: tuple[str, ...]) -> Tensor:
     """Fig. 4 with Z materialised, a loop over samples and channels, and the window cut out by unfold."""
+
+    def combine(position: Tensor, channel: Tensor) -> Tensor:
+        return position * channel if dcsd.combine == "mul" else position + channel
 
     def norm(raw: Tensor, std: Tensor | float) -> Tensor:  # taps last
         centred = raw - raw.mean(-1, keepdim=True)
@@ -51,7 +55,7 @@ def literal_forward(dcsd: DCSD, x: Tensor, kernel_size: int, branches: tuple[str
     for b in range(len(x)):
         for c in range(C):
             window = functional.unfold(x[b : b + 1, c : c + 1], kernel_size, dcsd.dilation, padding, dcsd.stride)
-            kernels = spatial[b].reshape(-1, taps) * channel[b, c]
+            kernels = combine(spatial[b].reshape(-1, taps), channel[b, c])
             y[b, c] = (window[0].T * kernels).sum(1).reshape(spatial.shape[1:3])
     return y
 
@@ -60,7 +64,7 @@ def literal_forward(dcsd: DCSD, x: Tensor, kernel_size: int, branches: tuple[str
     ("context_to", "branches"),
     [("both", ("channel", "spatial")), ("channel", ("channel",)), ("spatial", ("spatial",))],
 )
-@pytest.mark.parametrize(("kernel_size", "stride", "dilation"), [(3, 1, 1), (3, 2, 1), (3, 1, 2), (5, 2, 1)])
+@pytest.mark.parametrize(("kernel_size", "stride", "dilation"), [(3, 1, 1), (3, 2, 1), (3, 1, 2), (5, 2, 1), (7, 1, 1)])
 def test_forward_equals_fig_4_with_z_in_memory(
     context_to: Any, branches: tuple[str, ...], kernel_size: int, stride: int, dilation: int
 ) -> None:
@@ -69,6 +73,34 @@ def test_forward_equals_fig_4_with_z_in_memory(
     y, _ = dcsd(x)
     assert y.shape == (2, C, -(-5 // stride), -(-7 // stride))
     torch.testing.assert_close(y, literal_forward(dcsd, x, kernel_size, branches), rtol=1e-9, atol=1e-9)
+
+
+@pytest.mark.parametrize(("kernel_size", "stride", "dilation"), [(3, 1, 1), (3, 2, 2), (5, 1, 1), (7, 2, 1)])
+def test_forward_with_the_sum_of_the_two_kernels(kernel_size: int, stride: int, dilation: int) -> None:
+    dcsd = make(kernel_size=kernel_size, stride=stride, dilation=dilation, combine="add").double()
+    x = images().double()
+    expected = literal_forward(dcsd, x, kernel_size, ("channel", "spatial"))
+    torch.testing.assert_close(dcsd(x)[0], expected, rtol=1e-9, atol=1e-9)
+
+
+def test_sum_and_product_of_the_kernels_share_every_weight_and_differ() -> None:
+    product, added = make(), make(combine="add")
+    assert all(torch.equal(tensor, added.state_dict()[name]) for name, tensor in product.state_dict().items())
+    assert (product(images())[0] - added(images())[0]).abs().mean() > 0.1
+
+
+@pytest.mark.parametrize(
+    ("operator", "kernel_size", "stride"),
+    [(dynamic_filter_sum, 3, 2), (dynamic_filter_sum, 5, 1), (dynamic_filter, 7, 1), (dynamic_filter, 7, 2)],
+)
+def test_operators_have_the_gradients_of_finite_differences(operator: Any, kernel_size: int, stride: int) -> None:
+    def leaf(*shape: int) -> Tensor:
+        generator = torch.Generator().manual_seed(len(shape))
+        return torch.randn(shape, generator=generator, dtype=torch.float64).requires_grad_()
+
+    taps = kernel_size**2
+    inputs = leaf(1, 2, 5, 4), leaf(1, taps, -(-5 // stride), -(-4 // stride)), leaf(1, 2, taps)
+    assert torch.autograd.gradcheck(lambda *tensors: operator(*tensors, stride), inputs, fast_mode=True)
 
 
 def test_pooled_z_is_the_sum_of_pooled_x_and_the_vectors() -> None:
@@ -179,6 +211,39 @@ def test_a_factor_left_out_takes_its_mlp_and_head_along(factor: Any, absent: str
     assert not any(name.startswith(absent) for name in dcsd.state_dict())
 
 
+@pytest.mark.parametrize(("num_domains", "num_cameras"), [(1, 5), (3, 1), (1, 1), (3, 5)])
+def test_a_head_with_one_class_is_dropped_only_if_asked_to(num_domains: int, num_cameras: int) -> None:
+    kept = DCSD(C, num_domains, num_cameras)
+    assert None not in (kept.domain, kept.camera)
+    dropped = DCSD(C, num_domains, num_cameras, degenerate_heads="drop")
+    assert (dropped.domain is None, dropped.camera is None) == (num_domains == 1, num_cameras == 1)
+    y, logits = dropped(images())
+    assert y.shape == images().shape
+    assert (logits.domain is None, logits.camera is None) == (num_domains == 1, num_cameras == 1)
+
+
+@pytest.mark.parametrize("mlp_bias", [False, True])
+def test_zero_last_starts_without_a_context_and_learns_one(mlp_bias: bool) -> None:
+    dcsd, sample_only = make(context_init="zero_last", mlp_bias=mlp_bias), make(seed=7, factors=("sample",))
+    sample_only.load_state_dict({name: dcsd.state_dict()[name] for name in sample_only.state_dict()})
+    assert torch.equal(dcsd(images())[0], sample_only(images())[0])
+    learning = gradients(dcsd, images(), "factors")
+    assert reached(learning, ("domain.classifier.bias", "camera.classifier.bias")) == {True}
+    assert reached(learning, ("domain.fc2", "camera.fc2")) == {True}
+
+
+@pytest.mark.parametrize("context_init", ["auto", "default"])
+def test_the_context_starts_at_random_otherwise(context_init: Any) -> None:
+    default = nn.Linear(C // 4, C, bias=False)
+    bound = default.weight.abs().max().item()
+    domain = make(context_init=context_init).domain
+    assert domain is not None
+    assert 0.5 * bound < domain.fc2.weight.abs().max().item() < 2 * bound
+    zeroed = make(context_init=context_init)
+    zeroed.zero_context()
+    assert torch.equal(zeroed(images())[0], make(context_init="zero_last")(images())[0])
+
+
 def test_evaluation_needs_no_labels_and_samples_do_not_mix() -> None:
     dcsd = make().eval()
     assert list(inspect.signature(dcsd.forward).parameters) == ["x"]
@@ -277,6 +342,9 @@ def test_autocast_trains_with_finite_gradients() -> None:
         ({"factors": ("domain",)}, "expected 'sample'"),
         ({"factors": ("sample", "domian")}, "did you mean domain"),
         ({"context_to": "chanel"}, "did you mean channel"),
+        ({"combine": "mull"}, "there is no combine mull; did you mean mul"),
+        ({"degenerate_heads": "dropped"}, "did you mean drop"),
+        ({"context_init": "zero"}, "did you mean zero_last"),
     ],
 )
 def test_refuses_what_would_be_another_network(options: dict[str, Any], message: str) -> None:

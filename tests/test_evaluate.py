@@ -282,6 +282,16 @@ def test_a_run_is_evaluated_on_its_own_data(run: Path) -> None:
     assert {"results.json", "queries.parquet"} < {path.name for path in run.iterdir()}
 
 
+def test_results_say_what_training_started_from_as_the_checkpoint_does_else_the_settings(run: Path) -> None:
+    assert evaluate_run(run, device="cpu").pretraining == "none"
+    write_config(open_run(run).config.replace(model={"pretrain": "tv_in1k"}), run / "config.yaml")
+    assert evaluate_run(run, device="cpu").pretraining == "torchvision R50 ImageNet V1 (76.1%)"
+    start = "torchvision R50 ImageNet V1 (76.1%), sha256 0676ba61"
+    (run / "last" / "state.json").write_text(json.dumps({"pretraining": start}))
+    evaluate_run(run, device="cpu")
+    assert load_results(run)[0].pretraining == start
+
+
 def test_a_run_is_evaluated_on_data_it_never_saw(run: Path, trained: Path) -> None:
     own = evaluate_run(run, device="cpu")
     new = evaluate_run(run, [str(trained / "new.csv")], device="cpu")

@@ -34,7 +34,15 @@ def test_imagenet_counts(name: str, factors: Any, params: int, gmacs: float) -> 
 
 
 @pytest.mark.parametrize(
-    ("name", "trunk_params", "gmacs"), [("bot", 23_508_032, 4.053), ("bot-dcsd", 16_192_524, 2.189)]
+    ("name", "trunk_params", "gmacs"),
+    [
+        ("bot", 23_508_032, 4.053),
+        ("bot-dcsd", 16_192_524, 2.189),
+        ("agw", 23_508_032 + 28_687, 4.057),  # AGW's published non-local blocks
+        ("agw-dcsd", 16_192_524 + 28_687, 2.192),
+        ("bot-dn", 23_508_032 + 2 * (256 + 512 + 1024), 4.053),
+        ("bot-snr", 23_508_032 + 708_080, 4.054),
+    ],
 )
 def test_system_counts_leave_the_identity_classifier_out(name: str, trunk_params: int, gmacs: float) -> None:
     counts = profile(name)
@@ -65,6 +73,21 @@ def test_multiply_adds_of_one_block_by_hand() -> None:
     factors = 2 * (c * mlp + mlp * c) + 5 * c + 32 * c
     operator = 9 * c * positions
     assert profile("resnet50-dcsd").blocks[0].macs == 3 * (spatial + channel + factors + operator)
+
+
+def test_non_local_blocks_by_hand() -> None:
+    positions = {512: 32 * 16, 1024: 16 * 8}  # of a 256 x 128 image, by channels
+    blocks = {512: 2, 1024: 3}
+    params = sum(n * (3 * (c + 1) + (c + c) + 2 * c) for c, n in blocks.items())  # three in, one out, normalisation
+    macs = sum(n * positions[c] * (3 * c + c + 2) for c, n in blocks.items())  # ... and two products of width 1
+    assert profile("agw").parts["non-local blocks"] == Count(params, macs)
+    assert params == 28_687
+
+
+def test_snr_modules_by_hand() -> None:
+    stages = (256, 512, 1024, 2048)
+    params = sum(2 * c + (c * c // 16 + c // 16) + (c // 16 * c + c) for c in stages)
+    assert profile("bot-snr").parts["SNR modules"] == Count(params, sum(c * c // 8 for c in stages))
 
 
 @pytest.mark.parametrize("name", PROFILES)

@@ -1,16 +1,66 @@
 import sys
 from pathlib import Path
+from typing import Any, get_args, get_type_hints
 
 import pytest
 
-from jointreid.config import RunConfig
+from jointreid.config import ModelConfig, RunConfig, config_difference
 from jointreid.errors import JointreidError
-from jointreid.recipes import apply_recipe
+from jointreid.recipes import PRESETS, RECIPES, apply_recipe
 
 
 def test_bot_dcsd_is_bot_with_another_model() -> None:
     a, b = apply_recipe("bot"), apply_recipe("bot-dcsd")
     assert b.replace(model={"name": "bot"}, train={"label": "bot"}) == a
+
+
+# A recipe, the one it is a variant of, and all that differs.
+VARIANTS: list[tuple[str, str, dict[str, Any]]] = [
+    ("agw", "bot", {"model.name": "agw", "loss.triplet": "wrt"}),
+    ("bot-dcsd", "bot", {"model.name": "bot-dcsd"}),
+    ("agw-dcsd", "agw", {"model.name": "agw-dcsd"}),
+    ("agw-dcsd", "bot-dcsd", {"model.name": "agw-dcsd", "loss.triplet": "wrt"}),
+    ("bot-dn", "bot", {"model.name": "bot-dn"}),
+    ("bot-snr", "bot", {"model.name": "bot-snr"}),
+    ("bot-dcsd-s", "bot-dcsd", {"dcsd.factors": ["sample"]}),
+    ("bot-dcsd-sd", "bot-dcsd", {"dcsd.factors": ["sample", "domain"]}),
+    ("bot-dcsd-sc", "bot-dcsd", {"dcsd.factors": ["sample", "camera"]}),
+    ("bot-dcsd-no-sg", "bot-dcsd", {"dcsd.stop_gradient": False}),
+    ("agw-dcsd-no-sg", "agw-dcsd", {"dcsd.stop_gradient": False}),
+]
+
+
+@pytest.mark.parametrize(("name", "base", "changed"), VARIANTS)
+@pytest.mark.parametrize("preset", PRESETS)
+def test_a_variant_changes_only_what_it_says(name: str, base: str, changed: dict[str, Any], preset: str) -> None:
+    found = config_difference(apply_recipe(base, preset), apply_recipe(name, preset))
+    assert {key: new for key, (_, new) in found.items()} == changed | {"train.label": name}
+
+
+def test_every_recipe_and_every_system_is_covered() -> None:
+    assert {name for name, _, _ in VARIANTS} | {"bot"} == RECIPES.keys()
+    assert {apply_recipe(name).model.name for name in RECIPES} == set(get_args(get_type_hints(ModelConfig)["name"]))
+
+
+@pytest.mark.parametrize(
+    ("name", "market1501", "msmt17"),
+    [
+        ("bot", 84.6, 49.5),
+        ("agw", 86.2, 52.6),
+        ("bot-dcsd", 89.5, 61.5),
+        ("agw-dcsd", 89.3, 62.9),
+        ("bot-dn", 81.8, 49.2),
+        ("bot-snr", 84.9, 51.3),
+        ("bot-dcsd-s", 88.2, 58.8),
+        ("bot-dcsd-sd", 88.5, 59.6),
+        ("bot-dcsd-sc", 89.1, 61.2),
+        ("bot-dcsd-no-sg", 88.9, 61.0),
+        ("agw-dcsd-no-sg", 88.9, 61.4),
+    ],
+)
+def test_a_recipe_says_what_the_paper_reached(name: str, market1501: float, msmt17: float) -> None:
+    words = RECIPES[name].__doc__ or ""
+    assert f"mAP {market1501} on Market-1501, {msmt17} on MSMT17" in words
 
 
 def test_the_default_preset_is_the_papers_numbers() -> None:
@@ -26,6 +76,13 @@ def test_the_bot_repository_differs_where_it_does() -> None:
     assert config.schedule.milestones == (40, 70)
     assert not config.model.stem_relu
     assert config.image.erase_area == (0.02, 0.4)
+
+
+def test_the_agw_repository_is_the_bot_repository_with_two_choices_more() -> None:
+    found = config_difference(apply_recipe("agw", "bot-repo"), apply_recipe("agw", "agw-repo"))
+    expected = {"model.gem_learnable": True, "loss.wrt_numerics": "published"}
+    assert {key: new for key, (_, new) in found.items()} == expected
+    assert not apply_recipe("agw").model.gem_learnable  # fast-reid, whose power of pooling is fixed
 
 
 def test_a_recipe_of_ones_own_is_found_by_module_and_function(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

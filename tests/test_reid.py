@@ -1,17 +1,20 @@
 """The systems: what a model returns, what it learns, and how it is asked for."""
 
-from typing import Any
+from typing import Any, get_args, get_type_hints
 
 import pytest
 import torch
 from torch import Tensor, nn
 
-from jointreid.config import DcsdConfig, LossConfig
+from jointreid.config import DcsdConfig, LossConfig, ModelConfig
 from jointreid.data.images import Batch
+from jointreid.demo.weights import committed_weights
 from jointreid.errors import JointreidError
 from jointreid.losses import reid_loss
 from jointreid.models import ModelOutput, ReIDModel, build_model
 from jointreid.models.dcsd import DCSD
+from jointreid.models.reid import SYSTEMS
+from jointreid.run import load_weights
 
 NUM_IDS, NUM_DOMAINS, NUM_CAMERAS = 4, 2, 3
 
@@ -30,7 +33,10 @@ def batch_of_eight() -> Batch:
     return Batch(images(8), labels=ids // 2, global_camids=ids % NUM_CAMERAS, domain_ids=ids % NUM_DOMAINS)
 
 
-@pytest.mark.parametrize(("name", "blocks"), [("bot", 0), ("bot-dcsd", 16)])
+BLOCKS = {"bot": 0, "agw": 0, "bot-dcsd": 16, "agw-dcsd": 16, "bot-dn": 0, "bot-snr": 0}
+
+
+@pytest.mark.parametrize(("name", "blocks"), BLOCKS.items())
 def test_output_shapes_and_the_size_of_the_map(name: str, blocks: int) -> None:
     model = make(name).eval()
     maps = []
@@ -43,6 +49,12 @@ def test_output_shapes_and_the_size_of_the_map(name: str, blocks: int) -> None:
     assert output.id_logits.shape == (2, NUM_IDS)
     shapes = [tuple(head.shape for head in logits if head is not None) for logits in output.factor_logits]
     assert shapes == [((2, NUM_DOMAINS), (2, NUM_CAMERAS))] * blocks
+    assert output.restitutions == ()  # for the loss alone
+    assert len(make(name).train()(images()).restitutions) == (4 if name == "bot-snr" else 0)
+
+
+def test_all_systems_are_seen_here() -> None:
+    assert BLOCKS.keys() == SYSTEMS.keys() == set(get_args(get_type_hints(ModelConfig)["name"]))
 
 
 def test_embedding_is_the_mean_of_the_map_and_bn_embedding_its_normalisation() -> None:
@@ -57,6 +69,29 @@ def test_embedding_is_the_mean_of_the_map_and_bn_embedding_its_normalisation() -
     torch.testing.assert_close(output.id_logits, output.bn_embedding @ model.classifier.weight.T)
 
 
+@pytest.mark.parametrize(("options", "p"), [({}, 3.0), ({"gem_p": 2.0}, 2.0), ({"gem_learnable": True}, 3.0)])
+def test_agw_pools_by_the_generalised_mean(options: dict[str, Any], p: float) -> None:
+    model = make("agw", **options).eval()
+    with torch.no_grad():
+        expected = model.trunk(images()).feature_map.clamp(min=1e-6).pow(p).mean((2, 3)).pow(1 / p)
+        torch.testing.assert_close(model(images()).embedding, expected)
+    assert ("pool.p" in model.state_dict()) == ("gem_learnable" in options)
+
+
+def test_non_local_options_reach_the_trunk() -> None:
+    widths = [make("agw", nonlocal_reduction=r).trunk.layer3.state_dict()["5.non_local.g.bias"] for r in (0, 2)]
+    assert [len(bias) for bias in widths] == [1, 128]
+
+
+@pytest.mark.parametrize("name", ["bot", "bot-dcsd"])
+def test_the_weights_in_the_package_fit(name: str) -> None:
+    model = make(name).eval()
+    load_weights(model, committed_weights(name), heads=False)
+    embedding = model(images()).bn_embedding
+    assert torch.isfinite(embedding).all()
+    assert not torch.allclose(embedding, make(name).eval()(images()).bn_embedding)
+
+
 def test_initial_head() -> None:
     model = build_model("bot", 500, trunk="resnet50-w16", classifier_std=0.02)
     assert "classifier.bias" not in model.state_dict()
@@ -66,18 +101,19 @@ def test_initial_head() -> None:
 
 
 @pytest.mark.parametrize("autocast", [False, True], ids=["fp32", "bf16"])
-@pytest.mark.parametrize("name", ["bot", "bot-dcsd"])
+@pytest.mark.parametrize("name", ["bot", "bot-dcsd", "agw", "bot-dn", "bot-snr"])
 def test_every_parameter_gets_a_finite_gradient(name: str, autocast: bool) -> None:
-    model = make(name).train()
+    model = make(name, gem_learnable=True).train()
     batch = batch_of_eight()
     with torch.autocast("cpu", torch.bfloat16, enabled=autocast):
         output = model(batch.images)
-        terms = reid_loss(output, batch, LossConfig())
+        terms = reid_loss(output, batch, LossConfig(triplet="wrt" if name == "agw" else "batch_hard"))
     assert output.embedding.dtype == output.bn_embedding.dtype == torch.float32
     assert {term.dtype for term in terms} == {torch.float32}
     torch.autograd.backward(terms.total)
     without = [name for name, parameter in model.named_parameters() if parameter.grad is None]
     assert without == ["bnneck.bias"]
+    assert (terms.snr.item() > 0) == (name == "bot-snr")
     for name, parameter in model.named_parameters():
         if parameter.grad is not None:
             assert torch.isfinite(parameter.grad).all(), name
@@ -132,7 +168,7 @@ def test_options_reach_every_generated_convolution() -> None:
         assert block.camera.fc1.bias is not None
         assert not block.stop_gradient
     with torch.no_grad():
-        assert make("bot-dcsd", last_stride=2).eval().trunk(images(1, 128, 64))[0].shape == (1, 512, 4, 2)
+        assert make("bot-dcsd", last_stride=2).eval().trunk(images(1, 128, 64)).feature_map.shape == (1, 512, 4, 2)
 
 
 def test_settings_of_dcsd_play_no_part_in_a_system_without() -> None:
@@ -150,6 +186,8 @@ def test_settings_of_dcsd_play_no_part_in_a_system_without() -> None:
         ("bot", 4, {"classifier_std": 0}, "classifier_std"),
         ("bot", 4, {"last_stride": 4}, "last_stride is 4"),
         ("bot-dcsd", 4, {"num_domains": 0}, "num_domains is 0"),
+        ("agw", 4, {"gem_p": 0.0}, "model.gem_p is 0.0; expected a positive number"),
+        ("agw", 4, {"nonlocal_reduction": -1}, "model.nonlocal_reduction is -1"),
     ],
 )
 def test_refuses_unknown_names_and_options(name: str, num_ids: int, options: dict[str, Any], message: str) -> None:

@@ -74,8 +74,10 @@ def test_a_run_leaves_its_settings_labels_metrics_weights_and_results(
     assert f"step {total}/{total}" in printed
 
 
-def test_a_run_stopped_and_resumed_equals_an_unbroken_one(config: RunConfig, tmp_path: Path) -> None:
-    config = config.replace(train={"log_every": 3, "ema": 0.5, "accumulate": 1})
+# SNR draws its pairs at random, so it shows whether that goes on too.
+@pytest.mark.parametrize("system", ["bot-dcsd", "bot-snr"])
+def test_a_run_stopped_and_resumed_equals_an_unbroken_one(config: RunConfig, tmp_path: Path, system: str) -> None:
+    config = config.replace(model={"name": system}, train={"log_every": 3, "ema": 0.5, "accumulate": 1})
     whole = train(config.replace(train={"out": str(tmp_path / "whole")}), quiet())
     cut = config.replace(train={"out": str(tmp_path / "cut")})
     train(cut.replace(train={"max_steps": 2}), quiet())

@@ -86,14 +86,21 @@ class ImageConfig:
 class ModelConfig:
     """Which network."""
 
-    name: Literal["bot", "bot-dcsd"] = setting("bot", "system: bot, or bot-dcsd (every 3x3 generated per sample)")
+    name: Literal["bot", "agw", "bot-dcsd", "agw-dcsd", "bot-dn", "bot-snr"] = setting("bot", "system: bot or agw, with -dcsd every 3x3 generated per sample; bot-dn and bot-snr normalise each image's style away. Its loss comes with the recipe")
     trunk: Literal["resnet50", "resnet101", "resnet50-w16"] = setting("resnet50", "ResNet trunk; resnet50-w16 has 16 instead of 64 base channels, for a CPU")
+    pretrain: Literal["none", "tv_in1k", "ddf_imagenet", "dcsd_imagenet", "r50_imagenet", "r50_partial"] = setting("none", "weights to start from. Static 3x3s: tv_in1k (torchvision's V1, as every baseline of the paper), r50_imagenet (own, by `jointreid pretrain`). -dcsd: ddf_imagenet (DDF's published file), dcsd_imagenet (own), r50_partial (tv_in1k without its 3x3s: not comparable). none: random, not comparable")
+    pretrain_file: str = setting("", "their file: .safetensors, .pth or .pth.tar; empty downloads torchvision's V1, others must be given")
     last_stride: Literal[1, 2] = setting(1, "stride of the last stage; 1 keeps a 16x8 map at 256x128")
     stem_relu: bool = setting(True, "ReLU after the first batch normalisation (the BoT repository has none)")
     classifier_std: float = setting(0.01, "standard deviation of the classifier's initial weights")
+    nonlocal_reduction: int = setting(0, "agw: channels divided by this are the inner width of a non-local block (2 was meant); 0: width 1, as in the published code")
+    gem_p: float = setting(3.0, "agw: power of the generalised mean that pools the last map; 1 is the mean")
+    gem_learnable: bool = setting(False, "agw: learn that power, starting from gem_p")
 
     def __post_init__(self) -> None:
-        _require(self.classifier_std > 0, "model.classifier_std", self.classifier_std, "a positive number")
+        for name in ("classifier_std", "gem_p"):
+            _require(0 < getattr(self, name) < math.inf, f"model.{name}", getattr(self, name), "a positive number")
+        _require(self.nonlocal_reduction >= 0, "model.nonlocal_reduction", self.nonlocal_reduction, "0 or more")
 
 
 @dataclass(frozen=True)
@@ -111,6 +118,9 @@ class DcsdConfig:
     detach_context_input: bool = setting(False, "also keep the domain and camera losses out of the trunk")
     learnable_std: bool = setting(True, "learn the scale of the channel filters, per channel and tap")
     eps: float = setting(1e-10, "added to the standard deviation in FilterNorm")
+    combine: Literal["mul", "add"] = setting("mul", "a kernel is the product of its channel and position parts, or (not in the paper) their sum")
+    degenerate_heads: Literal["keep", "drop"] = setting("keep", "a domain or camera head with a single class, as on one data set: keep it, or drop it with its MLP and its term")
+    context_init: Literal["auto", "default", "zero_last"] = setting("auto", "last layer of the domain and camera MLPs: default (random), zero_last (starts from the sample alone), auto (zero_last where weights trained without them are loaded)")
 
     def __post_init__(self) -> None:
         _require(self.kernel_size % 2 == 1 and self.kernel_size >= 3, "dcsd.kernel_size", self.kernel_size, "an odd number >= 3 (FilterNorm has no spread over one tap)")
@@ -124,19 +134,24 @@ class DcsdConfig:
 class LossConfig:
     """Weights and shape of the terms of Eq. 5."""
 
-    margin: float = setting(0.3, "triplet margin, in embedding distance")
+    triplet: Literal["batch_hard", "wrt"] = setting("batch_hard", "triplet term: batch_hard (BoT, Eq. 3), or wrt, AGW's weighted regularised triplet, which has no margin")
+    wrt_numerics: Literal["stable", "published"] = setting("stable", "weights of wrt: a true softmax, or the public code's, which loses negatives that are all far away")
+    margin: float = setting(0.3, "margin of the batch_hard triplet, in embedding distance")
     id_smoothing: float = setting(0.1, "label smoothing of the identity term")
     aux_smoothing: float = setting(0.0, "label smoothing of the domain and camera terms")
     w_triplet: float = setting(1.0, "weight of the triplet term (Eq. 3)")
     w_id: float = setting(1.0, "weight of the identity term (Eq. 4)")
     w_domain: float = setting(1.0, "weight of the domain term, a mean over blocks")
     w_camera: float = setting(1.0, "weight of the camera term, a mean over blocks")
+    snr: bool = setting(True, "bot-snr: train its modules also by their own term, the dual causality loss")
+    w_snr: tuple[float, float, float, float] = setting((0.1, 0.1, 0.5, 0.5), "weights of that term after each of the four stages")
 
     def __post_init__(self) -> None:
         for name in ("id_smoothing", "aux_smoothing"):
             _require(0 <= getattr(self, name) < 1, f"loss.{name}", getattr(self, name), "a share in [0, 1)")
         for name in ("margin", "w_triplet", "w_id", "w_domain", "w_camera"):
             _require(getattr(self, name) >= 0, f"loss.{name}", getattr(self, name), "0 or more")
+        _require(min(self.w_snr) >= 0, "loss.w_snr", self.w_snr, "weights of 0 or more")
 
 
 @dataclass(frozen=True)

@@ -1,10 +1,10 @@
-"""The training objective: Eq. 3-5 as pure functions, in fp32 whatever the network computes in.
+"""The training objective: Eq. 3-5 and what AGW and SNR add, as pure functions, in fp32 whatever a network computes in.
 
 Letters: B images of a batch, D numbers of an embedding.
 """
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor
@@ -14,16 +14,18 @@ from jointreid.config import LossConfig
 from jointreid.data.images import Batch
 from jointreid.errors import JointreidError
 from jointreid.models.dcsd import FactorLogits
+from jointreid.models.norms import Restitution
 from jointreid.models.reid import ModelOutput
 
 
 class LossTerms(NamedTuple):
-    """The terms of Eq. 5, unweighted, and their weighted sum; scalars in fp32."""
+    """The terms of Eq. 5, unweighted, that of SNR, weighted over its stages, and the weighted sum; scalars in fp32."""
 
     triplet: Tensor
     identity: Tensor
     domain: Tensor
     camera: Tensor
+    snr: Tensor
     total: Tensor
 
 
@@ -73,20 +75,69 @@ def batch_hard_triplet(embedding: Tensor, labels: Tensor, margin: float) -> Tens
     >>> round(batch_hard_triplet(embedding, torch.tensor([0, 0, 1, 1]), margin=0.3).item(), 6)
     0.952776
     """
-    same = labels[:, None] == labels[None, :]  # B B
+    same, distance = _same_identity(labels), _distances(embedding)
+    farthest_positive = distance.masked_fill(~same, -torch.inf).amax(1)
+    nearest_negative = distance.masked_fill(same, torch.inf).amin(1)
+    return functional.relu(farthest_positive - nearest_negative + margin).mean()
+
+
+def weighted_regularised_triplet(
+    embedding: Tensor, labels: Tensor, numerics: Literal["stable", "published"] = "stable"
+) -> Tensor:
+    """Return AGW's triplet term: log(1 + exp(mean positive - mean negative distance)), without a margin.
+
+    The means are weighted, over all positives (the anchor itself among them) by the softmax of their distance, over
+    all negatives by that of its negative: far positives and near negatives count most.
+
+    Args:
+        embedding: [B, D].
+        labels: int64 [B].
+        numerics: how the softmax is computed. "stable": over its members alone. "published": as the public code does,
+            which divides by a sum of exp(-distance) plus 1e-6: where no negative is near, their weights vanish, and so
+            does their mean. Sixty negatives at distance 20 count as at 2.2, at 30 as at 0.0002.
+
+    Raises:
+        JointreidError: as `batch_hard_triplet`.
+    """
+    same, distance = _same_identity(labels), _distances(embedding)
+    weights = _softmax_over if numerics == "stable" else _published_softmax_over
+    positive = (weights(distance, same) * distance).sum(1)
+    negative = (weights(-distance, ~same) * distance).sum(1)
+    return functional.softplus(positive - negative).mean()
+
+
+def _same_identity(labels: Tensor) -> Tensor:
+    """Return which images share an identity, bool [B, B]; refuse a batch that has no triplet for one of them."""
+    same = labels[:, None] == labels[None, :]
     positives = same.sum(1) - 1
     if bool(((positives < 1) | (positives + 1 == len(labels))).any()):
         raise JointreidError(
             f"labels {labels.tolist()}: every image needs another of its identity and one of another identity in its "
             "batch; draw batches of at least 2 identities with at least 2 images each"
         )
-    # Differences are taken before squaring: in |a|^2 + |b|^2 - 2ab a small distance drowns in fp32. Below 1e-6 the
-    # clamp stops the gradient, which has no direction at 0.
+    return same
+
+
+def _distances(embedding: Tensor) -> Tensor:
+    """Return the Euclidean distances between embeddings, [B, D] -> [B, B], in fp32.
+
+    Differences are taken before squaring: in |a|^2 + |b|^2 - 2ab a small distance drowns in fp32. Below 1e-6 the clamp
+    stops the gradient, which has no direction at 0.
+    """
     x = embedding.float()
-    distance = torch.cdist(x, x, compute_mode="donot_use_mm_for_euclid_dist").clamp(min=1e-6)  # B B
-    farthest_positive = distance.masked_fill(~same, -torch.inf).amax(1)
-    nearest_negative = distance.masked_fill(same, torch.inf).amin(1)
-    return functional.relu(farthest_positive - nearest_negative + margin).mean()
+    return torch.cdist(x, x, compute_mode="donot_use_mm_for_euclid_dist").clamp(min=1e-6)
+
+
+def _softmax_over(values: Tensor, members: Tensor) -> Tensor:
+    """Return the softmax of each row over its members; 0 elsewhere."""
+    return values.masked_fill(~members, -torch.inf).softmax(1)
+
+
+def _published_softmax_over(values: Tensor, members: Tensor) -> Tensor:
+    """Return `_softmax_over` with the maximum taken over 0 too and 1e-6 added to the sum."""
+    largest = (values * members).amax(1, keepdim=True)
+    powers = (values - largest).masked_fill(~members, -torch.inf).exp()
+    return powers / (powers.sum(1, keepdim=True) + 1e-6)
 
 
 def identity_cross_entropy(id_logits: Tensor, labels: Tensor, smoothing: float) -> Tensor:
@@ -123,19 +174,87 @@ def factor_cross_entropy(
     return FactorTerms(mean_over_blocks(domain, domain_ids), mean_over_blocks(camera, global_camids))
 
 
-def reid_loss(output: ModelOutput, batch: Batch, config: LossConfig) -> LossTerms:
-    """Return the terms of Eq. 5 and their sum, weighted by `config`.
+class Pairs(NamedTuple):
+    """For every image of a batch the index of one other image of its identity and of one of another; int64 [B]."""
+
+    positive: Tensor
+    negative: Tensor
+
+
+def draw_pairs(labels: Tensor, generator: torch.Generator | None = None) -> Pairs:
+    """Draw a positive and a negative for every image, each with equal chances.
+
+    Args:
+        labels: int64 [B].
+        generator: on the CPU, so that a seed draws the same on every device; None for PyTorch's own.
+
+    Raises:
+        JointreidError: as `batch_hard_triplet`.
+    """
+    same = _same_identity(labels).cpu()
+    lots = torch.rand(same.shape, generator=generator)
+    others = same & ~torch.eye(len(labels), dtype=torch.bool)
+    positive, negative = (lots.masked_fill(~allowed, -1).argmax(1) for allowed in (others, ~same))
+    return Pairs(positive.to(labels.device), negative.to(labels.device))
+
+
+def dual_causality(restitution: Restitution, pairs: Pairs) -> Tensor:
+    """Return what one SNR module is taught by: the useful part tells identities apart, and the useless part blurs them.
+
+    With d = (1 - cosine) / 2 to the positive p and to the negative n, and sp = softplus, the mean over images of
+
+        sp(d_useful(p) - d_plain(p)) + sp(d_plain(n) - d_useful(n))
+        + sp(d_plain(p) - d_useless(p)) + sp(d_useless(n) - d_plain(n))
+
+    Every image has the same `plain` vector, so that d_plain is 0: what the published loss compares with is a constant.
+
+    Args:
+        restitution: of the module, for the images of the batch.
+        pairs: of `draw_pairs`.
+    """
+
+    def distances(feature: Tensor) -> tuple[Tensor, Tensor]:
+        unit = functional.normalize(feature.float(), dim=1)
+        # |a - b|^2 / 4 is (1 - cosine) / 2 for unit vectors, and 0 for equal ones whatever the rounding, even if both
+        # are 0, as `plain` is at first.
+        return (unit - unit[pairs.positive]).square().sum(1) / 4, (unit - unit[pairs.negative]).square().sum(1) / 4
+
+    (plain_p, plain_n), (useful_p, useful_n), (useless_p, useless_n) = map(distances, restitution)
+    sp = functional.softplus
+    useful = sp(useful_p - plain_p) + sp(plain_n - useful_n)
+    useless = sp(plain_p - useless_p) + sp(useless_n - plain_n)
+    return (useful + useless).mean()
+
+
+def reid_loss(
+    output: ModelOutput, batch: Batch, config: LossConfig, generator: torch.Generator | None = None
+) -> LossTerms:
+    """Return the terms of Eq. 5, that of SNR and their sum, weighted by `config`.
+
+    Args:
+        output: of the model, in training.
+        batch: what it saw.
+        config: weights and shape of the terms.
+        generator: draws the pairs of the SNR term; see `draw_pairs`.
 
     Raises:
         JointreidError: see `batch_hard_triplet`.
     """
-    triplet = batch_hard_triplet(output.embedding, batch.labels, config.margin)
+    if config.triplet == "wrt":
+        triplet = weighted_regularised_triplet(output.embedding, batch.labels, config.wrt_numerics)
+    else:
+        triplet = batch_hard_triplet(output.embedding, batch.labels, config.margin)
     identity = identity_cross_entropy(output.id_logits, batch.labels, config.id_smoothing)
     domain, camera = factor_cross_entropy(
         output.factor_logits, batch.domain_ids, batch.global_camids, config.aux_smoothing
     )
     total = config.w_triplet * triplet + config.w_id * identity + config.w_domain * domain + config.w_camera * camera
-    return LossTerms(triplet, identity, domain, camera, total)
+    snr = torch.zeros_like(total)
+    if config.snr and output.restitutions:
+        pairs = draw_pairs(batch.labels, generator)
+        terms = [dual_causality(restitution, pairs) for restitution in output.restitutions]
+        snr = torch.stack([weight * term for weight, term in zip(config.w_snr, terms, strict=True)]).sum()
+    return LossTerms(triplet, identity, domain, camera, snr, total + snr)
 
 
 @torch.no_grad()

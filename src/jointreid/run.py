@@ -120,6 +120,9 @@ def model_for(config: RunConfig, label_space: LabelSpace) -> "ReIDModel":
         last_stride=config.model.last_stride,
         stem_relu=config.model.stem_relu,
         classifier_std=config.model.classifier_std,
+        nonlocal_reduction=config.model.nonlocal_reduction,
+        gem_p=config.model.gem_p,
+        gem_learnable=config.model.gem_learnable,
         dcsd=config.dcsd,
     )
 

@@ -19,6 +19,10 @@ SYSTEMS = {
         "BoT-DCSD makes the filters of its 3x3 convolutions anew for every picture, from the picture and from what it "
         "guesses about its data set and camera."
     ),
+    "agw": "AGW looks from each place of a picture at all others, and learns from distances without a margin.",
+    "agw-dcsd": "AGW-DCSD is AGW with filters made anew for every picture, as in BoT-DCSD.",
+    "bot-dn": "BoT-DN evens out the style of each picture after three of its stages.",
+    "bot-snr": "BoT-SNR takes the style out of each picture after every stage, and gives back what tells people apart.",
 }
 
 

@@ -208,7 +208,7 @@ RUN_COMMANDS: dict[str, Command] = {
         _profile,
         lambda full: (
             "  MODEL                        a trunk (resnet50, resnet50-dcsd, ...: 224x224, with a 1000-way layer) or\n"
-            "                               a system (bot, bot-dcsd: 256x128, last stride 1)\n"
+            "                               a system (bot, agw, bot-dcsd, ...: 256x128, last stride 1)\n"
             "  --dcsd.field VALUE           a setting of the generated convolution; see `jointreid train --help-all`"
         ),
     ),

@@ -7,17 +7,20 @@ that two MLPs predict from X itself: labels teach the MLPs, but no kernel needs 
 Letters: B images, C channels, H x W input and H' x W' output positions, K kernel side, KK its K*K taps.
 """
 
-from typing import Literal, NamedTuple, cast, get_args
+from typing import Any, Literal, NamedTuple, cast, get_args
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from jointreid.errors import JointreidError, no_such
-from jointreid.models.dynamic_filter import dynamic_filter, filter_norm
+from jointreid.models.dynamic_filter import dynamic_filter, dynamic_filter_sum, filter_norm
 
 Factor = Literal["sample", "domain", "camera"]
 Branches = Literal["both", "channel", "spatial"]
+Combine = Literal["mul", "add"]
+DegenerateHeads = Literal["keep", "drop"]
+ContextInit = Literal["auto", "default", "zero_last"]
 
 
 class FactorLogits(NamedTuple):
@@ -125,6 +128,9 @@ class SpatialBranch(nn.Module):
         return cast(Tensor, self.norm(raw))
 
 
+COMBINE = {"mul": dynamic_filter, "add": dynamic_filter_sum}
+
+
 class DCSD(nn.Module):
     """A K x K depthwise convolution generated from the sample, its domain and its camera (section III-A, Eq. 2).
 
@@ -158,9 +164,15 @@ class DCSD(nn.Module):
         detach_context_input: also keep their gradient out of X, and so out of the layers before.
         learnable_std: learn the spread of the channel kernels.
         eps: of FilterNorm.
+        combine: what a kernel is of its two generated parts: their product, as in the paper, or their sum.
+        degenerate_heads: what becomes of a factor whose head has a single class, as in training on one data set. Its
+            cross-entropy is 0 and teaches nothing: "keep" leaves its MLP to the weight decay, "drop" builds neither.
+        context_init: how the last layers of the two MLPs start. "zero_last" is at 0: without a context, as the DDF
+            whose weights are loaded. "default" is at random, and so is "auto", until `zero_context` is called on it
+            once weights that were trained without domains and cameras are in place.
 
     Raises:
-        JointreidError: a size out of range, or an unknown factor or branch.
+        JointreidError: a size out of range, or an unknown factor, branch or choice.
     """
 
     domain: FactorPredictor | None
@@ -185,9 +197,18 @@ class DCSD(nn.Module):
         detach_context_input: bool = False,
         learnable_std: bool = True,
         eps: float = 1e-10,
+        combine: Combine = "mul",
+        degenerate_heads: DegenerateHeads = "keep",
+        context_init: ContextInit = "auto",
     ) -> None:
         super().__init__()
-        _check(channels, num_domains, num_cameras, kernel_size, factors, context_to)
+        _check_sizes(channels, num_domains, num_cameras, kernel_size)
+        _check_factors(factors)
+        _check_choice("context_to", context_to, Branches)
+        _check_choice("combine", combine, Combine)
+        _check_choice("degenerate_heads", degenerate_heads, DegenerateHeads)
+        _check_choice("context_init", context_init, ContextInit)
+        self.combine = combine
         self.stride = stride
         self.dilation = dilation
         self.context_to = context_to
@@ -197,11 +218,14 @@ class DCSD(nn.Module):
         self.spatial_branch = SpatialBranch(channels, kernel_size, stride, eps)
 
         def predictor(factor: Factor, num_classes: int) -> FactorPredictor | None:
-            hidden = max(1, channels // mlp_reduction)
-            return FactorPredictor(channels, num_classes, hidden, mlp_bias, cls_bias) if factor in factors else None
+            if factor not in factors or (num_classes == 1 and degenerate_heads == "drop"):
+                return None
+            return FactorPredictor(channels, num_classes, max(1, channels // mlp_reduction), mlp_bias, cls_bias)
 
         self.domain = predictor("domain", num_domains)
         self.camera = predictor("camera", num_cameras)
+        if context_init == "zero_last":
+            self.zero_context()
 
     def forward(self, x: Tensor) -> tuple[Tensor, FactorLogits]:
         """Filter X [B, C, H, W] with its own kernels: ([B, C, H', W'], the logits of the heads)."""
@@ -209,7 +233,7 @@ class DCSD(nn.Module):
         context, logits = self.predict_context(pooled)  # B C: Domain + Camera
         channel = self.channel_branch(pooled, context if self.context_to != "spatial" else None)  # B C KK
         spatial = self.spatial_branch(x, context if self.context_to != "channel" else None)  # B KK H' W'
-        y = dynamic_filter(x, spatial, channel, self.stride, self.dilation)  # B C H' W'
+        y = COMBINE[self.combine](x, spatial, channel, self.stride, self.dilation)  # B C H' W'
         return y, logits
 
     def predict_context(self, pooled: Tensor) -> tuple[Tensor | None, FactorLogits]:
@@ -224,6 +248,13 @@ class DCSD(nn.Module):
         context = sum(vectors[1:], start=vectors[0])
         return context.detach() if self.stop_gradient else context, logits
 
+    def zero_context(self) -> None:
+        """Zero the last layer of both MLPs: the kernels are those of the sample alone, until these layers learn."""
+        for predictor in (self.domain, self.camera):
+            if predictor is not None:
+                for parameter in predictor.fc2.parameters():
+                    nn.init.zeros_(parameter)
+
     def prune_heads(self) -> None:
         """Drop the two classifiers, for deployment: the output stays the same and the logits become None."""
         for predictor in (self.domain, self.camera):
@@ -231,24 +262,24 @@ class DCSD(nn.Module):
                 predictor.classifier = None
 
 
-def _check(
-    channels: int,
-    num_domains: int,
-    num_cameras: int,
-    kernel_size: int,
-    factors: tuple[Factor, ...],
-    context_to: Branches,
-) -> None:
-    """Refuse what would build, but another network than was meant."""
+# Refused: what would build, but another network than was meant.
+
+
+def _check_sizes(channels: int, num_domains: int, num_cameras: int, kernel_size: int) -> None:
     for name, size in (("channels", channels), ("num_domains", num_domains), ("num_cameras", num_cameras)):
         if size < 1:
             raise JointreidError(f"{name} is {size}; expected 1 or more")
     if kernel_size % 2 == 0 or kernel_size < 3:
         raise JointreidError(f"kernel_size is {kernel_size}; expected an odd number >= 3")
+
+
+def _check_factors(factors: tuple[Factor, ...]) -> None:
     for factor in factors:
-        if factor not in get_args(Factor):
-            raise JointreidError(no_such("factor", factor, get_args(Factor)))
+        _check_choice("factor", factor, Factor)
     if "sample" not in factors:
         raise JointreidError(f"factors are {factors}; expected 'sample' among them: the kernels are generated from X")
-    if context_to not in get_args(Branches):
-        raise JointreidError(no_such("context_to", context_to, get_args(Branches)))
+
+
+def _check_choice(what: str, value: str, choices: Any) -> None:
+    if value not in get_args(choices):
+        raise JointreidError(no_such(what, value, get_args(choices)))

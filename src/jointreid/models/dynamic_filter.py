@@ -44,6 +44,17 @@ def dynamic_filter(x: Tensor, spatial: Tensor, channel: Tensor, stride: int = 1,
     return y
 
 
+def dynamic_filter_sum(x: Tensor, spatial: Tensor, channel: Tensor, stride: int = 1, dilation: int = 1) -> Tensor:
+    """`dynamic_filter` with the sum of the two given kernels in the place of their product.
+
+    A sum of kernels is a sum of convolutions: one with kernels that all channels share, one with kernels that all
+    positions share.
+    """
+    shared_by_channels = dynamic_filter(x, spatial, torch.ones_like(channel), stride, dilation)
+    shared_by_positions = dynamic_filter(x, torch.ones_like(spatial), channel, stride, dilation)
+    return shared_by_channels + shared_by_positions
+
+
 def dynamic_filter_reference(x: Tensor, spatial: Tensor, channel: Tensor, stride: int = 1, dilation: int = 1) -> Tensor:
     """`dynamic_filter` in plain PyTorch: what it must compute.
 

@@ -18,6 +18,7 @@ from torch.utils.hooks import RemovableHandle
 
 from jointreid.config import DcsdConfig
 from jointreid.errors import JointreidError, no_such
+from jointreid.models.agw import NonLocal
 from jointreid.models.dcsd import DCSD, SpatialBranch, global_average_pool
 from jointreid.models.reid import SYSTEMS, ReIDModel, build_model
 from jointreid.models.trunk import TRUNKS, Bottleneck, ResNet, build_trunk
@@ -41,6 +42,10 @@ PARTS = (
     (r".*\.channel_branch\.norm", "channel spreads"),
     (r".*\.(domain|camera)\.fc\d", "domain and camera MLPs"),
     (r".*\.(domain|camera)\.classifier", "domain and camera classifiers"),
+    (r".*\.non_local(\.\w+)?", "non-local blocks"),
+    (r".*\.sum_norm", "instance norms of DualNorm"),
+    (r"trunk\.snr\..*", "SNR modules"),
+    (r"pool", "pooling"),
     (r"bnneck", "BNNeck"),
     (r"fc", "fc"),
     (r"classifier", IDENTITY_CLASSIFIER),
@@ -121,8 +126,7 @@ class ImageNetClassifier(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """Map images [B, 3, H, W] to logits [B, 1000]."""
-        feature_map, _ = self.trunk(images)
-        return cast(Tensor, self.fc(global_average_pool(feature_map)))
+        return cast(Tensor, self.fc(global_average_pool(self.trunk(images).feature_map)))
 
 
 def profile(name: str, dcsd: DcsdConfig | None = None) -> Profile:
@@ -254,6 +258,8 @@ def _macs(call: Call) -> int:
         case DCSD() as dcsd:  # K*K taps at every channel and position
             y, _ = call.output
             return dcsd.spatial_branch.conv.out_channels * int(y.numel())
+        case NonLocal() as block:  # its two products, inner x N x inner each
+            return 2 * block.g.out_channels**2 * int(math.prod(call.output.shape[2:]))
         case _:
             return 0
 

@@ -10,8 +10,10 @@ from torch import Tensor, nn
 
 from jointreid.config import DcsdConfig, ModelConfig
 from jointreid.errors import JointreidError, no_such
+from jointreid.models.agw import GeM, NonLocal
 from jointreid.models.dcsd import FactorLogits, global_average_pool
-from jointreid.models.trunk import ResNet, build_trunk
+from jointreid.models.norms import SNR, InstanceNorm, Restitution
+from jointreid.models.trunk import PLAIN, Additions, ResNet, build_trunk
 
 
 class ModelOutput(NamedTuple):
@@ -22,26 +24,36 @@ class ModelOutput(NamedTuple):
         bn_embedding: [B, D], fp32, after BNNeck: the feature to search with, by cosine.
         id_logits: [B, num_ids].
         factor_logits: one per DCSD, from input to output; empty without.
+        restitutions: one per SNR module, from input to output; empty without, and in evaluation.
     """
 
     embedding: Tensor
     bn_embedding: Tensor
     id_logits: Tensor
     factor_logits: tuple[FactorLogits, ...]
+    restitutions: tuple[Restitution, ...] = ()
 
 
 class ReIDModel(nn.Module):
     """A trunk with the BNNeck head of BoT.
 
     Args:
-        trunk: images -> (feature map, factor logits).
+        trunk: images -> `TrunkOutput`.
         num_ids: identities to tell apart in training.
         classifier_std: standard deviation of the classifier's initial weights.
+        pool: feature map [B, D, H, W] -> embedding [B, D].
     """
 
-    def __init__(self, trunk: ResNet, num_ids: int, classifier_std: float = 0.01) -> None:
+    def __init__(
+        self,
+        trunk: ResNet,
+        num_ids: int,
+        classifier_std: float = 0.01,
+        pool: Callable[[Tensor], Tensor] = global_average_pool,
+    ) -> None:
         super().__init__()
         self.trunk = trunk
+        self.pool = pool
         self.bnneck = nn.BatchNorm1d(trunk.out_channels)
         self.bnneck.bias.requires_grad_(False)  # stays 0: the classifier's hyperplanes then pass through the origin
         self.classifier = nn.Linear(trunk.out_channels, num_ids, bias=False)
@@ -49,11 +61,11 @@ class ReIDModel(nn.Module):
 
     def forward(self, images: Tensor) -> ModelOutput:
         """Map normalised images [B, 3, H, W] to embeddings and logits."""
-        feature_map, factor_logits = self.trunk(images)  # B D H/16 W/16 with last stride 1
-        embedding = global_average_pool(feature_map)  # B D
+        feature_map, factor_logits, restitutions = self.trunk(images)  # B D H/16 W/16 with last stride 1
+        embedding = self.pool(feature_map)  # B D
         bn_embedding = self.bnneck(embedding)  # B D
         id_logits = self.classifier(bn_embedding)  # B num_ids
-        return ModelOutput(embedding, bn_embedding, id_logits, factor_logits)
+        return ModelOutput(embedding, bn_embedding, id_logits, factor_logits, restitutions)
 
     def head_names(self) -> list[str]:
         """Return the names in `state_dict` whose shape depends on the training set: all classifiers."""
@@ -78,6 +90,9 @@ class ModelOptions(TypedDict, total=False):
     last_stride: Literal[1, 2]
     stem_relu: bool
     classifier_std: float
+    nonlocal_reduction: int
+    gem_p: float
+    gem_learnable: bool
     dcsd: DcsdConfig | None
 
 
@@ -86,12 +101,39 @@ def bot(classes: Classes, model: ModelConfig, dcsd: DcsdConfig) -> ReIDModel:
     return _assemble(classes, model, None)
 
 
+def agw(classes: Classes, model: ModelConfig, dcsd: DcsdConfig) -> ReIDModel:
+    """AGW: BoT with non-local blocks in the trunk and pooling by a generalised mean."""
+    return _assemble_agw(classes, model, None)
+
+
 def bot_dcsd(classes: Classes, model: ModelConfig, dcsd: DcsdConfig) -> ReIDModel:
     """BoT with a DCSD in the place of every 3x3."""
     return _assemble(classes, model, dcsd)
 
 
-SYSTEMS: dict[str, Callable[[Classes, ModelConfig, DcsdConfig], ReIDModel]] = {"bot": bot, "bot-dcsd": bot_dcsd}
+def agw_dcsd(classes: Classes, model: ModelConfig, dcsd: DcsdConfig) -> ReIDModel:
+    """AGW with a DCSD in the place of every 3x3."""
+    return _assemble_agw(classes, model, dcsd)
+
+
+def bot_dn(classes: Classes, model: ModelConfig, dcsd: DcsdConfig) -> ReIDModel:
+    """BoT with DualNorm: instance normalisation at the end of three stages; the second norm is BNNeck."""
+    return _assemble(classes, model, None, Additions(sum_norm=InstanceNorm))
+
+
+def bot_snr(classes: Classes, model: ModelConfig, dcsd: DcsdConfig) -> ReIDModel:
+    """BoT with a Style Normalisation and Restitution module after every stage."""
+    return _assemble(classes, model, None, Additions(snr=SNR))
+
+
+SYSTEMS: dict[str, Callable[[Classes, ModelConfig, DcsdConfig], ReIDModel]] = {
+    "bot": bot,
+    "agw": agw,
+    "bot-dcsd": bot_dcsd,
+    "agw-dcsd": agw_dcsd,
+    "bot-dn": bot_dn,
+    "bot-snr": bot_snr,
+}
 
 
 def build_model(
@@ -110,8 +152,8 @@ def build_model(
         num_domains: domains of the training set.
         num_cameras: global cameras of the training set.
         trunk: a key of `jointreid.models.trunk.TRUNKS`.
-        options: `last_stride`, `stem_relu`, `classifier_std` and `dcsd`, as in the settings of a run; `dcsd` may be
-            given to a system without one.
+        options: those of `ModelOptions`, as in the settings of a run; one that a system has no use for, such as `dcsd`
+            in BoT, may be given all the same.
 
     Raises:
         JointreidError: an unknown name or option (the message gives the nearest), or a value out of range.
@@ -128,7 +170,18 @@ def build_model(
     return SYSTEMS[name](Classes(num_ids, num_domains, num_cameras), ModelConfig(**settings), dcsd)
 
 
-def _assemble(classes: Classes, model: ModelConfig, dcsd: DcsdConfig | None) -> ReIDModel:
+def _assemble_agw(classes: Classes, model: ModelConfig, dcsd: DcsdConfig | None) -> ReIDModel:
+    additions = Additions(non_local=lambda channels: NonLocal(channels, model.nonlocal_reduction))
+    return _assemble(classes, model, dcsd, additions, GeM(model.gem_p, model.gem_learnable))
+
+
+def _assemble(
+    classes: Classes,
+    model: ModelConfig,
+    dcsd: DcsdConfig | None,
+    additions: Additions = PLAIN,
+    pool: Callable[[Tensor], Tensor] = global_average_pool,
+) -> ReIDModel:
     trunk = build_trunk(
         model.trunk,
         dcsd,
@@ -139,5 +192,6 @@ def _assemble(classes: Classes, model: ModelConfig, dcsd: DcsdConfig | None) -> 
         # The stem's ReLU tells two code bases apart: fast-reid has it and pools with a partial last window; the BoT
         # repository has neither. Its padded pooling is also the ImageNet network's.
         stem_pool="ceil" if model.stem_relu else "pad",
+        additions=additions,
     )
-    return ReIDModel(trunk, classes.ids, model.classifier_std)
+    return ReIDModel(trunk, classes.ids, model.classifier_std, pool)

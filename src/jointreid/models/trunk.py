@@ -1,20 +1,21 @@
 """ResNet trunks built from a 3x3 factory: static convolutions, or a DCSD in the place of each.
 
 Modules carry timm's names (conv1, bn1, layer1.0.conv1, ..., layer1.0.downsample.0), so that its weights load as they
-are. The factor logits of every block come back as values: nothing is kept in the modules between calls.
+are. What the losses read of the blocks comes back as values: nothing is kept in the modules between calls.
 
 Letters: B images, H x W positions of a map, C channels.
 """
 
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
-from typing import Literal, get_args
+from typing import Literal, NamedTuple, get_args
 
 from torch import Tensor, nn
 
 from jointreid.config import DcsdConfig
 from jointreid.errors import JointreidError, no_such
 from jointreid.models.dcsd import DCSD, FactorLogits
+from jointreid.models.norms import SNR, Restitution
 
 # (channels, stride) -> a module that maps [B, channels, H, W] to [B, channels, ceil(H / stride), ceil(W / stride)];
 # a DCSD also returns its factor logits.
@@ -31,18 +32,53 @@ class TrunkShape:
     Attributes:
         depths: blocks in each of the four stages.
         width: channels of the stem and of the first stage's 3x3; they double with every stage.
+        non_local: how many blocks, the last ones of each stage, a non-local block follows in AGW.
     """
 
     depths: tuple[int, int, int, int]
     width: int = 64
+    non_local: tuple[int, int, int, int] = (0, 2, 3, 0)
 
 
 # The narrow one has every block of ResNet-50, so that layer3.5 or layer4.2 exist in it too.
 TRUNKS = {
     "resnet50": TrunkShape((3, 4, 6, 3)),
-    "resnet101": TrunkShape((3, 4, 23, 3)),
+    "resnet101": TrunkShape((3, 4, 23, 3), non_local=(0, 2, 9, 0)),  # as in fast-reid
     "resnet50-w16": TrunkShape((3, 4, 6, 3), width=16),
 }
+
+
+@dataclass(frozen=True)
+class Additions:
+    """What a system adds to a ResNet: functions from a stage's output channels to a module; None adds nothing.
+
+    Attributes:
+        sum_norm: normalises the sum with the shortcut, before its ReLU, in the last block of layer1, layer2 and
+            layer3 (DualNorm).
+        non_local: follows the blocks that `TrunkShape.non_local` counts (AGW).
+        snr: follows every stage, and gives what its loss compares (SNR).
+    """
+
+    sum_norm: Callable[[int], nn.Module] | None = None
+    non_local: Callable[[int], nn.Module] | None = None
+    snr: Callable[[int], SNR] | None = None
+
+
+PLAIN = Additions()
+
+
+class TrunkOutput(NamedTuple):
+    """What a trunk returns.
+
+    Attributes:
+        feature_map: [B, C, H/32, W/32]; twice as high and wide with last stride 1.
+        factor_logits: one per DCSD, from input to output; empty without.
+        restitutions: one per SNR module, from input to output; empty without, and in evaluation.
+    """
+
+    feature_map: Tensor
+    factor_logits: tuple[FactorLogits, ...]
+    restitutions: tuple[Restitution, ...]
 
 
 def conv(in_channels: int, out_channels: int, kernel_size: int, stride: int = 1) -> nn.Conv2d:
@@ -67,9 +103,26 @@ def dcsd_conv3x3(config: DcsdConfig, num_domains: int, num_cameras: int) -> Conv
 
 
 class Bottleneck(nn.Module):
-    """1x1 - 3x3 - 1x1 with a shortcut; the 3x3 holds the stride."""
+    """1x1 - 3x3 - 1x1 with a shortcut; the 3x3 holds the stride.
 
-    def __init__(self, in_channels: int, width: int, stride: int, conv3x3: Conv3x3Factory) -> None:
+    Args:
+        in_channels: of the block's input.
+        width: channels of the 3x3.
+        stride: of the 3x3.
+        conv3x3: makes it.
+        sum_norm: normalises the sum with the shortcut before its ReLU; by default nothing does.
+        non_local: follows the block; by default nothing does.
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        width: int,
+        stride: int,
+        conv3x3: Conv3x3Factory,
+        sum_norm: nn.Module | None = None,
+        non_local: nn.Module | None = None,
+    ) -> None:
         super().__init__()
         out_channels = EXPANSION * width
         self.conv1 = conv(in_channels, width, 1)
@@ -87,6 +140,8 @@ class Bottleneck(nn.Module):
             if stride != 1 or in_channels != out_channels
             else nn.Identity()
         )
+        self.sum_norm = sum_norm or nn.Identity()
+        self.non_local = non_local or nn.Identity()
 
     def forward(self, x: Tensor) -> tuple[Tensor, FactorLogits | None]:
         """Map [B, in_channels, H, W] to [B, 4 width, H', W'] and the factor logits; None for a static 3x3."""
@@ -94,7 +149,8 @@ class Bottleneck(nn.Module):
         y, logits = self.conv2(y) if isinstance(self.conv2, DCSD) else (self.conv2(y), None)
         y = self.relu(self.bn2(y))
         y = self.bn3(self.conv3(y))
-        return self.relu(y + self.downsample(x)), logits
+        y = self.relu(self.sum_norm(y + self.downsample(x)))
+        return self.non_local(y), logits
 
 
 class ResNet(nn.Module):
@@ -107,6 +163,7 @@ class ResNet(nn.Module):
         stem_relu: whether a ReLU follows the stem's batch normalisation.
         stem_pool: the 3x3 max pooling after it: "pad" by 1 on every side (timm, torchvision), or "ceil", unpadded,
             with a partial last window (fast-reid). On an even map both halve it, one position apart.
+        additions: what else stands in it.
 
     Attributes:
         out_channels: channels of the feature map.
@@ -123,6 +180,7 @@ class ResNet(nn.Module):
         last_stride: int = 2,
         stem_relu: bool = True,
         stem_pool: StemPool = "pad",
+        additions: Additions = PLAIN,
     ) -> None:
         super().__init__()
         if last_stride not in (1, 2):
@@ -135,24 +193,26 @@ class ResNet(nn.Module):
         self.bn1 = nn.BatchNorm2d(shape.width)
         self.relu = nn.ReLU(inplace=True) if stem_relu else nn.Identity()
         self.maxpool = nn.MaxPool2d(3, 2, padding=1) if stem_pool == "pad" else nn.MaxPool2d(3, 2, ceil_mode=True)
-        self.layer1 = _stage(shape.width, widths[0], shape.depths[0], 1, conv3x3)
-        self.layer2 = _stage(EXPANSION * widths[0], widths[1], shape.depths[1], 2, conv3x3)
-        self.layer3 = _stage(EXPANSION * widths[1], widths[2], shape.depths[2], 2, conv3x3)
-        self.layer4 = _stage(EXPANSION * widths[2], widths[3], shape.depths[3], last_stride, conv3x3)
+        self.layer1 = _stage(0, shape, conv3x3, 1, additions)
+        self.layer2 = _stage(1, shape, conv3x3, 2, additions)
+        self.layer3 = _stage(2, shape, conv3x3, 2, additions)
+        self.layer4 = _stage(3, shape, conv3x3, last_stride, additions)
+        self.snr = nn.ModuleList(additions.snr(EXPANSION * width) for width in widths) if additions.snr else None
 
-    def forward(self, images: Tensor) -> tuple[Tensor, tuple[FactorLogits, ...]]:
-        """Map images [B, 3, H, W] to a feature map [B, C, H/32, W/32] and the factor logits of every DCSD in order.
-
-        The map is twice as high and wide with `last_stride` 1. Without a DCSD there are no logits.
-        """
+    def forward(self, images: Tensor) -> TrunkOutput:
+        """Map images [B, 3, H, W] to a feature map and what the losses read of the blocks."""
         x = self.maxpool(self.relu(self.bn1(self.conv1(images))))
-        factor_logits = []
-        for stage in (self.layer1, self.layer2, self.layer3, self.layer4):
+        factor_logits, restitutions = [], []
+        for number, stage in enumerate((self.layer1, self.layer2, self.layer3, self.layer4)):
             for block in stage:
                 x, logits = block(x)
                 if logits is not None:
                     factor_logits.append(logits)
-        return x, tuple(factor_logits)
+            if self.snr is not None:
+                x, restitution = self.snr[number](x)
+                if restitution is not None:
+                    restitutions.append(restitution)
+        return TrunkOutput(x, tuple(factor_logits), tuple(restitutions))
 
     def prune_heads(self) -> None:
         """Drop the domain and camera classifiers, for deployment; the feature map stays the same."""
@@ -160,11 +220,26 @@ class ResNet(nn.Module):
             if isinstance(module, DCSD):
                 module.prune_heads()
 
+    def zero_context(self) -> None:
+        """Let every DCSD start from the sample alone: for weights that were trained without domains and cameras."""
+        for module in self.modules():
+            if isinstance(module, DCSD):
+                module.zero_context()
 
-def _stage(in_channels: int, width: int, depth: int, stride: int, conv3x3: Conv3x3Factory) -> nn.Sequential:
-    first = Bottleneck(in_channels, width, stride, conv3x3)
-    rest = (Bottleneck(EXPANSION * width, width, 1, conv3x3) for _ in range(depth - 1))
-    return nn.Sequential(first, *rest)
+
+def _stage(number: int, shape: TrunkShape, conv3x3: Conv3x3Factory, stride: int, additions: Additions) -> nn.Sequential:
+    """Return stage `number`, counted from 0; its first block holds the stride."""
+    width, depth = shape.width * 2**number, shape.depths[number]
+    out_channels = EXPANSION * width
+    in_channels = shape.width if number == 0 else out_channels // 2  # of the stem, or of the stage before
+    blocks = []
+    for index in range(depth):
+        sum_norm = additions.sum_norm if number < 3 and index == depth - 1 else None
+        non_local = additions.non_local if index >= depth - shape.non_local[number] else None
+        added = [make(out_channels) if make else None for make in (sum_norm, non_local)]
+        blocks.append(Bottleneck(in_channels, width, stride, conv3x3, *added))
+        in_channels, stride = out_channels, 1
+    return nn.Sequential(*blocks)
 
 
 def build_trunk(
@@ -176,6 +251,7 @@ def build_trunk(
     last_stride: int = 2,
     stem_relu: bool = True,
     stem_pool: StemPool = "pad",
+    additions: Additions = PLAIN,
 ) -> ResNet:
     """Return a trunk with random weights.
 
@@ -187,6 +263,7 @@ def build_trunk(
         last_stride: see `ResNet`.
         stem_relu: see `ResNet`.
         stem_pool: see `ResNet`.
+        additions: what else stands in it.
 
     Raises:
         JointreidError: an unknown name (the message gives the nearest) or a setting out of range.
@@ -194,4 +271,6 @@ def build_trunk(
     if name not in TRUNKS:
         raise JointreidError(no_such("trunk", name, TRUNKS))
     conv3x3 = static_conv3x3 if dcsd is None else dcsd_conv3x3(dcsd, num_domains, num_cameras)
-    return ResNet(TRUNKS[name], conv3x3, last_stride=last_stride, stem_relu=stem_relu, stem_pool=stem_pool)
+    return ResNet(
+        TRUNKS[name], conv3x3, last_stride=last_stride, stem_relu=stem_relu, stem_pool=stem_pool, additions=additions
+    )

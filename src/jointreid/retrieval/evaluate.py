@@ -23,11 +23,12 @@ from jointreid.data.records import Domain, ImageRecord
 from jointreid.data.sources import load_domains
 from jointreid.device import pick_device
 from jointreid.errors import JointreidError
+from jointreid.models.pretrained import label_of
 from jointreid.models.reid import ReIDModel
 from jointreid.retrieval.extract import Embeddings, extract
 from jointreid.retrieval.ranking import RankingMetrics, evaluate_ranking
 from jointreid.retrieval.results import RANKS, DomainResult, QueryResult, Results, save_results
-from jointreid.run import open_run
+from jointreid.run import Run, open_run
 
 # Called with (domain, images done, images in all) after each batch.
 OnBatch = Callable[[str, int, int], None]
@@ -42,6 +43,7 @@ def evaluate_domains(
     device: torch.device,
     checkpoint: str = "last",
     protocols: Mapping[str, ProtocolMatch | None] | None = None,
+    pretraining: str = "",
     on_batch: OnBatch | None = None,
 ) -> tuple[Results, tuple[QueryResult, ...]]:
     """Measure a model on each domain by itself: its queries against its gallery, under its own camera rule.
@@ -57,6 +59,7 @@ def evaluate_domains(
         checkpoint: what the results call the weights.
         protocols: domain -> which protocol it was read in, where `domains` are less than what was read; told from
             `domains` if not given.
+        pretraining: what training started from, see `pretraining_of`; empty: as far as the settings tell.
         on_batch: called with (domain, images done, images in all) after each batch.
 
     Returns:
@@ -81,7 +84,7 @@ def evaluate_domains(
         flip=config.eval.flip,
         height=config.image.height,
         width=config.image.width,
-        pretraining=config.train.init or "none",
+        pretraining=pretraining or config.train.init or label_of(config.model.pretrain),
         seconds=round(time.monotonic() - since, 1),
         versions={package: version(package) for package in ("jointreid", "torch")},
     )
@@ -130,11 +133,19 @@ def evaluate_run(
             device=where,
             checkpoint=checkpoint,
             protocols={domain.name: identify(domain) for domain in read},
+            pretraining=pretraining_of(run, checkpoint),
             on_batch=on_batch,
         )
     results = replace(results, config=config_hash(run.config))
     save_results(results, queries, run.path, own=own)
     return results
+
+
+def pretraining_of(run: Run, checkpoint: str = "last") -> str:
+    """Return what a checkpoint's training started from, for `evaluate_domains`; empty if it does not tell."""
+    if not (run.checkpoint(checkpoint) / "state.json").is_file():
+        return ""
+    return str(run.state(checkpoint).get("pretraining", ""))
 
 
 def own_domains(config: RunConfig) -> tuple[tuple[Domain, ...], tuple[Domain, ...]]:

@@ -249,6 +249,8 @@ def _notes(results: Results) -> Iterator[str]:
         yield f"not trained on: {', '.join(unseen)}"
     if results.pretraining == "none":
         yield "trained from scratch: not comparable with models that start from ImageNet weights"
+    else:
+        yield f"started from {results.pretraining}"
 
 
 def _rates(result: DomainResult) -> dict[str, float]:

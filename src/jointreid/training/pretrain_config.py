@@ -2,10 +2,11 @@
 
 import math
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args, get_type_hints
 
 from jointreid.config import setting
 from jointreid.errors import JointreidError
+from jointreid.typed import describe
 
 
 # One field a line reads better than the formatter's three.
@@ -31,7 +32,10 @@ class PretrainConfig:
     precision: Literal["auto", "32-true", "bf16-mixed", "16-mixed"] = setting("auto", "arithmetic; auto: mixed on CUDA")
 
     def __post_init__(self) -> None:
+        kinds = get_type_hints(PretrainConfig)
         rules = {
+            "network": (self.network in get_args(kinds["network"]), describe(kinds["network"])),
+            "precision": (self.precision in get_args(kinds["precision"]), describe(kinds["precision"])),
             "epochs": (self.epochs >= 1, "1 or more"),
             "warmup_epochs": (0 <= self.warmup_epochs < self.epochs, f"0 or more and below the {self.epochs} epochs"),
             "batch_size": (self.batch_size >= 2, "2 or more images"),

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -26,9 +26,10 @@ from jointreid.data.sampling import UnionPK, realised_histogram
 from jointreid.device import pick_device
 from jointreid.errors import JointreidError
 from jointreid.losses import HeadAccuracy, LossTerms, head_accuracy, reid_loss
+from jointreid.models.pretrained import FROM_SCRATCH, NONE, check_source, load_pretrained
 from jointreid.models.reid import ReIDModel
 from jointreid.progress import counting
-from jointreid.retrieval.evaluate import evaluate_domains
+from jointreid.retrieval.evaluate import evaluate_domains, pretraining_of
 from jointreid.retrieval.results import Results, render, save_results
 from jointreid.run import Run, load_weights, model_for, open_run, write_config
 from jointreid.training.checkpoint import load_checkpoint, save_checkpoint
@@ -72,6 +73,7 @@ def train(config: RunConfig, console: Console | None = None, *, data: TrainingDa
     device = pick_device(config.train.device)
     path = Path(config.train.out or f"runs/{config.train.label or config.model.name}-{config_hash(config)}")
     _claim(path, config)
+    _check_start(config)
     if data is None:
         console.print("Checking the data; the first time every image is decoded.", highlight=False)
         data = prepare(config)
@@ -108,8 +110,7 @@ class _Training:
         torch.manual_seed(config.train.seed)
         torch.use_deterministic_algorithms(config.train.deterministic)
         self.model: ReIDModel = model_for(config, self.space)
-        if config.train.init:
-            load_weights(self.model, _weights_of(config.train.init), heads=False)
+        self.pretraining = self._start()
         self.model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.fabric = Fabric(accelerator=device.type, devices=1, precision=config.train.precision)
         optimizer = build_optimizer(self.model, config.optim)
@@ -125,6 +126,8 @@ class _Training:
         else:
             write_config(self.config, run.path / "config.yaml")
             self.space.save(run.path / "labels.json")
+        start = FROM_SCRATCH if self.pretraining == NONE else self.pretraining
+        self.console.print(f"Start: {start}", highlight=False, markup=False, soft_wrap=True)
         limit = min(self.total_steps, self.config.train.max_steps or self.total_steps)
         self._forecast(limit)
         with Report(run.path, self.total_steps, self.progress.step, self.console) as report:
@@ -135,6 +138,25 @@ class _Training:
             self.console.print(render(results), highlight=False, markup=False, soft_wrap=True)
         self.console.print(f"Run directory: {run.path}", highlight=False, markup=False, soft_wrap=True)
         return run
+
+    def _start(self) -> str:
+        """Load the weights to start from, and return what results call them; what a checkpoint holds it knows."""
+        config = self.config
+        if config.train.resume and _has_checkpoint(self.result.path):
+            return pretraining_of(self.result) or config.train.init or NONE
+        if config.train.init:
+            load_weights(self.model, _weights_of(config.train.init), heads=False)
+            return config.train.init
+        if config.model.pretrain == NONE:
+            return NONE
+        zero_context = config.dcsd.context_init == "auto"
+        loaded = load_pretrained(
+            self.model, config.model.pretrain, config.model.pretrain_file, zero_context=zero_context
+        )
+        total = sum(parameter.numel() for parameter in self.model.trunk.parameters())
+        text = f"Loaded {loaded.parameters:,} of the trunk's {total:,} parameters from {loaded.file}."
+        self.console.print(text, highlight=False, markup=False, soft_wrap=True)
+        return loaded.label
 
     def _loop(self, report: Report, limit: int) -> None:
         config, progress, model = self.config, self.progress, self.wrapped
@@ -149,7 +171,7 @@ class _Training:
                 number = progress.step * config.train.accumulate + micro
                 batch, indices = self._batch(number)
                 output = model(batch.images)
-                terms = reid_loss(output, batch, config.loss)
+                terms = reid_loss(output, batch, config.loss, self._generator(number, "pairs"))
                 self._require_finite(terms, indices)
                 self.fabric.backward(terms.total / config.train.accumulate)
                 self._note(terms, head_accuracy(output.factor_logits, batch.domain_ids, batch.global_camids))
@@ -178,9 +200,14 @@ class _Training:
         """Return the augmented batch of that number, on the device, and the indices of its images."""
         indices = self.sampler.batch_at(number)
         batch = train_batch(self.store, self.data.train_set, indices).to(self.device)
-        seed = int(np.random.SeedSequence([self.config.train.seed, number]).generate_state(1, np.uint64)[0] >> 1)
-        generator = torch.Generator().manual_seed(seed)
+        generator = self._generator(number, "images")
         return batch._replace(images=augment(batch.images, self.config.image, generator)), indices
+
+    def _generator(self, number: int, purpose: Literal["images", "pairs"]) -> torch.Generator:
+        """Return what is drawn from for the batch of that number, each purpose independently of the other."""
+        entropy = [self.config.train.seed, number, *([1] if purpose == "pairs" else [])]
+        seed = int(np.random.SeedSequence(entropy).generate_state(1, np.uint64)[0] >> 1)
+        return torch.Generator().manual_seed(seed)
 
     def _require_finite(self, terms: LossTerms, indices: NDArray[np.int64]) -> None:
         """Stop before the step that would spoil the weights; `last` still holds the good ones."""
@@ -226,7 +253,9 @@ class _Training:
     def _choose_best(self, report: Report, epoch: int) -> None:
         """Save `best` when the mean mAP on the held-out identities is the highest so far."""
         with self._evaluation_model() as model:
-            results, _ = evaluate_domains(model, self.data.val, self.config, self.space, device=self.device)
+            results, _ = evaluate_domains(
+                model, self.data.val, self.config, self.space, device=self.device, pretraining=self.pretraining
+            )
         report.log("validation", self.progress.step, epoch, results.to_dict()["mean"])
         if results.mean["mAP"] > self.progress.best:
             self.progress.best = results.mean["mAP"]
@@ -242,6 +271,7 @@ class _Training:
                 self.space,
                 device=self.device,
                 protocols=self.data.protocols,
+                pretraining=self.pretraining,
             )
         epoch = -(-self.progress.step // self.steps_per_epoch)
         domains = {result.domain: {"mAP": result.mAP, "rank1": result.cmc[1]} for result in results.domains}
@@ -269,6 +299,7 @@ class _Training:
             "sampler": {**self.sampler.state_dict(), "step": self.progress.step * self.config.train.accumulate},
             "labels": self.space.hash,
             "config": config_hash(self.config),
+            "pretraining": self.pretraining,
         }
         optimizer = self.optimizer.optimizer if name == "last" else None
         save_checkpoint(run.path, name, self.model, state, average=self.average, optimizer=optimizer)
@@ -281,7 +312,7 @@ class _Training:
                 f"{run.path}/labels.json: the data has other identities or cameras than when the run began; "
                 "resume with the same data, or start a new run from its weights with --init"
             )
-        if (run.path / "last").is_dir() or (run.path / "last.old").is_dir():
+        if _has_checkpoint(run.path):
             state = load_checkpoint(run, self.model, self.optimizer.optimizer, self.average)
             self.sampler.load_state_dict(state["sampler"])
             self.progress = Progress(state["step"], state["best"], state["window"])
@@ -298,6 +329,22 @@ class _Training:
         self.model.train()
         cost = forecast(self.model, loss, self.config.train.accumulate)
         self.console.print(cost.render(limit - self.progress.step), highlight=False, markup=False, soft_wrap=True)
+
+
+def _check_start(config: RunConfig) -> None:
+    """Refuse weights to start from that cannot be had or do not fit, before the data are read."""
+    model = config.model
+    if config.train.init and model.pretrain != NONE:
+        raise JointreidError(
+            f"train.init and model.pretrain both name weights to start from ({config.train.init} and "
+            f"{model.pretrain}); leave one out"
+        )
+    if not config.train.resume:  # a run gone on with has its own
+        check_source(model.pretrain, model.pretrain_file, system=model.name, trunk=model.trunk)
+
+
+def _has_checkpoint(path: Path) -> bool:
+    return (path / "last").is_dir() or (path / "last.old").is_dir()
 
 
 def _weights_of(init: str) -> Path:

@@ -1,0 +1,318 @@
+"""Weights to start from, under honest names: what they are, from which file, and whether results are comparable.
+
+A file is held against the trunk name by name and shape by shape before anything changes: all of it is taken, or an
+error lists what does not fit. Reading a file never executes it.
+"""
+
+import argparse
+import hashlib
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from jointreid.errors import JointreidError, no_such
+from jointreid.models.dcsd import DCSD
+from jointreid.models.reid import ReIDModel
+from jointreid.models.trunk import Bottleneck, ResNet
+
+NONE = "none"
+FROM_SCRATCH = "from scratch — NOT comparable"
+# Classes, train images and val images of ILSVRC 2012: what "ImageNet" means in a label.
+IMAGENET = (1000, 1_281_167, 50_000)
+
+_TV_FILE = ("timm/resnet50.tv_in1k", "model.safetensors")
+_TV_HOW = (
+    "resnet50-0676ba61.pth from https://download.pytorch.org/models/resnet50-0676ba61.pth, or model.safetensors from "
+    "https://huggingface.co/timm/resnet50.tv_in1k"
+)
+_OWN_HOW = "the model.safetensors that `jointreid pretrain` writes, with its model.json beside it"
+# Files of the same names and shapes as torchvision's V1, by the start of their SHA-256.
+_OTHER_RECIPES = {"11ad3fa6": "torchvision's V2 (80.9%)"}
+
+
+@dataclass(frozen=True)
+class Source:
+    """A kind of weights to start from.
+
+    Attributes:
+        label: what results call it; its SHA-256 follows, and for own training what it reached.
+        generated: whether it is for trunks whose 3x3 convolutions are generated (-dcsd), or for those of static ones.
+        trunk: the one that it fits; empty for any.
+        how: how to come by a file.
+        downloads: whether the file is fetched where none is given.
+        own: whether `jointreid pretrain` makes it.
+        partial: whether the 3x3 convolutions are left out.
+    """
+
+    label: str
+    generated: bool
+    trunk: str
+    how: str
+    downloads: bool = False
+    own: bool = False
+    partial: bool = False
+
+
+SOURCES: dict[str, Source] = {
+    "tv_in1k": Source("torchvision R50 ImageNet V1 (76.1%)", False, "resnet50", _TV_HOW, downloads=True),
+    "ddf_imagenet": Source(
+        "DDF-R50 ImageNet (79.1%)",
+        True,
+        "resnet50",
+        "the checkpoint of ddf_mul_resnet50 that the README of https://github.com/theFoxofSky/ddfnet links to",
+    ),
+    "dcsd_imagenet": Source("own pre-training", True, "", _OWN_HOW, own=True),
+    "r50_imagenet": Source("own pre-training", False, "", _OWN_HOW, own=True),
+    "r50_partial": Source("partial R50 init — NOT comparable", True, "resnet50", _TV_HOW, downloads=True, partial=True),
+}
+
+
+class Pretraining(NamedTuple):
+    """What a model started from.
+
+    Attributes:
+        label: for results: the source, what it reached and the SHA-256 of the file.
+        file: the file.
+        sha256: of the file, in hex.
+        parameters: how many of the trunk's parameters have its values.
+    """
+
+    label: str
+    file: Path
+    sha256: str
+    parameters: int
+
+
+class Slot(NamedTuple):
+    """Where a tensor of a file goes: its name in our trunk, and the shape that it has in the file."""
+
+    name: str
+    shape: torch.Size
+
+
+def label_of(source: str) -> str:
+    """Return what results call a start of which no more is known than its source; "none" stays "none"."""
+    return NONE if source == NONE else SOURCES[source].label
+
+
+def check_source(source: str, file: str, *, system: str, trunk: str) -> None:
+    """Refuse a start that cannot succeed, without opening the file.
+
+    Args:
+        source: "none" or a key of `SOURCES`.
+        file: where its weights lie; empty if they are to be downloaded.
+        system: what they are to start, such as "bot-dcsd".
+        trunk: its trunk, such as "resnet50".
+
+    Raises:
+        JointreidError: the source is unknown or for other networks (the message names those that fit), or its file is
+            not given or not there (the message says how to get it).
+    """
+    if source == NONE:
+        if file:
+            raise JointreidError(
+                f"model.pretrain_file is {file}, but model.pretrain is none; say which weights it holds"
+            )
+        return
+    _require_fitting(source, system.endswith("-dcsd"), trunk)
+    if file or not SOURCES[source].downloads:
+        _local_file(source, file)
+
+
+def load_pretrained(model: ReIDModel, source: str, file: str = "", *, zero_context: bool = True) -> Pretraining:
+    """Fill the trunk of a model with weights trained for something else; its heads stay as they are.
+
+    Args:
+        model: changed in place, or not at all where an error is raised.
+        source: a key of `SOURCES`.
+        file: .safetensors, .pth or .pth.tar; empty downloads what can be.
+        zero_context: after weights of a whole generated trunk, let every DCSD start from the sample alone, as they
+            were trained, see `ResNet.zero_context`.
+
+    Raises:
+        JointreidError: the file cannot be had or read, or a tensor is missing, left over or of another shape; lists up
+            to ten of them.
+    """
+    trunk = model.trunk
+    blocks = [module for module in trunk.modules() if isinstance(module, DCSD)]
+    _require_fitting(source, bool(blocks))
+    if any(block.combine != "mul" for block in blocks):
+        raise JointreidError(f"model.pretrain {source} is of kernels that are products; dcsd.combine must be mul")
+    kind = SOURCES[source]
+    path = _local_file(source, file) if file or not kind.downloads else _download(source)
+    with path.open("rb") as opened:
+        sha256 = hashlib.file_digest(opened, "sha256").hexdigest()
+    label = f"{own_label(path, sha256) if kind.own else kind.label}, sha256 {sha256}"
+    if kind.downloads and (other := _OTHER_RECIPES.get(sha256[:8])):
+        raise JointreidError(f"{path} is {other}, of another recipe; expected {kind.how}")
+    tensors = _fitting(read_weights(path), _slots(trunk, source), kind, path)
+    own = trunk.state_dict()
+    trunk.load_state_dict(own | {name: tensor.reshape(own[name].shape) for name, tensor in tensors.items()})
+    if kind.partial:
+        for block in trunk.modules():
+            if isinstance(block, Bottleneck):
+                block.bn2.reset_parameters()  # its statistics are of outputs that the static 3x3 had
+    elif zero_context:
+        trunk.zero_context()
+    learnt = dict(trunk.named_parameters())
+    return Pretraining(label, path, sha256, sum(learnt[name].numel() for name in tensors if name in learnt))
+
+
+def read_weights(path: Path) -> dict[str, Tensor]:
+    """Read a file of weights; nothing in it can be executed.
+
+    A checkpoint's weights are taken from its `state_dict`, and a leading `module.` from their names.
+
+    Raises:
+        JointreidError: it is missing, damaged, of another kind, or holds other things than tensors.
+    """
+    try:
+        if path.suffix == ".safetensors":
+            from safetensors.torch import load_file
+
+            found: Any = load_file(path)
+        elif path.name.endswith((".pth", ".pth.tar")):
+            # timm's trainer keeps its options in a checkpoint: a Namespace, which holds attributes and does nothing.
+            with torch.serialization.safe_globals([argparse.Namespace]):
+                found = torch.load(path, map_location="cpu", weights_only=True)
+        else:
+            raise JointreidError(f"{path}: expected a .safetensors, .pth or .pth.tar file")
+    except JointreidError:
+        raise
+    except Exception as error:  # damaged bytes make unpickling raise nearly anything
+        foreign = re.search(r"GLOBAL (\S+)", str(error))  # PyTorch's word for code that a pickle asks for
+        cause = f"it asks for {foreign[1]}" if foreign else str(error).partition("\n")[0] or type(error).__name__
+        raise JointreidError(
+            f"{path}: not readable as weights alone ({cause}). Nothing in it was executed. If you trust who made it, "
+            "save its state_dict as .safetensors where it was made, and give that"
+        ) from error
+    if isinstance(found, Mapping) and isinstance(found.get("state_dict"), Mapping):
+        found = found["state_dict"]
+    if not isinstance(found, Mapping) or not all(isinstance(tensor, Tensor) for tensor in found.values()):
+        raise JointreidError(f"{path}: expected tensors by name, or a checkpoint with them under state_dict")
+    return {str(name).removeprefix("module."): tensor for name, tensor in found.items()}
+
+
+def _require_fitting(source: str, generated: bool, trunk: str = "") -> None:
+    """Refuse a source that is unknown, or for other 3x3 convolutions or another trunk ("": not looked at)."""
+    if source not in SOURCES:
+        raise JointreidError(no_such("source of weights", source, [NONE, *SOURCES]))
+    fitting = [
+        name for name, s in SOURCES.items() if s.generated == generated and (not trunk or s.trunk in ("", trunk))
+    ]
+    if source not in fitting:
+        wanted, here = (f"{'generated' if kind else 'static'} 3x3s" for kind in (SOURCES[source].generated, generated))
+        raise JointreidError(
+            f"model.pretrain {source} is for {wanted} in {SOURCES[source].trunk or 'any trunk'}; this model has {here} "
+            f"in {trunk or 'its trunk'}, and fitting are {', '.join(fitting)} and none"
+        )
+
+
+def _local_file(source: str, file: str) -> Path:
+    """Return the file of a source; a directory means the model.safetensors in it."""
+    how = f"Get {SOURCES[source].how}; give it with --model.pretrain_file FILE"
+    if not file:
+        raise JointreidError(f"model.pretrain {source} needs a file. {how}")
+    path = Path(file).expanduser()
+    path = path / "model.safetensors" if path.is_dir() else path
+    if not path.is_file():
+        raise JointreidError(f"model.pretrain_file: there is no file {path}. {how}")
+    return path
+
+
+def _download(source: str) -> Path:
+    """Return torchvision's V1 from timm's page on the Hugging Face hub, fetched if it is not in the hub's cache."""
+    from huggingface_hub import hf_hub_download  # timm's own dependency
+
+    repository, name = _TV_FILE
+    try:
+        return Path(hf_hub_download(repository, name))
+    except Exception as error:  # of the hub, its HTTP library or the system: all mean that there is no file
+        cause = str(error).partition("\n")[0] or type(error).__name__
+        raise JointreidError(
+            f"model.pretrain {source}: cannot download {repository} ({cause}). Without a connection get "
+            f"{SOURCES[source].how}; give it with --model.pretrain_file FILE"
+        ) from error
+
+
+# Parts of our trunks that ImageNet networks do not have, by their names.
+_NEW = re.compile(r"(^|\.)(domain|camera|non_local|sum_norm|snr)\.")
+# What a generated convolution replaces, and what follows it.
+_REPLACED = re.compile(r"\.(conv2|bn2)\.")
+_DDF_NAMES = {
+    "spatial_branch.conv": "spatial_branch.0",
+    "channel_branch.fc1": "channel_branch.1",
+    "channel_branch.fc2": "channel_branch.3",
+    "channel_branch.norm": "channel_branch.4",
+}
+
+
+def _slots(trunk: ResNet, source: str) -> dict[str, Slot]:
+    """Return what a file of this source must hold for the trunk, by the names in the file."""
+    slots = {}
+    for name, tensor in trunk.state_dict().items():
+        if _NEW.search(name) or (SOURCES[source].partial and _REPLACED.search(name)):
+            continue
+        file_name, shape = _in_ddf(name, tensor.shape) if source == "ddf_imagenet" else (name, tensor.shape)
+        slots[file_name] = Slot(name, shape)
+    return slots
+
+
+def _in_ddf(name: str, shape: torch.Size) -> tuple[str, torch.Size]:
+    """Return the name and shape in DDF's file: its linear layers are 1x1 convolutions, its spreads one row."""
+    if re.search(r"channel_branch\.fc\d\.weight", name):
+        shape = torch.Size((*shape, 1, 1))
+    elif name.endswith("channel_branch.norm.std"):
+        shape = torch.Size((shape.numel(),))
+    for ours, theirs in _DDF_NAMES.items():
+        name = name.replace(ours, theirs)
+    return name, shape
+
+
+def _fitting(tensors: Mapping[str, Tensor], slots: Mapping[str, Slot], kind: Source, path: Path) -> dict[str, Tensor]:
+    """Return the tensors by our names, or raise with what is wrong with them."""
+
+    def dropped(name: str) -> bool:
+        return name in ("fc.weight", "fc.bias") or (kind.partial and _REPLACED.search(name) is not None)
+
+    # Old files lack the counts of batches, which nothing reads.
+    wrong = [f"{name} is missing" for name in slots if name not in tensors and not name.endswith("num_batches_tracked")]
+    wrong += [f"{name} is left over" for name in tensors if name not in slots and not dropped(name)]
+    taken = {name: tensors[name] for name in slots if name in tensors}
+    for name, tensor in taken.items():
+        if tensor.shape != slots[name].shape:
+            wrong.append(f"{name} is {tuple(tensor.shape)}, expected {tuple(slots[name].shape)}")
+        elif not bool(torch.isfinite(tensor).all()):
+            wrong.append(f"{name} is not finite")
+    if wrong:
+        more = f"; and {len(wrong) - 10} more" if len(wrong) > 10 else ""
+        raise JointreidError(
+            f"{path} does not fit the trunk, in {len(wrong)} places: {'; '.join(wrong[:10])}{more}. Nothing was "
+            f"loaded; expected {kind.how}"
+        )
+    return {slots[name].name: tensor for name, tensor in taken.items()}
+
+
+def own_label(path: Path, sha256: str) -> str:
+    """Return what own training reached and on what, as the JSON beside its weights tells."""
+    facts_file = path.with_suffix(".json")
+    try:
+        facts = json.loads(facts_file.read_text(encoding="utf-8"))
+        top1, epochs = float(facts["top1"]), int(facts["epochs"])
+        size = tuple(int(facts[name]) for name in ("classes", "train_images", "val_images"))
+        same = facts["sha256"] == sha256
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise JointreidError(f"{facts_file}: cannot be read ({error!r}); expected {_OWN_HOW}") from error
+    if not same:
+        raise JointreidError(
+            f"{facts_file} is about another file than {path} (its sha256 differs); expected {_OWN_HOW}"
+        )
+    if size == IMAGENET:
+        return f"own ImageNet, top-1 = {top1:.1%}, {epochs} epochs"
+    return f"own pre-training on {size[1]:,} images of {size[0]:,} classes, top-1 = {top1:.1%} — NOT comparable"

@@ -1,0 +1,247 @@
+"""Pre-training on three classes of coloured noise, and runs that start from it."""
+
+import dataclasses
+import json
+import math
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from rich.console import Console
+from safetensors.torch import load_file
+from torch import nn
+
+from jointreid.config import DcsdConfig, RunConfig
+from jointreid.errors import JointreidError
+from jointreid.models.dcsd import DCSD
+from jointreid.models.trunk import build_trunk
+from jointreid.recipes import apply_recipe
+from jointreid.training import pretrain as room
+from jointreid.training.pretrain import pretrain
+from jointreid.training.pretrain_config import PretrainConfig, rate
+from jointreid.training.train import train
+
+CLASSES = {"blue": (60, 60, 200), "green": (60, 200, 60), "red": (200, 60, 60)}
+TINY = PretrainConfig(network="resnet50-w16-dcsd", epochs=2, warmup_epochs=1, batch_size=9, lr=4.0, size=32)
+STEPS = 4  # an epoch
+
+
+@pytest.fixture(scope="module")
+def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("images")
+    generator = np.random.default_rng(0)
+    for split, count in (("train", 13), ("val", 4)):
+        for name, colour in CLASSES.items():
+            (root / split / name).mkdir(parents=True)
+            for number in range(count):
+                noise = np.clip(colour + generator.normal(0, 50, (40, 48, 3)), 0, 255)
+                Image.fromarray(noise.astype(np.uint8)).save(root / split / name / f"{number}.png")
+    return root
+
+
+@pytest.fixture(scope="module")
+def trained(images: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return pretrain_here(images, tmp_path_factory.mktemp("trained") / "out")
+
+
+def pretrain_here(images: Path, out: Path, config: PretrainConfig = TINY, **options: Any) -> Path:
+    return pretrain(images, out, config, device="cpu", workers=0, console=Console(quiet=True), **options)
+
+
+def metrics(folder: Path, kind: str) -> list[dict[str, Any]]:
+    lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    return [line for line in lines if line["kind"] == kind]
+
+
+def test_the_loss_falls_and_the_json_tells_what_was_done(trained: Path) -> None:
+    first, last = metrics(trained.parent, "train")
+    assert (first["step"], last["step"]) == (STEPS, 2 * STEPS)
+    assert last["total"] < first["total"] < math.log(3) + 0.5
+    facts = json.loads(trained.with_suffix(".json").read_text())
+    assert facts["epochs"] == 2
+    assert (facts["classes"], facts["train_images"], facts["val_images"]) == (3, 39, 12)
+    assert facts["class_names"] == ["blue", "green", "red"]
+    assert facts["recipe"]["precision"] == "32-true"
+    assert facts["recipe"] == {**dataclasses.asdict(TINY), "precision": "32-true", "augmentation": room.AUGMENTATION}
+    assert facts["versions"].keys() == {"jointreid", "torch"}
+    assert facts["top1"] == metrics(trained.parent, "evaluation")[-1]["top1"]
+    assert facts["top1"] > 1 / 3
+
+
+def test_the_weights_written_reach_the_top1_written(trained: Path, images: Path) -> None:
+    tensors = load_file(trained)
+    trunk = build_trunk("resnet50-w16", DcsdConfig(factors=("sample",))).eval()
+    classifier = nn.Linear(512, 3)
+    classifier.load_state_dict({name: tensors.pop(f"fc.{name}") for name in ("weight", "bias")})
+    trunk.load_state_dict(tensors)
+    right = []
+    for label, name in enumerate(sorted(CLASSES)):
+        for path in sorted((images / "val" / name).glob("*.png")):
+            resized = Image.open(path).resize((44, 37), Image.Resampling.BICUBIC)  # 48 x 40, the shorter side to 37
+            square = np.asarray(resized)[2:34, 6:38] / 255
+            normal = (square - (0.485, 0.456, 0.406)) / (0.229, 0.224, 0.225)
+            pixels = torch.from_numpy(normal).permute(2, 0, 1)[None].float()
+            right.append(classifier(trunk(pixels).feature_map.mean((2, 3))).argmax().item() == label)
+    assert json.loads(trained.with_suffix(".json").read_text())["top1"] == sum(right) / len(right)
+
+
+def test_a_training_killed_and_resumed_equals_an_unbroken_one(
+    trained: Path, images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def killed(config: PretrainConfig, step: int, steps_per_epoch: int) -> float:
+        if step == STEPS + 2:
+            raise KeyboardInterrupt
+        return rate(config, step, steps_per_epoch)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(room, "rate", killed)
+        with pytest.raises(KeyboardInterrupt):
+            pretrain_here(images, tmp_path)
+    assert not (tmp_path / "model.safetensors").exists()
+    with pytest.raises(JointreidError, match="already holds a training; go on with it by --resume"):
+        pretrain_here(images, tmp_path)
+    with pytest.raises(JointreidError, match="was begun with other lr, size;"):
+        pretrain_here(images, tmp_path, dataclasses.replace(TINY, lr=1.0, size=64), resume=True)
+    resumed = pretrain_here(images, tmp_path, resume=True)
+    assert resumed.read_bytes() == trained.read_bytes()
+    assert metrics(tmp_path, "train") == metrics(trained.parent, "train")
+    # Finished, it writes again what may be lost.
+    shutil.rmtree(tmp_path / "tensorboard")
+    resumed.unlink()
+    assert pretrain_here(images, tmp_path, resume=True).read_bytes() == trained.read_bytes()
+    (tmp_path / "training.safetensors").write_bytes(b"cut")
+    with pytest.raises(JointreidError, match=r"training\.safetensors: cannot be gone on with"):
+        pretrain_here(images, tmp_path, resume=True)
+
+
+def test_unreadable_images_are_listed_before_anything_is_trained(images: Path, tmp_path: Path) -> None:
+    shutil.copytree(images, tmp_path / "images")
+    for number in range(11):
+        (tmp_path / "images" / "train" / "red" / f"{number}.png").write_bytes(b"no image")
+    with pytest.raises(JointreidError, match=r"^11 images cannot be read: .*red/0\.png: not an image.*; and 1 more"):
+        pretrain_here(tmp_path / "images", tmp_path / "out")
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["unreadable.txt"]
+    assert len((tmp_path / "out" / "unreadable.txt").read_text().splitlines()) == 11
+
+
+def test_what_cannot_be_trained_is_refused_and_nothing_written(images: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    with pytest.raises(JointreidError, match="39 images, fewer than a batch of 64; lower batch_size"):
+        pretrain_here(images, out, dataclasses.replace(TINY, batch_size=64))
+    with pytest.raises(JointreidError, match="holds no epoch to go on after"):
+        pretrain_here(images, out, resume=True)
+    with pytest.raises(JointreidError, match="no such folder"):
+        pretrain_here(tmp_path / "nothing", out)
+    assert not out.exists()
+
+
+def test_a_loss_that_is_not_finite_stops_before_the_step(images: Path, tmp_path: Path) -> None:
+    with pytest.raises(JointreidError, match=r"step \d: the loss is not finite; stopped before the step"):
+        pretrain_here(images, tmp_path, dataclasses.replace(TINY, lr=1e30))
+    assert not (tmp_path / "training.safetensors").exists()
+
+
+@pytest.mark.parametrize(
+    ("changed", "expected"),
+    [
+        ({"epochs": 0}, "epochs is 0; expected 1 or more"),
+        ({"warmup_epochs": 120}, "expected 0 or more and below the 120 epochs"),
+        ({"batch_size": 1}, "2 or more images"),
+        ({"lr": float("nan")}, "positive number"),
+        ({"label_smoothing": 1.0}, r"a share in \[0, 1\)"),
+        ({"size": 16}, "32 or more pixels"),
+        ({"network": "resnet18"}, "network is 'resnet18'; expected one of resnet50-dcsd, resnet50"),
+        ({"seed": -1}, "seed is -1; expected 0 or more"),
+    ],
+)
+def test_settings_out_of_range_are_refused(changed: dict[str, Any], expected: str) -> None:
+    with pytest.raises(JointreidError, match=expected):
+        PretrainConfig(**changed)
+
+
+def test_the_rate_warms_up_and_falls_along_half_a_cosine() -> None:
+    config = PretrainConfig(batch_size=256)  # 5 of 120 epochs of 10 steps: the peak is 0.4 * 256 / 1024
+    expected = {0: 0.002, 24: 0.05, 49: 0.1, 50: 0.1, 625: 0.05, 1199: 0.0}
+    for step, value in expected.items():
+        assert rate(config, step, 10) == pytest.approx(value, abs=1e-6)
+    assert rate(dataclasses.replace(config, warmup_epochs=0), 0, 10) == 0.1
+
+
+def test_only_filters_and_matrices_decay() -> None:
+    decayed, free = room._optimizer(room._network("resnet50-w16-dcsd", 3), TINY).param_groups
+    assert (decayed["weight_decay"], free["weight_decay"]) == (1e-4, 0.0)
+    assert {parameter.ndim for parameter in decayed["params"]} == {2, 4}
+    assert sum(parameter.ndim == 2 for parameter in free["params"]) == 16  # the spreads of the channel kernels
+
+
+# Runs that start from it
+
+
+@pytest.fixture
+def start(tiny_manifest: Path, tmp_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[..., RunConfig]:
+    def settings(system: str, source: str, file: Path) -> RunConfig:
+        return apply_recipe(system).replace(
+            data={"sources": (str(tiny_manifest),), "cache": str(tmp_path_factory.getbasetemp() / "cache")},
+            image={"height": 32, "width": 16, "pad": 2},
+            model={"trunk": "resnet50-w16", "pretrain": source, "pretrain_file": str(file)},
+            sampler={"ids_per_batch": 6, "images_per_id": 4},
+            schedule={"epochs": 2, "milestones": (1,), "warmup_epochs": 1},
+            optim={"lr": 1e-9},
+            train={"out": str(tmp_path / "run"), "device": "cpu", "eval_every": 0, "max_steps": 1},
+        )
+
+    return settings
+
+
+def test_a_run_starts_from_it_and_says_so_wherever_it_is_measured(
+    start: Callable[..., RunConfig], trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = Path(shutil.copytree(trained.parent, tmp_path / "weights"))
+    config = start("bot-dcsd", "dcsd_imagenet", folder)
+    run = train(config)
+    facts = json.loads((folder / "model.json").read_text())
+    label = (
+        f"own pre-training on 39 images of 3 classes, top-1 = {facts['top1']:.1%} — NOT comparable, "
+        f"sha256 {facts['sha256']}"
+    )
+    printed = capsys.readouterr().out
+    assert f"Start: {label}" in printed
+    assert f"parameters from {folder / 'model.safetensors'}." in printed
+    assert json.loads((run.path / "results.json").read_text())["pretraining"] == label
+    assert run.state()["pretraining"] == label
+    tensors = load_file(trained)
+    model = run.model()
+    for name, tensor in model.trunk.state_dict().items():
+        if name in tensors and tensor.is_floating_point() and "running" not in name:
+            torch.testing.assert_close(tensor, tensors[name], rtol=0, atol=1e-7)
+    block = model.trunk.layer1[0].conv2
+    assert isinstance(block, DCSD)
+    assert block.domain is not None
+    assert block.domain.fc2.weight.abs().max() < 1e-7
+    shutil.rmtree(folder)  # a run knows what it started from without the file
+    resumed = train(config.replace(train={"resume": True, "max_steps": 2}), Console(quiet=True))
+    assert resumed.state()["pretraining"] == label
+    assert json.loads((run.path / "results.json").read_text())["pretraining"] == label
+
+
+def test_a_plain_trunk_is_trained_and_started_from_likewise(
+    start: Callable[..., RunConfig], images: Path, tmp_path: Path
+) -> None:
+    config = dataclasses.replace(TINY, network="resnet50-w16", epochs=1, warmup_epochs=0)
+    file = pretrain_here(images, tmp_path / "plain", config)
+    with pytest.raises(JointreidError, match=r"model\.pretrain r50_imagenet is for static 3x3s .* dcsd_imagenet"):
+        train(start("bot-dcsd", "r50_imagenet", file).replace(data={"sources": ("nowhere",)}))
+    run = train(start("bot", "r50_imagenet", file), Console(quiet=True))
+    assert run.state()["pretraining"].startswith("own pre-training on 39 images of 3 classes")
+
+
+def test_a_run_starts_from_one_thing_only(start: Callable[..., RunConfig], trained: Path) -> None:
+    config = start("bot-dcsd", "dcsd_imagenet", trained).replace(train={"init": "other"})
+    with pytest.raises(JointreidError, match=r"train\.init and model\.pretrain both name weights"):
+        train(config)
+    assert not Path(config.train.out).exists()

@@ -1,0 +1,281 @@
+"""Figure 5: the filters that two runs generate for images of every domain, as pictures and in numbers.
+
+Left are filters generated from the sample alone, right those from sample, domain and camera; the rows are the DCSDs
+number 0, 12 and 15. The points are placed by t-SNE, whose clusters prove little, so the figure also has two numbers of
+the filters as they are. Distances are Euclidean in both: FilterNorm has already taken each kernel's mean and scale
+out, and what a kernel does to an image is linear in it.
+Letters: N images.
+"""
+
+import hashlib
+import platform
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from jointreid.analysis.filters import (
+    NEIGHBOURS,
+    BlockFilters,
+    ChosenImages,
+    Separation,
+    Split,
+    choose_images,
+    collect_filters,
+    measure_separation,
+    require_dcsd,
+)
+from jointreid.analysis.scatter import library
+from jointreid.config import RunConfig, config_difference, config_hash
+from jointreid.data.holdout import hold_out
+from jointreid.data.preflight import check
+from jointreid.data.readers.options import ReaderOptions
+from jointreid.data.records import Domain, ImageRecord
+from jointreid.data.sources import load_domains
+from jointreid.errors import JointreidError
+from jointreid.retrieval.evaluate import OnBatch
+from jointreid.run import Run, open_run
+
+PERPLEXITY = 30.0
+TSNE = {"metric": "euclidean", "neighbors": "exact", "initialization": "pca", "negative_gradient_method": "bh"}
+PACKAGES = ("jointreid", "torch", "numpy", "openTSNE", "scikit-learn", "matplotlib")
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One DCSD of one column.
+
+    Attributes:
+        number: of the DCSD, counted from 0 at the input.
+        block: the block it stands in, as `layer3.5`.
+        dimensions: numbers in a filter, the kernels of all channels.
+        separation: how far apart the domains lie, of the filters as they are.
+        points: [N, 2], where t-SNE places the filters.
+    """
+
+    number: int
+    block: str
+    dimensions: int
+    separation: Separation
+    points: NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class FilterColumn:
+    """One column: the filters of one run.
+
+    Attributes:
+        heading: what they are generated from, in short.
+        run: the run directory.
+        factors: what the run was trained to generate them from.
+        context_to: the branches that see domain and camera; the filters shown are of the channel branch.
+        ablate_context: whether the vectors Domain and Camera were set to 0.
+        config: the hash of the run's settings.
+        labels: the hash of its label space.
+        weights: SHA-256 of the checkpoint's `model.safetensors`.
+        step: steps the run was trained for.
+        cells: one a DCSD, from input to output.
+    """
+
+    heading: str
+    run: str
+    factors: tuple[str, ...]
+    context_to: str
+    ablate_context: bool
+    config: str
+    labels: str
+    weights: str
+    step: int
+    cells: tuple[Cell, ...]
+
+
+@dataclass(frozen=True)
+class Figure5:
+    """The figure.
+
+    Attributes:
+        chosen: the images.
+        asked: images of each domain asked for.
+        columns: left and right.
+        settings: `section.field` -> (left, right), of the runs' settings that differ.
+        perplexity: of t-SNE.
+        versions: of what it was made with.
+    """
+
+    chosen: ChosenImages
+    asked: int
+    columns: tuple[FilterColumn, FilterColumn]
+    settings: dict[str, tuple[Any, Any]]
+    perplexity: float
+    versions: dict[str, str]
+
+    @property
+    def chance(self) -> float:
+        """The accuracy of neighbours that have nothing to do with the domain."""
+        return 1 / len(self.chosen.domains)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the figure as plain dicts, lists and numbers, for JSON."""
+        return {
+            "figure": "Fig. 5",
+            "tensor": "channel filters after FilterNorm, the kernels of all channels in one vector",
+            "images": {name: [_name(record) for record in of] for name, of in self.chosen.images.items()},
+            "split": self.chosen.split,
+            "per_domain": self.chosen.per_domain,
+            "per_domain_asked": self.asked,
+            "seed": self.chosen.seed,
+            "metric": "euclidean",
+            "neighbours": NEIGHBOURS,
+            "chance": self.chance,
+            "tsne": {"perplexity": self.perplexity, **TSNE, "n_jobs": 1},
+            "columns": [_plain(column) for column in self.columns],
+            "settings_that_differ": self.settings,
+            "versions": self.versions,
+        }
+
+
+def figure5(
+    run_s: str | Path | None,
+    run_sdc: str | Path,
+    *,
+    per_domain: int = 200,
+    split: Split = "test",
+    seed: int = 0,
+    device: str = "auto",
+    on_batch: OnBatch | None = None,
+) -> Figure5:
+    """Make the figure of two runs (checkpoint `last`) on the data sets of the second.
+
+    Args:
+        run_s: a run whose filters are generated from the sample alone; None takes `run_sdc` with the vectors Domain
+            and Camera set to 0, which tells what they add to one and the same network.
+        run_sdc: a run whose filters are generated from more, trained on the same domains.
+        per_domain: images of each domain; where one has fewer, that many of each.
+        split: which to take them from: test (query and gallery) or train.
+        seed: of the choice of images and of t-SNE.
+        device: where to compute the filters: auto, cpu, cuda or mps.
+        on_batch: called with (what, how many done, how many in all).
+
+    Raises:
+        JointreidError: not a run, a run without DCSD or of other factors or domains than expected, fewer than two
+            domains or too few images of one, data that cannot be read, or openTSNE or matplotlib are missing.
+    """
+    for package in ("openTSNE", "matplotlib"):  # before the work, not after it
+        library(package)
+    right = open_run(run_sdc)
+    left = right if run_s is None else open_run(run_s)
+    _check_runs(left, right, ablated=run_s is None)
+    chosen = choose_images(_load_domains(right.config), per_domain, split, seed)
+    perplexity = min(PERPLEXITY, (len(chosen.records) - 1) / 3)  # openTSNE looks at three times as many neighbours
+    columns = []
+    for run, ablated in ((left, run_s is None), (right, False)):
+        heading = _heading(run.config, ablated)
+        filters = collect_filters(
+            run,
+            chosen.records,
+            ablate_context=ablated,
+            device=device,
+            on_batch=on_batch and partial(on_batch, heading),
+        )
+        cells = []
+        for done, block in enumerate(filters, start=1):
+            cells.append(_cell(block, chosen, perplexity))
+            if on_batch is not None:
+                on_batch(f"{heading}: t-SNE", done, len(filters))
+        columns.append(_column(run, heading, ablated, cells))
+    return Figure5(
+        chosen=chosen,
+        asked=per_domain,
+        columns=(columns[0], columns[1]),
+        settings=config_difference(left.config, right.config),
+        perplexity=perplexity,
+        versions={"python": platform.python_version()} | {package: version(package) for package in PACKAGES},
+    )
+
+
+def _check_runs(left: Run, right: Run, *, ablated: bool) -> None:
+    for run in (left, right):
+        require_dcsd(run)
+    for run, alone in ((right, False),) if ablated else ((left, True), (right, False)):
+        factors = run.config.dcsd.factors
+        if (len(factors) == 1) != alone:
+            expected = "the sample alone" if alone else "the sample and its domain or camera"
+            raise JointreidError(
+                f"{run.path}: its filters are generated from {', '.join(factors)}; expected {expected}. "
+                "The run of the sample alone comes first"
+            )
+    names = [sorted(domain.name for domain in run.label_space.domains) for run in (left, right)]
+    if names[0] != names[1]:
+        raise JointreidError(
+            f"{left.path} was trained on {', '.join(names[0])} and {right.path} on {', '.join(names[1])}; "
+            "expected two runs on the same domains"
+        )
+
+
+def _load_domains(config: RunConfig) -> tuple[Domain, ...]:
+    """Return a run's domains as it was trained on them: without skipped images and held-out identities."""
+    domains = load_domains(config.data.sources, config.data.missing_camid, ReaderOptions.of(config.data))
+    if config.data.skip_unreadable:
+        cache, threads = Path(config.data.cache), config.train.workers
+        _, domains = check(domains, cache_dir=cache, skip_unreadable=True, threads=threads)
+    if config.data.val_ids:
+        domains = tuple(hold_out(domain, config.data.val_ids, config.train.seed)[0] for domain in domains)
+    return domains
+
+
+def _heading(config: RunConfig, ablated: bool) -> str:
+    factors = [factor for factor in ("sample", "domain", "camera") if factor in config.dcsd.factors]
+    initials = [factor[0].upper() for factor in factors]
+    if ablated:
+        return f"{'+'.join(initials)} with {' and '.join(initials[1:])} set to 0"
+    return f"{'+'.join(initials)}: {', '.join(factors)}" if len(factors) > 1 else "S: sample alone"
+
+
+def _cell(block: BlockFilters, chosen: ChosenImages, perplexity: float) -> Cell:
+    separation = measure_separation(block.values, chosen.domain_ids)
+    points = _embed(block.values, perplexity, chosen.seed)
+    return Cell(block.number, block.block, block.values.shape[1], separation, points)
+
+
+def _embed(values: NDArray[np.float32], perplexity: float, seed: int) -> NDArray[np.float64]:
+    """Place filters [N, dimensions] in the plane, [N, 2], by t-SNE, on one thread so that they come out the same."""
+    if not np.ptp(values, axis=0).any():  # one filter for all images, as where no ReLU of the generator is active
+        return np.zeros((len(values), 2))
+    tsne = library("openTSNE").TSNE(perplexity=perplexity, random_state=seed, n_jobs=1, **TSNE)
+    with library("threadpoolctl").threadpool_limits(1):  # the principal components that t-SNE starts from
+        return np.array(tsne.fit(values.astype(np.float64)))
+
+
+def _column(run: Run, heading: str, ablated: bool, cells: Sequence[Cell]) -> FilterColumn:
+    weights = hashlib.sha256((run.checkpoint() / "model.safetensors").read_bytes()).hexdigest()
+    return FilterColumn(
+        heading=heading,
+        run=str(run.path),
+        factors=run.config.dcsd.factors,
+        context_to=run.config.dcsd.context_to,
+        ablate_context=ablated,
+        config=config_hash(run.config),
+        labels=run.label_space.hash,
+        weights=weights,
+        step=int(run.state()["step"]),
+        cells=tuple(cells),
+    )
+
+
+def _plain(column: FilterColumn) -> dict[str, Any]:
+    plain = {**vars(column), "factors": list(column.factors)}
+    return plain | {
+        "cells": [
+            {**vars(cell), "separation": cell.separation._asdict(), "points": np.round(cell.points, 4).tolist()}
+            for cell in column.cells
+        ]
+    }
+
+
+def _name(record: ImageRecord) -> str:
+    return str(record.path) if record.box is None else f"{record.path} {record.box}"

@@ -1,0 +1,80 @@
+"""Figure 5 as files and as text: a picture, all of its numbers, and a table for people."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+from jointreid.analysis.figure5 import Cell, Figure5
+from jointreid.analysis.filters import NEIGHBOURS
+from jointreid.analysis.scatter import Panel, scatter_grid
+from jointreid.files import write_atomically
+from jointreid.retrieval.results import percent, table_text
+
+
+def save(figure: Figure5, folder: str | Path) -> tuple[Path, Path]:
+    """Write `figure5.png` and `figure5.json` into a folder, each whole or not at all; returns their paths."""
+    picture, numbers = Path(folder) / "figure5.png", Path(folder) / "figure5.json"
+    rows = [
+        [Panel(_title(cell, figure.chance), cell.points) for cell in cells]
+        for cells in zip(*(column.cells for column in figure.columns), strict=True)
+    ]
+    headings = [column.heading for column in figure.columns]
+    chosen = figure.chosen
+    write_atomically(picture, scatter_grid(headings, rows, chosen.domains, chosen.domain_ids, _footnote(figure)))
+    write_atomically(numbers, json.dumps(figure.to_dict(), indent=1, allow_nan=False) + "\n")
+    return picture, numbers
+
+
+def render(figure: Figure5) -> str:
+    """Return the numbers of the figure for people: a table, and below it what it is of."""
+    from rich.table import Table
+
+    table = Table("Filters from", "DCSD", "Block")
+    for name in ("Numbers", "Silhouette", f"{NEIGHBOURS}-NN", "Chance", "Spread"):
+        table.add_column(name, justify="right")
+    for column in figure.columns:
+        for cell in column.cells:
+            found = cell.separation
+            rates = f"{found.silhouette:+.3f}", percent(found.accuracy), percent(figure.chance), f"{found.spread:.3g}"
+            table.add_row(column.heading, str(cell.number), cell.block, f"{cell.dimensions:,}", *rates)
+    return "\n".join((table_text(table), *_notes(figure)))
+
+
+def _title(cell: Cell, chance: float) -> str:
+    silhouette = f"{cell.separation.silhouette:+.2f}".replace("-", "\N{MINUS SIGN}")
+    accuracy = f"{NEIGHBOURS}-NN {percent(cell.separation.accuracy)}% (chance {percent(chance)}%)"
+    return f"DCSD {cell.number}, {cell.block}\nsilhouette {silhouette}    {accuracy}"
+
+
+def _footnote(figure: Figure5) -> str:
+    chosen = figure.chosen
+    return (
+        f"Each point stands for the channel filters generated for one of {chosen.per_domain} {chosen.split} images of "
+        "each domain,\n"
+        f"placed by t-SNE (perplexity {figure.perplexity:.0f}): which points are near means more than how far others "
+        "are.\n"
+        "The numbers are of the filters before t-SNE, by Euclidean distance. Silhouette: +1 where domains lie far\n"
+        "apart, 0 where they overlap, less where an image's own domain is the farther one.\n"
+        f"{NEIGHBOURS}-NN: how often the {NEIGHBOURS} nearest filters of other images tell an image's domain."
+    )
+
+
+def _notes(figure: Figure5) -> Iterator[str]:
+    chosen = figure.chosen
+    less = f" ({figure.asked} asked for; the smallest has no more)" if chosen.per_domain < figure.asked else ""
+    yield (
+        f"{chosen.per_domain} {chosen.split} images{less} of each of {len(chosen.domains)} domains, "
+        f"{len(chosen.records)} in all, seed {chosen.seed}: {', '.join(chosen.domains)}"
+    )
+    for column in figure.columns:
+        yield f"{column.heading} ({column.run}, checkpoint last, step {column.step:,})"
+    yield (
+        f"silhouette by domain and leave-one-out accuracy of {NEIGHBOURS} neighbours, in percent, of the filters as "
+        "they are, by Euclidean distance; where the spread is near 0, filters hardly depend on the image"
+    )
+    if len({column.labels for column in figure.columns}) > 1:
+        yield "the runs were trained on other identities or cameras of these domains, so more differs than the factors"
+    if figure.columns[1].context_to == "spatial":
+        yield "dcsd.context_to is spatial: domain and camera do not enter these filters"
+    yield "settings that differ, left -> right:" if figure.settings else "no settings differ"
+    yield from (f"  {key}: {a!r} -> {b!r}" for key, (a, b) in figure.settings.items())

@@ -1,0 +1,104 @@
+"""A grid of scatter plots as a PNG, whose classes are told by colour and by shape."""
+
+import importlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from io import BytesIO
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from jointreid.errors import JointreidError
+
+# Okabe and Ito's colours, which colour-blind people can tell apart, without their yellow: it is lost on white. As
+# seven and eight have no common divisor, 56 classes pass before colour and shape come together again.
+COLOURS = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#000000", "#56b4e9", "#d55e00")
+SHAPES = ("o", "^", "s", "D", "X", "v", "P", "*")
+SOFT = "#555555"
+# Each class is drawn in so many parts, the classes in turn, lest the last cover all others.
+PARTS = 10
+
+
+@dataclass(frozen=True)
+class Panel:
+    """One scatter plot.
+
+    Attributes:
+        title: above it, in one or more lines.
+        points: [N, 2].
+    """
+
+    title: str
+    points: NDArray[np.floating]
+
+
+def scatter_grid(
+    headings: Sequence[str],
+    rows: Sequence[Sequence[Panel]],
+    classes: Sequence[str],
+    class_ids: NDArray[np.int64],
+    footnote: str,
+) -> bytes:
+    """Return the PNG, 1800 pixels wide and made to be read at half of that; the same input gives the same bytes.
+
+    Args:
+        headings: one a column.
+        rows: the panels, row by row; each has as many as there are headings.
+        classes: their names, for the legend.
+        class_ids: [N], the class of each point, the same in every panel.
+        footnote: below the panels, in lines.
+
+    Raises:
+        JointreidError: matplotlib is not installed.
+    """
+    matplotlib, figures = library("matplotlib"), library("matplotlib.figure")
+    with matplotlib.rc_context():
+        matplotlib.rcdefaults()  # a person's own matplotlibrc would give other bytes
+        figure = figures.Figure(figsize=(9, 3.9 * len(rows) + 1.6), dpi=200, layout="constrained")  # needs no display
+        figure.get_layout_engine().set(w_pad=0.1, h_pad=0.1)  # inches
+        grid = figure.subplots(len(rows), len(headings), squeeze=False)
+        for row, panels in zip(grid, rows, strict=True):
+            for axes, panel in zip(row, panels, strict=True):
+                _draw(axes, panel, class_ids)
+        for axes, heading in zip(grid[0], headings, strict=True):
+            above = {"xycoords": "axes fraction", "xytext": (0, 48), "textcoords": "offset points", "ha": "center"}
+            axes.annotate(heading, (0.5, 1), fontsize=13, fontweight="bold", **above)
+        for class_id, name in enumerate(classes):
+            grid[0][0].scatter([], [], label=name, s=70, **_looks(class_id))
+        figure.legend(loc="outside upper center", ncols=min(5, len(classes)), frameon=False, fontsize=12)
+        figure.supxlabel(footnote, x=0.02, ha="left", fontsize=10, color=SOFT, linespacing=1.5)
+        buffer = BytesIO()
+        figure.savefig(buffer, format="png", metadata={"Software": None})
+    return buffer.getvalue()
+
+
+def _draw(axes: Any, panel: Panel, class_ids: NDArray[np.int64]) -> None:
+    axes.set_title(panel.title, fontsize=11, linespacing=1.4)
+    axes.set(xticks=[], yticks=[])
+    axes.spines[:].set_color("#bbbbbb")
+    for part in range(PARTS):
+        for class_id in range(class_ids.max() + 1):
+            x, y = panel.points[class_ids == class_id][part::PARTS].T
+            axes.scatter(x, y, s=20, **_looks(class_id)).set_in_layout(False)  # inside the axes; measuring it is slow
+    axes.set_aspect("equal", "datalim")
+
+
+def _looks(class_id: int) -> dict[str, Any]:
+    colour, shape = COLOURS[class_id % len(COLOURS)], SHAPES[class_id % len(SHAPES)]
+    return {"c": colour, "marker": shape, "alpha": 0.8, "edgecolors": "white", "linewidths": 0.3}
+
+
+def library(name: str) -> Any:
+    """Import what draws and embeds.
+
+    Raises:
+        JointreidError: it is not installed.
+    """
+    try:
+        return importlib.import_module(name)
+    except ImportError as error:
+        package = name.partition(".")[0]
+        raise JointreidError(
+            f"the figure is made with {package}, which is missing; install it with pip install 'jointreid[paper]'"
+        ) from error

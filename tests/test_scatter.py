@@ -1,0 +1,47 @@
+"""A grid of scatter plots: the picture's bytes, and what tells the classes apart."""
+
+from io import BytesIO
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from jointreid.analysis.scatter import COLOURS, SHAPES, Panel, scatter_grid
+
+matplotlib = pytest.importorskip("matplotlib", reason="matplotlib is missing; pip install 'jointreid[paper]'")
+
+
+def draw(classes: int = 3) -> bytes:
+    points = np.random.default_rng(0).normal(size=(5 * classes, 2))
+    rows = [
+        [Panel("one", points), Panel("two\nlines", points)],
+        [Panel("far", points + 1e4), Panel("same", 0 * points)],
+    ]
+    ids = np.repeat(np.arange(classes), 5)
+    return scatter_grid(["Left", "Right"], rows, [f"class {i}" for i in range(classes)], ids, "below\nthem")
+
+
+def test_the_same_points_give_the_same_bytes_whatever_a_person_has_set() -> None:
+    before = draw()
+    with matplotlib.rc_context({"font.size": 30, "axes.facecolor": "red", "savefig.dpi": 50}):
+        assert draw() == before
+        assert matplotlib.rcParams["font.size"] == 30
+    with Image.open(BytesIO(before)) as image:
+        assert image.width == 1800
+        assert "Software" not in image.info  # nothing but the picture
+
+
+def test_the_picture_shows_every_colour_on_white(tmp_path: Path) -> None:
+    with Image.open(BytesIO(draw(7))) as image:
+        pixels = np.asarray(image.convert("RGB")).reshape(-1, 3).astype(float)
+    assert tuple(pixels[0]) == (255, 255, 255)
+    for colour in COLOURS:
+        solid = np.array([int(colour[i : i + 2], 16) for i in (1, 3, 5)])
+        shown = 255 + 0.8 * (solid - 255)
+        assert (np.abs(pixels - shown).max(axis=1) < 3).sum() > 100, colour
+
+
+def test_56_classes_are_told_apart_by_colour_and_shape() -> None:
+    looks = {(COLOURS[i % len(COLOURS)], SHAPES[i % len(SHAPES)]) for i in range(56)}
+    assert len(looks) == 56

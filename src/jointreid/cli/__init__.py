@@ -8,10 +8,11 @@ from collections.abc import Sequence
 
 from jointreid.cli.command import Command
 from jointreid.cli.data import DATA_COMMANDS
+from jointreid.cli.paper import PAPER_COMMANDS
 from jointreid.cli.runs import RUN_COMMANDS
 from jointreid.errors import JointreidError, no_such
 
-COMMANDS: dict[str, Command] = {"demo": RUN_COMMANDS["demo"], **DATA_COMMANDS, **RUN_COMMANDS}
+COMMANDS: dict[str, Command] = {"demo": RUN_COMMANDS["demo"], **DATA_COMMANDS, **RUN_COMMANDS, **PAPER_COMMANDS}
 
 
 def console() -> None:

@@ -1,0 +1,255 @@
+"""What is to be done, what is done already, and how long the rest will take."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from jointreid.config import RunConfig, config_difference
+from jointreid.data.joint import DomainLabels, LabelSpace
+from jointreid.errors import JointreidError
+from jointreid.paper.grid import PlannedRun, iterations
+from jointreid.paper.holdings import Holding, is_withdrawn, load_holdings, papers_holdings
+from jointreid.paper.request import Request, config_for, run_name
+from jointreid.paper.store import load_record
+from jointreid.run import open_run, read_config
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+# Called with a run; returns the seconds that a step of it takes.
+SecondsPerStep = Callable[["Task"], float]
+
+
+@dataclass(frozen=True)
+class Task:
+    """One training of the plan.
+
+    Attributes:
+        name: of its folder.
+        run: what it is.
+        config: its settings, or None if it cannot be run as things are.
+        problem: why not, or nothing.
+        steps: iterations in all.
+        steps_done: iterations already taken.
+        missing: test sets that it is not yet measured on, of those its tables need.
+    """
+
+    name: str
+    run: PlannedRun
+    config: RunConfig | None
+    problem: str
+    steps: int
+    steps_done: int
+    missing: tuple[str, ...]
+
+    @property
+    def done(self) -> bool:
+        """Whether nothing is left to do."""
+        return self.steps_done >= self.steps and not self.missing
+
+
+@dataclass(frozen=True)
+class Plan:
+    """All trainings that were asked for.
+
+    Attributes:
+        holdings: the data sets, in Table I's order.
+        tasks: the trainings, in the order in which they are run.
+        assumed: whether no data sets were given, and the paper's counts stand for them.
+    """
+
+    holdings: tuple[Holding, ...]
+    tasks: tuple[Task, ...]
+    assumed: bool = False
+
+    @property
+    def steps(self) -> int:
+        """Iterations of all trainings."""
+        return sum(task.steps for task in self.tasks)
+
+    @property
+    def steps_left(self) -> int:
+        """Iterations that are not yet taken."""
+        return sum(task.steps - task.steps_done for task in self.tasks)
+
+    @property
+    def evaluations(self) -> int:
+        """Pairs of a model and a test set."""
+        return sum(len(task.run.tests) for task in self.tasks)
+
+    @property
+    def evaluations_left(self) -> int:
+        """Pairs that are not yet measured."""
+        return sum(len(task.missing) for task in self.tasks)
+
+    def seconds_left(self, seconds_per_step: SecondsPerStep) -> float:
+        """Return how long the iterations that are left take, one training after the other, without evaluation."""
+        todo = [task for task in self.tasks if task.config and task.steps > task.steps_done]
+        return sum((task.steps - task.steps_done) * seconds_per_step(task) for task in todo)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the plan as plain dicts, lists and numbers, for JSON."""
+        return {
+            "trainings": len(self.tasks),
+            "trainings_left": sum(not task.done for task in self.tasks),
+            "steps": self.steps,
+            "steps_left": self.steps_left,
+            "evaluations": self.evaluations,
+            "evaluations_left": self.evaluations_left,
+            "assumed_counts": self.assumed,
+            "data": [holding.to_dict() for holding in self.holdings],
+            "runs": [
+                {"name": task.name, **asdict(task.run), "steps": task.steps, "steps_done": task.steps_done}
+                | {"missing": task.missing, "done": task.done, "problem": task.problem}
+                for task in self.tasks
+            ],
+        }
+
+
+def make_plan(request: Request) -> Plan:
+    """Return what is to be done; reads the lists of images, opens none of them.
+
+    Without data sets in `request.base`, the plan is the paper's own, over its five data sets.
+
+    Raises:
+        JointreidError: data sets cannot be read.
+    """
+    if not request.base.data.sources:
+        return plan_for(request, papers_holdings(request.datasets), assumed=True)
+    holdings, _ = load_holdings(request.base.data, request.datasets)
+    return plan_for(request, holdings)
+
+
+def plan_for(request: Request, holdings: Sequence[Holding], *, assumed: bool = False) -> Plan:
+    """Return what is to be done with data sets already read."""
+    tasks = tuple(_task(request, run, holdings) for run in request.runs(holdings))
+    return Plan(tuple(holdings), tasks, assumed)
+
+
+def render(plan: Plan, seconds_per_step: SecondsPerStep | None = None) -> str:
+    """Return the plan for people, with the time it takes if a step's is known."""
+    from jointreid.training.forecast import duration
+
+    width = max((len(task.name) for task in plan.tasks), default=0)
+    lines = [f"{task.name:<{width}}  {_state(task)}; for Table {', '.join(task.run.tables)}" for task in plan.tasks]
+    if plan.assumed:
+        lines.append("No data sets given: counted with those of the paper's Table I.")
+    lines += [
+        f"{holding.name}: {holding.counts['train']['images']:,} train images"
+        + (", withdrawn by its owner" * is_withdrawn(holding.name))
+        for holding in plan.holdings
+    ]
+    lines.append(
+        f"{len(plan.tasks)} trainings of {plan.steps:,} iterations and {plan.evaluations} evaluations; left: "
+        f"{plan.steps_left:,} iterations and {plan.evaluations_left} evaluations"
+    )
+    if seconds_per_step and plan.steps_left:
+        seconds = plan.seconds_left(seconds_per_step)
+        lines.append(f"About {duration(seconds)} of training here, one after the other, evaluation not included.")
+    return "\n".join(lines)
+
+
+def calibrate(plan: Plan) -> SecondsPerStep:
+    """Return a function that measures a step of a run here: two passes of one batch, once a model, when first asked.
+
+    The time of a step depends on the model far more than on the data, so each model is measured on random images.
+
+    Args:
+        plan: the plan whose runs will be asked for; one of a model is measured for all of it.
+    """
+
+    def measure(model: str) -> float:
+        task = next(task for task in plan.tasks if task.run.model == model and task.config)
+        places = [holding for holding in plan.holdings if holding.place in task.run.places]
+        assert task.config is not None
+        return _seconds_per_step(task.config, _label_space(places))
+
+    measured = cache(measure)
+    return lambda task: measured(task.run.model)
+
+
+def _task(request: Request, run: PlannedRun, holdings: Sequence[Holding]) -> Task:
+    images = sum(holding.counts["train"]["images"] for holding in holdings if holding.place in run.places)
+    name = run_name(run, holdings)
+    try:
+        config = config_for(request, run, holdings)
+    except JointreidError as error:
+        return Task(name, run, None, str(error), 0, 0, run.tests)
+    path, steps = Path(config.train.out), iterations(images, config)
+    names = {holding.place: holding.name for holding in holdings}
+    done, measured = progress_of(path, config)
+    missing = tuple(place for place in run.tests if done < steps or names[place] not in measured)
+    return Task(name, run, config, "", steps, min(done, steps), missing)
+
+
+def progress_of(path: Path, config: RunConfig) -> tuple[int, frozenset[str]]:
+    """Return the steps a run has taken, and the data sets it was measured on after the last of them.
+
+    A run begun under other settings counts as not begun: going on with it is refused when it is tried.
+    """
+    if not (path / "config.yaml").is_file():
+        return 0, frozenset()
+    from jointreid.training.train import FREE_ON_RESUME
+
+    try:
+        if config_difference(read_config(path / "config.yaml"), config).keys() - FREE_ON_RESUME:
+            return 0, frozenset()
+        step = int(open_run(path).state()["step"])
+    except (JointreidError, KeyError):
+        return 0, frozenset()
+    try:
+        record = load_record(path)
+    except JointreidError:
+        return step, frozenset()
+    measured = frozenset(result.domain for result in record.results.domains)
+    return step, measured if record.step == step else frozenset()
+
+
+def _state(task: Task) -> str:
+    if task.problem:
+        return f"cannot run: {task.problem}"
+    if task.done:
+        return f"done, {task.steps:,} iterations"
+    if task.steps_done >= task.steps:
+        return f"trained; {len(task.missing)} evaluations left"
+    begun = f"{task.steps_done:,} of " if task.steps_done else ""
+    return f"{begun}{task.steps:,} iterations, {len(task.run.tests)} evaluation{'s' * (len(task.run.tests) != 1)}"
+
+
+def _label_space(holdings: Sequence[Holding]) -> LabelSpace:
+    """Return a label space of the right size: which identities they are does not matter to the time of a step."""
+    domains, labels, cameras = [], 0, 0
+    for holding in holdings:
+        counts: Mapping[str, int] = holding.counts["train"]
+        pids = tuple(sorted(str(number) for number in range(counts["ids"])))
+        domains.append(DomainLabels(holding.name, pids, tuple(range(counts["cameras"])), labels, cameras))
+        labels, cameras = labels + counts["ids"], cameras + counts["cameras"]
+    return LabelSpace(tuple(domains), "global")
+
+
+def _seconds_per_step(config: RunConfig, space: LabelSpace) -> float:
+    import torch
+
+    from jointreid.data.images import Batch
+    from jointreid.device import pick_device
+    from jointreid.losses import reid_loss
+    from jointreid.run import model_for
+    from jointreid.training.forecast import forecast
+
+    device = pick_device(config.train.device)
+    people, images = config.sampler.ids_per_batch, config.sampler.images_per_id
+    labels = torch.arange(people).repeat_interleave(images) % space.num_ids
+    zeros = torch.zeros_like(labels)
+    pixels = torch.randn(len(labels), 3, config.image.height, config.image.width)
+    batch = Batch(pixels.contiguous(memory_format=torch.channels_last), labels, zeros, zeros).to(device)
+    model = model_for(config, space).to(device)
+    model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    model.train()
+
+    def loss() -> "Tensor":
+        with torch.autocast(device.type, torch.bfloat16, enabled=config.train.precision != "32-true"):
+            return reid_loss(model(batch.images), batch, config.loss, torch.Generator()).total
+
+    return forecast(model, loss, config.train.accumulate).step_seconds

@@ -1,0 +1,253 @@
+"""Tables as files: Markdown for people, CSV and JSON for programs, LaTeX for papers."""
+
+import csv
+import json
+from collections.abc import Iterator, Sequence
+from io import StringIO
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+
+from jointreid.files import write_atomically
+from jointreid.paper.facts import TABLES
+from jointreid.paper.figures import QUOTED, Figure, Table
+
+DASH = "–"
+LEGEND = "ours / paper / difference"
+_BEHIND = (
+    "model", "recipe", "trained_on", "trained_on_data", "test_data", "seeds", "steps", "preset", "other_settings",
+    "pretraining", "commit", "protocol", "variant", "valid_queries", "feature_hashes", "parameters", "multiply_adds",
+)  # fmt: skip
+
+
+def write_tables(tables: Sequence[Table], folder: Path) -> tuple[Path, ...]:
+    """Write each table as `table-NAME.md`, `.csv`, `.json` and `.tex`, and all of them as `tables.md`.
+
+    Args:
+        tables: the tables.
+        folder: made if missing; each file is replaced whole.
+
+    Returns:
+        The files.
+    """
+    files = {folder / "tables.md": "\n".join(map(markdown, tables))}
+    for table in tables:
+        for suffix, rendered in (("md", markdown), ("csv", as_csv), ("json", as_json), ("tex", latex)):
+            files[folder / f"table-{table.name}.{suffix}"] = rendered(table)
+    for path, text in files.items():
+        write_atomically(path, text)
+    return tuple(files)
+
+
+def markdown(table: Table) -> str:
+    """Return a table as Markdown, its footnotes and what stands behind its figures below it."""
+    marks = _Marks(table)
+    head = [*table.heads, *(f"{column.group} {column.name}".strip() for column in table.columns)]
+    lines = [table.warning, ""] if table.warning else []
+    lines += [f"## {_title(table)}", "", f"Each cell: {LEGEND}.", "", _bar(head)]
+    lines.append(_bar(["---"] * len(table.heads) + ["--:"] * len(table.columns)))
+    for row in table.rows:
+        lines.append(_bar([*row.names, *(cell(figure) + marks.of(figure) for figure in row.figures)]))
+    for notes in (marks.lines(), [f"- {note}" for note in (*_behind(table), *table.notes)]):
+        lines += ["", *notes] if notes else []
+    if table.details:
+        lines += ["", "```", table.details, "```"]
+    return "\n".join(lines) + "\n"
+
+
+def as_csv(table: Table) -> str:
+    """Return a table as CSV, one line a number; a warning stands first, after a `#`."""
+    text = StringIO()
+    if table.warning:
+        text.write(f"# {table.warning}\n")
+    names = ("table", "row", "source", "column", "measure", "ours", "deviation", "paper", "difference", "status")
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow([*names, "remarks", "doubts", *_BEHIND])
+    for entry in _entries(table):
+        behind = [_flat(entry["behind"].get(key, "")) for key in _BEHIND]
+        own = [entry[name] for name in names]
+        lists = [" ".join(entry[name]) for name in ("remarks", "doubts")]
+        writer.writerow(["" if value is None else value for value in [*own, *lists, *behind]])
+    return text.getvalue()
+
+
+def as_json(table: Table) -> str:
+    """Return a table as JSON: its notes, and its numbers as a list."""
+    plain = {
+        "warning": table.warning,
+        "table": table.name,
+        "title": table.title,
+        "notes": table.notes,
+        "columns": [{"group": c.group, "name": c.name, "about": c.about} for c in table.columns],
+        "figures": list(_entries(table)),
+        "details": table.details,
+    }
+    return json.dumps(plain, indent=1, allow_nan=False, ensure_ascii=False) + "\n"
+
+
+def latex(table: Table) -> str:
+    """Return a table as LaTeX, for `\\input` in a document."""
+    marks = _Marks(table)
+    warning = [f"% {table.warning}"] if table.warning else []
+    groups = [(name, len(list(members))) for name, members in groupby(table.columns, key=lambda column: column.group)]
+    spans = [f"\\multicolumn{{{width}}}{{c}}{{{_tex(name)}}}" for name, width in groups]
+    names = [*map(_tex, table.heads), *(_tex(column.name) for column in table.columns)]
+    body = [
+        " & ".join(
+            [
+                *map(_tex, row.names),
+                *(_tex(cell(f)) + (f"$^{{{m}}}$" if (m := marks.keys(f)) else "") for f in row.figures),
+            ]
+        )
+        for row in table.rows
+    ]
+    caption = f"{_title(table)}. Each cell: {LEGEND}."
+    notes = [f"{mark}: {text}" for mark, text in marks.texts.items()] + [*_behind(table), *table.notes]
+    lines = [
+        *warning,
+        "\\begin{table}",
+        f"\\caption{{{_tex(f'{table.warning} {caption}'.strip())}}}",
+        "\\centering",
+        f"\\begin{{tabular}}{{{'l' * len(table.heads)}{'r' * len(table.columns)}}}",
+        "\\hline",
+        *([" & ".join([""] * len(table.heads) + spans) + " \\\\"] if any(name for name, _ in groups) else []),
+        " & ".join(names) + " \\\\",
+        "\\hline",
+        *(f"{line} \\\\" for line in body),
+        "\\hline",
+        "\\end{tabular}",
+        *(f"\\par\\footnotesize {_tex(note)}" for note in notes),
+        "\\end{table}",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def cell(figure: Figure) -> str:
+    """Return a number as `ours / paper / difference`.
+
+    >>> cell(Figure(79.4, (78.0, 79.0)))
+    '78.5±0.7 / 79.4 / -0.9'
+    >>> cell(Figure(79.4, status="not run"))
+    'not run / 79.4 / –'
+    """
+    ours = DASH if figure.status == QUOTED else figure.status
+    if figure.mean is not None:
+        deviation = "" if figure.deviation is None else f"±{figure.deviation:.{figure.decimals}f}"
+        ours = _number(figure.mean, figure, figure.signed) + deviation
+    if ours == DASH and figure.paper is None:
+        return DASH
+    paper = DASH if figure.paper is None else _number(figure.paper, figure, figure.signed)
+    difference = DASH if figure.difference is None else _number(figure.difference, figure, True)
+    return f"{ours} / {paper} / {difference}"
+
+
+def _number(value: float, figure: Figure, signed: bool) -> str:
+    value = value or 0.0  # no minus before zero
+    return f"{value:{'+' if signed and value else ''},.{figure.decimals}f}"
+
+
+class _Marks:
+    """The letters that lead from a number to its footnotes, in order of appearance."""
+
+    def __init__(self, table: Table) -> None:
+        figures = (figure for row in table.rows for figure in row.figures)
+        texts = dict.fromkeys(text for figure in figures for text in (*figure.remarks, *figure.doubts))
+        self.texts = {_letters(index): text for index, text in enumerate(texts)}
+        self._mark = {text: mark for mark, text in self.texts.items()}
+
+    def keys(self, figure: Figure) -> str:
+        return ",".join(self._mark[text] for text in (*figure.remarks, *figure.doubts))
+
+    def of(self, figure: Figure) -> str:
+        keys = self.keys(figure)
+        return f" [{keys}]" if keys else ""
+
+    def lines(self) -> list[str]:
+        return [f"- [{mark}] {text}" for mark, text in self.texts.items()]
+
+
+def _letters(index: int) -> str:
+    """Return a, b, ..., z, aa, ab, ...
+
+    >>> _letters(0), _letters(25), _letters(26)
+    ('a', 'z', 'aa')
+    """
+    more, index = divmod(index, 26)
+    return (_letters(more - 1) if more else "") + chr(ord("a") + index)
+
+
+def _title(table: Table) -> str:
+    return f"Table {table.name}. {table.title}" if table.name in TABLES else table.title
+
+
+def _behind(table: Table) -> list[str]:
+    """Return what stands behind the figures, in words: the runs of each row, the data of each column."""
+    runs: dict[str, list[str]] = {}
+    for row in table.rows:
+        behind = [figure.behind for figure in row.figures if figure.behind.get("seeds")]
+        if behind and not any(figure.signed for figure in row.figures):
+            runs.setdefault(_runs_in_words(behind), []).append(" ".join(row.names))
+    everywhere = len(runs) == 1
+    lines = [f"{'All rows' if everywhere else '; '.join(names)}: {text}" for text, names in runs.items()]
+    return lines + [f"{group}: {about}" for group, about in {c.group: c.about for c in table.columns}.items() if about]
+
+
+def _runs_in_words(behind: Sequence[Any]) -> str:
+    steps = sorted({step for entry in behind for step in _listed(entry["steps"])})
+    taken = f"{steps[0]:,}" if len(steps) == 1 else f"{steps[0]:,} to {steps[-1]:,}"
+    start = ", ".join("random weights" if kind == "none" else kind for kind in _distinct(behind, "pretraining"))
+    seeds = ", ".join(map(str, sorted({seed for entry in behind for seed in entry["seeds"]})))
+    return (
+        f"seed {seeds}; preset {', '.join(_distinct(behind, 'preset'))}; from {start}; {taken} steps; "
+        f"commit {', '.join(_distinct(behind, 'commit'))}"
+    )
+
+
+def _distinct(behind: Sequence[Any], key: str) -> list[str]:
+    return list(dict.fromkeys(str(value) for entry in behind for value in _listed(entry[key])))
+
+
+def _listed(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else [value]
+
+
+def _entries(table: Table) -> Iterator[dict[str, Any]]:
+    """Yield each number with all that is known of it."""
+    for row in table.rows:
+        for column, figure in zip(table.columns, row.figures, strict=True):
+            yield {
+                "table": table.name,
+                "row": row.names[0],
+                "source": row.names[1] if len(row.names) > 1 else "",
+                "column": column.group,
+                "measure": column.name,
+                "ours": figure.mean,
+                "ours_by_seed": list(figure.ours),
+                "deviation": figure.deviation,
+                "paper": figure.paper,
+                "difference": figure.difference,
+                "status": figure.status,
+                "remarks": figure.remarks,
+                "doubts": figure.doubts,
+                "behind": figure.behind,
+            }
+
+
+def _flat(value: Any) -> str:
+    if isinstance(value, dict):
+        return " ".join(f"{key}={item}" for key, item in value.items())
+    return " ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
+
+
+def _bar(cells: Sequence[str]) -> str:
+    return "| " + " | ".join(text.replace("|", "\\|") for text in cells) + " |"
+
+
+_TEX = {
+    "\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "±": r"$\pm$", "–": "--",
+    **{sign: f"\\{sign}" for sign in "&%$#_{}"},
+}  # fmt: skip
+
+
+def _tex(text: str) -> str:
+    return "".join(_TEX.get(sign, sign) for sign in text)

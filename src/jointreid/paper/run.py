@@ -1,0 +1,265 @@
+"""Run the grid: what is missing, one training after the other, in one process.
+
+A run is done when it has taken its steps and is measured on every test set that its tables need. What is half done is
+gone on with; what is done is left alone. Each data set is read and checked once, each set of images decoded once.
+"""
+
+import hashlib
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import torch
+from rich.console import Console
+
+from jointreid.data.joint import join
+from jointreid.data.preflight import check
+from jointreid.data.records import Domain
+from jointreid.device import pick_device
+from jointreid.errors import JointreidError
+from jointreid.models.reid import ModelOutput, ReIDModel
+from jointreid.paper.holdings import Holding, is_withdrawn, load_holdings, require_papers_counts
+from jointreid.paper.plan import Plan, Task, plan_for
+from jointreid.paper.request import Request, changed_settings
+from jointreid.paper.store import RunRecord, Setup, load_record, merge, package_commit, save_record, save_setup
+from jointreid.retrieval.evaluate import evaluate_domains, pretraining_of
+from jointreid.retrieval.results import QueryResult, Results, save_results
+from jointreid.run import Run, open_run
+from jointreid.training.data import TrainingData
+from jointreid.training.forecast import duration
+from jointreid.training.train import train
+
+
+def run_grid(request: Request, console: Console | None = None) -> Plan:
+    """Run what is missing of a request.
+
+    A training that fails does not stop the others; what it said is told at the end.
+
+    Args:
+        request: what to run.
+        console: where to print; standard output by default.
+
+    Returns:
+        The plan as it stands afterwards: all of it done.
+
+    Raises:
+        JointreidError: the data cannot be read or are not those of the paper's Table I (before anything is run), or
+            trainings failed or were stopped early (after the others are done).
+    """
+    console = console or Console()
+    ground = prepare_ground(request, console)
+    plan = plan_for(request, ground.holdings)
+    todo = [task for task in plan.tasks if not task.done]
+    failures = []
+    for number, task in enumerate(todo, start=1):
+        say(console, f"{number} of {len(todo)}: {task.name}, {task.steps - task.steps_done:,} iterations")
+        try:
+            say(console, f"  {complete(task, ground, console)}")
+        except JointreidError as error:
+            failures.append(f"{task.name}: {error}")
+            say(console, f"  failed: {error}")
+    return finish(request, ground, failures)
+
+
+@dataclass
+class Ground:
+    """The data that the runs of a request share, read and checked.
+
+    Attributes:
+        request: what to run.
+        holdings: the data sets, in Table I's order.
+        domains: place -> data set, without images that were skipped.
+        device: where to compute.
+    """
+
+    request: Request
+    holdings: tuple[Holding, ...]
+    domains: dict[str, Domain]
+    device: torch.device
+    _joined: dict[tuple[str, ...], TrainingData] = field(default_factory=dict)
+
+    def training_data(self, places: tuple[str, ...]) -> TrainingData:
+        """Return the union of data sets to train on. It has no test split: runs are measured when they are trained."""
+        if places not in self._joined:
+            joined = join((self.domains[place] for place in places), self.request.base.data.camera_ids)
+            self._joined[places] = TrainingData(joined, test=(), val=(), protocols={}, summary="")
+        return self._joined[places]
+
+
+def prepare_ground(request: Request, console: Console) -> Ground:
+    """Read and check the data sets, and write `grid.json`.
+
+    Raises:
+        JointreidError: they cannot be read, cannot be trained and evaluated on, or are not those of Table I.
+    """
+    device = pick_device(request.base.train.device)
+    holdings, domains = load_holdings(request.base.data, request.datasets)
+    if not request.allow_counts:
+        require_papers_counts(holdings)
+    for holding in holdings:
+        if is_withdrawn(holding.name):
+            say(console, f"{holding.name}: {domains[holding.place].terms}")
+    say(console, "Checking the data; the first time every image is decoded.")
+    report, checked = check(
+        tuple(domains.values()),
+        cache_dir=Path(request.base.data.cache),
+        skip_unreadable=request.base.data.skip_unreadable,
+        threads=request.base.train.workers,
+        purpose="both",
+    )
+    if not report.ok:
+        errors = "; ".join(problem.message for problem in report.problems if problem.level == "error")
+        raise JointreidError(f"the data are not ready: {errors}. `jointreid data check` shows all that was found")
+    save_setup(Setup(request.scale.name, request.preset, holdings, request.scale.warning), request.out)
+    return Ground(request, holdings, dict(zip(domains, checked, strict=True)), device)
+
+
+def complete(task: Task, ground: Ground, console: Console) -> str:
+    """Train a run to its end and measure it on what is missing.
+
+    Returns:
+        What was found, for people.
+
+    Raises:
+        JointreidError: it cannot be run, fails, or stopped before its last step.
+    """
+    if task.config is None:
+        raise JointreidError(task.problem)
+    since = time.monotonic()
+    path = Path(task.config.train.out)
+    data = ground.training_data(task.run.places)
+    if task.steps_done < task.steps:
+        _discard_if_empty(path)
+        config = task.config.replace(train={"resume": (path / "config.yaml").is_file()})
+        # A bar where there is a terminal; elsewhere metrics.jsonl tells, and a line a step would bury the rest.
+        quiet = console if console.is_terminal else Console(quiet=True)
+        run = train(config, quiet, data=data)
+    else:
+        run = replace(open_run(path), config=task.config)
+        if run.label_space.hash != data.train_set.label_space.hash:
+            raise JointreidError(
+                f"{path}/labels.json: the data has other identities or cameras than when the run was trained; give it "
+                "the same data, or choose another --out"
+            )
+    step = int(run.state()["step"])
+    if step < task.steps:
+        raise JointreidError(f"stopped at step {step:,} of {task.steps:,}; run again to go on with it")
+    record = _measure(task, run, step, ground)
+    mean = record.results.mean
+    return f"mAP {mean['mAP']:.1%}, Rank-1 {mean['rank1']:.1%} on average, {duration(time.monotonic() - since)}"
+
+
+def finish(request: Request, ground: Ground, failures: Sequence[str]) -> Plan:
+    """Return the plan as it stands.
+
+    Raises:
+        JointreidError: some trainings failed.
+    """
+    if failures:
+        raise JointreidError(
+            f"{len(failures)} trainings failed: {' | '.join(failures)}. The others are done; run again to go on"
+        )
+    return plan_for(request, ground.holdings)
+
+
+def say(console: Console, text: str) -> None:
+    """Print a line as it is."""
+    console.print(text, highlight=False, markup=False, soft_wrap=True)
+
+
+def _discard_if_empty(path: Path) -> None:
+    """Remove what a run left that was killed between its first two files: it cannot be gone on with, nor be opened."""
+    if not (path / "labels.json").is_file() and not (path / "last").is_dir() and not (path / "last.old").is_dir():
+        (path / "config.yaml").unlink(missing_ok=True)
+
+
+def _measure(task: Task, run: Run, step: int, ground: Ground) -> RunRecord:
+    """Measure a run on the test sets that are missing, and add them to what is there.
+
+    Raises:
+        JointreidError: see `evaluate_domains`.
+    """
+    model = run.model().to(ground.device)
+    found: list[Results] = []
+    queries: dict[str, tuple[QueryResult, ...]] = {}
+    hashes: dict[str, str] = {}
+    for place in _tests_left(task, step, run.path):
+        domain = replace(ground.domains[place], train=())
+        protocol = next(holding.protocol for holding in ground.holdings if holding.place == place)
+        with _hashing(model) as digest:
+            results, answers = evaluate_domains(
+                model,
+                [domain],
+                run.config,
+                run.label_space,
+                device=ground.device,
+                protocols={domain.name: protocol},
+                pretraining=pretraining_of(run),
+            )
+        found.append(results)
+        queries[domain.name] = answers
+        hashes[domain.name] = digest.hexdigest()
+    before = _record_before(run.path, step)
+    record = RunRecord(
+        model=task.run.model,
+        trained_on=task.run.trained_on,
+        domains=tuple(domain.name for domain in run.label_space.domains),
+        seed=task.run.seed,
+        preset=ground.request.preset,
+        changed=changed_settings(run.config, task.run.recipe, ground.request.preset),
+        commit=package_commit(),
+        step=step,
+        results=merge([*([before.results] if before else []), *found]),
+        feature_hashes={**(before.feature_hashes if before else {}), **hashes},
+    )
+    _save_by_origin(record, found, queries, run.path)
+    save_record(record, run.path)
+    return record
+
+
+def _tests_left(task: Task, step: int, path: Path) -> tuple[str, ...]:
+    """Return what to measure on: all test sets if the steps were only now completed, else those that are missing.
+
+    The run's own data sets stand in one `results.json`, so they are measured together.
+    """
+    if not _record_before(path, step):
+        return task.run.tests
+    own = task.run.places if set(task.run.places) & set(task.missing) else ()
+    return tuple(place for place in task.run.tests if place in task.missing or place in own)
+
+
+def _record_before(path: Path, step: int) -> RunRecord | None:
+    try:
+        record = load_record(path)
+    except JointreidError:
+        return None
+    return record if record.step == step else None
+
+
+def _save_by_origin(
+    record: RunRecord, found: Sequence[Results], queries: dict[str, tuple[QueryResult, ...]], path: Path
+) -> None:
+    """Write `results.json` for the run's own data sets, as every run has it, and `results-NAMES.json` for others."""
+    for own in (True, False):
+        of_kind = [results for results in found if (results.domains[0].domain in record.domains) == own]
+        if of_kind:
+            results = merge(of_kind)
+            answers = tuple(answer for result in results.domains for answer in queries[result.domain])
+            save_results(results, answers, path, own=own)
+
+
+@contextmanager
+def _hashing(model: ReIDModel) -> "Iterator[hashlib._Hash]":
+    """Give the SHA-256 of all features that a model puts out meanwhile, in their order, as float32."""
+    digest = hashlib.sha256()
+
+    def take(module: torch.nn.Module, images: object, output: ModelOutput) -> None:
+        digest.update(output.bn_embedding.float().cpu().contiguous().numpy().tobytes())
+
+    handle = model.register_forward_hook(take)
+    try:
+        yield digest
+    finally:
+        handle.remove()

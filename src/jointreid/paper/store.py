@@ -1,0 +1,166 @@
+"""What the grid leaves on disk: `grid.json` for the whole, `evaluations.json` in each run directory.
+
+Rates are in [0, 1]. Nothing here needs torch.
+"""
+
+import json
+import subprocess
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, fields, replace
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from jointreid.errors import JointreidError
+from jointreid.files import write_atomically
+from jointreid.paper.holdings import Holding
+from jointreid.retrieval.results import DomainResult, Results
+from jointreid.run import read_json
+
+SETUP_FILE = "grid.json"
+RECORD_FILE = "evaluations.json"
+_CHECKOUT = Path(__file__).resolve().parents[3]  # where there is one: above src/jointreid/paper
+
+
+@dataclass(frozen=True)
+class Setup:
+    """What the runs of a folder have in common.
+
+    Attributes:
+        scale: how large they are, a name.
+        preset: settings that recipes started from.
+        holdings: the data sets, in Table I's order.
+        warning: the first line of every table, if its numbers mean nothing.
+    """
+
+    scale: str
+    preset: str
+    holdings: tuple[Holding, ...]
+    warning: str = ""
+
+
+@dataclass(frozen=True)
+class RunRecord:
+    """A finished training and what it was measured on.
+
+    Attributes:
+        model: the model's name in the grid.
+        trained_on: a place of Table I, or "joint".
+        domains: names of the data sets that it was trained on.
+        seed: of weights, batches and random changes.
+        preset: settings that its recipe started from.
+        changed: settings in which it differs from its recipe as it stands.
+        commit: of the package that evaluated it, or its version.
+        step: steps it was trained for.
+        results: what was found on each test set.
+        feature_hashes: domain -> SHA-256 of its features, float32 [N, D], query images first.
+    """
+
+    model: str
+    trained_on: str
+    domains: tuple[str, ...]
+    seed: int
+    preset: str
+    changed: Mapping[str, str]
+    commit: str
+    step: int
+    results: Results
+    feature_hashes: Mapping[str, str]
+
+    def on(self, domain: str) -> DomainResult | None:
+        """Return what was found on a data set, or None."""
+        return next((result for result in self.results.domains if result.domain == domain), None)
+
+
+def save_setup(setup: Setup, out: Path) -> None:
+    """Write what runs have in common; `Setup` of an earlier call is replaced.
+
+    Raises:
+        JointreidError: the folder holds runs of another scale or preset, or has other data in one of the places.
+    """
+    if (out / SETUP_FILE).is_file():
+        before = load_setup(out)
+        for what in ("scale", "preset"):
+            if getattr(before, what) != getattr(setup, what):
+                raise JointreidError(
+                    f"{out} holds runs of {what} {getattr(before, what)}, now {getattr(setup, what)}; "
+                    "choose another --out"
+                )
+        names = {holding.place: holding.name for holding in before.holdings}
+        for holding in setup.holdings:
+            if names.get(holding.place, holding.name) != holding.name:
+                raise JointreidError(
+                    f"{out}: {names[holding.place]} stands in the place of {holding.place}, now {holding.name} would; "
+                    "choose another --out"
+                )
+    plain = {**asdict(setup), "holdings": [holding.to_dict() for holding in setup.holdings]}
+    write_atomically(out / SETUP_FILE, json.dumps(plain, indent=1) + "\n")
+
+
+def load_setup(out: Path) -> Setup:
+    """Read what `save_setup` wrote.
+
+    Raises:
+        JointreidError: there is none, or it is damaged.
+    """
+    path = out / SETUP_FILE
+    if not path.is_file():
+        raise JointreidError(f"{out} holds no {SETUP_FILE}; expected what `jointreid paper run --out {out}` writes")
+    plain = read_json(path)
+    try:
+        return Setup(**{**plain, "holdings": tuple(Holding.from_dict(entry) for entry in plain["holdings"])})
+    except (KeyError, TypeError, ValueError) as error:
+        raise JointreidError(f"{path} is damaged ({error!r}); run `jointreid paper run` again") from error
+
+
+def save_record(record: RunRecord, run: Path) -> None:
+    """Write a record into its run directory, whole or not at all."""
+    plain = {**_plain(record), "results": record.results.to_dict()}
+    write_atomically(run / RECORD_FILE, json.dumps(plain, indent=1, allow_nan=False) + "\n")
+
+
+def load_record(run: Path) -> RunRecord:
+    """Read what `save_record` wrote.
+
+    Raises:
+        JointreidError: there is none, or it is damaged.
+    """
+    path = run / RECORD_FILE
+    plain = read_json(path)
+    try:
+        values = {field.name: plain[field.name] for field in fields(RunRecord)}
+        values |= {"domains": tuple(plain["domains"]), "results": Results.from_dict(plain["results"])}
+    except (JointreidError, KeyError, TypeError) as error:
+        raise JointreidError(f"{path} is damaged ({error}); run `jointreid paper run` again") from error
+    return RunRecord(**values)
+
+
+def load_records(out: Path) -> tuple[RunRecord, ...]:
+    """Return the records of all finished runs of a folder.
+
+    Raises:
+        JointreidError: one is damaged.
+    """
+    return tuple(load_record(path.parent) for path in sorted((out / "runs").glob(f"*/{RECORD_FILE}")))
+
+
+def package_commit(root: Path = _CHECKOUT) -> str:
+    """Return the commit of the checkout that this package runs from, marked if changed, else the version."""
+    if (root / ".git").exists():
+        command = ["git", "-C", str(root), "describe", "--always", "--dirty=+changes", "--abbrev=12", "--exclude=*"]
+        try:
+            return subprocess.run(command, capture_output=True, text=True, timeout=20, check=True).stdout.strip()
+        except (OSError, subprocess.SubprocessError):  # no git here, or not a repository it reads
+            pass
+    return f"version {version('jointreid')}"
+
+
+def _plain(record: RunRecord) -> dict[str, Any]:
+    return {field.name: getattr(record, field.name) for field in fields(record) if field.name != "results"}
+
+
+def merge(parts: Sequence[Results]) -> Results:
+    """Return results of one run on several test sets as one; of two on the same set, the later stays."""
+    domains = {result.domain: result for results in parts for result in results.domains}
+    seconds = round(sum(results.seconds for results in parts), 1)
+    return replace(parts[-1], domains=tuple(domains.values()), seconds=seconds)

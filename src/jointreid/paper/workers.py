@@ -1,0 +1,92 @@
+"""The grid on several GPUs: one process for each, which takes the next training when it has finished one."""
+
+import os
+from collections.abc import Iterator, Sequence
+from multiprocessing import get_context
+from pathlib import Path
+from queue import Empty
+from typing import Any
+
+from rich.console import Console
+
+from jointreid.data.images import ImageStore
+from jointreid.errors import JointreidError
+from jointreid.paper.plan import Plan, Task, plan_for
+from jointreid.paper.request import Request
+from jointreid.paper.run import Ground, complete, finish, prepare_ground, say
+
+_SECONDS_BETWEEN_LOOKS = 5.0
+
+
+def run_on_gpus(request: Request, gpus: Sequence[str], console: Console | None = None) -> Plan:
+    """Run what is missing of a request, as `run_grid` does, spread over GPUs.
+
+    Args:
+        request: what to run.
+        gpus: what `CUDA_VISIBLE_DEVICES` is for each process: "0", "1", or the empty text for none.
+        console: where to print; standard output by default.
+
+    Returns:
+        The plan as it stands afterwards: all of it done.
+
+    Raises:
+        JointreidError: as in `run_grid`, or a process ended without finishing its training.
+    """
+    console = console or Console()
+    ground = prepare_ground(request, console)
+    todo = [task for task in plan_for(request, ground.holdings).tasks if not task.done]
+    todo.sort(key=lambda task: task.steps_done - task.steps)  # long ones first, so that all end at about the same time
+    _decode(todo, ground)
+    context = get_context("spawn")
+    tasks, outcomes = context.Queue(), context.Queue()
+    for name in [*(task.name for task in todo), *([None] * len(gpus))]:
+        tasks.put(name)
+    processes = [
+        context.Process(target=_work, args=(request, gpu, tasks, outcomes), daemon=True) for gpu in gpus[: len(todo)]
+    ]
+    for process in processes:
+        process.start()
+    failures = []
+    for number, (name, text, failed) in enumerate(_outcomes(outcomes, len(todo), processes), start=1):
+        say(console, f"{number} of {len(todo)}: {name}: {'failed: ' * failed}{text}")
+        if failed:
+            failures.append(f"{name}: {text}")
+    return finish(request, ground, failures)
+
+
+def _decode(todo: Sequence[Task], ground: Ground) -> None:
+    """Decode every training set before processes that share it start: two at once would each do all of the work."""
+    for places in {task.run.places: task for task in todo}:
+        config = next(task.config for task in todo if task.run.places == places)
+        if config is not None:
+            records = [sample.record for sample in ground.training_data(places).train_set.samples]
+            size = config.image.height, config.image.width, config.image.interpolation
+            ImageStore.build(records, *size, Path(config.data.cache), config.train.workers)
+
+
+def _work(request: Request, gpu: str, tasks: Any, outcomes: Any) -> None:
+    """Take trainings until there are none; what happens to each is put into `outcomes`."""
+    os.environ["CUDA_VISIBLE_DEVICES"] = gpu  # before CUDA is asked for the first time in this process
+    quiet = Console(quiet=True)
+    ground = prepare_ground(request, quiet)
+    for name in iter(tasks.get, None):
+        task = next(task for task in plan_for(request, ground.holdings).tasks if task.name == name)
+        try:
+            outcomes.put((name, complete(task, ground, quiet), False))
+        except JointreidError as error:
+            outcomes.put((name, str(error), True))
+
+
+def _outcomes(outcomes: Any, count: int, processes: Sequence[Any]) -> Iterator[tuple[str, str, bool]]:
+    """Yield what became of each training; stop waiting when no process is left that could tell."""
+    for left in range(count, 0, -1):
+        while True:
+            try:
+                yield outcomes.get(timeout=_SECONDS_BETWEEN_LOOKS)
+                break
+            except Empty:
+                if not any(process.is_alive() for process in processes):
+                    codes = ", ".join(str(process.exitcode) for process in processes)
+                    raise JointreidError(
+                        f"all processes ended (exit codes {codes}) with {left} trainings unfinished; run again to go on"
+                    ) from None

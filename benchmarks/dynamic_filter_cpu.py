@@ -9,18 +9,15 @@ operator that reads x and writes y of that size can be much faster.
 
 import argparse
 import json
-import platform
-import subprocess
-import sys
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import median, quantiles
 
-import numba
 import torch
 import torch.nn.functional as F
+from provenance import provenance
 from torch import Tensor
 
 from jointreid.models.dynamic_filter import dynamic_filter
@@ -131,26 +128,6 @@ def measure(batch: int, channels: int, height: int, width: int, stride: int, rep
     )
 
 
-def machine() -> str:
-    cpu_info = Path("/proc/cpuinfo")
-    lines = cpu_info.read_text().splitlines() if cpu_info.exists() else []
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return f"{len(names)} x {names[0]}" if names else platform.machine()
-
-
-def provenance() -> dict[str, str | int]:
-    """What a reader needs to measure the same again."""
-    git = subprocess.run(["git", "rev-parse", "--verify", "HEAD"], capture_output=True, text=True, check=False)
-    return {
-        "command": " ".join(["python", *sys.argv]),
-        "commit": git.stdout.strip() or "unknown",
-        "machine": machine(),
-        "torch": torch.__version__,
-        "numba": numba.__version__,
-        "threads": torch.get_num_threads(),
-    }
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--batch", type=int, default=16, help="images (default: 16)")
@@ -168,7 +145,11 @@ def main() -> None:
             timings.append(measure(args.batch, *shape, stride, args.repeats))
             print(timings[-1].row, flush=True)
     if args.json:
-        report = provenance() | {"batch": args.batch, "rows": [asdict(t) for t in timings]}
+        report = (
+            provenance("torch", "numba")
+            | {"threads": torch.get_num_threads()}
+            | {"batch": args.batch, "rows": [asdict(t) for t in timings]}
+        )
         args.json.write_text(json.dumps(report, indent=2) + "\n")
 
 

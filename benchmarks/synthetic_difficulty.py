@@ -11,12 +11,12 @@ import argparse
 import json
 import sys
 from dataclasses import asdict, dataclass
-from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
+from provenance import provenance
 
 from jointreid.data.records import Domain, ImageRecord
 from jointreid.data.sources import load_domains
@@ -106,8 +106,7 @@ def main() -> int:
         print(f"{row.preset:<8} {row.domain:<9} {row.queries:>7} {rates}  {row.start}{mark}")
     if options.json:
         report = {
-            "command": " ".join(["python", "benchmarks/synthetic_difficulty.py", *sys.argv[1:]]),
-            "versions": {name: version(name) for name in ("jointreid", "torch", "pillow", "numpy")},
+            **provenance("jointreid", "torch", "pillow", "numpy"),
             "rows": [asdict(row) | {"as_meant": row.as_meant} for row in rows],
         }
         write_atomically(options.json, json.dumps(report, indent=1) + "\n")

@@ -14,7 +14,7 @@ import pytest
 
 @pytest.fixture(scope="session")
 def tiny_manifest(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The manifest of the preset `tiny`, 32x16 pixels: three domains of 12 + 12 identities, one with one camera."""
+    """The manifest of the preset `tiny`, 32x16 pixels: five domains of 16 + 12 identities, one with one camera."""
     from jointreid.data.synthetic import synthesise
 
     return synthesise(tmp_path_factory.mktemp("tiny") / "data", "tiny", height=32)

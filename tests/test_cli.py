@@ -3,11 +3,13 @@
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
 from jointreid.cli import COMMANDS, main
+from jointreid.training.pretrain_config import PretrainConfig
 
 SMALL = [
     *("--image.height", "32", "--image.width", "16", "--image.pad", "2", "--model.trunk", "resnet50-w16"),
@@ -48,7 +50,7 @@ def test_help_names_every_command_and_every_command_has_help(capsys: pytest.Capt
 @pytest.mark.parametrize(
     ("line", "message"),
     [
-        ("trian", "there is no command trian; did you mean train?"),
+        ("trian", "there is no command trian; did you mean train or pretrain?"),
         ("train --schedule.epoch 3", "did you mean --schedule.epochs"),
         ("train", "--manifest"),
         ("evaluate", "Usage: jointreid evaluate"),
@@ -161,3 +163,16 @@ def test_profile_counts_the_papers_network(capsys: pytest.CaptureFixture[str]) -
     assert counted["macs"] == pytest.approx(2.268e9, rel=5e-4)
     assert main(["profile", "resnet50-dcsd", "--dcsd.mlp_bias"]) == 0
     assert "18,250,964" in capsys.readouterr().out
+
+
+def test_pretraining_hands_its_settings_on(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    import jointreid.training.pretrain as room
+
+    asked: list[tuple[Any, ...]] = []
+    monkeypatch.setattr(room, "pretrain", lambda *given, **named: asked.append((*given, named)))
+    assert main(["pretrain", "images", "--out", "o", "--network", "resnet50", "--lr", "0.1", "--resume"]) == 0
+    ((images, out, config, named),) = asked
+    assert (images, out, config) == ("images", "o", PretrainConfig(network="resnet50", lr=0.1))
+    assert named == {"device": "auto", "devices": 1, "nodes": 1, "workers": 8, "resume": True}
+    assert main(["pretrain", "images", "--out", "o", "--network", "vgg"]) == 2
+    assert "invalid choice" in error(capsys)

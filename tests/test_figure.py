@@ -7,7 +7,8 @@ import pytest
 from numpy.typing import NDArray
 
 from jointreid.data.synthetic import raster
-from jointreid.data.synthetic.figure import Pose, View, dress
+from jointreid.data.synthetic.dresser import Pose, View
+from jointreid.data.synthetic.figure import dress
 from jointreid.data.synthetic.looks import BAGS, HATS, LOWERS, UPPERS, Cloth, Look, draw_look
 from jointreid.data.synthetic.presets import TABLE1
 

@@ -38,11 +38,6 @@ class Made(NamedTuple):
     progress: list[tuple[str, int, int]]
 
 
-def needs_extra() -> None:
-    for package in ("openTSNE", "matplotlib"):
-        pytest.importorskip(package, reason=f"{package} is missing; pip install 'jointreid[paper]'")
-
-
 def manifest(folder: Path, sizes: Mapping[str, int]) -> Path:
     """Write domains of noise, half of each to train on and half to search in."""
     domains = []
@@ -63,7 +58,6 @@ def run_on(table: Path, path: Path, spoil: Any = None, **sections: Any) -> Run:
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Made:
-    needs_extra()
     folder = tmp_path_factory.mktemp("figure5")
     table = manifest(folder, {"north": 9, "south": 12, "west": 8})
     s, sdc = run_on(table, folder / "s", dcsd=SAMPLE), run_on(table, folder / "sdc")
@@ -171,7 +165,6 @@ def test_filters_that_do_not_depend_on_the_image_fall_on_one_point(made: Made, t
 
 
 def test_images_that_training_skipped_or_held_out_are_not_chosen(tmp_path: Path) -> None:
-    needs_extra()
     table = manifest(tmp_path, {"north": 12, "south": 12})
     run = run_on(table, tmp_path / "sdc", data={"skip_unreadable": True, "val_ids": 1})
     (tmp_path / "north" / "3.png").write_bytes(b"spoilt")
@@ -222,7 +215,6 @@ def test_runs_in_the_wrong_order_or_without_dcsd_are_refused(made: Made, tmp_pat
     ],
 )
 def test_too_few_domains_or_images_are_refused(sizes: dict[str, int], message: str, tmp_path: Path) -> None:
-    needs_extra()
     table = manifest(tmp_path, sizes)
     s, sdc = run_on(table, tmp_path / "s", dcsd=SAMPLE), run_on(table, tmp_path / "sdc")
     with pytest.raises(JointreidError, match=message):

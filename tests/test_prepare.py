@@ -1,5 +1,6 @@
 """Preparing that is killed anywhere, given again, or given a folder that holds something else."""
 
+import fcntl
 import json
 import os
 import signal
@@ -258,7 +259,6 @@ def test_a_full_disk_is_an_error_that_says_how_to_go_on(
 
 
 def test_two_processes_do_not_prepare_one_folder(tmp_path: Path, releases: Releases) -> None:
-    fcntl = pytest.importorskip("fcntl")
     (tmp_path / ".preparing").mkdir()
     with (tmp_path / ".preparing" / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)

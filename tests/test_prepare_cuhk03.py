@@ -18,8 +18,6 @@ from jointreid.data.readers.options import ReaderOptions
 from jointreid.errors import JointreidError
 from test_prepare_matlab import EMPTY, Cell, Writer, both_versions, write_v5, write_v73
 
-h5py = pytest.importorskip("h5py")
-
 # Identities of each camera pair.
 PAIRS = (2, 1, 1)
 MISSING = {"1_001_1_05.png", "2_001_2_10.png"}

@@ -10,14 +10,13 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+import h5py
 import numpy as np
 import pytest
+import scipy.io as scipy_io
 
 from jointreid.data.prepare.matlab import read_mat
 from jointreid.errors import JointreidError
-
-h5py = pytest.importorskip("h5py")
-scipy_io = pytest.importorskip("scipy.io")
 
 
 class Cell(list[Any]):

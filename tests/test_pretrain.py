@@ -24,6 +24,7 @@ from jointreid.recipes import apply_recipe
 from jointreid.training import pretrain as room
 from jointreid.training.pretrain import pretrain
 from jointreid.training.pretrain_config import PretrainConfig, rate
+from jointreid.training.pretrain_parts import network_of, optimizer_of
 from jointreid.training.train import train
 
 CLASSES = {"blue": (60, 60, 200), "green": (60, 200, 60), "red": (200, 60, 60)}
@@ -173,7 +174,7 @@ def test_the_rate_warms_up_and_falls_along_half_a_cosine() -> None:
 
 
 def test_only_filters_and_matrices_decay() -> None:
-    decayed, free = room._optimizer(room._network("resnet50-w16-dcsd", 3), TINY).param_groups
+    decayed, free = optimizer_of(network_of("resnet50-w16-dcsd", 3), TINY).param_groups
     assert (decayed["weight_decay"], free["weight_decay"]) == (1e-4, 0.0)
     assert {parameter.ndim for parameter in decayed["params"]} == {2, 4}
     assert sum(parameter.ndim == 2 for parameter in free["params"]) == 16  # the spreads of the channel kernels

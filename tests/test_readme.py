@@ -72,3 +72,16 @@ def test_links_to_files_lead_somewhere(page: Path) -> None:
     for target in re.findall(r"\]\(([^)#]+)", page.read_text(encoding="utf-8")):
         if "://" not in target:
             assert (page.parent / target).exists(), f"{page.name} links to {target}"
+
+
+def test_the_presets_hold_as_many_images_as_the_page_says() -> None:
+    from jointreid.data.synthetic import PRESETS
+    from jointreid.data.synthetic.plan import plan
+
+    rows = re.findall(
+        r"^\| `(\w+)` \| (\d+) \| ([\d,]+) \|", (ROOT / "docs" / "synthetic.md").read_text(), re.MULTILINE
+    )
+    assert {name for name, _, _ in rows} == set(PRESETS)
+    for name, domains, images in rows:
+        shots = plan(PRESETS[name], 0)
+        assert (len(shots), f"{sum(map(len, shots.values())):,}") == (int(domains), images)

@@ -3,13 +3,11 @@
 from io import BytesIO
 from pathlib import Path
 
+import matplotlib
 import numpy as np
-import pytest
 from PIL import Image
 
 from jointreid.analysis.scatter import COLOURS, SHAPES, Panel, scatter_grid
-
-matplotlib = pytest.importorskip("matplotlib", reason="matplotlib is missing; pip install 'jointreid[paper]'")
 
 
 def draw(classes: int = 3) -> bytes:

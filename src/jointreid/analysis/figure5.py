@@ -30,7 +30,7 @@ from jointreid.analysis.filters import (
     measure_separation,
     require_dcsd,
 )
-from jointreid.analysis.scatter import library
+from jointreid.analysis.scatter import MAKING
 from jointreid.config import RunConfig, config_difference, config_hash
 from jointreid.data.holdout import hold_out
 from jointreid.data.preflight import check
@@ -38,6 +38,7 @@ from jointreid.data.readers.options import ReaderOptions
 from jointreid.data.records import Domain, ImageRecord
 from jointreid.data.sources import load_domains
 from jointreid.errors import JointreidError
+from jointreid.extras import library
 from jointreid.retrieval.evaluate import OnBatch
 from jointreid.run import Run, open_run
 
@@ -166,7 +167,7 @@ def figure5(
             domains or too few images of one, data that cannot be read, or openTSNE or matplotlib are missing.
     """
     for package in ("openTSNE", "matplotlib"):  # before the work, not after it
-        library(package)
+        library(package, MAKING)
     right = open_run(run_sdc)
     left = right if run_s is None else open_run(run_s)
     _check_runs(left, right, ablated=run_s is None)
@@ -246,8 +247,8 @@ def _embed(values: NDArray[np.float32], perplexity: float, seed: int) -> NDArray
     """Place filters [N, dimensions] in the plane, [N, 2], by t-SNE, on one thread so that they come out the same."""
     if not np.ptp(values, axis=0).any():  # one filter for all images, as where no ReLU of the generator is active
         return np.zeros((len(values), 2))
-    tsne = library("openTSNE").TSNE(perplexity=perplexity, random_state=seed, n_jobs=1, **TSNE)
-    with library("threadpoolctl").threadpool_limits(1):  # the principal components that t-SNE starts from
+    tsne = library("openTSNE", MAKING).TSNE(perplexity=perplexity, random_state=seed, n_jobs=1, **TSNE)
+    with library("threadpoolctl", MAKING).threadpool_limits(1):  # the principal components that t-SNE starts from
         return np.array(tsne.fit(values.astype(np.float64)))
 
 

@@ -7,7 +7,6 @@ Letters: R runs, V queries that all of them could answer, G gallery images.
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -20,8 +19,7 @@ from jointreid.device import pick_device
 from jointreid.errors import JointreidError
 from jointreid.models.reid import ReIDModel
 from jointreid.retrieval.distances import DistanceRow, Features, Indices
-from jointreid.retrieval.evaluate import OnBatch, own_domains
-from jointreid.retrieval.extract import extract
+from jointreid.retrieval.evaluate import OnBatch, embed, own_domains
 from jointreid.retrieval.results import QueryResult
 
 LENGTH = 8
@@ -227,16 +225,7 @@ def _distances(
     """Yield the distances of some queries to the gallery, as the run's evaluation measured them."""
     config = run.run.config.replace(eval={"flip": run.results.flip})
     # All queries, though few are looked at: these images in this order are what evaluation left decoded.
-    embeddings = extract(
-        model,
-        query + gallery,
-        config.image,
-        config.eval,
-        device=device,
-        cache_dir=Path(config.data.cache),
-        workers=config.train.workers,
-        on_batch=on_batch and (lambda done, total: on_batch(f"{run.name}, {name}", done, total)),
-    )
+    embeddings = embed(model, query + gallery, config, device, f"{run.name}, {name}", on_batch)
     own, others = np.split(embeddings.features, [len(query)])
     features = Features(own, others, config.eval.metric, config.eval.max_memory)
     yield from features.rows(np.array(indices, dtype=np.int64))

@@ -1,6 +1,5 @@
 """A grid of scatter plots as a PNG, whose classes are told by colour and by shape."""
 
-import importlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from io import BytesIO
@@ -9,12 +8,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from jointreid.errors import JointreidError
+from jointreid.extras import library
 
 # Okabe and Ito's colours, which colour-blind people can tell apart, without their yellow: it is lost on white. As
 # seven and eight have no common divisor, 56 classes pass before colour and shape come together again.
 COLOURS = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#000000", "#56b4e9", "#d55e00")
 SHAPES = ("o", "^", "s", "D", "X", "v", "P", "*")
+MAKING = "the figure is made"  # for the message on a missing library
 SOFT = "#555555"
 # Each class is drawn in so many parts, the classes in turn, lest the last cover all others.
 PARTS = 10
@@ -52,7 +52,7 @@ def scatter_grid(
     Raises:
         JointreidError: matplotlib is not installed.
     """
-    matplotlib, figures = library("matplotlib"), library("matplotlib.figure")
+    matplotlib, figures = library("matplotlib", MAKING), library("matplotlib.figure", MAKING)
     with matplotlib.rc_context():
         matplotlib.rcdefaults()  # a person's own matplotlibrc would give other bytes
         figure = figures.Figure(figsize=(9, 3.9 * len(rows) + 1.6), dpi=200, layout="constrained")  # needs no display
@@ -87,18 +87,3 @@ def _draw(axes: Any, panel: Panel, class_ids: NDArray[np.int64]) -> None:
 def _looks(class_id: int) -> dict[str, Any]:
     colour, shape = COLOURS[class_id % len(COLOURS)], SHAPES[class_id % len(SHAPES)]
     return {"c": colour, "marker": shape, "alpha": 0.8, "edgecolors": "white", "linewidths": 0.3}
-
-
-def library(name: str) -> Any:
-    """Import what draws and embeds.
-
-    Raises:
-        JointreidError: it is not installed.
-    """
-    try:
-        return importlib.import_module(name)
-    except ImportError as error:
-        package = name.partition(".")[0]
-        raise JointreidError(
-            f"the figure is made with {package}, which is missing; install it with pip install 'jointreid[paper]'"
-        ) from error

@@ -1,8 +1,9 @@
-"""The commands about models: demo, train, evaluate, compare, profile."""
+"""The commands about models: demo, train, pretrain, evaluate, compare, report, profile."""
 
 import shlex
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from pathlib import Path
+from typing import get_args, get_type_hints
 
 from jointreid.cli.command import Command, Parser, print_json
 from jointreid.cli.data import data_arguments, reader_options
@@ -85,6 +86,42 @@ def _compare(argv: list[str]) -> int:
 
     comparison = compare(options.run_a, options.run_b)
     print_json(comparison.to_dict()) if options.json else print(render(comparison))
+    return 0
+
+
+# pretrain
+
+
+def _pretrain_parser() -> Parser:
+    from jointreid.training.pretrain_config import PretrainConfig
+
+    parser = Parser(RUN_COMMANDS["pretrain"].usage)
+    parser.add_argument("images", metavar="IMAGEFOLDER", help="a folder with train/CLASS/* and val/CLASS/*")
+    parser.add_argument("--out", required=True, metavar="DIR", help="where the weights go")
+    for field, kind in zip(fields(PretrainConfig), get_type_hints(PretrainConfig).values(), strict=True):
+        parser.add_argument(
+            f"--{field.name.replace('_', '-')}",
+            type=kind if isinstance(kind, type) else str,
+            choices=get_args(kind) or None,
+            default=field.default,
+            metavar="VALUE",
+            help=f"{field.metadata['help']} ({field.default})",
+        )
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda or mps")
+    parser.add_argument("--devices", type=int, default=1, metavar="N", help="how many of them (1)")
+    parser.add_argument("--nodes", type=int, default=1, metavar="N", help="machines; more than one needs torchrun (1)")
+    parser.add_argument("--workers", type=int, default=8, metavar="N", help="processes a device that decode images (8)")
+    parser.add_argument("--resume", action="store_true", help="go on after the last whole epoch in DIR")
+    return parser
+
+
+def _pretrain(argv: list[str]) -> int:
+    given = vars(_pretrain_parser().read(argv))
+    from jointreid.training.pretrain import pretrain
+    from jointreid.training.pretrain_config import PretrainConfig
+
+    config = PretrainConfig(**{field.name: given.pop(field.name) for field in fields(PretrainConfig)})
+    pretrain(given.pop("images"), given.pop("out"), config, **given)
     return 0
 
 
@@ -183,6 +220,12 @@ RUN_COMMANDS: dict[str, Command] = {
         "train [--recipe NAME] (--data NAME=PATH | --manifest FILE)... [--out RUN] [--section.field VALUE]...",
         _train,
         _train_help,
+    ),
+    "pretrain": Command(
+        "train a trunk on classes of images, such as ImageNet's, for runs to start from",
+        "pretrain IMAGEFOLDER --out DIR [--network NAME] [--epochs N] [--resume] ...",
+        _pretrain,
+        lambda full: _pretrain_parser().options_help(),
     ),
     "evaluate": Command(
         "say how good a run is on each data set, also on ones it never saw",

@@ -1,4 +1,4 @@
-"""The one place that opens an image, and the scan that shows which images it can open.
+"""How images of a data set are opened, and the scan that shows which can be.
 
 Letters in shapes: H height, W width, in pixels.
 """

@@ -1,10 +1,10 @@
 """The main job in minutes: synthetic people, BoT and BoT-DCSD trained on all domains at once, a page to look at."""
 
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from rich.console import Console
 
@@ -60,10 +60,29 @@ SCALES = {
         {"epochs": 1, "milestones": (1,), "warmup_epochs": 0},
     ),
 }
-# (what the runs have in common, the folder they lie in, whether they start from committed weights, rate of learning)
-_GROUPS = (
-    ("From weights trained on other synthetic people", "", True, 1e-3),
-    ("From random weights", "scratch", False, 2e-3),
+
+
+class Start(NamedTuple):
+    """What both systems are trained from.
+
+    Attributes:
+        words: in short.
+        heading: on the page.
+        folder: where the runs lie.
+        given: whether it is the committed weights.
+        lr: rate of learning.
+    """
+
+    words: str
+    heading: str
+    folder: str
+    given: bool
+    lr: float
+
+
+_STARTS = (
+    Start("committed weights", "From weights trained on other synthetic people", "", True, 1e-3),
+    Start("random weights", "From random weights", "scratch", False, 2e-3),
 )
 
 
@@ -85,22 +104,25 @@ def demo(out: Path, scale: str = "full", console: Console | None = None) -> Path
     if scale not in SCALES:
         raise JointreidError(no_such("scale", scale, SCALES))
     console = console or Console()
-    configs = [
-        (label, [_settings(out, system, SCALES[scale], folder, given, rate) for system in SYSTEMS])
-        for label, folder, given, rate in _GROUPS
-    ]
-    _clear([Path(config.train.out) for _, group in configs for config in group])
+    runs = {
+        f"{system}, {start.words}": _settings(out, system, SCALES[scale], start)
+        for start in _STARTS
+        for system in SYSTEMS
+    }
+    _clear([Path(config.train.out) for config in runs.values()])
     _draw(out / "data", SCALES[scale], console)
-    _train_all([config for _, group in configs for config in group], console)
-    groups = [RunGroup(label, [config.train.out for config in group]) for label, group in configs]
+    _train_all(runs, console)
     command = f"jointreid demo --out {out}" + (f" --scale {scale}" if scale != "full" else "")
-    return _finish(groups, out / "report.html", command, console)
+    return _finish(runs, out / "report.html", command, console)
 
 
-def _finish(groups: Sequence[RunGroup], path: Path, command: str, console: Console) -> Path:
+def _finish(runs: Mapping[str, RunConfig], path: Path, command: str, console: Console) -> Path:
+    paths = [config.train.out for config in runs.values()]
+    each = len(SYSTEMS)
+    groups = [RunGroup(start.heading, paths[n * each : (n + 1) * each]) for n, start in enumerate(_STARTS)]
     console.print("Looking for what each model finds, for the page.", highlight=False)
     page = write_report(groups, path, title="One model for all data sets: the demo", notes=_NOTES, command=command)
-    console.print(_side_by_side(groups), highlight=False, markup=False, soft_wrap=True)
+    console.print(_side_by_side(runs), highlight=False, markup=False, soft_wrap=True)
     console.print(f"Open {page} in a browser: accuracy, curves and what each model finds.", highlight=False)
     return page
 
@@ -121,40 +143,39 @@ def _draw(folder: Path, scale: Scale, console: Console) -> None:
     console.print(f"Drew synthetic people into {folder}; {folder / 'sheet.jpg'} shows some.", highlight=False)
 
 
-def _settings(out: Path, system: str, scale: Scale, folder: str, given: bool, rate: float) -> RunConfig:
+def _settings(out: Path, system: str, scale: Scale, start: Start) -> RunConfig:
     return apply_recipe(system).replace(
         data={"sources": (str(out / "data" / "manifest.csv"),), "cache": str(out / "cache")},
         image=scale.image,
         model=NETWORK["model"],
         sampler=scale.sampler,
         schedule=scale.schedule,
-        optim={"lr": rate},
+        optim={"lr": start.lr},
         train={
-            "out": str(out / folder / system),
+            "out": str(out / start.folder / system),
             "label": LABEL,
             "eval_every": max(1, scale.schedule["epochs"] // 2),
             "save_every": 0,
-            "init": str(committed_weights(system)) if given else "",
+            "init": str(committed_weights(system)) if start.given else "",
         },
     )
 
 
-def _train_all(configs: Sequence[RunConfig], console: Console) -> None:
+def _train_all(runs: Mapping[str, RunConfig], console: Console) -> None:
     """Train one after the other, on data that are read and checked once."""
-    data = prepare(configs[0])
+    data = prepare(next(iter(runs.values())))
     console.print(data.summary, highlight=False, markup=False, soft_wrap=True)
-    for number, config in enumerate(configs, start=1):
-        start = "from committed weights" if config.train.init else "from random weights"
-        console.rule(f"{number} of {len(configs)}: {config.model.name}, {start}")
+    for number, (name, config) in enumerate(runs.items(), start=1):
+        console.rule(f"{number} of {len(runs)}: {name}")
         train(config, console, data=data)
 
 
-def _side_by_side(groups: Sequence[RunGroup]) -> str:
+def _side_by_side(runs: Mapping[str, RunConfig]) -> str:
     """Return a table for people: mAP and Rank-1 of each run on each domain, in percent."""
-    results = [[load_results(Path(path))[0] for path in group.runs] for group in groups]
-    names = [domain.domain for domain in results[0][0].domains]
-    head = ["mAP / Rank-1 in percent", *names, "mean"]
-    rows = [[label, *_cells(run)] for label, run in _labelled(results)]
+    results = {name: load_results(Path(config.train.out))[0] for name, config in runs.items()}
+    domains = [domain.domain for domain in next(iter(results.values())).domains]
+    head = ["mAP / Rank-1 in percent", *domains, "mean"]
+    rows = [[name, *_cells(found)] for name, found in results.items()]
     widths = [max(len(row[column]) for row in [head, *rows]) for column in range(len(head))]
 
     def line(cells: Sequence[str]) -> str:
@@ -163,15 +184,6 @@ def _side_by_side(groups: Sequence[RunGroup]) -> str:
 
     rule = "|" + "|".join("-" * (width + 2) for width in widths) + "|"
     return "\n".join(["", line(head), rule, *map(line, rows), ""])
-
-
-def _labelled(results: Sequence[Sequence[Results]]) -> list[tuple[str, Results]]:
-    starts = ("committed weights", "random weights")
-    return [
-        (f"{system}, {start}", run)
-        for start, runs in zip(starts, results, strict=True)
-        for system, run in zip(SYSTEMS, runs, strict=True)
-    ]
 
 
 def _cells(run: Results) -> list[str]:

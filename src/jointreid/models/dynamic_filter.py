@@ -16,6 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from jointreid.errors import JointreidError
+from jointreid.models.dynamic_filter_checks import check_dynamic_filter, check_filter_norm
 
 
 def dynamic_filter(x: Tensor, spatial: Tensor, channel: Tensor, stride: int = 1, dilation: int = 1) -> Tensor:
@@ -60,7 +61,7 @@ def dynamic_filter_reference(x: Tensor, spatial: Tensor, channel: Tensor, stride
 
     Autograd keeps some 3*K*K intermediates of the size of y: not for training.
     """
-    _check_dynamic_filter(x, spatial, channel, stride, dilation)
+    check_dynamic_filter(x, spatial, channel, stride, dilation)
     dtype = torch.promote_types(x.dtype, torch.float32)
     spatial, channel = spatial.to(dtype), channel.to(dtype)
     y = x.new_zeros(*x.shape[:2], *spatial.shape[2:], dtype=dtype)  # B C H' W'
@@ -100,7 +101,7 @@ def filter_norm(raw: Tensor, dim: int, std: float | Tensor, eps: float = 1e-10) 
 
 def filter_norm_reference(raw: Tensor, dim: int, std: float | Tensor, eps: float = 1e-10) -> Tensor:
     """`filter_norm` in plain PyTorch: what it must compute."""
-    _check_filter_norm(raw, dim, std, eps)
+    check_filter_norm(raw, dim, std, eps)
     dtype = torch.promote_types(raw.dtype, torch.float32)
     raw = raw.to(dtype)
     std = std.to(dtype) if isinstance(std, Tensor) else std
@@ -204,13 +205,13 @@ def _finish(result: Tensor, like: Tensor, dtype: torch.dtype) -> Tensor:
 
 @torch.library.custom_op("jointreid::dynamic_filter", mutates_args=())
 def _dynamic_filter_op(x: Tensor, spatial: Tensor, channel: Tensor, stride: int, dilation: int) -> Tensor:
-    _check_dynamic_filter(x, spatial, channel, stride, dilation)
+    check_dynamic_filter(x, spatial, channel, stride, dilation)
     return _finish(_kernels(x.device).dynamic_filter(x, spatial, channel, stride, dilation), x, x.dtype)
 
 
 @_dynamic_filter_op.register_fake
 def _(x: Tensor, spatial: Tensor, channel: Tensor, stride: int, dilation: int) -> Tensor:
-    _check_dynamic_filter(x, spatial, channel, stride, dilation)
+    check_dynamic_filter(x, spatial, channel, stride, dilation)
     return _empty((*x.shape[:2], *spatial.shape[2:]), x, x.dtype)
 
 
@@ -257,14 +258,14 @@ _dynamic_filter_op.register_autograd(_differentiate_dynamic_filter, setup_contex
 
 @torch.library.custom_op("jointreid::filter_norm", mutates_args=())
 def _filter_norm_op(raw: Tensor, dim: int, std: Tensor, eps: float) -> Tensor:
-    _check_filter_norm(raw, dim, std, eps)
+    check_filter_norm(raw, dim, std, eps)
     result = _kernels(raw.device).filter_norm(raw, dim, std, eps)
     return _finish(result, raw, torch.promote_types(raw.dtype, torch.float32))
 
 
 @_filter_norm_op.register_fake
 def _(raw: Tensor, dim: int, std: Tensor, eps: float) -> Tensor:
-    _check_filter_norm(raw, dim, std, eps)
+    check_filter_norm(raw, dim, std, eps)
     return _empty(raw.shape, raw, torch.promote_types(raw.dtype, torch.float32))
 
 
@@ -302,57 +303,3 @@ def _refuse_second_derivative(ctx: Any, *grads: Tensor) -> None:
 
 _dynamic_filter_backward_op.register_autograd(_refuse_second_derivative)
 _filter_norm_backward_op.register_autograd(_refuse_second_derivative)
-
-
-# Checks
-
-
-def _check_tensors(op: str, **tensors: Tensor) -> None:
-    first_name, first = next(iter(tensors.items()))
-    for name, t in tensors.items():
-        if not t.is_floating_point():
-            raise JointreidError(f"{op}: {name} has dtype {t.dtype}; expected a floating dtype")
-        if t.device != first.device:
-            raise JointreidError(f"{op}: {name} is on {t.device}, {first_name} on {first.device}; move one of them")
-
-
-def _check_dynamic_filter(x: Tensor, spatial: Tensor, channel: Tensor, stride: int, dilation: int) -> None:
-    _check_tensors("dynamic_filter", x=x, spatial=spatial, channel=channel)
-    if stride < 1 or dilation < 1:
-        raise JointreidError(f"dynamic_filter: stride is {stride}, dilation {dilation}; expected whole numbers >= 1")
-    if x.ndim != 4:
-        raise JointreidError(f"dynamic_filter: x has shape {tuple(x.shape)}; expected [B, C, H, W]")
-    batch, channels, height, width = x.shape
-    taps = channel.shape[-1] if channel.ndim else 0
-    if math.isqrt(taps) ** 2 != taps or taps % 2 == 0 or channel.shape != (batch, channels, taps):
-        raise JointreidError(
-            f"dynamic_filter: channel has shape {tuple(channel.shape)}; expected [{batch}, {channels}, K*K] with K odd "
-            f"for x {tuple(x.shape)}"
-        )
-    expected = (batch, taps, (height - 1) // stride + 1, (width - 1) // stride + 1)
-    if spatial.shape != expected:
-        raise JointreidError(
-            f"dynamic_filter: spatial has shape {tuple(spatial.shape)}; expected {list(expected)} for "
-            f"x {tuple(x.shape)}, {taps} taps and stride {stride}"
-        )
-
-
-def _check_filter_norm(raw: Tensor, dim: int, std: float | Tensor, eps: float) -> None:
-    _check_tensors("filter_norm", raw=raw, **({"std": std} if isinstance(std, Tensor) else {}))
-    if not -raw.ndim <= dim < raw.ndim:
-        raise JointreidError(f"filter_norm: dim is {dim}, but raw has shape {tuple(raw.shape)}")
-    if raw.shape[dim] < 2:
-        raise JointreidError(
-            f"filter_norm: raw {tuple(raw.shape)} has {raw.shape[dim]} tap along dim {dim}; the standard deviation "
-            "needs at least two: a kernel size of 1 cannot be normalised"
-        )
-    if not eps > 0:
-        raise JointreidError(f"filter_norm: eps is {eps}; expected a number > 0")
-    if isinstance(std, Tensor) and not _broadcasts_to(std.shape, raw.shape):
-        raise JointreidError(f"filter_norm: std {tuple(std.shape)} does not broadcast to raw {tuple(raw.shape)}")
-
-
-def _broadcasts_to(shape: Sequence[int], target: Sequence[int]) -> bool:
-    return len(shape) <= len(target) and all(
-        size in (1, wanted) for size, wanted in zip(reversed(shape), reversed(target), strict=False)
-    )

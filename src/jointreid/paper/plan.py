@@ -191,7 +191,7 @@ def progress_of(path: Path, config: RunConfig) -> tuple[int, frozenset[str]]:
     """
     if not (path / "config.yaml").is_file():
         return 0, frozenset()
-    from jointreid.training.train import FREE_ON_RESUME
+    from jointreid.training.start import FREE_ON_RESUME
 
     try:
         if config_difference(read_config(path / "config.yaml"), config).keys() - FREE_ON_RESUME:

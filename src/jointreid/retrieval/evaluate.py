@@ -192,16 +192,7 @@ def _evaluate_domain(
     on_batch: OnBatch | None,
 ) -> tuple[DomainResult, list[QueryResult]]:
     query, gallery = _without_junk(domain, "query"), _without_junk(domain, "gallery")
-    embeddings = extract(
-        model,
-        query + gallery,
-        config.image,
-        config.eval,
-        device=device,
-        cache_dir=Path(config.data.cache),
-        workers=config.train.workers,
-        on_batch=on_batch and (lambda done, total: on_batch(domain.name, done, total)),
-    )
+    embeddings = embed(model, query + gallery, config, device, domain.name, on_batch)
     ranking = _rank(domain, query, gallery, embeddings, config)
     domain_accuracy, camera_accuracy = _head_accuracies(domain.name, embeddings, label_space)
     result = DomainResult(
@@ -218,6 +209,39 @@ def _evaluate_domain(
         camera_accuracy=camera_accuracy,
     )
     return result, _query_results(domain, query, ranking)
+
+
+def embed(
+    model: ReIDModel,
+    records: Sequence[ImageRecord],
+    config: RunConfig,
+    device: torch.device,
+    what: str,
+    on_batch: OnBatch | None,
+) -> Embeddings:
+    """Compute the features of images as a run's settings say.
+
+    Args:
+        model: in evaluation mode, on `device`.
+        records: the images; in the same order, what was decoded for them before is used again.
+        config: the run's settings.
+        device: where to compute.
+        what: the name that `on_batch` is called with.
+        on_batch: called with (what, images done, images in all) after each batch.
+
+    Raises:
+        JointreidError: an unreadable image, or a feature that is not finite.
+    """
+    return extract(
+        model,
+        records,
+        config.image,
+        config.eval,
+        device=device,
+        cache_dir=Path(config.data.cache),
+        workers=config.train.workers,
+        on_batch=on_batch and (lambda done, total: on_batch(what, done, total)),
+    )
 
 
 def _without_junk(domain: Domain, split: Literal["query", "gallery"]) -> tuple[ImageRecord, ...]:

@@ -22,21 +22,20 @@ import torch
 from rich.console import Console
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader
 
-from jointreid.config import DcsdConfig, ImageConfig
+from jointreid.config import ImageConfig
 from jointreid.data.augment import normalise
-from jointreid.data.decode import read_image, scan_images
-from jointreid.data.imagefolder import ImageFolder, LabelledImages, centre_crop, random_crop, read_image_folder
+from jointreid.data.decode import scan_images
+from jointreid.data.imagefolder import ImageFolder, LabelledImages, read_image_folder
 from jointreid.device import pick_device
 from jointreid.errors import JointreidError
 from jointreid.files import replacing, write_atomically
 from jointreid.models.pretrained import own_label
-from jointreid.models.profile import ImageNetClassifier
-from jointreid.models.trunk import build_trunk
 from jointreid.training.pretrain_config import PretrainConfig, rate
+from jointreid.training.pretrain_parts import Pictures, network_of, optimizer_of, precision_of
 from jointreid.training.report import Report
 
 FORMAT_VERSION = 1
@@ -85,7 +84,7 @@ def pretrain(
     where = pick_device(device)
     _claim(out, resume)
     folder = read_image_folder(images)
-    precision = _precision(config.precision, where)
+    precision = precision_of(config.precision, where)
     config = dataclasses.replace(config, precision=precision)
     fabric = Fabric(accelerator=where.type, devices=devices, num_nodes=nodes, precision=precision)
     fabric.launch()
@@ -97,22 +96,6 @@ def pretrain(
     else:
         training.require_readable()
     return training.run()
-
-
-class _Pictures(Dataset[tuple[Tensor, int]]):
-    """Images as a network sees them, uint8 [3, S, S], with their labels: at random in an epoch, or all alike."""
-
-    def __init__(self, images: LabelledImages, config: PretrainConfig, epoch: int | None) -> None:
-        self.images, self.config, self.epoch = images, config, epoch
-
-    def __getitem__(self, index: int) -> tuple[Tensor, int]:
-        pixels = read_image(self.images.paths[index])
-        if self.epoch is None:
-            square = centre_crop(pixels, self.config.size)
-        else:
-            generator = np.random.default_rng([self.config.seed, self.epoch, index + 1])
-            square = random_crop(pixels, self.config.size, generator)
-        return torch.from_numpy(np.ascontiguousarray(square)).permute(2, 0, 1), self.images.labels[index]
 
 
 class _Pretraining:
@@ -134,9 +117,9 @@ class _Pretraining:
                 f"train holds {len(folder.train):,} images, fewer than a batch of {config.batch_size}; lower batch_size"
             )
         torch.manual_seed(config.seed)
-        self.model = _network(config.network, len(folder.classes))
+        self.model = network_of(config.network, len(folder.classes))
         self.model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self.wrapped, self.optimizer = fabric.setup(self.model, _optimizer(self.model, config))
+        self.wrapped, self.optimizer = fabric.setup(self.model, optimizer_of(self.model, config))
         self.epoch = 0
         self.measures: dict[str, float] = {}
 
@@ -220,7 +203,7 @@ class _Pretraining:
             shuffled = np.random.default_rng([self.config.seed, epoch, 0]).permutation(order)
             order = shuffled[: self.steps_per_epoch * self.config.batch_size]
         loader = DataLoader(
-            _Pictures(images, self.config, epoch),
+            Pictures(images, self.config, epoch),
             batch_size=self.share,
             sampler=order[self.fabric.global_rank :: self.fabric.world_size].tolist(),
             num_workers=self.workers,
@@ -318,32 +301,6 @@ class _Pretraining:
 
     def _say(self, text: str) -> None:
         self.console.print(text, highlight=False, markup=False, soft_wrap=True)
-
-
-def _network(name: str, num_classes: int) -> nn.Module:
-    generated = DcsdConfig(factors=("sample",)) if name.endswith("-dcsd") else None
-    network = ImageNetClassifier(build_trunk(name.removesuffix("-dcsd"), generated))
-    network.fc = nn.Linear(network.trunk.out_channels, num_classes)
-    return network
-
-
-def _optimizer(model: nn.Module, config: PretrainConfig) -> torch.optim.SGD:
-    """Return SGD that decays matrices and filters alone, as timm's trainer does by default."""
-    named = dict(model.named_parameters())
-    free = {name for name, parameter in named.items() if parameter.ndim == 1 or name.endswith("norm.std")}
-    groups = [
-        {"params": [named[name] for name in named if name not in free], "weight_decay": config.weight_decay},
-        {"params": [named[name] for name in named if name in free], "weight_decay": 0.0},
-    ]
-    return torch.optim.SGD(groups, lr=config.lr, momentum=config.momentum, nesterov=True)
-
-
-def _precision(asked: str, device: torch.device) -> Any:
-    if asked != "auto":
-        return asked
-    if device.type != "cuda":
-        return "32-true"
-    return "bf16-mixed" if torch.cuda.is_bf16_supported() else "16-mixed"
 
 
 def _changed(before: dict[str, Any], now: dict[str, Any]) -> list[str]:

@@ -18,7 +18,7 @@ import torch
 from numpy.typing import NDArray
 from rich.console import Console
 
-from jointreid.config import RunConfig, config_difference, config_hash
+from jointreid.config import RunConfig, config_hash
 from jointreid.data.augment import augment
 from jointreid.data.images import Batch, ImageStore, train_batch
 from jointreid.data.joint import LabelSpace
@@ -26,22 +26,18 @@ from jointreid.data.sampling import UnionPK, realised_histogram
 from jointreid.device import pick_device
 from jointreid.errors import JointreidError
 from jointreid.losses import HeadAccuracy, LossTerms, head_accuracy, reid_loss
-from jointreid.models.pretrained import FROM_SCRATCH, NONE, check_source, load_pretrained
+from jointreid.models.pretrained import FROM_SCRATCH, NONE, load_pretrained
 from jointreid.models.reid import ReIDModel
 from jointreid.progress import counting
 from jointreid.retrieval.evaluate import evaluate_domains, pretraining_of
 from jointreid.retrieval.results import Results, render, save_results
-from jointreid.run import Run, load_weights, model_for, open_run, write_config
+from jointreid.run import Run, load_weights, model_for, write_config
 from jointreid.training.checkpoint import load_checkpoint, save_checkpoint
 from jointreid.training.data import TrainingData, prepare
 from jointreid.training.forecast import forecast
 from jointreid.training.optim import WeightAverage, build_optimizer, rate_factor, set_rate
 from jointreid.training.report import Report
-
-# Settings that may differ from those a run was begun with: they say where and how long it runs, not what it computes.
-FREE_ON_RESUME = {
-    "train.out", "train.resume", "train.device", "train.max_steps", "train.minutes", "train.workers", "data.cache",
-}  # fmt: skip
+from jointreid.training.start import check_start, claim, has_checkpoint, weights_of
 
 
 @dataclass
@@ -72,8 +68,8 @@ def train(config: RunConfig, console: Console | None = None, *, data: TrainingDa
     console = console or Console()
     device = pick_device(config.train.device)
     path = Path(config.train.out or f"runs/{config.train.label or config.model.name}-{config_hash(config)}")
-    _claim(path, config)
-    _check_start(config)
+    claim(path, config)
+    check_start(config)
     if data is None:
         console.print("Checking the data; the first time every image is decoded.", highlight=False)
         data = prepare(config)
@@ -142,10 +138,10 @@ class _Training:
     def _start(self) -> str:
         """Load the weights to start from, and return what results call them; what a checkpoint holds it knows."""
         config = self.config
-        if config.train.resume and _has_checkpoint(self.result.path):
+        if config.train.resume and has_checkpoint(self.result.path):
             return pretraining_of(self.result) or config.train.init or NONE
         if config.train.init:
-            load_weights(self.model, _weights_of(config.train.init), heads=False)
+            load_weights(self.model, weights_of(config.train.init), heads=False)
             return config.train.init
         if config.model.pretrain == NONE:
             return NONE
@@ -312,7 +308,7 @@ class _Training:
                 f"{run.path}/labels.json: the data has other identities or cameras than when the run began; "
                 "resume with the same data, or start a new run from its weights with --init"
             )
-        if _has_checkpoint(run.path):
+        if has_checkpoint(run.path):
             state = load_checkpoint(run, self.model, self.optimizer.optimizer, self.average)
             self.sampler.load_state_dict(state["sampler"])
             self.progress = Progress(state["step"], state["best"], state["window"])
@@ -329,42 +325,3 @@ class _Training:
         self.model.train()
         cost = forecast(self.model, loss, self.config.train.accumulate)
         self.console.print(cost.render(limit - self.progress.step), highlight=False, markup=False, soft_wrap=True)
-
-
-def _check_start(config: RunConfig) -> None:
-    """Refuse weights to start from that cannot be had or do not fit, before the data are read."""
-    model = config.model
-    if config.train.init and model.pretrain != NONE:
-        raise JointreidError(
-            f"train.init and model.pretrain both name weights to start from ({config.train.init} and "
-            f"{model.pretrain}); leave one out"
-        )
-    if not config.train.resume:  # a run gone on with has its own
-        check_source(model.pretrain, model.pretrain_file, system=model.name, trunk=model.trunk)
-
-
-def _has_checkpoint(path: Path) -> bool:
-    return (path / "last").is_dir() or (path / "last.old").is_dir()
-
-
-def _weights_of(init: str) -> Path:
-    """Return the file of weights to start from: itself, or the last of a run."""
-    path = Path(init).expanduser()
-    return path if path.suffix == ".safetensors" else open_run(path).checkpoint() / "model.safetensors"
-
-
-def _claim(path: Path, config: RunConfig) -> None:
-    """Refuse to write over a run, or to go on with one under other settings."""
-    if not (path / "config.yaml").is_file():
-        if config.train.resume:
-            raise JointreidError(f"--resume: {path} holds no run to go on with (no config.yaml in it)")
-        return
-    if not config.train.resume:
-        raise JointreidError(f"{path} already holds a run; go on with it by --resume, or choose another --out")
-    changed = config_difference(open_run(path).config, config)
-    refused = [f"{key} was {old}, now {new}" for key, (old, new) in changed.items() if key not in FREE_ON_RESUME]
-    if refused:
-        raise JointreidError(
-            f"--resume: {path} was begun with other settings: {'; '.join(refused)}. Leave them as they were, or start "
-            "a new run from its weights with --init"
-        )

@@ -18,18 +18,19 @@ from PIL import Image
 
 from jointreid.data.prepare.conversion import Conversion, Part, Plan, count
 from jointreid.data.prepare.matlab import (
+    READING,
     MatValue,
     content,
     holds_references,
     is_empty,
     is_hdf5,
-    library,
     member,
     read_mat,
 )
 from jointreid.data.protocols import TABLE_I, SplitCounts
 from jointreid.data.records import SPLITS
 from jointreid.errors import JointreidError
+from jointreid.extras import library
 
 BOXES = ("labeled", "detected")
 IMAGES_FILE = "cuhk-03.mat"
@@ -140,7 +141,7 @@ class _Images:
 
     def __enter__(self) -> "_Images":
         with self._reading("HDF5"):
-            self._file = library("h5py").File(self._path, "r")
+            self._file = library("h5py", READING).File(self._path, "r")
         return self
 
     def __exit__(self, *_: object) -> None:

@@ -4,7 +4,6 @@ Both versions become the same: text is `str`, numbers are a flat array, a cell a
 size is a list of dicts. Arrays are flattened column by column, as MATLAB counts.
 """
 
-import importlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +12,9 @@ from typing import Any
 import numpy as np
 
 from jointreid.errors import JointreidError, no_such
+from jointreid.extras import library
 
+READING = ".mat files are read"  # for the message on a missing library
 _SEVERAL_ROWS = "text of several rows is not supported"
 _UNDER_WAY = object()
 
@@ -107,22 +108,7 @@ def read_mat(path: Path) -> MatValue:
 
 def is_hdf5(path: Path) -> bool:
     """Say whether a `.mat` file is of version 7.3."""
-    return bool(library("h5py").is_hdf5(str(path)))
-
-
-def library(name: str) -> Any:
-    """Import one of the libraries that read `.mat` files.
-
-    Raises:
-        JointreidError: it is not installed.
-    """
-    try:
-        return importlib.import_module(name)
-    except ImportError as error:
-        package = name.partition(".")[0]
-        raise JointreidError(
-            f".mat files are read with {package}, which is missing; install it with pip install 'jointreid[paper]'"
-        ) from error
+    return bool(library("h5py", READING).is_hdf5(str(path)))
 
 
 # Version 5
@@ -130,7 +116,7 @@ def library(name: str) -> Any:
 
 def _read_v5(path: Path) -> dict[str, Any]:
     with path.open("rb") as file:
-        variables = library("scipy.io").loadmat(file)
+        variables = library("scipy.io", READING).loadmat(file)
     return {name: _from_v5(value) for name, value in variables.items() if not name.startswith("__")}
 
 
@@ -153,21 +139,21 @@ def _from_v5(value: Any) -> Any:
 
 
 def _read_hdf5(path: Path) -> dict[str, Any]:
-    with library("h5py").File(path, "r") as file:
+    with library("h5py", READING).File(path, "r") as file:
         reader = _Hdf5Reader(file)
         return {name: reader.read(member(file, name)) for name in file if not name.startswith("#")}
 
 
 def member(group: Any, name: str) -> Any:
     """Return a member of an HDF5 group; links, which may lead to other files, are not followed."""
-    if not isinstance(group.get(name, getlink=True), library("h5py").HardLink):
+    if not isinstance(group.get(name, getlink=True), library("h5py", READING).HardLink):
         raise ValueError(f"{name} is a link, which MATLAB does not write")
     return group[name]
 
 
 def holds_references(item: Any) -> bool:
     """Say whether an HDF5 object is an array of references: a cell array, or a field of a struct array."""
-    h5py = library("h5py")
+    h5py = library("h5py", READING)
     return isinstance(item, h5py.Dataset) and h5py.check_ref_dtype(item.dtype) is h5py.Reference
 
 
@@ -191,7 +177,7 @@ class _Hdf5Reader:
         self._seen: dict[int, Any] = {}
 
     def read(self, item: Any) -> Any:
-        address = library("h5py").h5o.get_info(item.id).addr
+        address = library("h5py", READING).h5o.get_info(item.id).addr
         if address not in self._seen:
             self._seen[address] = _UNDER_WAY
             self._seen[address] = self._read(item)
@@ -200,7 +186,7 @@ class _Hdf5Reader:
         return self._seen[address]
 
     def _read(self, item: Any) -> Any:
-        if not isinstance(item, library("h5py").Dataset):
+        if not isinstance(item, library("h5py", READING).Dataset):
             return self._struct({name: member(item, name) for name in item})
         kind = _matlab_class(item)
         if is_empty(item):

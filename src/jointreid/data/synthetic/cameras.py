@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageFilter
 
-from jointreid.data.synthetic.figure import Pose, View, dress
+from jointreid.data.synthetic.dresser import Pose, View
+from jointreid.data.synthetic.figure import dress
 from jointreid.data.synthetic.looks import Fashion, Look, Random, draw_look
 from jointreid.data.synthetic.raster import SUBPIXELS, render
 from jointreid.data.synthetic.scenes import PLACES, paint_scene

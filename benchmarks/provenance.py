@@ -1,0 +1,26 @@
+"""What a reader needs to measure the same again: command, commit, machine and versions."""
+
+import platform
+import subprocess
+import sys
+from importlib.metadata import version
+from pathlib import Path
+
+
+def machine() -> str:
+    """Return how many cores of which kind there are."""
+    cpu_info = Path("/proc/cpuinfo")
+    lines = cpu_info.read_text().splitlines() if cpu_info.exists() else []
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return f"{len(names)} x {names[0]}" if names else platform.machine()
+
+
+def provenance(*packages: str) -> dict[str, str]:
+    """Return the command, the commit, the machine, and the versions of packages."""
+    git = subprocess.run(["git", "rev-parse", "--verify", "HEAD"], capture_output=True, text=True, check=False)
+    return {
+        "command": " ".join(["python", *sys.argv]),
+        "commit": git.stdout.strip() or "unknown",
+        "machine": machine(),
+        **{package: version(package) for package in packages},
+    }

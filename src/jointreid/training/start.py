@@ -1,0 +1,62 @@
+"""Where a run starts: its directory, the weights it begins with, and what keeps it from going on."""
+
+from pathlib import Path
+
+from jointreid.config import RunConfig, config_difference
+from jointreid.errors import JointreidError
+from jointreid.models.pretrained import NONE, check_source
+from jointreid.run import open_run
+
+# Settings that may differ from those a run was begun with: they say where and how long it runs, not what it computes.
+FREE_ON_RESUME = {
+    "train.out", "train.resume", "train.device", "train.max_steps", "train.minutes", "train.workers", "data.cache",
+}  # fmt: skip
+
+
+def check_start(config: RunConfig) -> None:
+    """Refuse weights to start from that cannot be had or do not fit, before the data are read.
+
+    Raises:
+        JointreidError: two starts, or one that does not fit the network.
+    """
+    model = config.model
+    if config.train.init and model.pretrain != NONE:
+        raise JointreidError(
+            f"train.init and model.pretrain both name weights to start from ({config.train.init} and "
+            f"{model.pretrain}); leave one out"
+        )
+    if not config.train.resume:  # a run gone on with has its own
+        check_source(model.pretrain, model.pretrain_file, system=model.name, trunk=model.trunk)
+
+
+def has_checkpoint(path: Path) -> bool:
+    """Say whether a run has saved."""
+    return (path / "last").is_dir() or (path / "last.old").is_dir()
+
+
+def weights_of(init: str) -> Path:
+    """Return the file of weights to start from: itself, or the last of a run."""
+    path = Path(init).expanduser()
+    return path if path.suffix == ".safetensors" else open_run(path).checkpoint() / "model.safetensors"
+
+
+def claim(path: Path, config: RunConfig) -> None:
+    """Refuse to write over a run, or to go on with one under other settings.
+
+    Raises:
+        JointreidError: there is a run and no `--resume`, none and `--resume`, or settings that say what is computed
+            differ from those it was begun with.
+    """
+    if not (path / "config.yaml").is_file():
+        if config.train.resume:
+            raise JointreidError(f"--resume: {path} holds no run to go on with (no config.yaml in it)")
+        return
+    if not config.train.resume:
+        raise JointreidError(f"{path} already holds a run; go on with it by --resume, or choose another --out")
+    changed = config_difference(open_run(path).config, config)
+    refused = [f"{key} was {old}, now {new}" for key, (old, new) in changed.items() if key not in FREE_ON_RESUME]
+    if refused:
+        raise JointreidError(
+            f"--resume: {path} was begun with other settings: {'; '.join(refused)}. Leave them as they were, or start "
+            "a new run from its weights with --init"
+        )

@@ -118,7 +118,7 @@ def test_only_the_other_boxes_says_what_to_set(tmp_path: Path, converted: bool) 
     else:
         build_market(tmp_path / "labeled")
     with pytest.raises(
-        JointreidError, match=r"holds the labeled boxes .* not the detected ones; .*--data\.cuhk03 labeled"
+        JointreidError, match=r"holds the labeled boxes .* not the detected ones; .*\(--cuhk03 labeled\)"
     ):
         cuhk03(tmp_path, DETECTED)
 

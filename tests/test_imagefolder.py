@@ -26,6 +26,7 @@ def coordinates(height: int, width: int) -> NDArray[np.uint8]:
 def test_classes_are_numbered_in_the_order_of_their_names(tmp_path: Path) -> None:
     touch(tmp_path, "train/n02/b.JPEG", "train/n02/deep/a.png", "train/n01/x.jpg", "val/n02/y.webp", "val/n01/z.tif")
     touch(tmp_path, "train/n01/Thumbs.db", "train/n01/.hidden.jpg", "train/.cache/x.jpg", "train/readme.txt")
+    touch(tmp_path, "train/n01/.thumbs/x.png", "train/n01/folder.jpg/readme.txt")
     folder = read_image_folder(tmp_path)
     assert folder.classes == ("n01", "n02")
     assert [path.name for path in folder.train.paths] == ["x.jpg", "b.JPEG", "a.png"]

@@ -96,8 +96,9 @@ def test_source_and_manifest_may_lie_anywhere(
 
 def test_with_a_root_the_manifest_can_be_moved(tmp_path: Path) -> None:
     summary = ingest(people(tmp_path / "shop"), tmp_path / "out/m.csv")
+    before = read_manifest(summary.manifest)
     os.rename(tmp_path / "out", tmp_path / "moved")
-    assert read_manifest(tmp_path / "moved/m.csv") == read_manifest(tmp_path / "moved/m.csv")
+    assert read_manifest(tmp_path / "moved/m.csv") == before
     assert all(record.path.is_file() for record in read_manifest(tmp_path / "moved/m.csv")[summary.name])
 
 

@@ -100,7 +100,7 @@ def test_without_camids_a_policy_is_asked_for(tmp_path: Path, column: str) -> No
         read_manifest(path)
     message = str(caught.value)
     assert "no camera ids for a. " in message
-    assert "--data.missing_camid one_camera" in message
+    assert "--missing-camid one_camera" in message
     expected = Domain(
         "a",
         query=(ImageRecord(tmp_path / "q.png", "1", 0),),

@@ -101,6 +101,7 @@ def test_a_model_defined_by_its_weights_needs_them(tmp_path: Path) -> None:
         ({"seeds": (1, 1)}, "each once"),
         ({"seeds": (-1,)}, "numbers >= 0"),
         ({"base": RunConfig().replace(data={"val_ids": 3})}, "the tables report the last"),
+        ({"base": RunConfig().replace(data={"skip_unreadable": True})}, "the tables need all of them"),
         ({"tables": ("2",)}, "no table 2"),
         ({"models": ("bott",)}, "did you mean bot"),
         ({"init": {"resnet": "x"}}, "no model to start from weights resnet"),

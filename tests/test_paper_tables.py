@@ -30,7 +30,7 @@ def record(
     *,
     domains: tuple[str, ...] = NAMES,
     seed: int = 0,
-    pretraining: str = "ImageNet",
+    pretraining: str = "torchvision R50 ImageNet V1 (76.1%), sha256 0676ba61",
     changed: dict[str, str] | None = None,
 ) -> RunRecord:
     """Return a run with Rank-1 and mAP on test sets, in percent."""
@@ -163,6 +163,9 @@ def test_another_protocol_start_or_settings_are_told() -> None:
     partial = record("bot-dcsd", "msmt17", {"msmt17": (50, 40)}, pretraining="partial R50 init — NOT comparable")
     cell = figure(build_table("II", setup(), [*runs, partial]), "BoT-DCSD", "MSMT17")
     assert cell.doubts == ("Trained from partial R50 init — NOT comparable.",)
+    own = record("bot-dcsd", "msmt17", {"msmt17": (50, 40)}, pretraining="runs/mine")
+    cell = figure(build_table("II", setup(), [*runs, own]), "BoT-DCSD", "MSMT17")
+    assert cell.doubts == ("Trained from runs/mine, whose own start is not known here: not comparable.",)
     alone = build_table("II", setup(holdings), runs[:1])
     assert figure(alone, "BoT (Joint Training)", "Market1501").doubts == ()  # said once, of all figures
     assert alone.notes[1].startswith("Ours, everywhere: Trained from scratch")
@@ -189,7 +192,7 @@ def test_a_figure_carries_what_stands_behind_it() -> None:
         "steps": 24_240,
         "preset": "paper",
         "other_settings": {},
-        "pretraining": "ImageNet",
+        "pretraining": "torchvision R50 ImageNet V1 (76.1%), sha256 0676ba61",
         "commit": "c0ffee",
         "protocol": "",
         "variant": "",

@@ -237,7 +237,7 @@ def test_unreadable_images_are_named_or_skipped(build: Builder, images: Path) ->
     assert causes[str(gone.path)] == "no such file"
     assert causes[str(cut.path)]
     (problem,) = report.problems
-    for word in ("3 images cannot be read", f"{gone.path}: no such file", str(cut.path), "--data.skip_unreadable"):
+    for word in ("3 images cannot be read", f"{gone.path}: no such file", str(cut.path), "--skip-unreadable"):
         assert word in problem.message
 
     # Without them c has one image, and neither query has a match.

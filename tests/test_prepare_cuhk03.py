@@ -141,7 +141,7 @@ def test_the_summary_says_what_was_found_and_how_to_use_it(both: Prepared) -> No
     assert "The Chinese University of Hong Kong" in both.terms
     assert both.arguments == ("--data", f"cuhk03={both.target}")
     notes = "\n".join(both.notes)
-    assert notes.startswith("both kinds of boxes; the labeled ones are read unless you say --data.cuhk03 detected")
+    assert notes.startswith("both kinds of boxes; the labeled ones are read unless you say --cuhk03 detected")
     assert "labeled, train: expected 767 identities and 7,368 images, found 2 identities and 3 images" in notes
     assert "detected, gallery: expected 700 identities and 5,332 images, found 2 identities and 2 images" in notes
     assert render(both).endswith(f"use it with --data 'cuhk03={both.target}'")
@@ -169,7 +169,7 @@ def test_one_kind_of_boxes_is_prepared_where_one_index_file_is_there(tmp_path: P
     ]
     other = {"labeled": "detected", "detected": "labeled"}[boxes]
     assert prepared.notes[0] == f"only the {boxes} boxes, for {CONFIG.format(other)} is not there"
-    assert prepared.arguments[2:] == (("--data.cuhk03", "detected") if boxes == "detected" else ())
+    assert prepared.arguments[2:] == (("--cuhk03", "detected") if boxes == "detected" else ())
 
 
 def test_all_files_may_lie_in_one_folder(tmp_path: Path) -> None:

@@ -22,6 +22,9 @@ SHORT = {
     "--init": "--train.init",
     "--resume": "--train.resume",
     "--skip-unreadable": "--data.skip_unreadable",
+    "--missing-camid": "--data.missing_camid",
+    "--cuhk03": "--data.cuhk03",
+    "--msmt17-trainval": "--data.msmt17_trainval",
     "--acknowledge-withdrawn": "--data.acknowledge_withdrawn",
 }
 SOURCES = ("--data", "--manifest")

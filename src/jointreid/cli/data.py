@@ -153,6 +153,7 @@ def _synth_parser() -> Parser:
 def _synth(argv: list[str]) -> int:
     from rich.console import Console
 
+    from jointreid.data.ingest.summary import check_command
     from jointreid.data.synthetic import synthesise
     from jointreid.progress import counting
 
@@ -169,7 +170,7 @@ def _synth(argv: list[str]) -> int:
             progress=progress,
         )
     print(f"Wrote {manifest} in {time.monotonic() - since:.0f} s, and {manifest.with_name('sheet.jpg')} to look at.")
-    print(f"Next: jointreid data check --manifest {manifest}")
+    print(f"Next: {check_command(manifest)}")
     return 0
 
 

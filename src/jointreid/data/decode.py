@@ -23,6 +23,8 @@ Interpolation = Literal["bicubic", "bilinear"]
 
 # Named, because Pillow also knows formats that run other programs (EPS) or fetch other files.
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF", "PPM")
+# How files of these formats end.
+SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif", ".ppm", ".pgm")
 MAX_PIXELS = 2**26
 
 _RESAMPLING = {"bicubic": Image.Resampling.BICUBIC, "bilinear": Image.Resampling.BILINEAR}

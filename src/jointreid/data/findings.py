@@ -5,7 +5,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
-from jointreid.data.protocols import ProtocolMatch
+from jointreid.data.protocols import ProtocolMatch, count_split
+from jointreid.data.records import SPLITS, Domain, ImageRecord
 
 Purpose = Literal["train", "evaluate", "both"]
 Level = Literal["error", "warning"]
@@ -38,6 +39,22 @@ class SplitSummary:
     cameras: int
     distractors: int
     junk: int
+
+
+def summarise_splits(domain: Domain) -> dict[str, SplitSummary]:
+    """Count what each split of a domain holds."""
+    splits = {}
+    for split in SPLITS:
+        records: tuple[ImageRecord, ...] = getattr(domain, split)
+        counts = count_split(records)
+        splits[split] = SplitSummary(
+            ids=counts.ids,
+            images=counts.images,
+            cameras=len({record.camid for record in records if not record.junk}),
+            distractors=sum(record.distractor for record in records),
+            junk=sum(record.junk for record in records),
+        )
+    return splits
 
 
 @dataclass(frozen=True)

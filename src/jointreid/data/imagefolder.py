@@ -11,11 +11,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from jointreid.data.decode import resize_image
+from jointreid.data.decode import SUFFIXES, resize_image
 from jointreid.errors import JointreidError
 
 SPLITS = ("train", "val")
-SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif", ".ppm")
 
 # Of the random crop: its share of the image's area, its width / height, and how often one is drawn that fits.
 AREA = (0.08, 1.0)
@@ -128,11 +127,12 @@ def _classes(folder: Path) -> Iterator[tuple[str, tuple[Path, ...]]]:
         raise JointreidError(f"{folder}: no such folder; expected train/CLASS/* and val/CLASS/* below {folder.parent}")
     for directory in sorted(folder.iterdir()):
         if directory.is_dir() and not directory.name.startswith("."):
-            yield directory.name, tuple(sorted(path for path in directory.rglob("*") if _is_image(path)))
+            yield directory.name, tuple(sorted(path for path in directory.rglob("*") if _is_image(path, directory)))
 
 
-def _is_image(path: Path) -> bool:
-    return path.suffix.lower() in SUFFIXES and not path.name.startswith(".")
+def _is_image(path: Path, directory: Path) -> bool:
+    hidden = any(part.startswith(".") for part in path.relative_to(directory).parts)
+    return path.suffix.lower() in SUFFIXES and not hidden and path.is_file()
 
 
 def _labelled(classes: dict[str, tuple[Path, ...]]) -> LabelledImages:

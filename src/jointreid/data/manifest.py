@@ -141,7 +141,7 @@ def _one_camera_policies(
         raise JointreidError(
             f"{path}, column camid: no camera ids for {', '.join(undecided)}. If each is one camera, of which every "
             f"gallery image counts, write {side_file(path)} with {json.dumps({**policies, **undecided})} or pass "
-            "--data.missing_camid one_camera"
+            "--missing-camid one_camera"
         )
     return chosen
 

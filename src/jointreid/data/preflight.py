@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from jointreid.data.decode import Scan, box_outside, scan_images
-from jointreid.data.findings import DomainSummary, Level, Problem, Purpose, Report, SplitSummary, Unreadable
+from jointreid.data.findings import DomainSummary, Level, Problem, Purpose, Report, Unreadable, summarise_splits
 from jointreid.data.protocols import WITHDRAWN, ProtocolMatch, count_split, identify
 from jointreid.data.records import SPLITS, Domain, ImageRecord
 from jointreid.errors import JointreidError
@@ -70,19 +70,13 @@ def check(
 
 
 def _summarise(domain: Domain, protocol: ProtocolMatch | None) -> DomainSummary:
-    splits = {}
-    for split in SPLITS:
-        records: tuple[ImageRecord, ...] = getattr(domain, split)
-        counts = count_split(records)
-        splits[split] = SplitSummary(
-            ids=counts.ids,
-            images=counts.images,
-            cameras=len({record.camid for record in records if not record.junk}),
-            distractors=sum(record.distractor for record in records),
-            junk=sum(record.junk for record in records),
-        )
     return DomainSummary(
-        domain.source, domain.variant, len(domain.cameras), domain.exclude_same_camera, protocol, splits
+        domain.source,
+        domain.variant,
+        len(domain.cameras),
+        domain.exclude_same_camera,
+        protocol,
+        summarise_splits(domain),
     )
 
 
@@ -105,7 +99,7 @@ def _report_unreadable(
 ) -> Iterator[Problem]:
     if causes:
         files = _some([f"{path}: {cause}" for (path, _), cause in sorted(causes.items())])
-        fix = "skipped" if skip else "restore them, or go on without them with --data.skip_unreadable true"
+        fix = "skipped" if skip else "restore them, or go on without them with --skip-unreadable"
         level: Level = "warning" if skip else "error"
         yield Problem(level, domain.name, f"{domain.name}: {len(causes)} images cannot be read ({files}); {fix}")
 

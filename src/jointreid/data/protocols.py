@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 from jointreid.data.records import SPLITS, Domain, ImageRecord
 
@@ -66,6 +67,11 @@ class ProtocolMatch:
     comparable: bool
     words: str
     differences: tuple[str, ...] = ()
+
+    @classmethod
+    def from_dict(cls, plain: Mapping[str, Any] | None) -> "ProtocolMatch | None":
+        """Return what `asdict` made of one, None for None; damaged input raises KeyError or TypeError."""
+        return None if plain is None else cls(**{**plain, "differences": tuple(plain["differences"])})
 
 
 PART = "part of "

@@ -1,6 +1,7 @@
 """Data sets as a person names them, `NAME=PATH` or `PATH`, read into domains of a fixed order."""
 
 import dataclasses
+import shlex
 from collections.abc import Mapping, Sequence
 from difflib import get_close_matches
 from pathlib import Path
@@ -80,7 +81,7 @@ def _read_folder(name: str, path: Path, options: ReaderOptions) -> Domain:
     wrong = no_such("reader", name, READERS) if name else f"a folder needs a reader's name: {', '.join(READERS)}"
     raise JointreidError(
         f"{path}: {wrong} (as in {next(iter(READERS))}={path}). Any other folder becomes a manifest with "
-        f"`jointreid data ingest {path} --out manifest.csv`, and that is given in its place"
+        f"`jointreid data ingest {shlex.quote(str(path))} --out manifest.csv`, and that is given in its place"
     )
 
 

@@ -54,9 +54,7 @@ class Holding:
     @classmethod
     def from_dict(cls, plain: Mapping[str, Any]) -> "Holding":
         """Return what `to_dict` wrote; damaged input raises KeyError, TypeError or ValueError."""
-        protocol = plain["protocol"]
-        match = protocol and ProtocolMatch(**{**protocol, "differences": tuple(protocol["differences"])})
-        return cls(**{**plain, "protocol": match or None})
+        return cls(**{**plain, "protocol": ProtocolMatch.from_dict(plain["protocol"])})
 
 
 def heading(place: str) -> str:

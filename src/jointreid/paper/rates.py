@@ -177,15 +177,16 @@ def _doubts(records: Sequence[RunRecord], trained_on: str, trained: Sequence[Hol
         yield f"Joint training on {len(trained)} data sets ({names}), not on the paper's five: not comparable."
     elif not all(holding.is_papers for holding in trained):
         yield f"Trained on {trained[0].name}, not on {TABLE_I[trained[0].place].title}: not comparable."
-    for holding in dict.fromkeys([*(h.place for h in trained), test.place]):
-        protocol = next(h.protocol for h in [*trained, test] if h.place == holding)
-        if protocol is not None and not protocol.comparable:
-            yield f"{protocol.words}: not comparable."
+    for holding in {holding.place: holding for holding in [*trained, test]}.values():
+        if holding.protocol is not None and not holding.protocol.comparable:
+            yield f"{holding.protocol.words}: not comparable."
     for start in dict.fromkeys(record.results.pretraining for record in records):
         if start == "none":
             yield "Trained from scratch, where the paper starts from ImageNet weights: not comparable."
         elif "NOT comparable" in start:
             yield f"Trained from {start}."
+        elif "sha256" not in start:  # a run or a file of one's own, not a source of ImageNet weights
+            yield f"Trained from {start}, whose own start is not known here: not comparable."
     for record in records:
         if record.changed:
             settings = ", ".join(f"{key} {value}" for key, value in record.changed.items())

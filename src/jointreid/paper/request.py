@@ -90,6 +90,11 @@ class Request:
             raise JointreidError(f"seeds are {list(self.seeds)}; expected one or more numbers >= 0, each once")
         if self.base.data.val_ids:
             raise JointreidError("data.val_ids holds out identities to choose a checkpoint; the tables report the last")
+        if self.base.data.skip_unreadable:
+            raise JointreidError(
+                "data.skip_unreadable leaves images out; the tables need all of them: repair those that "
+                "`jointreid data check` lists"
+            )
         runs = plan_grid(tables=self.tables, models=self.models)
         known = [*NETWORKS, *dict.fromkeys(name for run in runs for name in (run.model, run.recipe))]
         for model in self.init:
@@ -136,7 +141,9 @@ def config_for(request: Request, run: PlannedRun, holdings: Sequence[Holding]) -
         JointreidError: the model is defined by the weights it starts from, and they are not given.
     """
     if run.model != run.recipe and run.model not in request.init:
-        raise JointreidError(f"{run.model} is {run.recipe} from other weights; give them with --init {run.model}=PATH")
+        raise JointreidError(
+            f"{run.model} is {run.recipe} from other weights; give them with --init {run.model}=PATH, a run from them"
+        )
     config = apply_recipe(run.recipe, request.preset, request.base).replace(**request.scale.sections)
     network = "dcsd" if config.model.name.endswith("-dcsd") else "static"
     given = next((request.init[key] for key in (run.model, run.recipe, network) if key in request.init), "")

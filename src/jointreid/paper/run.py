@@ -29,6 +29,7 @@ from jointreid.retrieval.results import QueryResult, Results, save_results
 from jointreid.run import Run, open_run
 from jointreid.training.data import TrainingData
 from jointreid.training.forecast import duration
+from jointreid.training.start import has_checkpoint
 from jointreid.training.train import train
 
 
@@ -70,7 +71,7 @@ class Ground:
     Attributes:
         request: what to run.
         holdings: the data sets, in Table I's order.
-        domains: place -> data set, without images that were skipped.
+        domains: place -> data set.
         device: where to compute.
     """
 
@@ -105,7 +106,6 @@ def prepare_ground(request: Request, console: Console) -> Ground:
     report, checked = check(
         tuple(domains.values()),
         cache_dir=Path(request.base.data.cache),
-        skip_unreadable=request.base.data.skip_unreadable,
         threads=request.base.train.workers,
         purpose="both",
     )
@@ -171,7 +171,7 @@ def say(console: Console, text: str) -> None:
 
 def _discard_if_empty(path: Path) -> None:
     """Remove what a run left that was killed between its first two files: it cannot be gone on with, nor be opened."""
-    if not (path / "labels.json").is_file() and not (path / "last").is_dir() and not (path / "last.old").is_dir():
+    if not (path / "labels.json").is_file() and not has_checkpoint(path):
         (path / "config.yaml").unlink(missing_ok=True)
 
 

@@ -47,21 +47,23 @@ def run_on_gpus(request: Request, gpus: Sequence[str], console: Console | None =
     for process in processes:
         process.start()
     failures = []
-    for number, (name, text, failed) in enumerate(_outcomes(outcomes, len(todo), processes), start=1):
-        say(console, f"{number} of {len(todo)}: {name}: {'failed: ' * failed}{text}")
-        if failed:
-            failures.append(f"{name}: {text}")
+    try:
+        for number, (name, text, failed) in enumerate(_outcomes(outcomes, len(todo), processes), start=1):
+            say(console, f"{number} of {len(todo)}: {name}: {'failed: ' * failed}{text}")
+            if failed:
+                failures.append(f"{name}: {text}")
+    except JointreidError as error:  # told beside the trainings that failed before it
+        failures.append(str(error))
     return finish(request, ground, failures)
 
 
 def _decode(todo: Sequence[Task], ground: Ground) -> None:
     """Decode every training set before processes that share it start: two at once would each do all of the work."""
-    for places in {task.run.places: task for task in todo}:
-        config = next(task.config for task in todo if task.run.places == places)
-        if config is not None:
-            records = [sample.record for sample in ground.training_data(places).train_set.samples]
-            size = config.image.height, config.image.width, config.image.interpolation
-            ImageStore.build(records, *size, Path(config.data.cache), config.train.workers)
+    configs = {task.run.places: task.config for task in todo if task.config is not None}
+    for places, config in configs.items():
+        records = [sample.record for sample in ground.training_data(places).train_set.samples]
+        size = config.image.height, config.image.width, config.image.interpolation
+        ImageStore.build(records, *size, Path(config.data.cache), config.train.workers)
 
 
 def _work(request: Request, gpu: str, tasks: Any, outcomes: Any) -> None:

@@ -259,9 +259,8 @@ def _rates(result: DomainResult) -> dict[str, float]:
 
 def _domain_result(entry: Mapping[str, Any]) -> DomainResult:
     values = {field.name: entry[field.name] for field in fields(DomainResult)}
-    protocol = entry["protocol"]
     values["cmc"] = {int(rank): rate for rank, rate in entry["cmc"].items()}
-    values["protocol"] = protocol and ProtocolMatch(**{**protocol, "differences": tuple(protocol["differences"])})
+    values["protocol"] = ProtocolMatch.from_dict(entry["protocol"])
     return DomainResult(**values)
 
 

@@ -3,14 +3,15 @@
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args
 
+from jointreid.data.findings import summarise_splits
 from jointreid.data.ingest.folders import CameraChoice
 from jointreid.data.ingest.found import Tally
-from jointreid.data.ingest.layouts import LAYOUTS, Layout, naming, read_layout
+from jointreid.data.ingest.layouts import Layout, naming, read_layout
 from jointreid.data.ingest.mot import BoxChoice
 from jointreid.data.ingest.split import Rule, draw_splits, keep_splits
-from jointreid.data.ingest.summary import IngestSummary, check_command, count_splits
+from jointreid.data.ingest.summary import IngestSummary, check_command
 from jointreid.data.manifest import side_file, write_manifest
 from jointreid.data.readers.market_style import first_few
 from jointreid.data.records import Domain
@@ -19,7 +20,7 @@ from jointreid.errors import JointreidError, no_such
 
 SplitChoice = Literal["auto", "draw"]
 
-_CHOICES = {"layout": ("auto", *LAYOUTS), "camera": ("auto", "name", "folder", "none"), "split": ("auto", "draw")}
+_CHOICES = {"layout": get_args(Layout), "camera": get_args(CameraChoice), "split": get_args(SplitChoice)}
 
 
 def ingest(
@@ -97,7 +98,7 @@ def ingest(
         name=name,
         layout=found.layout,
         drawn=drawn,
-        splits=count_splits(domain),
+        splits=summarise_splits(domain),
         cameras=found.cameras,
         exclude_same_camera=found.exclude_same_camera,
         policy=found.policy,

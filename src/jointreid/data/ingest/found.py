@@ -6,11 +6,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
+from jointreid.data.decode import SUFFIXES
 from jointreid.data.records import ImageRecord
 from jointreid.errors import JointreidError
 
 # Files of the formats that `decode` opens.
-IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif", ".ppm", ".pgm")
 _CLUTTER = ("thumbs.db", "__macosx", "@eadir")
 _SHOWN = 3
 
@@ -140,7 +140,7 @@ def _is_clutter(name: str) -> bool:
 
 def _is_image(names: Names, tally: Tally) -> bool:
     name = "/".join(names)
-    if not name.lower().endswith(IMAGE_SUFFIXES):
+    if not name.lower().endswith(SUFFIXES):
         tally.add("files that are no images", ascii(name)[1:-1] if _is_mangled(name) else name)
         return False
     if _is_mangled(name):

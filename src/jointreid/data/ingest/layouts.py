@@ -5,6 +5,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Literal
 
+from jointreid.data.decode import SUFFIXES
 from jointreid.data.ingest.folders import (
     CameraChoice,
     Parts,
@@ -15,7 +16,7 @@ from jointreid.data.ingest.folders import (
     read_imagefolder,
     read_market,
 )
-from jointreid.data.ingest.found import IMAGE_SUFFIXES, Found, Names, Tally, list_images
+from jointreid.data.ingest.found import Found, Names, Tally, list_images
 from jointreid.data.ingest.mot import BoxChoice, find_sequences, read_mot
 from jointreid.data.readers.market_style import ANY_NAME, first_few
 from jointreid.errors import JointreidError
@@ -49,9 +50,7 @@ def read_layout(source: Path, layout: Layout, camera: CameraChoice, boxes: BoxCh
     images = list_images(source, tally)
     if not images:
         seen = "; ".join(map(str, tally.dropped()))
-        raise JointreidError(
-            f"{source}: holds no images ({', '.join(IMAGE_SUFFIXES)})" + (f"; found {seen}" if seen else "")
-        )
+        raise JointreidError(f"{source}: holds no images ({', '.join(SUFFIXES)})" + (f"; found {seen}" if seen else ""))
     if layout == "mot" or layout == "auto":
         sequences = find_sequences(source)
         if sequences or layout == "mot" or _has_frames(images):

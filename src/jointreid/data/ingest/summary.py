@@ -8,7 +8,6 @@ from typing import Any
 
 from jointreid.data.findings import SplitSummary
 from jointreid.data.ingest.found import Dropped
-from jointreid.data.records import SPLITS, Domain, ImageRecord
 
 _SHOWN_CAMERAS = 12
 
@@ -71,21 +70,6 @@ class IngestSummary:
         if self.root:
             lines.append("  its side file names that folder: the manifest may be moved, the images may not")
         return "\n".join([*lines, f"Next: {self.next_command}"])
-
-
-def count_splits(domain: Domain) -> dict[str, SplitSummary]:
-    """Count what each split holds."""
-    counts = {}
-    for split in SPLITS:
-        records: tuple[ImageRecord, ...] = getattr(domain, split)
-        counts[split] = SplitSummary(
-            ids=len({record.pid for record in records}),
-            images=len(records),
-            cameras=len({record.camid for record in records}),
-            distractors=sum(record.distractor for record in records),
-            junk=0,
-        )
-    return counts
 
 
 def check_command(manifest: Path) -> str:

@@ -28,6 +28,7 @@ from jointreid.data.prepare.matlab import (
     read_mat,
 )
 from jointreid.data.protocols import TABLE_I, SplitCounts
+from jointreid.data.readers.market_style import first_few
 from jointreid.data.records import SPLITS
 from jointreid.errors import JointreidError
 from jointreid.extras import library
@@ -36,7 +37,6 @@ BOXES = ("labeled", "detected")
 IMAGES_FILE = "cuhk-03.mat"
 _FOLDERS = (".", "cuhk03_release")
 _IMAGES_OF_ID, _IMAGES_OF_VIEW = 10, 5
-_SHOWN = 5
 _RULE = (
     "each image that is not empty as images_<boxes>/<camera pair>_<identity in it>_<view>_<image>.png, numbers from 1; "
     "splits by train_idx, query_idx and gallery_idx; pid from labels, camid the view counted from 0"
@@ -89,13 +89,13 @@ def find_release(source: Path) -> Conversion:
         rule=_RULE,
         plan=partial(_plan, images, given),
         note=_note(list(given)),
-        options=("--data.cuhk03", "detected") if "labeled" not in given else (),
+        options=("--cuhk03", "detected") if "labeled" not in given else (),
     )
 
 
 def _note(given: Sequence[str]) -> str:
     if len(given) == 2:
-        return "both kinds of boxes; the labeled ones are read unless you say --data.cuhk03 detected"
+        return "both kinds of boxes; the labeled ones are read unless you say --cuhk03 detected"
     lacking = next(boxes for boxes in BOXES if boxes not in given)
     return f"only the {given[0]} boxes, for {_config_name(lacking)} is not there"
 
@@ -216,7 +216,7 @@ def _read_splits(config: MatValue, present: set[str], images: str) -> dict[str, 
         splits[split] = [_Listed(names[row], pids[row], _camid(config["filelist"], names[row])) for row in rows]
         if lost := [row.name for row in splits[split] if row.name not in present]:
             raise config["filelist"].error(
-                f"{len(lost)} images of {split} are not among {images}: {', '.join(lost[:_SHOWN])}; do the two files "
+                f"{len(lost)} images of {split} are not among {images}: {first_few(lost)}; do the two files "
                 "belong together?"
             )
     return splits

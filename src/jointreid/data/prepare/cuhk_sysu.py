@@ -21,6 +21,7 @@ from jointreid.data.prepare.conversion import Conversion, Part, Plan, count
 from jointreid.data.prepare.matlab import MatValue, read_mat
 from jointreid.data.protocols import TABLE_I
 from jointreid.data.readers.cuhk_sysu import KNOWN_PARENTS, MIN_IMAGES
+from jointreid.data.readers.market_style import first_few
 from jointreid.data.records import SPLITS
 from jointreid.errors import JointreidError
 
@@ -29,7 +30,6 @@ KNOWN_FOLDERS = (*KNOWN_PARENTS, "dataset", "CUHK-SYSU/dataset")
 QUALITY = 95
 _SCENES = "Image/SSM"
 _ANNOTATIONS = ("annotation/test/train_test/Train.mat", "annotation/test/train_test/TestG50.mat")
-_SHOWN = 5
 _RULE = (
     f"train: every box of Train.mat of the identities with {MIN_IMAGES} boxes or more; query: the Query box of "
     "each person in TestG50.mat; gallery: its Gallery entries with a box. A box [x, y, w, h], cut to whole numbers, is "
@@ -92,7 +92,7 @@ def _plan(root: Path) -> Plan:
     scenes = {box.scene for box in boxes.values()}
     if lost := sorted(scenes - set(os.listdir(root / _SCENES))):
         raise JointreidError(
-            f"{root / _SCENES}: lacks {len(lost)} of the {len(scenes)} scenes needed ({', '.join(lost[:_SHOWN])}); is "
+            f"{root / _SCENES}: lacks {len(lost)} of the {len(scenes)} scenes needed ({first_few(lost)}); is "
             "the release unpacked whole?"
         )
     expected = {split: getattr(TABLE_I["cuhk_sysu"], split) for split in SPLITS}
@@ -191,6 +191,8 @@ def _open_scene(path: Path) -> Image.Image:
             if opened.width * opened.height > MAX_PIXELS:
                 raise JointreidError(f"{opened.width} x {opened.height} pixels are more than {MAX_PIXELS}; shrink it")
             return Image.fromarray(to_rgb(opened))
+    except JointreidError as error:
+        raise JointreidError(f"{path}: {error}") from error
     except Exception as error:
         # Pillow's decoders raise nearly anything on damaged bytes.
         raise JointreidError(f"{path}: {error}; unpack the release again") from error

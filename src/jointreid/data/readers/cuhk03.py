@@ -87,7 +87,7 @@ def _find_copy(path: Path, boxes: Cuhk03Boxes) -> _Copy:
     if copies:
         raise JointreidError(
             f"{copies[0].root}: holds the {copies[0].boxes} boxes of CUHK03, not the {boxes} ones; to use them set "
-            f"data.cuhk03 to {copies[0].boxes} (--data.cuhk03 {copies[0].boxes})"
+            f"data.cuhk03 to {copies[0].boxes} (--cuhk03 {copies[0].boxes})"
         )
     if raw := [folder for folder in folders for name in _RAW_FILES if (folder / name).is_file()]:
         raise JointreidError(

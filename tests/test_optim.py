@@ -3,7 +3,7 @@ import torch
 from torch import nn
 
 from jointreid.config import OptimConfig, ScheduleConfig
-from jointreid.training.optim import WeightAverage, build_optimizer, rate_factor, set_rate
+from jointreid.training.optim import WeightAverage, build_optimizer, rate_factor, render_rates, set_rate
 
 # floor(training images / 64) of each data set, in the paper's numbers.
 STEPS = {"market1501": 202, "dukemtmc": 258, "cuhk03": 115, "msmt17": 472, "cuhk_sysu": 68, "joint": 1116}
@@ -48,6 +48,12 @@ def test_bot_repo_rates_are_those_of_its_scheduler() -> None:
     rates = {e: 3.5e-4 * rate_factor(schedule, (e - 1) * 7 + 3, 7) for e in (1, 2, 9, 10, 39, 40, 69, 70)}
     expected = [3.815e-5, 7.280e-5, 3.1535e-4, 3.5e-4, 3.5e-4, 3.5e-5, 3.5e-5, 3.5e-6]
     assert list(rates.values()) == pytest.approx(expected, rel=1e-3)
+
+
+def test_rates_are_told_epoch_by_epoch() -> None:
+    schedule = ScheduleConfig(epochs=100, warmup_epochs=2)
+    by_epoch = [3.5e-4 * rate_factor(schedule, 10 * epoch, 10) for epoch in range(schedule.epochs)]
+    assert render_rates(by_epoch) == "1: 3.50e-05, 2: 1.93e-04, 3-40: 3.50e-04, 41-90: 3.50e-05, 91-100: 3.50e-06"
 
 
 def test_without_warm_up_the_first_rate_is_whole() -> None:

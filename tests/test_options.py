@@ -32,7 +32,7 @@ def test_sources_with_quotes_and_brackets_arrive_as_they_are() -> None:
     [
         ("--schedule.epoch 3", "no option --schedule.epoch; did you mean --schedule.epochs"),
         ("--optim.lr fast", "--optim.lr is 'fast'; expected a number"),
-        ("--model.trunk resnet", "expected one of resnet50, resnet101"),
+        ("--model.trunk resnet", "there is no trunk resnet; did you mean resnet50 or resnet101"),
         ("--image.erase_area [0.1]", "of 2 values, each a number"),
         ("--sampler.ids_per_batch 2.5", "expected a whole number"),
         ("--optim.lr", "--optim.lr needs a value"),

@@ -87,7 +87,7 @@ def test_scale_tiny_is_30_iterations_of_a_narrow_network_logged_one_by_one(tmp_p
 def test_a_model_defined_by_its_weights_needs_them(tmp_path: Path) -> None:
     run = planned("bot-a1", "cuhk03")
     request = Request(tmp_path, tables=("controls",), init={"bot": "r50.safetensors"})
-    with pytest.raises(JointreidError, match="give them with --init bot-a1=PATH"):
+    with pytest.raises(JointreidError, match="give them with --init bot-a1=a1_in1k"):
         config_for(request, run, HOLDINGS)
     given = Request(tmp_path, tables=("controls",), init={"bot-a1": "a1.safetensors"})
     assert config_for(given, run, HOLDINGS).train.init == "a1.safetensors"

@@ -15,6 +15,7 @@ from jointreid.paper.holdings import papers_holdings
 from jointreid.paper.store import (
     RunRecord,
     Setup,
+    joint_runs,
     load_record,
     load_records,
     load_setup,
@@ -119,3 +120,21 @@ def test_the_commit_is_that_of_the_checkout_else_the_version(tmp_path: Path) -> 
         assert len(commit) == 12
         (tmp_path / "a.py").write_text("1")
         assert package_commit(tmp_path) == f"{commit}+changes"
+
+
+def test_the_runs_of_the_figure_are_found_in_a_grid(tmp_path: Path) -> None:
+    with pytest.raises(JointreidError, match=r"holds no grid\.json"):
+        joint_runs(tmp_path, ("bot",))
+    save_setup(SETUP, tmp_path)
+    for model, trained_on, seed in (
+        ("bot", "joint", 0),
+        ("bot", "joint", 1),
+        ("agw", "joint", 1),
+        ("agw", "cuhk03", 0),
+    ):
+        record = replace(RECORD, model=model, trained_on=trained_on, seed=seed)
+        save_record(record, tmp_path / "runs" / f"{model}-{trained_on}-s{seed}")
+    found = joint_runs(tmp_path, ("agw", "bot"))
+    assert [path.name for path in found] == ["agw-joint-s1", "bot-joint-s1"]
+    with pytest.raises(JointreidError, match="lacks a finished joint training of agw and bot-dn"):
+        joint_runs(tmp_path, ("agw", "bot-dn"))

@@ -160,6 +160,9 @@ def test_another_protocol_start_or_settings_are_told() -> None:
         "Other settings than those of the recipe: schedule.epochs 60.",
     )
     assert "Ours, everywhere" not in "".join(table.notes)
+    said = record("bot", "msmt17", {"msmt17": (50, 40)}, pretraining="said to be torchvision's, sha256 01")
+    (doubt,) = figure(build_table("II", setup(), [runs[0], said]), "BoT [34]", "MSMT17").doubts
+    assert "its checksum is not known" in doubt
     partial = record("bot-dcsd", "msmt17", {"msmt17": (50, 40)}, pretraining="partial R50 init — NOT comparable")
     cell = figure(build_table("II", setup(), [*runs, partial]), "BoT-DCSD", "MSMT17")
     assert cell.doubts == ("Trained from partial R50 init — NOT comparable.",)

@@ -220,7 +220,7 @@ def test_a_run_starts_from_it_and_says_so_wherever_it_is_measured(
     for name, tensor in model.trunk.state_dict().items():
         if name in tensors and tensor.is_floating_point() and "running" not in name:
             torch.testing.assert_close(tensor, tensors[name], rtol=0, atol=1e-7)
-    block = model.trunk.layer1[0].conv2
+    block = model.trunk.get_submodule("layer1.0.conv2")
     assert isinstance(block, DCSD)
     assert block.domain is not None
     assert block.domain.fc2.weight.abs().max() < 1e-7

@@ -6,6 +6,7 @@ import json
 import math
 import os
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, get_args, get_type_hints
 
@@ -115,16 +116,16 @@ def test_ddfs_resnet50_loads_whole(tmp_path: Path) -> None:
     assert loaded.parameters == 14_794_748
     assert loaded.sha256 == hashlib.sha256(path.read_bytes()).hexdigest()
     assert loaded.label == f"DDF-R50 ImageNet (79.1%), sha256 {loaded.sha256}"
-    block = model.trunk.layer3[4]
-    assert isinstance(block.conv2, DCSD)
+    conv2 = model.trunk.get_submodule("layer3.4.conv2")
+    assert isinstance(conv2, DCSD)
     theirs = "layer3.4.conv2.channel_branch"
-    assert torch.equal(block.conv2.channel_branch.fc1.weight, state[f"{theirs}.1.weight"][:, :, 0, 0])
-    assert torch.equal(block.conv2.channel_branch.fc2.weight, state[f"{theirs}.3.weight"].flatten(1))
-    assert torch.equal(block.conv2.channel_branch.fc2.bias, state[f"{theirs}.3.bias"])
-    std = block.conv2.channel_branch.norm.std
+    assert torch.equal(conv2.channel_branch.fc1.weight, state[f"{theirs}.1.weight"][:, :, 0, 0])
+    assert torch.equal(conv2.channel_branch.fc2.weight, state[f"{theirs}.3.weight"].flatten(1))
+    assert torch.equal(conv2.channel_branch.fc2.bias, state[f"{theirs}.3.bias"])
+    std = conv2.channel_branch.norm.std
     assert isinstance(std, Tensor)
     assert torch.equal(std, state[f"{theirs}.4.std"].view(256, 9))
-    assert torch.equal(block.conv2.spatial_branch.conv.weight, state["layer3.4.conv2.spatial_branch.0.weight"])
+    assert torch.equal(conv2.spatial_branch.conv.weight, state["layer3.4.conv2.spatial_branch.0.weight"])
     assert torch.equal(model.trunk.state_dict()["layer3.4.bn3.weight"], state["layer3.4.bn3.weight"])
     rest = {name: tensor for name, tensor in model.state_dict().items() if not name.startswith("trunk.")}
     assert not any(tensor.any() for tensor in rest.values())
@@ -200,7 +201,8 @@ def test_torchvisions_weights_fill_every_baseline_but_for_its_own_parts(system: 
     own = [name for name in after if name not in state]
     assert all(torch.equal(before[name], after[name]) for name in own)
     assert (system == "bot") == all(name.endswith("num_batches_tracked") for name in own)
-    assert loaded.label.startswith("torchvision R50 ImageNet V1 (76.1%), sha256 ")
+    # Its checksum is not that of torchvision's file.
+    assert loaded.label == f"said to be torchvision R50 ImageNet V1 (76.1%), sha256 {loaded.sha256}"
 
 
 def test_a_partial_start_leaves_generated_filters_random_and_resets_what_follows_them(tmp_path: Path) -> None:
@@ -280,6 +282,19 @@ def test_torchvisions_file_is_fetched_only_where_none_is_given(tmp_path: Path, m
         load_pretrained(make("bot"), "tv_in1k")
 
 
+def test_a_file_is_called_by_its_name_where_its_checksum_is_known(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = save(resnet50(static_conv2), tmp_path / "resnet50.pth")
+    sha256 = hashlib.sha256(Path(file).read_bytes()).hexdigest()
+    monkeypatch.setitem(SOURCES, "tv_in1k", replace(SOURCES["tv_in1k"], sha256=sha256[:8]))
+    expected = f"torchvision R50 ImageNet V1 (76.1%), sha256 {sha256}"
+    assert load_pretrained(make("bot"), "tv_in1k", file).label == expected
+    # The stronger start of a control, of which no checksum is known.
+    stronger = load_pretrained(make("bot"), "a1_in1k", file).label
+    assert stronger == f"said to be timm R50 ImageNet a1, not the paper's start, sha256 {sha256}"
+
+
 def test_torchvisions_other_recipe_is_not_taken_for_the_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     file = save(resnet50(static_conv2), tmp_path / "resnet50.pth")
     start = hashlib.sha256(Path(file).read_bytes()).hexdigest()[:8]
@@ -295,7 +310,7 @@ def test_torchvisions_other_recipe_is_not_taken_for_the_first(tmp_path: Path, mo
             "ddf_imagenet",
             "bot",
             "resnet50",
-            "generated 3x3s in resnet50; .* fitting are tv_in1k, r50_imagenet and none",
+            "generated 3x3s in resnet50; .* fitting are tv_in1k, a1_in1k, r50_imagenet and none",
         ),
         (
             "tv_in1k",

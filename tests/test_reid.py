@@ -79,7 +79,7 @@ def test_agw_pools_by_the_generalised_mean(options: dict[str, Any], p: float) ->
 
 
 def test_non_local_options_reach_the_trunk() -> None:
-    widths = [make("agw", nonlocal_reduction=r).trunk.layer3.state_dict()["5.non_local.g.bias"] for r in (0, 2)]
+    widths = [make("agw", nonlocal_reduction=r).trunk.state_dict()["layer3.5.non_local.g.bias"] for r in (0, 2)]
     assert [len(bias) for bias in widths] == [1, 128]
 
 

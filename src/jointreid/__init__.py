@@ -13,17 +13,19 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from jointreid.config import RunConfig
+    from jointreid.own import trust
     from jointreid.retrieval.extract import Embedder
     from jointreid.training.train import train
 
     __version__: str
 
-__all__ = ["Embedder", "RunConfig", "__version__", "train"]
+__all__ = ["Embedder", "RunConfig", "__version__", "train", "trust"]
 
 _HOMES = {
     "Embedder": "jointreid.retrieval.extract",
     "RunConfig": "jointreid.config",
     "train": "jointreid.training.train",
+    "trust": "jointreid.own",
 }
 
 

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, get_type_hints
 
 from jointreid.errors import JointreidError, no_such
+from jointreid.own import require_known_or_own
 from jointreid.typed import conform, describe
 
 # One field a line reads better than the formatter's three.
@@ -82,13 +83,16 @@ class ImageConfig:
         _require(min(self.std) > 0, "image.std", self.std, "positive numbers")
 
 
+TRUNK_NAMES = ("resnet50", "resnet101", "resnet50-w16")
+
+
 @dataclass(frozen=True)
 class ModelConfig:
     """Which network."""
 
     name: Literal["bot", "agw", "bot-dcsd", "agw-dcsd", "bot-dn", "bot-snr"] = setting("bot", "system: bot or agw, with -dcsd every 3x3 generated per sample; bot-dn and bot-snr normalise each image's style away. Its loss comes with the recipe")
-    trunk: Literal["resnet50", "resnet101", "resnet50-w16"] = setting("resnet50", "ResNet trunk; resnet50-w16 has 16 instead of 64 base channels, for a CPU")
-    pretrain: Literal["none", "tv_in1k", "ddf_imagenet", "dcsd_imagenet", "r50_imagenet", "r50_partial"] = setting("none", "weights to start from. Static 3x3s: tv_in1k (torchvision's V1, as every baseline of the paper), r50_imagenet (own, by `jointreid pretrain`). -dcsd: ddf_imagenet (DDF's published file), dcsd_imagenet (own), r50_partial (tv_in1k without its 3x3s: not comparable). none: random, not comparable")
+    trunk: str = setting("resnet50", "resnet50, resnet101, resnet50-w16 (16 instead of 64 base channels, for a CPU), or a function of your own, my_package.module:function")
+    pretrain: Literal["none", "tv_in1k", "a1_in1k", "ddf_imagenet", "dcsd_imagenet", "r50_imagenet", "r50_partial"] = setting("none", "weights to start from. Static 3x3s: tv_in1k (torchvision's V1, as every baseline of the paper), a1_in1k (timm's, stronger: a control), r50_imagenet (own, by `jointreid pretrain`). -dcsd: ddf_imagenet (DDF's published file), dcsd_imagenet (own), r50_partial (tv_in1k without its 3x3s: not comparable). none: random, not comparable")
     pretrain_file: str = setting("", "their file: .safetensors, .pth or .pth.tar; empty downloads torchvision's V1, others must be given")
     last_stride: Literal[1, 2] = setting(1, "stride of the last stage; 1 keeps a 16x8 map at 256x128")
     stem_relu: bool = setting(True, "ReLU after the first batch normalisation (the BoT repository has none)")
@@ -98,6 +102,7 @@ class ModelConfig:
     gem_learnable: bool = setting(False, "agw: learn that power, starting from gem_p")
 
     def __post_init__(self) -> None:
+        require_known_or_own("model.trunk", "trunk", self.trunk, TRUNK_NAMES)
         for name in ("classifier_std", "gem_p"):
             _require(0 < getattr(self, name) < math.inf, f"model.{name}", getattr(self, name), "a positive number")
         _require(self.nonlocal_reduction >= 0, "model.nonlocal_reduction", self.nonlocal_reduction, "0 or more")
@@ -134,6 +139,7 @@ class DcsdConfig:
 class LossConfig:
     """Weights and shape of the terms of Eq. 5."""
 
+    kind: str = setting("paper", "paper: Eq. 5, with the terms below; or a function of your own in its place, my_package.module:function")
     triplet: Literal["batch_hard", "wrt"] = setting("batch_hard", "triplet term: batch_hard (BoT, Eq. 3), or wrt, AGW's weighted regularised triplet, which has no margin")
     wrt_numerics: Literal["stable", "published"] = setting("stable", "weights of wrt: a true softmax, or the public code's, which loses negatives that are all far away")
     margin: float = setting(0.3, "margin of the batch_hard triplet, in embedding distance")
@@ -147,6 +153,7 @@ class LossConfig:
     w_snr: tuple[float, float, float, float] = setting((0.1, 0.1, 0.5, 0.5), "weights of that term after each of the four stages")
 
     def __post_init__(self) -> None:
+        require_known_or_own("loss.kind", "loss", self.kind, ("paper",))
         for name in ("id_smoothing", "aux_smoothing"):
             _require(0 <= getattr(self, name) < 1, f"loss.{name}", getattr(self, name), "a share in [0, 1)")
         for name in ("margin", "w_triplet", "w_id", "w_domain", "w_camera"):
@@ -158,10 +165,12 @@ class LossConfig:
 class SamplerConfig:
     """Which images share a batch."""
 
+    kind: str = setting("union_pk", "union_pk: P x K over all data sets as if they were one; or a function of your own, my_package.module:function")
     ids_per_batch: int = setting(16, "identities in a batch (P)")
     images_per_id: int = setting(4, "images of each identity in a batch (K)")
 
     def __post_init__(self) -> None:
+        require_known_or_own("sampler.kind", "sampler", self.kind, ("union_pk",))
         _require(self.ids_per_batch >= 2, "sampler.ids_per_batch", self.ids_per_batch, "at least 2: a triplet needs a negative")
         _require(self.images_per_id >= 2, "sampler.images_per_id", self.images_per_id, "at least 2: a triplet needs a positive")
 
@@ -218,7 +227,7 @@ class TrainConfig:
     accumulate: int = setting(1, "batches whose gradients are averaged before a step")
     ema: float = setting(0.0, "decay of a moving average of the weights, per step, that evaluation uses; 0 keeps none")
     eval_every: int = setting(10, "epochs between evaluations on every domain; 0 only at the end")
-    save_every: int = setting(200, "steps between saves of `last`, besides one after each epoch; 0 for epochs only")
+    save_every: int = setting(200, "steps between saves of `last`, which the end saves too; 0 for the end only")
     log_every: int = setting(20, "steps between lines of metrics.jsonl")
     max_steps: int = setting(0, "stop after this many steps, schedule unchanged; 0 for no limit")
     minutes: float = setting(0.0, "stop after this many minutes and save; 0 for no limit")

@@ -3,8 +3,8 @@
 Letters: B images of a batch, D numbers of an embedding.
 """
 
-from collections.abc import Sequence
-from typing import Literal, NamedTuple
+from collections.abc import Callable, Sequence
+from typing import Literal, NamedTuple, Protocol, cast
 
 import torch
 from torch import Tensor
@@ -16,6 +16,7 @@ from jointreid.errors import JointreidError
 from jointreid.models.dcsd import FactorLogits
 from jointreid.models.norms import Restitution
 from jointreid.models.reid import ModelOutput
+from jointreid.own import is_own, own_function
 
 
 class LossTerms(NamedTuple):
@@ -27,6 +28,19 @@ class LossTerms(NamedTuple):
     camera: Tensor
     snr: Tensor
     total: Tensor
+
+
+class Terms(Protocol):
+    """Scalars by name, as a NamedTuple has them; `total` is minimised, the others are logged."""
+
+    @property
+    def total(self) -> Tensor:
+        """What is minimised."""
+
+    def _asdict(self) -> dict[str, Tensor]: ...
+
+
+LossFunction = Callable[[ModelOutput, Batch, LossConfig, torch.Generator | None], Terms]
 
 
 class FactorTerms(NamedTuple):
@@ -255,6 +269,32 @@ def reid_loss(
         terms = [dual_causality(restitution, pairs) for restitution in output.restitutions]
         snr = torch.stack([weight * term for weight, term in zip(config.w_snr, terms, strict=True)]).sum()
     return LossTerms(triplet, identity, domain, camera, snr, total + snr)
+
+
+def loss_function(kind: str) -> LossFunction:
+    """Return the loss that `loss.kind` names: `reid_loss`, or a person's own, of the same arguments.
+
+    One of one's own returns scalars of any names in a NamedTuple; `total` is minimised, all are logged.
+
+    Raises:
+        JointreidError: there is no such function, or it is not trusted; when it is called, that it returns another
+            thing.
+    """
+    if not is_own(kind):
+        return reid_loss
+    function = own_function("loss.kind", kind)
+
+    def checked(output: ModelOutput, batch: Batch, config: LossConfig, generator: torch.Generator | None) -> Terms:
+        terms = function(output, batch, config, generator)
+        fields = terms._asdict() if hasattr(terms, "_asdict") else {}
+        if "total" not in fields or not all(isinstance(x, Tensor) and x.ndim == 0 for x in fields.values()):
+            raise JointreidError(
+                f"loss.kind {kind} returned {type(terms).__name__}; expected a NamedTuple of scalar tensors, one of "
+                "them `total`, such as jointreid.losses.LossTerms"
+            )
+        return cast(Terms, terms)
+
+    return checked
 
 
 @torch.no_grad()

@@ -10,6 +10,7 @@ import jsonargparse
 
 from jointreid.config import SECTIONS, RunConfig, all_keys
 from jointreid.errors import JointreidError, no_such
+from jointreid.own import is_own, trust
 from jointreid.recipes import apply_recipe
 from jointreid.run import read_config
 from jointreid.typed import describe
@@ -21,6 +22,7 @@ SHORT = {
     "--minutes": "--train.minutes",
     "--init": "--train.init",
     "--resume": "--train.resume",
+    "--deterministic": "--train.deterministic",
     "--skip-unreadable": "--data.skip_unreadable",
     "--missing-camid": "--data.missing_camid",
     "--cuhk03": "--data.cuhk03",
@@ -28,6 +30,8 @@ SHORT = {
     "--acknowledge-withdrawn": "--data.acknowledge_withdrawn",
 }
 SOURCES = ("--data", "--manifest")
+# Settings that may name a function of a person's own.
+OWN = ("--model.trunk", "--loss.kind", "--sampler.kind")
 SWITCHES = {
     f"--{section}.{name}"
     for section, cls in SECTIONS.items()
@@ -129,6 +133,8 @@ def _parse(argv: Sequence[str], base: RunConfig) -> RunConfig:
     for token in given:  # one at a time, so that a message can name the option it is about
         key, _, value = token[2:].partition("=")
         section, _, name = key.partition(".")
+        if f"--{key}" in OWN and is_own(value):
+            trust(value.partition(":")[0])
         try:
             read = parser.parse_args([token], defaults=False)
         except jsonargparse.ArgumentError as error:

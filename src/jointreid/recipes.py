@@ -3,13 +3,11 @@
 A person's own recipe is any importable function `RunConfig -> RunConfig`, named `my_pkg.mod:fn`.
 """
 
-import importlib
-import os
-import sys
 from collections.abc import Callable
 
 from jointreid.config import RunConfig
 from jointreid.errors import JointreidError, no_such
+from jointreid.own import is_own, own_function, require_known_or_own, trust
 
 Recipe = Callable[[RunConfig], RunConfig]
 
@@ -151,29 +149,16 @@ PRESETS: dict[str, Recipe] = {"paper": paper, "fastreid": fastreid, "bot-repo": 
 
 
 def find_recipe(name: str) -> Recipe:
-    """Return the recipe of that name, or a person's own from `module:function`.
+    """Return the recipe of that name, or a person's own from `module:function`, which it trusts.
 
     Raises:
         JointreidError: no such recipe, module or function; the message names the nearest.
     """
-    if name in RECIPES:
+    require_known_or_own("--recipe", "recipe", name, RECIPES)
+    if not is_own(name):
         return RECIPES[name]
-    module_name, colon, function_name = name.partition(":")
-    if not colon:
-        hint = "a recipe of your own is given as my_package.module:function"
-        raise JointreidError(f"{no_such('recipe', name, RECIPES)}; {hint}")
-    if os.getcwd() not in sys.path:  # a console script does not search the current folder, `python -m` does
-        sys.path.insert(0, os.getcwd())
-    try:
-        module = importlib.import_module(module_name)
-    except ImportError as error:
-        raise JointreidError(
-            f"--recipe {name}: cannot import {module_name} ({error}); it must be installed or lie in this folder"
-        ) from error
-    recipe = getattr(module, function_name, None)
-    if not callable(recipe):
-        raise JointreidError(f"--recipe {name}: {module_name} has no function {function_name}")
-    return recipe  # type: ignore[no-any-return]
+    trust(name.partition(":")[0])
+    return own_function("--recipe", name)
 
 
 def apply_recipe(name: str, preset: str = "paper", base: RunConfig | None = None) -> RunConfig:

@@ -11,6 +11,7 @@ from jointreid.cli.data import DATA_COMMANDS
 from jointreid.cli.paper import PAPER_COMMANDS
 from jointreid.cli.runs import RUN_COMMANDS
 from jointreid.errors import JointreidError, no_such
+from jointreid.own import trust
 
 COMMANDS: dict[str, Command] = {"demo": RUN_COMMANDS["demo"], **DATA_COMMANDS, **RUN_COMMANDS, **PAPER_COMMANDS}
 
@@ -48,6 +49,7 @@ def _dispatch(argv: list[str]) -> int:
 
         print(f"jointreid {__version__}")
         return 0
+    argv = _trusting(argv)
     words = 2 if " ".join(argv[:2]) in COMMANDS else 1
     name, rest = " ".join(argv[:words]), argv[words:]
     if name not in COMMANDS:
@@ -59,6 +61,21 @@ def _dispatch(argv: list[str]) -> int:
     return command.run(rest)
 
 
+def _trusting(argv: list[str]) -> list[str]:
+    """Return the arguments without `--code MODULE`, which every command takes: settings may name its functions."""
+    rest, tokens = [], iter(argv)
+    for token in tokens:
+        name, equals, value = token.partition("=")
+        if name != "--code":
+            rest.append(token)
+            continue
+        module = value if equals else next(tokens, "")
+        if not module or module.startswith("-"):
+            raise JointreidError("--code needs a module of which runs may name functions, as in --code my_package.nets")
+        trust(module)
+    return rest
+
+
 def _overview() -> str:
     lines = [
         "Train one re-identification model on many data sets at once, without the domain conflict.",
@@ -68,5 +85,6 @@ def _overview() -> str:
         *(f"  {name:<13} {command.summary}" for name, command in COMMANDS.items()),
         "",
         "jointreid COMMAND --help explains one; --help-all shows every setting; --version prints the version.",
+        "Every command takes --code MODULE: code of your own that runs may use (see docs/extend.md).",
     ]
     return "\n".join(lines)

@@ -34,6 +34,7 @@ def _grid_parser(name: str) -> Parser:
     parser.add_argument("--allow-counts", action="store_true", help="run with other counts than Table I's")
     parser.add_argument("--cache", default="out/cache", metavar="DIR", help="folder for decoded images")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or mps")
+    parser.add_argument("--deterministic", action="store_true", help="refuse operations that differ from run to run")
     parser.add_argument("--json", action="store_true", help="print the outcome as JSON")
     return parser
 
@@ -54,7 +55,7 @@ def _request(options: argparse.Namespace) -> "Request":
             "msmt17_trainval": options.msmt17_trainval,
             "cache": options.cache,
         },
-        train={"device": options.device},
+        train={"device": options.device, "deterministic": options.deterministic},
     )
     return Request(
         Path(options.out),
@@ -129,8 +130,13 @@ def _tables_parser() -> Parser:
 
 def _figure_parser() -> Parser:
     parser = Parser(PAPER_COMMANDS["paper figure5"].usage)
-    parser.add_argument("runs", nargs="+", metavar="RUN", help="the run with S alone, then the whole; or one run")
-    parser.add_argument("--out", default="out/figure5", metavar="DIR", help="where figure5.png and .json go")
+    parser.add_argument("runs", nargs="*", metavar="RUN", help="the run with S alone, then the whole; or one run")
+    parser.add_argument(
+        "--out",
+        default="out/paper",
+        metavar="DIR",
+        help="where figure5.png and .json go; without RUN a grid's folder, whose own runs are shown (out/paper)",
+    )
     parser.add_argument("--ablate-context", action="store_true", help="one RUN, with and without domain and camera")
     parser.add_argument("--per-domain", type=int, default=200, metavar="N", help="images of each domain (200)")
     parser.add_argument("--split", choices=("test", "train"), default="test", help="which images (test)")
@@ -142,14 +148,17 @@ def _figure_parser() -> Parser:
 
 def _figure5(argv: list[str]) -> int:
     options = _figure_parser().read(argv)
-    if len(options.runs) != (1 if options.ablate_context else 2):
-        raise JointreidError("give RUN_S and RUN_SDC, or one RUN with --ablate-context")
+    from jointreid.paper.store import joint_runs
+
+    runs = options.runs or joint_runs(Path(options.out), ("bot-dcsd-s", "bot-dcsd"))[options.ablate_context :]
+    if len(runs) != (1 if options.ablate_context else 2):
+        raise JointreidError("give RUN_S and RUN_SDC, or one RUN with --ablate-context; or none, and a grid by --out")
     from jointreid.analysis.figure5 import figure5
     from jointreid.analysis.figure5_output import render, save
 
     figure = figure5(
-        None if options.ablate_context else options.runs[0],
-        options.runs[-1],
+        None if options.ablate_context else runs[0],
+        runs[-1],
         per_domain=options.per_domain,
         split=options.split,
         seed=options.seed,
@@ -181,7 +190,7 @@ PAPER_COMMANDS: dict[str, Command] = {
     ),
     "paper figure5": Command(
         "draw the generated filters by domain, and say how far they tell domains apart",
-        "paper figure5 RUN_S RUN_SDC [--out DIR] | RUN --ablate-context",
+        "paper figure5 [RUN_S RUN_SDC | RUN --ablate-context] [--out DIR]",
         _figure5,
         lambda full: _figure_parser().options_help(),
     ),

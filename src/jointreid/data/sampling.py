@@ -5,13 +5,15 @@ Batches are a pure function of the seed and a step count; that count is all a ch
 """
 
 from collections.abc import Iterator, Mapping
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from jointreid.config import SamplerConfig
 from jointreid.data.joint import JointTrainSet
 from jointreid.errors import JointreidError
+from jointreid.own import is_own, own_function
 
 Indices = NDArray[np.int64]
 
@@ -194,6 +196,76 @@ def _draw_identities(counts: Indices, ids_per_batch: int, rng: np.random.Generat
         next_group[chosen] += 1
         waiting = waiting[next_group[waiting] < end[waiting]]
     return np.stack(drawn)
+
+
+class Batches(Protocol):
+    """What a sampler of one's own is: any batch of an endless stream, asked for by its number."""
+
+    def __len__(self) -> int:
+        """Batches in an epoch."""
+
+    def batch_at(self, step: int) -> Indices:
+        """Return the images of batch `step`, integers [B] into the train set, the same whenever it is asked for."""
+
+
+class OwnBatches:
+    """A person's own sampler, its batches checked.
+
+    Args:
+        kind: its name, `module:function`: of the train set, `SamplerConfig` and the seed, returns `Batches`.
+        train_set: what indices point into.
+        config: settings of the sampler.
+        seed: an integer >= 0.
+
+    Raises:
+        JointreidError: there is no such function, it is not trusted, or it returns another thing; from `batch_at`, a
+            batch that is none.
+    """
+
+    def __init__(self, kind: str, train_set: JointTrainSet, config: SamplerConfig, seed: int) -> None:
+        self._kind, self._num_images, self._seed = kind, len(train_set.labels), seed
+        self._batches: Batches = own_function("sampler.kind", kind)(train_set, config, seed)
+        if not callable(getattr(self._batches, "batch_at", None)) or not hasattr(self._batches, "__len__"):
+            raise JointreidError(
+                f"sampler.kind {kind} returned {type(self._batches).__name__}; expected an object with batch_at(step) "
+                "and a length, see jointreid.data.sampling.Batches"
+            )
+
+    def __len__(self) -> int:
+        """Batches in an epoch, at least 1."""
+        return max(1, len(self._batches))
+
+    def batch_at(self, step: int) -> Indices:
+        """Return the images of a batch, int64 [B]."""
+        batch = np.asarray(self._batches.batch_at(step))
+        if batch.ndim != 1 or batch.dtype.kind not in "iu" or not batch.size:
+            raise JointreidError(
+                f"sampler.kind {self._kind}: batch {step} is {batch.dtype} {batch.shape}; expected one or more integers"
+            )
+        if batch.min() < 0 or batch.max() >= self._num_images:
+            raise JointreidError(
+                f"sampler.kind {self._kind}: batch {step} holds {batch.min()} to {batch.max()}; expected indices of the"
+                f" {self._num_images} train images, from 0"
+            )
+        return batch.astype(np.int64)
+
+    def state_dict(self) -> dict[str, int]:
+        """Return what the batches depend on, as far as it is known here."""
+        return {"step": 0, "seed": self._seed, "num_images": self._num_images}
+
+    def load_state_dict(self, state: Mapping[str, int]) -> None:
+        """Do nothing: any batch can be asked for at any time."""
+
+
+def make_sampler(train_set: JointTrainSet, config: SamplerConfig, seed: int) -> UnionPK | OwnBatches:
+    """Return the sampler that `sampler.kind` names.
+
+    Raises:
+        JointreidError: see `UnionPK` and `OwnBatches`.
+    """
+    if is_own(config.kind):
+        return OwnBatches(config.kind, train_set, config, seed)
+    return UnionPK(train_set.labels, config.ids_per_batch, config.images_per_id, seed)
 
 
 class Histogram(NamedTuple):

@@ -19,20 +19,23 @@ from torch import Tensor
 from jointreid.errors import JointreidError, no_such
 from jointreid.models.dcsd import DCSD
 from jointreid.models.reid import ReIDModel
-from jointreid.models.trunk import Bottleneck, ResNet
+from jointreid.models.trunk import Bottleneck, Trunk
 
 NONE = "none"
+SAID = "said to be "  # before the label of a file that a person named and whose checksum is not known here
 FROM_SCRATCH = "from scratch — NOT comparable"
 # Classes, train images and val images of ILSVRC 2012: what "ImageNet" means in a label.
 IMAGENET = (1000, 1_281_167, 50_000)
 
-_TV_FILE = ("timm/resnet50.tv_in1k", "model.safetensors")
+_TV, _A1 = "timm/resnet50.tv_in1k", "timm/resnet50.a1_in1k"  # where timm keeps them on the Hugging Face hub
 _TV_HOW = (
     "resnet50-0676ba61.pth from https://download.pytorch.org/models/resnet50-0676ba61.pth, or model.safetensors from "
     "https://huggingface.co/timm/resnet50.tv_in1k"
 )
+_A1_HOW = "model.safetensors from https://huggingface.co/timm/resnet50.a1_in1k"
 _OWN_HOW = "the model.safetensors that `jointreid pretrain` writes, with its model.json beside it"
-# Files of the same names and shapes as torchvision's V1, by the start of their SHA-256.
+_V1 = "0676ba61"  # the start of the SHA-256 of torchvision's file, which its name tells
+# Files of the same names and shapes, by the start of their SHA-256.
 _OTHER_RECIPES = {"11ad3fa6": "torchvision's V2 (80.9%)"}
 
 
@@ -45,7 +48,8 @@ class Source:
         generated: whether it is for trunks whose 3x3 convolutions are generated (-dcsd), or for those of static ones.
         trunk: the one that it fits; empty for any.
         how: how to come by a file.
-        downloads: whether the file is fetched where none is given.
+        hub: the repository on the Hugging Face hub that its file is fetched from where none is given; "" for none.
+        sha256: the start of that of its file, where it is known; another one is only said to be of this source.
         own: whether `jointreid pretrain` makes it.
         partial: whether the 3x3 convolutions are left out.
     """
@@ -54,13 +58,15 @@ class Source:
     generated: bool
     trunk: str
     how: str
-    downloads: bool = False
+    hub: str = ""
+    sha256: str = ""
     own: bool = False
     partial: bool = False
 
 
 SOURCES: dict[str, Source] = {
-    "tv_in1k": Source("torchvision R50 ImageNet V1 (76.1%)", False, "resnet50", _TV_HOW, downloads=True),
+    "tv_in1k": Source("torchvision R50 ImageNet V1 (76.1%)", False, "resnet50", _TV_HOW, hub=_TV, sha256=_V1),
+    "a1_in1k": Source("timm R50 ImageNet a1, not the paper's start", False, "resnet50", _A1_HOW, hub=_A1),
     "ddf_imagenet": Source(
         "DDF-R50 ImageNet (79.1%)",
         True,
@@ -69,7 +75,7 @@ SOURCES: dict[str, Source] = {
     ),
     "dcsd_imagenet": Source("own pre-training", True, "", _OWN_HOW, own=True),
     "r50_imagenet": Source("own pre-training", False, "", _OWN_HOW, own=True),
-    "r50_partial": Source("partial R50 init — NOT comparable", True, "resnet50", _TV_HOW, downloads=True, partial=True),
+    "r50_partial": Source("partial R50 init — NOT comparable", True, "resnet50", _TV_HOW, hub=_TV, partial=True),
 }
 
 
@@ -121,7 +127,7 @@ def check_source(source: str, file: str, *, system: str, trunk: str) -> None:
             )
         return
     _require_fitting(source, system.endswith("-dcsd"), trunk)
-    if file or not SOURCES[source].downloads:
+    if file or not SOURCES[source].hub:
         _local_file(source, file)
 
 
@@ -133,7 +139,7 @@ def load_pretrained(model: ReIDModel, source: str, file: str = "", *, zero_conte
         source: a key of `SOURCES`.
         file: .safetensors, .pth or .pth.tar; empty downloads what can be.
         zero_context: after weights of a whole generated trunk, let every DCSD start from the sample alone, as they
-            were trained, see `ResNet.zero_context`.
+            were trained, see `Trunk.zero_context`.
 
     Raises:
         JointreidError: the file cannot be had or read, or a tensor is missing, left over or of another shape; lists up
@@ -145,11 +151,13 @@ def load_pretrained(model: ReIDModel, source: str, file: str = "", *, zero_conte
     if any(block.combine != "mul" for block in blocks):
         raise JointreidError(f"model.pretrain {source} is of kernels that are products; dcsd.combine must be mul")
     kind = SOURCES[source]
-    path = _local_file(source, file) if file or not kind.downloads else _download(source)
+    path = _local_file(source, file) if file or not kind.hub else _download(source)
     with path.open("rb") as opened:
         sha256 = hashlib.file_digest(opened, "sha256").hexdigest()
     label = f"{own_label(path, sha256) if kind.own else kind.label}, sha256 {sha256}"
-    if kind.downloads and (other := _OTHER_RECIPES.get(sha256[:8])):
+    if file and kind.hub and not kind.partial and not (kind.sha256 and sha256.startswith(kind.sha256)):
+        label = f"{SAID}{label}"
+    if kind.hub and (other := _OTHER_RECIPES.get(sha256[:8])):
         raise JointreidError(f"{path} is {other}, of another recipe; expected {kind.how}")
     tensors = _fitting(read_weights(path), _slots(trunk, source), kind, path)
     own = trunk.state_dict()
@@ -227,12 +235,12 @@ def _local_file(source: str, file: str) -> Path:
 
 
 def _download(source: str) -> Path:
-    """Return torchvision's V1 from timm's page on the Hugging Face hub, fetched if it is not in the hub's cache."""
+    """Return a source's file from the Hugging Face hub, fetched if it is not in the hub's cache."""
     from huggingface_hub import hf_hub_download  # timm's own dependency
 
-    repository, name = _TV_FILE
+    repository = SOURCES[source].hub
     try:
-        return Path(hf_hub_download(repository, name))
+        return Path(hf_hub_download(repository, "model.safetensors"))
     except Exception as error:  # of the hub, its HTTP library or the system: all mean that there is no file
         cause = str(error).partition("\n")[0] or type(error).__name__
         raise JointreidError(
@@ -253,7 +261,7 @@ _DDF_NAMES = {
 }
 
 
-def _slots(trunk: ResNet, source: str) -> dict[str, Slot]:
+def _slots(trunk: Trunk, source: str) -> dict[str, Slot]:
     """Return what a file of this source must hold for the trunk, by the names in the file."""
     slots = {}
     for name, tensor in trunk.state_dict().items():

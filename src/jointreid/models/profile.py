@@ -21,7 +21,7 @@ from jointreid.errors import JointreidError, no_such
 from jointreid.models.agw import NonLocal
 from jointreid.models.dcsd import DCSD, SpatialBranch, global_average_pool
 from jointreid.models.reid import SYSTEMS, ReIDModel, build_model
-from jointreid.models.trunk import TRUNKS, Bottleneck, ResNet, build_trunk
+from jointreid.models.trunk import TRUNKS, Bottleneck, Trunk, build_trunk
 
 IMAGENET_CLASSES = 1000
 NUM_DOMAINS = 5  # Table I: five data sets with 32 cameras between them
@@ -119,7 +119,7 @@ class Variant:
 class ImageNetClassifier(nn.Module):
     """A trunk with the pooled linear classifier that published counts include."""
 
-    def __init__(self, trunk: ResNet) -> None:
+    def __init__(self, trunk: Trunk) -> None:
         super().__init__()
         self.trunk = trunk
         self.fc = nn.Linear(trunk.out_channels, IMAGENET_CLASSES)

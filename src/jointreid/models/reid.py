@@ -13,7 +13,7 @@ from jointreid.errors import JointreidError, no_such
 from jointreid.models.agw import GeM, NonLocal
 from jointreid.models.dcsd import FactorLogits, global_average_pool
 from jointreid.models.norms import SNR, InstanceNorm, Restitution
-from jointreid.models.trunk import PLAIN, Additions, ResNet, build_trunk
+from jointreid.models.trunk import PLAIN, Additions, Trunk, build_trunk
 
 
 class ModelOutput(NamedTuple):
@@ -46,7 +46,7 @@ class ReIDModel(nn.Module):
 
     def __init__(
         self,
-        trunk: ResNet,
+        trunk: Trunk,
         num_ids: int,
         classifier_std: float = 0.01,
         pool: Callable[[Tensor], Tensor] = global_average_pool,
@@ -151,7 +151,7 @@ def build_model(
         num_ids: identities to tell apart in training.
         num_domains: domains of the training set.
         num_cameras: global cameras of the training set.
-        trunk: a key of `jointreid.models.trunk.TRUNKS`.
+        trunk: a key of `jointreid.models.trunk.TRUNKS`, or a person's own, see `build_trunk`.
         options: those of `ModelOptions`, as in the settings of a run; one that a system has no use for, such as `dcsd`
             in BoT, may be given all the same.
 

@@ -16,6 +16,7 @@ from jointreid.config import DcsdConfig
 from jointreid.errors import JointreidError, no_such
 from jointreid.models.dcsd import DCSD, FactorLogits
 from jointreid.models.norms import SNR, Restitution
+from jointreid.own import is_own, own_function, require_known_or_own
 
 # (channels, stride) -> a module that maps [B, channels, H, W] to [B, channels, ceil(H / stride), ceil(W / stride)];
 # a DCSD also returns its factor logits.
@@ -79,6 +80,32 @@ class TrunkOutput(NamedTuple):
     feature_map: Tensor
     factor_logits: tuple[FactorLogits, ...]
     restitutions: tuple[Restitution, ...]
+
+
+class Trunk(nn.Module):
+    """What maps images to a feature map; a trunk of one's own is a subclass.
+
+    Attributes:
+        out_channels: channels of the feature map.
+    """
+
+    out_channels: int
+
+    def forward(self, images: Tensor) -> TrunkOutput:
+        """Map images [B, 3, H, W] to a feature map and what the losses read of the blocks."""
+        raise NotImplementedError(f"{type(self).__name__} has no forward")
+
+    def prune_heads(self) -> None:
+        """Drop the domain and camera classifiers, for deployment; the feature map stays the same."""
+        for module in self.modules():
+            if isinstance(module, DCSD):
+                module.prune_heads()
+
+    def zero_context(self) -> None:
+        """Let every DCSD start from the sample alone: for weights that were trained without domains and cameras."""
+        for module in self.modules():
+            if isinstance(module, DCSD):
+                module.zero_context()
 
 
 def conv(in_channels: int, out_channels: int, kernel_size: int, stride: int = 1) -> nn.Conv2d:
@@ -153,7 +180,7 @@ class Bottleneck(nn.Module):
         return self.non_local(y), logits
 
 
-class ResNet(nn.Module):
+class ResNet(Trunk):
     """A ResNet without its classifier.
 
     Args:
@@ -214,18 +241,6 @@ class ResNet(nn.Module):
                     restitutions.append(restitution)
         return TrunkOutput(x, tuple(factor_logits), tuple(restitutions))
 
-    def prune_heads(self) -> None:
-        """Drop the domain and camera classifiers, for deployment; the feature map stays the same."""
-        for module in self.modules():
-            if isinstance(module, DCSD):
-                module.prune_heads()
-
-    def zero_context(self) -> None:
-        """Let every DCSD start from the sample alone: for weights that were trained without domains and cameras."""
-        for module in self.modules():
-            if isinstance(module, DCSD):
-                module.zero_context()
-
 
 def _stage(number: int, shape: TrunkShape, conv3x3: Conv3x3Factory, stride: int, additions: Additions) -> nn.Sequential:
     """Return stage `number`, counted from 0; its first block holds the stride."""
@@ -252,11 +267,12 @@ def build_trunk(
     stem_relu: bool = True,
     stem_pool: StemPool = "pad",
     additions: Additions = PLAIN,
-) -> ResNet:
+) -> Trunk:
     """Return a trunk with random weights.
 
     Args:
-        name: a key of `TRUNKS`.
+        name: a key of `TRUNKS`, or a person's own, `module:function`: a function of what makes its 3x3s, static or a
+            DCSD, and the last stage's stride, that returns a `Trunk`.
         dcsd: put a DCSD of these settings in the place of every 3x3; None keeps them static.
         num_domains: classes of each DCSD's domain head.
         num_cameras: classes of each DCSD's camera head.
@@ -266,11 +282,28 @@ def build_trunk(
         additions: what else stands in it.
 
     Raises:
-        JointreidError: an unknown name (the message gives the nearest) or a setting out of range.
+        JointreidError: an unknown name (the message gives the nearest), a setting out of range, or a trunk of one's
+            own that has no place for the additions or is none.
     """
-    if name not in TRUNKS:
-        raise JointreidError(no_such("trunk", name, TRUNKS))
+    require_known_or_own("trunk", "trunk", name, TRUNKS)
     conv3x3 = static_conv3x3 if dcsd is None else dcsd_conv3x3(dcsd, num_domains, num_cameras)
+    if is_own(name):
+        return _own_trunk(name, conv3x3, last_stride, additions)
     return ResNet(
         TRUNKS[name], conv3x3, last_stride=last_stride, stem_relu=stem_relu, stem_pool=stem_pool, additions=additions
     )
+
+
+def _own_trunk(name: str, conv3x3: Conv3x3Factory, last_stride: int, additions: Additions) -> Trunk:
+    if additions != PLAIN:
+        raise JointreidError(
+            f"trunk {name}: this system adds blocks at places that only a ResNet has; a trunk of your own goes with "
+            "bot and bot-dcsd, and may hold whatever else it needs itself"
+        )
+    trunk = own_function("model.trunk", name)(conv3x3, last_stride)
+    if not isinstance(trunk, Trunk) or not isinstance(getattr(trunk, "out_channels", None), int):
+        raise JointreidError(
+            f"trunk {name} returned {type(trunk).__name__}; expected a subclass of jointreid.models.trunk.Trunk with "
+            "out_channels set"
+        )
+    return trunk

@@ -183,6 +183,8 @@ def _doubts(records: Sequence[RunRecord], trained_on: str, trained: Sequence[Hol
     for start in dict.fromkeys(record.results.pretraining for record in records):
         if start == "none":
             yield "Trained from scratch, where the paper starts from ImageNet weights: not comparable."
+        elif start.startswith("said to be"):
+            yield f"Trained from a file {start}; its checksum is not known here, so that is not verified."
         elif "NOT comparable" in start:
             yield f"Trained from {start}."
         elif "sha256" not in start:  # a run or a file of one's own, not a source of ImageNet weights

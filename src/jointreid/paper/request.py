@@ -142,7 +142,8 @@ def config_for(request: Request, run: PlannedRun, holdings: Sequence[Holding]) -
     """
     if run.model != run.recipe and run.model not in request.init:
         raise JointreidError(
-            f"{run.model} is {run.recipe} from other weights; give them with --init {run.model}=PATH, a run from them"
+            f"{run.model} is {run.recipe} from other weights; give them with --init {run.model}=a1_in1k, downloaded, "
+            f"or {run.model}=a1_in1k=FILE"
         )
     config = apply_recipe(run.recipe, request.preset, request.base).replace(**request.scale.sections)
     network = "dcsd" if config.model.name.endswith("-dcsd") else "static"

@@ -58,7 +58,7 @@ def run_grid(request: Request, console: Console | None = None) -> Plan:
         say(console, f"{number} of {len(todo)}: {task.name}, {task.steps - task.steps_done:,} iterations")
         try:
             say(console, f"  {complete(task, ground, console)}")
-        except JointreidError as error:
+        except (JointreidError, OSError, RuntimeError) as error:  # PyTorch's own are RuntimeErrors: memory, CUDA
             failures.append(f"{task.name}: {error}")
             say(console, f"  failed: {error}")
     return finish(request, ground, failures)

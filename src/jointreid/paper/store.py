@@ -13,6 +13,7 @@ from typing import Any
 
 from jointreid.errors import JointreidError
 from jointreid.files import write_atomically
+from jointreid.paper.facts import JOINT
 from jointreid.paper.holdings import Holding
 from jointreid.retrieval.results import DomainResult, Results
 from jointreid.run import read_json
@@ -142,6 +143,27 @@ def load_records(out: Path) -> tuple[RunRecord, ...]:
         JointreidError: one is damaged.
     """
     return tuple(load_record(path.parent) for path in sorted((out / "runs").glob(f"*/{RECORD_FILE}")))
+
+
+def joint_runs(out: Path, models: Sequence[str]) -> tuple[Path, ...]:
+    """Return the directories of a grid's finished joint runs of these models, of the first seed that all of them have.
+
+    Raises:
+        JointreidError: there is no grid, or a seed for which all are finished.
+    """
+    load_setup(out)
+    found: dict[int, dict[str, Path]] = {}
+    for path in sorted((out / "runs").glob(f"*/{RECORD_FILE}")):
+        record = load_record(path.parent)
+        if record.trained_on == JOINT:
+            found.setdefault(record.seed, {})[record.model] = path.parent
+    for _, runs in sorted(found.items()):
+        if all(model in runs for model in models):
+            return tuple(runs[model] for model in models)
+    raise JointreidError(
+        f"{out} lacks a finished joint training of {' and '.join(models)}; "
+        f"`jointreid paper run --out {out} --models {','.join(models)} ...` makes them"
+    )
 
 
 def package_commit(root: Path = _CHECKOUT) -> str:

@@ -75,7 +75,7 @@ def _work(request: Request, gpu: str, tasks: Any, outcomes: Any) -> None:
         task = next(task for task in plan_for(request, ground.holdings).tasks if task.name == name)
         try:
             outcomes.put((name, complete(task, ground, quiet), False))
-        except JointreidError as error:
+        except (JointreidError, OSError, RuntimeError) as error:
             outcomes.put((name, str(error), True))
 
 

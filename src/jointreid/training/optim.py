@@ -1,5 +1,8 @@
 """The learning rate as a pure function of the step, the optimiser, and the moving average of the weights."""
 
+from collections.abc import Sequence
+from itertools import groupby
+
 import torch
 from torch import nn
 
@@ -40,6 +43,20 @@ def rate_factor(schedule: ScheduleConfig, step: int, steps_per_epoch: int) -> fl
 
 def _warm(start: float, progress: float) -> float:
     return start + (1 - start) * progress
+
+
+def render_rates(by_epoch: Sequence[float]) -> str:
+    """Return learning rates at the start of each epoch for people, equal ones together.
+
+    >>> render_rates([1e-4, 2e-4, 2e-4, 2e-5])
+    '1: 1.00e-04, 2-3: 2.00e-04, 4: 2.00e-05'
+    """
+    texts = [f"{rate:.2e}" for rate in by_epoch]
+    parts = []
+    for text, group in groupby(enumerate(texts, start=1), key=lambda item: item[1]):
+        epochs = [epoch for epoch, _ in group]
+        parts.append(f"{epochs[0]}{f'-{epochs[-1]}' if len(epochs) > 1 else ''}: {text}")
+    return ", ".join(parts)
 
 
 def build_optimizer(model: nn.Module, config: OptimConfig) -> torch.optim.Adam:

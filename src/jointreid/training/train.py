@@ -22,10 +22,10 @@ from jointreid.config import RunConfig, config_hash
 from jointreid.data.augment import augment
 from jointreid.data.images import Batch, ImageStore, train_batch
 from jointreid.data.joint import LabelSpace
-from jointreid.data.sampling import UnionPK, realised_histogram
+from jointreid.data.sampling import make_sampler, realised_histogram
 from jointreid.device import pick_device
 from jointreid.errors import JointreidError
-from jointreid.losses import HeadAccuracy, LossTerms, head_accuracy, reid_loss
+from jointreid.losses import HeadAccuracy, Terms, head_accuracy, loss_function
 from jointreid.models.pretrained import FROM_SCRATCH, NONE, load_pretrained
 from jointreid.models.reid import ReIDModel
 from jointreid.progress import counting
@@ -35,7 +35,7 @@ from jointreid.run import Run, load_weights, model_for, write_config
 from jointreid.training.checkpoint import load_checkpoint, save_checkpoint
 from jointreid.training.data import TrainingData, prepare
 from jointreid.training.forecast import forecast
-from jointreid.training.optim import WeightAverage, build_optimizer, rate_factor, set_rate
+from jointreid.training.optim import WeightAverage, build_optimizer, rate_factor, render_rates, set_rate
 from jointreid.training.report import Report
 from jointreid.training.start import check_start, claim, has_checkpoint, weights_of
 
@@ -88,9 +88,8 @@ class _Training:
         self.config, self.data, self.device, self.console = config, data, device, console
         self.space = data.train_set.label_space
         self.result = Run(path, config, self.space)
-        self.sampler = UnionPK(
-            data.train_set.labels, config.sampler.ids_per_batch, config.sampler.images_per_id, config.train.seed
-        )
+        self.sampler = make_sampler(data.train_set, config.sampler, config.train.seed)
+        self.loss = loss_function(config.loss.kind)
         self.steps_per_epoch = max(1, len(self.sampler) // config.train.accumulate)
         self.total_steps = config.schedule.epochs * self.steps_per_epoch
         with counting(console, "decoding") as progress:
@@ -125,6 +124,8 @@ class _Training:
         start = FROM_SCRATCH if self.pretraining == NONE else self.pretraining
         self.console.print(f"Start: {start}", highlight=False, markup=False, soft_wrap=True)
         limit = min(self.total_steps, self.config.train.max_steps or self.total_steps)
+        by_epoch = [self._rate(first) for first in range(0, self.total_steps, self.steps_per_epoch)]
+        self.console.print(f"Learning rate by epoch: {render_rates(by_epoch)}", highlight=False, soft_wrap=True)
         self._forecast(limit)
         with Report(run.path, self.total_steps, self.progress.step, self.console) as report:
             self._loop(report, limit)
@@ -161,13 +162,13 @@ class _Training:
         model.train()
         while progress.step < limit and time.monotonic() < stop_at:
             epoch = progress.step // self.steps_per_epoch + 1
-            rate = config.optim.lr * rate_factor(config.schedule, progress.step, self.steps_per_epoch)
+            rate = self._rate(progress.step)
             set_rate(self.optimizer, rate)
             for micro in range(config.train.accumulate):
                 number = progress.step * config.train.accumulate + micro
                 batch, indices = self._batch(number)
                 output = model(batch.images)
-                terms = reid_loss(output, batch, config.loss, self._generator(number, "pairs"))
+                terms = self.loss(output, batch, config.loss, self._generator(number, "pairs"))
                 self._require_finite(terms, indices)
                 self.fabric.backward(terms.total / config.train.accumulate)
                 self._note(terms, head_accuracy(output.factor_logits, batch.domain_ids, batch.global_camids))
@@ -189,7 +190,7 @@ class _Training:
             if progress.step % self.steps_per_epoch == 0:
                 self._end_epoch(report, epoch, limit)
                 since, images = time.monotonic(), 0
-            elif config.train.save_every and progress.step % config.train.save_every == 0:
+            if config.train.save_every and progress.step % config.train.save_every == 0:
                 self._save(self.result, "last")
 
     def _batch(self, number: int) -> tuple[Batch, NDArray[np.int64]]:
@@ -199,13 +200,17 @@ class _Training:
         generator = self._generator(number, "images")
         return batch._replace(images=augment(batch.images, self.config.image, generator)), indices
 
+    def _rate(self, step: int) -> float:
+        """Return the learning rate of a step."""
+        return self.config.optim.lr * rate_factor(self.config.schedule, step, self.steps_per_epoch)
+
     def _generator(self, number: int, purpose: Literal["images", "pairs"]) -> torch.Generator:
         """Return what is drawn from for the batch of that number, each purpose independently of the other."""
         entropy = [self.config.train.seed, number, *([1] if purpose == "pairs" else [])]
         seed = int(np.random.SeedSequence(entropy).generate_state(1, np.uint64)[0] >> 1)
         return torch.Generator().manual_seed(seed)
 
-    def _require_finite(self, terms: LossTerms, indices: NDArray[np.int64]) -> None:
+    def _require_finite(self, terms: Terms, indices: NDArray[np.int64]) -> None:
         """Stop before the step that would spoil the weights; `last` still holds the good ones."""
         if bool(torch.isfinite(terms.total)):
             return
@@ -218,7 +223,7 @@ class _Training:
             "Lower --optim.lr, set --optim.clip_norm 5, or train in --train.precision 32-true"
         )
 
-    def _note(self, terms: LossTerms, accuracy: HeadAccuracy) -> None:
+    def _note(self, terms: Terms, accuracy: HeadAccuracy) -> None:
         values = {name: term.item() for name, term in terms._asdict().items()}
         if len(accuracy.domain):
             values["domain_accuracy"] = float(accuracy.mean_domain)
@@ -234,17 +239,18 @@ class _Training:
         return means
 
     def _end_epoch(self, report: Report, epoch: int, limit: int) -> None:
-        """Log which domains and cameras the epoch held, choose `best`, evaluate when due, save `last`."""
+        """Log which domains and cameras the epoch held, choose `best`, evaluate when due."""
         config, per_epoch = self.config, self.steps_per_epoch * self.config.train.accumulate
         drawn = [self.sampler.batch_at(number) for number in range((epoch - 1) * per_epoch, epoch * per_epoch)]
         histogram = realised_histogram(self.data.train_set, drawn)
-        report.log("epoch", self.progress.step, epoch, histogram._asdict())
+        first, last = ((epoch - 1) * self.steps_per_epoch, epoch * self.steps_per_epoch - 1)
+        rates = {"first_rate": self._rate(first), "last_rate": self._rate(last)}
+        report.log("epoch", self.progress.step, epoch, {**rates, **histogram._asdict()})
         due = config.train.eval_every and epoch % config.train.eval_every == 0
         if self.progress.step < limit and due and self.data.test:
             report.say(render(self._evaluate(report)))
         if self.data.val and (due or self.progress.step >= limit):
             self._choose_best(report, epoch)
-        self._save(self.result, "last")
 
     def _choose_best(self, report: Report, epoch: int) -> None:
         """Save `best` when the mean mAP on the held-out identities is the highest so far."""
@@ -320,7 +326,7 @@ class _Training:
         batch, _ = self._batch(self.progress.step * self.config.train.accumulate)
 
         def loss() -> torch.Tensor:
-            return reid_loss(self.wrapped(batch.images), batch, self.config.loss).total
+            return self.loss(self.wrapped(batch.images), batch, self.config.loss, None).total
 
         self.model.train()
         cost = forecast(self.model, loss, self.config.train.accumulate)

@@ -245,3 +245,11 @@ def test_tables_are_read_from_a_folder(tmp_path: Path) -> None:
     five, six = build_tables(tmp_path, ["V", "VI"])
     assert figure(five, "BoT (JT)", "CUHK03(L)").mean == 40.0
     assert {cell.status for row in six.rows for cell in row.figures} == {"not run"}
+
+
+def test_counts_are_not_called_meaningless_with_the_rates_of_a_small_scale() -> None:
+    tiny = replace(setup(), scale="tiny", warning="The numbers below mean nothing.")
+    expected = "Scale tiny: rates of this scale mean nothing; the counts below are exact."
+    assert [build_table(name, tiny, []).warning for name in ("I", "IV")] == [expected, expected]
+    assert build_table("II", tiny, []).warning == tiny.warning
+    assert build_table("I", setup(), []).warning == ""

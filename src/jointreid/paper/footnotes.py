@@ -1,5 +1,6 @@
 """What is to be known when reading the paper's numbers: its own slips, and what it leaves unsaid."""
 
+from collections.abc import Container
 from dataclasses import dataclass
 
 from jointreid.paper.facts import OWN
@@ -114,6 +115,11 @@ WITHDRAWN = (
     "DukeMTMC-reID was withdrawn by its owner in 2019 and is neither given out nor needed here. The paper's joint "
     "training includes it, so a joint training without it is not comparable."
 )
+
+
+def withdrawn_note(places: Container[str]) -> tuple[str, ...]:
+    """Return the remark on data sets among which a withdrawn one is missing."""
+    return () if "dukemtmc" in places else (WITHDRAWN,)
 
 
 def footnotes_of(table: str) -> tuple[Footnote, ...]:

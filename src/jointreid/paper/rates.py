@@ -8,7 +8,7 @@ from jointreid.data.protocols import TABLE_I
 from jointreid.paper import facts
 from jointreid.paper.facts import JOINT, OWN, Measure, Row
 from jointreid.paper.figures import NO_DATA, NOT_RUN, NOT_RUN_WITHDRAWN, QUOTED, Column, Figure, Table, TableRow
-from jointreid.paper.footnotes import WITHDRAWN, footnote_texts, footnotes_of
+from jointreid.paper.footnotes import footnote_texts, footnotes_of, withdrawn_note
 from jointreid.paper.grid import PLACES, SAME_RECIPE, rows_of
 from jointreid.paper.holdings import Holding, heading, is_withdrawn
 from jointreid.paper.store import RunRecord, Setup
@@ -51,9 +51,7 @@ class _RatesTable:
             for row in self.rows
         )
         rows, shared = _lift_doubts(rows)
-        notes = [note.text for note in footnotes_of(self.name)]
-        if "dukemtmc" not in self.held:
-            notes.append(WITHDRAWN)
+        notes = [*(note.text for note in footnotes_of(self.name)), *withdrawn_note(self.held)]
         return Table(
             name=self.name,
             title=facts.TITLES.get(self.name, "Controls that the paper lacks"),

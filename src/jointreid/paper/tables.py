@@ -8,7 +8,7 @@ from jointreid.errors import JointreidError, no_such
 from jointreid.paper import facts
 from jointreid.paper.facts import TABLES
 from jointreid.paper.figures import NO_DATA, NOT_RUN_WITHDRAWN, Column, Figure, Table, TableRow
-from jointreid.paper.footnotes import WITHDRAWN, footnote_texts, footnotes_of
+from jointreid.paper.footnotes import footnote_texts, footnotes_of, withdrawn_note
 from jointreid.paper.grid import CONTROLS, PLACES
 from jointreid.paper.holdings import Holding, heading, is_withdrawn
 from jointreid.paper.rates import rates_table
@@ -41,6 +41,13 @@ def build_table(name: str, setup: Setup, records: Sequence[RunRecord]) -> Table:
     return rates_table(name, setup, records)
 
 
+def _of_counts(setup: Setup) -> str:
+    """Return the first line of a table that no training has a part in."""
+    return (
+        f"Scale {setup.scale}: rates of this scale mean nothing; the counts below are exact." if setup.warning else ""
+    )
+
+
 # Table I
 
 
@@ -58,15 +65,14 @@ def _counts_table(setup: Setup) -> Table:
         rows.append(TableRow((holding.heading if holding else heading(place),), figures))
     about = [f"{h.name}: {h.protocol.words}" for h in setup.holdings if h.protocol]
     differing = [f"{h.name}: {line}" for h in setup.holdings if h.protocol for line in h.protocol.differences]
-    withdrawn = [] if "dukemtmc" in held else [WITHDRAWN]
     return Table(
         name="I",
         title=facts.TITLES["I"],
-        warning=setup.warning,
+        warning=_of_counts(setup),
         heads=("Data set",),
         columns=tuple(Column(_SPLIT_TITLES[split], _COUNT_TITLES[what]) for split, what in keys),
         rows=tuple(rows),
-        notes=(*about, *differing, *(note.text for note in footnotes_of("I")), *withdrawn),
+        notes=(*about, *differing, *(note.text for note in footnotes_of("I")), *withdrawn_note(held)),
     )
 
 
@@ -104,7 +110,7 @@ def _sizes_table(setup: Setup) -> Table:
     return Table(
         name="IV",
         title=facts.TITLES["IV"],
-        warning=setup.warning,
+        warning=_of_counts(setup),
         heads=("Model",),
         columns=(Column("", "Params (M)"), Column("", "FLOPs (B)")),
         rows=tuple(rows),

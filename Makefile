@@ -39,8 +39,8 @@ docs: $(DOCS_STAMP)
 
 bench: $(STAMP)
 	@mkdir -p out/bench
-	@for script in benchmarks/*_cpu.py; do \
-		echo "$$script"; $(BIN)/python $$script --json out/bench/$$(basename $$script .py).json || exit 1; \
+	@for name in operators model; do \
+		echo "benchmarks/$$name.py"; $(BIN)/python benchmarks/$$name.py --json out/bench/$${name}_cpu.json || exit 1; \
 	done
 
 # The newest releases that fit together, for every platform and every extra; without index addresses and hashes.

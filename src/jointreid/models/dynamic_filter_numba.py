@@ -36,14 +36,24 @@ def _kernel_size(taps: int) -> int:
 def _nine_taps(
     out: Array, weights: Array, channel: Array, image: Array, j: int, row: int, col: int, dilation: int
 ) -> None:
-    """One output pixel out[j] from the 3x3 window around (row, col), which lies inside the image.
+    """One output pixel out[j] from the 3x3 window around (row, col); outside the image it holds zeros.
 
-    Written out because one loop that stores each output once takes half the time of nine loops that add to it.
+    Written out because one loop that stores each output once takes half the time of nine loops that add to it. At the
+    border the taps outside get weight 0 and look at the centre, so that these pixels take no slower way.
     """
+    zero = out.dtype.type(0)
     up, down, left, right = row - dilation, row + dilation, col - dilation, col + dilation
     w0, w1, w2 = weights[j, 0], weights[j, 1], weights[j, 2]
     w3, w4, w5 = weights[j, 3], weights[j, 4], weights[j, 5]
     w6, w7, w8 = weights[j, 6], weights[j, 7], weights[j, 8]
+    if up < 0:
+        up, w0, w1, w2 = row, zero, zero, zero
+    if down >= image.shape[0]:
+        down, w6, w7, w8 = row, zero, zero, zero
+    if left < 0:
+        left, w0, w3, w6 = col, zero, zero, zero
+    if right >= image.shape[1]:
+        right, w2, w5, w8 = col, zero, zero, zero
     for c in range(out.shape[1]):
         out[j, c] = (
             w0 * channel[0, c] * image[up, left, c]
@@ -64,11 +74,9 @@ def _filter_row(out: Array, weights: Array, channel: Array, image: Array, row: i
     height, width, channels = image.shape
     kernel_size = _kernel_size(channel.shape[0])
     half = kernel_size // 2
-    reach = half * dilation
-    inner_row = kernel_size == 3 and reach <= row < height - reach
     for j in range(out.shape[0]):
         col = j * stride
-        if inner_row and reach <= col < width - reach:
+        if kernel_size == 3:
             _nine_taps(out, weights, channel, image, j, row, col, dilation)
             continue
         out[j] = 0

@@ -24,6 +24,7 @@ from jointreid.data.records import ImageRecord
 from jointreid.device import pick_device
 from jointreid.errors import JointreidError
 from jointreid.files import replacing
+from jointreid.memory import kept_memory
 from jointreid.models.reid import ModelOutput, ReIDModel
 from jointreid.run import Run, open_run
 
@@ -137,7 +138,7 @@ def extract(
     """
     store = ImageStore.build(records, image.height, image.width, image.interpolation, cache_dir, workers)
     parts: list[_Features] = []
-    with _evaluating(model):
+    with _evaluating(model), kept_memory(device.type):
         for start in range(0, len(records), evaluation.batch_size):
             stop = min(start + evaluation.batch_size, len(records))
             part = _forward(model, store.take(np.arange(start, stop)), image, evaluation.flip, device)

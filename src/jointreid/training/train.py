@@ -26,6 +26,7 @@ from jointreid.data.sampling import make_sampler, realised_histogram
 from jointreid.device import pick_device
 from jointreid.errors import JointreidError
 from jointreid.losses import HeadAccuracy, Terms, head_accuracy, loss_function
+from jointreid.memory import kept_memory
 from jointreid.models.pretrained import FROM_SCRATCH, NONE, load_pretrained
 from jointreid.models.reid import ReIDModel
 from jointreid.progress import counting
@@ -74,7 +75,8 @@ def train(config: RunConfig, console: Console | None = None, *, data: TrainingDa
         console.print("Checking the data; the first time every image is decoded.", highlight=False)
         data = prepare(config)
         console.print(data.summary, highlight=False, markup=False, soft_wrap=True)
-    return _Training(config, path, data, device, console).run()
+    with kept_memory(device.type):
+        return _Training(config, path, data, device, console).run()
 
 
 class _Training:

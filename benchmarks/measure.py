@@ -1,0 +1,73 @@
+"""Timing candidates side by side: they take turns inside every round, so that a busy machine slows them alike."""
+
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from statistics import quantiles
+
+import torch
+
+from jointreid.memory import kept_memory
+
+Run = Callable[[], object]
+Milliseconds = dict[str, list[float]]
+
+
+def side_by_side(candidates: Mapping[str, Run], repeats: int, device: str = "cpu", warm_up: int = 1) -> Milliseconds:
+    """Return the milliseconds of each candidate in each round, after rounds that warm up.
+
+    Results stay alive until the next round, as they do in a network, and are freed off the clock.
+    """
+    samples: Milliseconds = {name: [] for name in candidates}
+    alive: dict[str, object] = {}
+    for _ in range(repeats + warm_up):
+        for name, run in candidates.items():
+            start = time.perf_counter()
+            result = run()
+            if device == "cuda":
+                torch.cuda.synchronize()
+            samples[name].append(1e3 * (time.perf_counter() - start))
+            alive[name] = result
+    return {name: times[warm_up:] for name, times in samples.items()}
+
+
+def ratio(of: list[float], to: list[float]) -> list[float]:
+    """Return the quartiles of `of / to` within each round, in which both saw the same machine."""
+    return quantiles((a / b for a, b in zip(of, to, strict=True)), n=4)
+
+
+def spread(quartiles: list[float], digits: int = 1) -> str:
+    """Write quartiles as `median (first to third)`."""
+    first, middle, third = quartiles
+    return f"{middle:.{digits}f} ({first:.{digits}f}-{third:.{digits}f})"
+
+
+@contextmanager
+def memory_above() -> Iterator[list[float]]:
+    """Give the bytes by which the process's resident memory rose at most meanwhile (Linux); filled in at the end."""
+    with kept_memory("cpu"):
+        pass  # hands back what is free, so that it is not used again unseen
+    Path("/proc/self/clear_refs").write_text("5")  # the peak starts again from what is resident now
+    before, risen = _status("VmRSS"), [0.0]
+    yield risen
+    risen[0] = _status("VmHWM") - before
+
+
+def _status(key: str) -> float:
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return 1024.0 * next(int(line.split()[1]) for line in lines if line.startswith(key))
+
+
+class Targets:
+    """What was to be reached and what was measured, printed with PASS or MISSED."""
+
+    def __init__(self) -> None:
+        self.lines: list[dict[str, object]] = []
+
+    def add(self, what: str, measured: float, wanted: float, *, at_most: bool = False) -> None:
+        """Hold a measured ratio against what was wanted, and print it."""
+        passed = measured <= wanted if at_most else measured >= wanted
+        sign = "<=" if at_most else ">="
+        self.lines.append({"target": f"{what} {sign} {wanted:g}", "measured": round(measured, 3), "passed": passed})
+        print(f"{'PASS  ' if passed else 'MISSED'} {what}: {measured:.2f} (wanted {sign} {wanted:g})", flush=True)

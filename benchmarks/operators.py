@@ -1,0 +1,213 @@
+"""How fast is `dynamic_filter` beside the dense 3x3 convolution that it replaces?
+
+    python benchmarks/operators.py --json results/operators_cpu.json
+    python benchmarks/operators.py --device cuda --json results/operators_gpu.json
+
+Shapes are those of the 3x3 layers of a ResNet-50 on 256x128 images, channels-last: on a CPU in float32 on one thread
+and 16 images, on a GPU in bfloat16 and 64. `copy` is the time to copy the input once: no operator that reads x and
+writes y of that size can be much faster. `bytes` is the time that reading and writing every operand once takes at the
+speed of that copy. On the CPU freed memory is kept, as in training, for both sides.
+"""
+
+import argparse
+import json
+import math
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from statistics import median
+
+import torch
+import torch.nn.functional as F
+from measure import Targets, memory_above, ratio, side_by_side, spread
+from provenance import provenance
+from torch import Tensor
+
+from jointreid.memory import kept_memory
+from jointreid.models.dynamic_filter import dynamic_filter, dynamic_filter_reference
+
+SHAPES = ((64, 64, 32), (128, 32, 16), (256, 16, 8), (512, 16, 8))  # channels, height, width
+STRIDES = (1, 2)
+
+
+@dataclass(frozen=True)
+class Timing:
+    """Medians in milliseconds for one shape; quartiles over the rounds of how many times faster than dense it was."""
+
+    channels: int
+    height: int
+    width: int
+    stride: int
+    forward_ms: float
+    dense_forward_ms: float
+    train_ms: float
+    dense_train_ms: float
+    copy_ms: float
+    forward_bytes_ms: float
+    backward_bytes_ms: float
+    forward_faster: list[float]
+    train_faster: list[float]
+
+    @property
+    def backward_ms(self) -> float:
+        """What the backward pass takes, the difference of two medians."""
+        return self.train_ms - self.forward_ms
+
+    @property
+    def row(self) -> str:
+        """The line under `HEADER`."""
+        return (
+            f"{f'{self.channels} x {self.height}x{self.width} /{self.stride}':>16}"
+            f"{spread(self.forward_faster):>20}{spread(self.train_faster):>20}"
+            f"{self.forward_ms:10.3f}{self.dense_forward_ms:10.3f}{self.train_ms:10.3f}{self.dense_train_ms:10.3f}"
+            f"{self.copy_ms:9.3f}{self.forward_ms / self.copy_ms:8.1f}x"
+            f"{self.forward_ms / self.forward_bytes_ms:8.1f}x{self.backward_ms / self.backward_bytes_ms:8.1f}x"
+        )
+
+
+HEADER = (
+    f"{'C x HxW /stride':>16}{'fwd faster':>20}{'fwd+bwd faster':>20}{'fwd':>10}{'dense':>10}"
+    f"{'fwd+bwd':>10}{'dense':>10}{'copy':>9}{'fwd/copy':>9}{'fwd/bytes':>9}{'bwd/bytes':>9}"
+)
+
+
+def operands(batch: int, shape: tuple[int, int, int], stride: int, device: str) -> dict[str, Tensor]:
+    """Return x, spatial, channel, weight and grad of random numbers; x and maps channels-last."""
+    channels, height, width = shape
+    rows, cols = -(-height // stride), -(-width // stride)
+    dtype = torch.float32 if device == "cpu" else torch.bfloat16
+    sizes = {
+        "x": (batch, channels, height, width),
+        "spatial": (batch, 9, rows, cols),
+        "channel": (batch, channels, 9),
+        "weight": (channels, channels, 3, 3),
+        "grad": (batch, channels, rows, cols),
+    }
+    made = {}
+    for name, size in sizes.items():
+        kind = torch.float32 if name in ("spatial", "channel") else dtype  # FilterNorm gives float32 under autocast too
+        t = torch.randn(size, device=device, dtype=kind)
+        made[name] = (t.to(memory_format=torch.channels_last) if t.ndim == 4 else t).requires_grad_(name != "grad")
+    return made
+
+
+def check(given: dict[str, Tensor], stride: int) -> None:
+    """Stop if the operator and its reference differ, forward or backward."""
+    x, spatial, channel = (given[name] for name in ("x", "spatial", "channel"))
+    found, expected = (
+        (y := operator(x, spatial, channel, stride), *torch.autograd.grad(y, (x, spatial, channel), given["grad"]))
+        for operator in (dynamic_filter, dynamic_filter_reference)
+    )
+    tolerance = 1e-5 if given["x"].dtype == torch.float32 else 2e-2
+    for one, other in zip(found, expected, strict=True):
+        error = (one.float() - other.float()).abs().max() / other.float().abs().max()
+        assert error < tolerance, f"differs from the reference by {error:.1e} of its largest value"
+
+
+def measure(batch: int, shape: tuple[int, int, int], stride: int, device: str, repeats: int) -> Timing:
+    given = operands(batch, shape, stride, device)
+    check({name: t[:2] if t.shape[0] == batch and name != "weight" else t for name, t in given.items()}, stride)
+    x, spatial, channel, weight, grad = (given[name] for name in ("x", "spatial", "channel", "weight", "grad"))
+    copy = torch.empty_like(x, requires_grad=False)
+
+    def ours() -> Tensor:
+        return dynamic_filter(x, spatial, channel, stride)
+
+    def dense() -> Tensor:
+        return F.conv2d(x, weight, stride=stride, padding=1)
+
+    def without_grad(run: Callable[[], Tensor]) -> Callable[[], Tensor]:
+        return torch.no_grad()(run)
+
+    times = side_by_side(
+        {
+            "forward_ms": without_grad(ours),
+            "dense_forward_ms": without_grad(dense),
+            "train_ms": lambda: torch.autograd.grad(ours(), (x, spatial, channel), grad),
+            "dense_train_ms": lambda: torch.autograd.grad(dense(), (x, weight), grad),
+            "copy_ms": lambda: copy.copy_(x.detach()),
+        },
+        repeats,
+        device,
+        warm_up=3,
+    )
+    medians = {name: median(values) for name, values in times.items()}
+
+    def size(*tensors: Tensor) -> int:
+        return sum(t.numel() * t.element_size() for t in tensors)
+
+    per_byte = medians["copy_ms"] / (2 * size(x))
+    forward = size(x, spatial, channel, grad)  # grad is as large as y
+    return Timing(
+        *shape,
+        stride,
+        forward_ms=medians["forward_ms"],
+        dense_forward_ms=medians["dense_forward_ms"],
+        train_ms=medians["train_ms"],
+        dense_train_ms=medians["dense_train_ms"],
+        copy_ms=medians["copy_ms"],
+        forward_bytes_ms=per_byte * forward,
+        backward_bytes_ms=per_byte * (forward + size(x, spatial, channel)),
+        forward_faster=ratio(times["dense_forward_ms"], times["forward_ms"]),
+        train_faster=ratio(times["dense_train_ms"], times["train_ms"]),
+    )
+
+
+def peak_beside_output(batch: int) -> float:
+    """Return by how much a forward pass raises the process's memory, in outputs, at the largest shape (Linux)."""
+    given = operands(batch, SHAPES[0], 1, "cpu")
+    x, spatial, channel = (given[name].detach() for name in ("x", "spatial", "channel"))
+    dynamic_filter(x[:1], spatial[:1], channel[:1])
+    with memory_above() as above:
+        y = dynamic_filter(x, spatial, channel)
+    return above[0] / (y.numel() * y.element_size())
+
+
+def hold_against_targets(timings: list[Timing], device: str, batch: int) -> Targets:
+    targets = Targets()
+    if device == "cuda":
+        for t in timings:
+            name = f"{t.channels} /{t.stride}"
+            targets.add(f"{name} forward / bytes", t.forward_ms / t.forward_bytes_ms, 1.5, at_most=True)
+            targets.add(f"{name} backward / bytes", t.backward_ms / t.backward_bytes_ms, 2, at_most=True)
+        return targets
+    forward, train = ([getattr(t, key)[1] for t in timings] for key in ("forward_faster", "train_faster"))
+    targets.add("slowest forward, times faster than dense", min(forward), 3)
+    targets.add("slowest forward+backward, times faster", min(train), 4)
+    targets.add("forward, geometric mean", math.exp(sum(map(math.log, forward)) / len(forward)), 8)
+    targets.add("forward+backward, geometric mean", math.exp(sum(map(math.log, train)) / len(train)), 8)
+    for wide, bound in ((True, 3), (False, 5)):
+        of_width = [t.forward_ms / t.copy_ms for t in timings if (t.channels >= 128) == wide]
+        targets.add(f"forward / copy, C {'>= 128' if wide else '= 64'}", max(of_width), bound, at_most=True)
+    targets.add("peak memory / output", peak_beside_output(batch), 1.5, at_most=True)
+    return targets
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu", help="where to compute (default: cpu)")
+    parser.add_argument("--batch", type=int, help="images (default: 16 on a CPU, 64 on a GPU)")
+    parser.add_argument("--threads", type=int, default=1, help="threads of torch and of the kernels (default: 1)")
+    parser.add_argument("--repeats", type=int, default=15, help="rounds to take medians over (default: 15)")
+    parser.add_argument("--json", type=Path, metavar="OUT", help="also write the results to this file")
+    args = parser.parse_args()
+    torch.set_num_threads(args.threads)
+    batch = args.batch or (16 if args.device == "cpu" else 64)
+
+    print(f"batch {batch}, {args.device}, {args.threads} thread(s); medians in ms, ratios as median (quartiles)")
+    print(HEADER)
+    timings = []
+    with kept_memory(args.device):
+        for shape in SHAPES:
+            for stride in STRIDES:
+                timings.append(measure(batch, shape, stride, args.device, args.repeats))
+                print(timings[-1].row, flush=True)
+    targets = hold_against_targets(timings, args.device, batch)
+    if args.json:
+        report = provenance("torch", "numba") | {"device": args.device, "threads": args.threads, "batch": batch}
+        rows = {"targets": targets.lines, "rows": [asdict(t) for t in timings]}
+        args.json.write_text(json.dumps(report | rows, indent=2) + "\n")
+
+
+if __name__ == "__main__":
+    main()

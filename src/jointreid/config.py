@@ -51,6 +51,7 @@ class DataConfig:
     camera_ids: Literal["global", "local"] = setting("global", "camera classes: one per camera of all data sets (Fig. 3), or local ids shared by them")
     skip_unreadable: bool = setting(False, "list unreadable images and go on without them, instead of refusing")
     cache: str = setting("out/cache", "folder for decoded images and check results; may be deleted at any time")
+    cache_mode: Literal["disk", "memory", "off"] = setting("disk", "images decoded once: disk (a mapped file in that folder, shared by runs and processes, height x width x 3 bytes an image), memory (as much RAM in every process), or off (decoded again for each batch)")
 
     def __post_init__(self) -> None:
         _require(self.val_ids >= 0, "data.val_ids", self.val_ids, "0 or more identities")
@@ -329,4 +330,5 @@ def config_hash(config: RunConfig) -> str:
     plain = to_dict(config)
     for place in ("out", "label", "resume", "workers", "device"):
         del plain["train"][place]
+    del plain["data"]["cache_mode"]
     return hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()[:8]

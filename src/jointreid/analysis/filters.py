@@ -167,6 +167,7 @@ def collect_filters(
             device=where,
             cache_dir=Path(run.config.data.cache),
             workers=run.config.train.workers,
+            cache_mode=run.config.data.cache_mode,
             on_batch=on_batch,
         )
     return tuple(

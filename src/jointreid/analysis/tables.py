@@ -15,7 +15,7 @@ Rates = Sequence[float | None]
 NONE = "–"
 # Settings that say where a run was written, or that its facts tell.
 TOLD = {
-    "train.out", "train.label", "train.resume", "train.init", "train.seed", "data.cache",
+    "train.out", "train.label", "train.resume", "train.init", "train.seed", "data.cache", "data.cache_mode",
     "model.name", "model.trunk", "image.height", "image.width", "sampler.ids_per_batch", "sampler.images_per_id",
     "schedule.epochs", "optim.lr",
 }  # fmt: skip

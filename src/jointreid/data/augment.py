@@ -7,8 +7,9 @@ Letters: B images in a batch, H x W pixels, P pixels of padding.
 
 import math
 from collections.abc import Sequence
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -106,10 +107,11 @@ def apply(images: Tensor, draws: Draws, config: ImageConfig) -> Tensor:
     """Return the images changed as drawn: flip, pad and crop, normalise, erase.
 
     The fill is 0 after normalising, which is the mean of the data (`erase_fill` "mean"), or the mean's own values.
+    On a CPU one compiled pass does what `apply_reference` does, to the last bit.
 
     Args:
         images: uint8 [B, 3, config.height, config.width].
-        draws: what happens to each.
+        draws: what happens to each, on the CPU.
         config: padding, normalisation and fill.
 
     Returns:
@@ -123,37 +125,53 @@ def apply(images: Tensor, draws: Draws, config: ImageConfig) -> Tensor:
             f"images are {images.dtype} {tuple(images.shape)}; expected torch.uint8 [B, 3, {config.height}, "
             f"{config.width}] (image.height, image.width)"
         )
-    draws = Draws(*(field.to(images.device) for field in draws))
-    normalised = normalise(_flip_and_crop(images, draws, config), config.mean, config.std)
+    changed = _apply_on_cpu if images.device.type == "cpu" else apply_reference
+    return changed(images, draws, config).contiguous(memory_format=_memory_format(images))
+
+
+def apply_reference(images: Tensor, draws: Draws, config: ImageConfig) -> Tensor:
+    """`apply` in plain PyTorch, in any memory format: what it must compute, and what a GPU runs."""
+    draws = Draws(*_sent(torch.stack([field.long() for field in draws]), images.device))
+    cropped = _flip_and_crop(images, draws, config)
     rows = _inside(draws.erase_top, draws.erase_height, config.height)  # [B, H]
     columns = _inside(draws.erase_left, draws.erase_width, config.width)  # [B, W]
     erased = (rows[:, :, None] & columns[:, None, :])[:, None]  # [B, 1, H, W]
-    fill = (0.0, 0.0, 0.0) if config.erase_fill == "mean" else config.mean
-    return torch.where(erased, _per_channel(fill, normalised), normalised)
+    normalised = normalise(cropped, config.mean, config.std)
+    return torch.where(erased, _per_channel(_fill(config), normalised), normalised)
+
+
+def _apply_on_cpu(images: Tensor, draws: Draws, config: ImageConfig) -> Tensor:
+    from jointreid.data.augment_numba import change  # here, because importing numba takes over a second
+
+    intensities = torch.arange(256, dtype=torch.uint8).expand(1, 3, 1, 256)
+    normalised = normalise(intensities, config.mean, config.std)[0, :, 0].T.contiguous()  # [256, 3]
+    last = images.permute(0, 2, 3, 1).contiguous()
+    changed = torch.empty(last.shape, dtype=torch.float32)
+    change(
+        last.numpy(),
+        torch.stack([field.long() for field in draws], dim=1).numpy(),
+        config.pad,
+        config.pad_mode == "edge",
+        normalised.numpy(),
+        np.array(_fill(config), dtype=np.float32),
+        changed.numpy(),
+    )
+    return changed.permute(0, 3, 1, 2)
 
 
 def _flip_and_crop(images: Tensor, draws: Draws, config: ImageConfig) -> Tensor:
-    """Flip, pad and crop back to size: every crop is a view, of which each image picks one."""
-    batch, _, height, width = images.shape
-    padded = _pad(images, config.pad, config.pad_mode)
-    both = torch.cat((padded, padded.flip(-1)))  # [2B, 3, H+2P, W+2P]
-    crops = both.unfold(2, height, 1).unfold(3, width, 1)  # [2B, 3, 2P+1, 2P+1, H, W]
-    chosen = torch.arange(batch, device=images.device) + batch * draws.flip
-    cropped = crops[chosen, :, draws.top, draws.left]  # [B, 3, H, W]
-    # Indexing keeps the memory format on the CPU today, but nothing promises it.
-    channels_last = images.is_contiguous(memory_format=torch.channels_last)
-    return cropped.contiguous(memory_format=torch.channels_last if channels_last else torch.contiguous_format)
-
-
-def _pad(images: Tensor, pad: int, mode: Literal["zeros", "edge"]) -> Tensor:
-    """Return [B, 3, H+2P, W+2P]; the border holds zeros, or the image's nearest pixel."""
-    if mode == "zeros":
-        return torch.nn.functional.pad(images, (pad, pad, pad, pad))
-    for dim in (2, 3):  # by index, because replication padding has no kernel for uint8
-        size = images.shape[dim]
-        nearest = torch.arange(-pad, size + pad, device=images.device).clamp(0, size - 1)
-        images = images.index_select(dim, nearest)
-    return images
+    """Flip, pad and crop back to size: for each pixel of the crop, the one it shows, or zero in the border."""
+    height, width = config.height, config.width
+    rows = draws.top[:, None] - config.pad + torch.arange(height, device=images.device)  # [B, H]
+    columns = draws.left[:, None] - config.pad + torch.arange(width, device=images.device)  # [B, W]
+    nearest_row, nearest_column = rows.clamp(0, height - 1), columns.clamp(0, width - 1)
+    shown = torch.where(draws.flip[:, None] > 0, width - 1 - nearest_column, nearest_column)
+    image = torch.arange(len(images), device=images.device)[:, None, None]
+    cropped = images[image, :, nearest_row[:, :, None], shown[:, None, :]].permute(0, 3, 1, 2)  # [B, 3, H, W]
+    if config.pad_mode == "edge":
+        return cropped
+    inside = (rows == nearest_row)[:, :, None] & (columns == nearest_column)[:, None, :]  # [B, H, W]
+    return cropped * inside[:, None]
 
 
 def _rectangles(areas: Tensor, ratios: Tensor, config: ImageConfig) -> tuple[Tensor, Tensor]:
@@ -182,4 +200,18 @@ def _inside(start: Tensor, length: Tensor, size: int) -> Tensor:
 
 
 def _per_channel(values: Sequence[float], like: Tensor) -> Tensor:
-    return torch.tensor(values, dtype=like.dtype, device=like.device)[:, None, None]  # [3, 1, 1]
+    return _sent(torch.tensor(values, dtype=like.dtype), like.device)[:, None, None]  # [3, 1, 1]
+
+
+def _fill(config: ImageConfig) -> tuple[float, ...]:
+    return (0.0, 0.0, 0.0) if config.erase_fill == "mean" else config.mean
+
+
+def _memory_format(images: Tensor) -> torch.memory_format:
+    last = images.is_contiguous(memory_format=torch.channels_last)
+    return torch.channels_last if last else torch.contiguous_format
+
+
+def _sent(tensor: Tensor, device: torch.device) -> Tensor:
+    """Return a CPU tensor on a device, to a GPU without waiting for what it has to do before."""
+    return tensor.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else tensor.to(device)

@@ -3,20 +3,18 @@
 Letters in shapes: H height, W width, in pixels.
 """
 
-import json
-import os
+import stat
 from collections.abc import Iterable, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import ExifTags, Image, UnidentifiedImageError
 
 from jointreid.data.records import ImageRecord
+from jointreid.data.remembered import look_up
 from jointreid.errors import JointreidError
-from jointreid.files import write_atomically
 
 Box = tuple[int, int, int, int]
 Interpolation = Literal["bicubic", "bilinear"]
@@ -28,8 +26,17 @@ SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif", "
 MAX_PIXELS = 2**26
 
 _RESAMPLING = {"bicubic": Image.Resampling.BICUBIC, "bilinear": Image.Resampling.BILINEAR}
+# EXIF orientation -> what turns the image upright.
+_TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
 _CACHE_FILE = "readable.json"
-_CACHE_VERSION = 1
 
 
 def read_image(image: ImageRecord | str | Path, box: Box | None = None) -> NDArray[np.uint8]:
@@ -51,25 +58,43 @@ def read_image(image: ImageRecord | str | Path, box: Box | None = None) -> NDArr
     """
     path, box = (image.path, image.box) if isinstance(image, ImageRecord) else (Path(image), box)
     try:
+        _require_content(path)
         with Image.open(path, formats=FORMATS) as opened:
             if opened.width * opened.height > MAX_PIXELS:
                 raise JointreidError(f"{opened.width} x {opened.height} pixels are more than {MAX_PIXELS}; shrink it")
-            ImageOps.exif_transpose(opened, in_place=True)
+            upright = _upright(opened)
             if box is None:
-                return to_rgb(opened)
-            if cause := box_outside(box, opened.width, opened.height):
+                return to_rgb(upright)
+            if cause := box_outside(box, upright.width, upright.height):
                 raise JointreidError(cause)
             x, y, width, height = box
-            return to_rgb(opened.crop((x, y, x + width, y + height)))
+            return to_rgb(upright.crop((x, y, x + width, y + height)))
     except UnidentifiedImageError as error:
-        empty = os.path.getsize(path) == 0
-        cause = "the file is empty" if empty else f"not an image of format {', '.join(FORMATS)}"
-        raise JointreidError(f"{path}: {cause}") from error
+        raise JointreidError(f"{path}: not an image of format {', '.join(FORMATS)}") from error
     except FileNotFoundError as error:
         raise JointreidError(f"{path}: no such file") from error
     except Exception as error:
         # Pillow's decoders raise nearly anything on damaged bytes: OSError, SyntaxError, struct.error, zlib.error.
-        raise JointreidError(f"{path}: {error}") from error
+        plain = error.strerror if isinstance(error, OSError) else ""
+        raise JointreidError(f"{path}: {plain or error or type(error).__name__}") from error
+
+
+def _require_content(path: Path) -> None:
+    status = path.stat()
+    if not (stat.S_ISREG(status.st_mode) or stat.S_ISDIR(status.st_mode)):  # of a folder, opening says that it is one
+        raise JointreidError("a pipe or device, which would be waited for; expected a file")
+    if status.st_size == 0:
+        raise JointreidError("the file is empty")
+
+
+def _upright(image: Image.Image) -> Image.Image:
+    """Return an image turned as its EXIF says; EXIF that cannot be read says nothing about the pixels."""
+    image.load()
+    try:
+        turn = _TURNS.get(image.getexif().get(ExifTags.Base.Orientation, 1))
+    except Exception:
+        return image
+    return image if turn is None else image.transpose(turn)
 
 
 def box_outside(box: Box, width: int, height: int) -> str:
@@ -127,8 +152,7 @@ class Scan(NamedTuple):
 def scan_images(paths: Iterable[Path], cache_dir: Path | None, threads: int) -> Scan:
     """Decode every image once, and remember in `cache_dir` those that could be.
 
-    A remembered image is decoded again when its size in bytes or its time of change differs. What failed is never
-    remembered, so that a repaired disk or permission is noticed.
+    A remembered image is decoded again when its file has changed (see `look_up`).
 
     Args:
         paths: the images; each is decoded once however often it stands there.
@@ -138,64 +162,12 @@ def scan_images(paths: Iterable[Path], cache_dir: Path | None, threads: int) -> 
     Raises:
         JointreidError: the cache cannot be written.
     """
-    known = _read_cache(cache_dir)
-    stamps = {path: _stamp(path) for path in sorted(set(paths))}
-    fresh = {path: known[str(path.absolute())] for path, stamp in stamps.items() if _is_known(known, path, stamp)}
-    rest = [path for path in stamps if path not in fresh]
-    with ThreadPoolExecutor(threads) as pool:
-        outcomes = dict(zip(rest, pool.map(_probe, rest), strict=True))
-    decoded = {path: outcome for path, outcome in outcomes.items() if not isinstance(outcome, str)}
-    if cache_dir is not None and decoded:
-        entries = {str(path.absolute()): [*stamps[path], *size] for path, size in decoded.items()}
-        _write_cache(cache_dir / _CACHE_FILE, {**known, **entries})
-    return Scan(
-        sizes={path: (entry[2], entry[3]) for path, entry in fresh.items()} | decoded,
-        unreadable={path: outcome for path, outcome in outcomes.items() if isinstance(outcome, str)},
-        from_cache=len(fresh),
-    )
+    found = look_up(paths, _size, tuple[int, int], cache_dir and cache_dir / _CACHE_FILE, threads)
+    unreadable = {path: cause.removeprefix(f"{path}: ") for path, cause in found.failures.items()}
+    return Scan(found.facts, unreadable, found.remembered)
 
 
-def _probe(path: Path) -> tuple[int, int] | str:
-    """Return an image's (width, height), or why it does not decode."""
-    try:
-        height, width, _ = read_image(path).shape
-    except JointreidError as error:
-        return str(error).removeprefix(f"{path}: ")
+def _size(path: Path) -> tuple[int, int]:
+    """Return an image's (width, height), after decoding it wholly."""
+    height, width, _ = read_image(path).shape
     return width, height
-
-
-def _stamp(path: Path) -> tuple[int, int]:
-    """Return a file's size in bytes and time of change in ns, or zeros where there is no file."""
-    try:
-        status = path.stat()
-    except (OSError, ValueError):
-        return 0, 0
-    return status.st_size, status.st_mtime_ns
-
-
-def _is_known(known: Mapping[str, list[int]], path: Path, stamp: tuple[int, int]) -> bool:
-    entry = known.get(str(path.absolute()))
-    return entry is not None and tuple(entry[:2]) == stamp
-
-
-def _read_cache(cache_dir: Path | None) -> dict[str, list[int]]:
-    """Return path -> [bytes, time of change in ns, width, height]; nothing if there is no cache or it is damaged."""
-    try:
-        cache = json.loads((cache_dir / _CACHE_FILE).read_bytes()) if cache_dir else {}
-    except (OSError, ValueError):
-        return {}
-    if not isinstance(cache, dict) or cache.get("version") != _CACHE_VERSION:
-        return {}
-    files = cache.get("files")
-    return {path: entry for path, entry in files.items() if _is_entry(entry)} if isinstance(files, dict) else {}
-
-
-def _write_cache(path: Path, files: Mapping[str, list[int]]) -> None:
-    try:
-        write_atomically(path, json.dumps({"version": _CACHE_VERSION, "files": files}))
-    except OSError as error:
-        raise JointreidError(f"{path}: cannot be written: {error.strerror}; choose another --data.cache") from error
-
-
-def _is_entry(entry: object) -> bool:
-    return isinstance(entry, list) and len(entry) == 4 and all(isinstance(number, int) for number in entry)

@@ -1,38 +1,29 @@
-"""Decode and resize every image once, keep the pixels in one memory-mapped file, and take batches out of it.
+"""Images by their index, decoded and resized once where there is room to keep them, and batches taken out of them.
 
 Resizing is the last step before the random ones, so it needs doing only once; `augment` does the rest on the batch.
 Letters: B images in a batch, N in the store, H x W pixels.
 """
 
-import hashlib
-import json
 import math
-import os
-import shutil
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from io import BytesIO
+from functools import partial
 from pathlib import Path
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from jointreid.data.decode import Interpolation, read_image, resize_image
+from jointreid.config import ImageConfig
 from jointreid.data.joint import JointTrainSet
+from jointreid.data.pixels import Pixels, Progress, Rows, cached_pixels, decode, in_order
 from jointreid.data.records import ImageRecord
 from jointreid.errors import JointreidError
-from jointreid.files import replacing
 
-Pixels = NDArray[np.uint8]
-
-# Changes with whatever decodes the same file to other pixels, so that old cache files are not taken for new ones.
-FORMAT = "jointreid-images-1"
-# Images decoded between two writes, per thread: enough to keep the threads busy, few enough to hold in memory.
-IMAGES_PER_THREAD = 32
+Indices = NDArray[np.int64]
+CacheMode = Literal["disk", "memory", "off"]
 
 
 class Batch(NamedTuple):
@@ -51,168 +42,117 @@ class Batch(NamedTuple):
     domain_ids: Tensor
 
     def to(self, device: torch.device | str) -> "Batch":
-        """Return the batch on a device."""
-        return Batch(*(tensor.to(device) for tensor in self))
+        """Return the batch on a device; copying pinned memory goes on while the host does other things."""
+        return Batch(*(tensor.to(device, non_blocking=tensor.is_pinned()) for tensor in self))
 
 
 @dataclass(frozen=True, eq=False)
 class ImageStore:
-    """Decoded images of one size.
+    """Images of one size, by their index.
 
     Attributes:
-        pixels: uint8 [N, H, W, 3], RGB, read-only and mapped from `path`: only the images in use occupy memory.
-        path: the cache file.
+        shape: N, H, W, 3.
+        fill: writes the images of indices [B] into uint8 [B, H, W, 3].
     """
 
-    pixels: Pixels
-    path: Path
+    shape: tuple[int, int, int, int]
+    fill: Callable[[Indices, Pixels], None]
 
     @classmethod
     def build(
         cls,
         records: Sequence[ImageRecord],
-        height: int,
-        width: int,
-        interpolation: Interpolation,
+        image: ImageConfig,
         cache_dir: Path,
         threads: int,
-        progress: Callable[[int, int], None] | None = None,
+        mode: CacheMode = "disk",
+        progress: Progress | None = None,
     ) -> "ImageStore":
-        """Open the cache file of these images, after writing it if it is not there: H * W * 3 bytes an image.
-
-        The file's name is a hash of the order, path, size, modification time and box of all images and of the target
-        size, so that a changed source gives another file and an old one is never taken for it. (An image replaced by
-        another of the same size and modification time goes unnoticed.) Nothing deletes cache files that are no longer
-        used, nor the hidden, unfinished one of a killed process; a person may delete the folder at any time.
-
-        With several processes on one machine, let one build first: others that start meanwhile do the work again.
+        """Return the store of some images; in every mode they have the same pixels.
 
         Args:
             records: the images, in the order of their indices.
-            height: H, pixels.
-            width: W, pixels.
-            interpolation: how an image is resized.
-            cache_dir: folder for cache files; made if missing.
-            threads: threads that decode (decoding releases the interpreter lock).
-            progress: called with (images done, images in all) while writing.
+            image: their size and how they are resized.
+            cache_dir: folder for decoded images.
+            threads: threads that decode.
+            mode: `disk` maps the file of all images of this size that were ever decoded, after adding those it lacks
+                (see `cached_pixels`); `memory` decodes all of them now and holds them, H * W * 3 bytes each, without
+                touching the disk; `off` decodes an image each time it is taken.
+            progress: called with (images decoded, images to decode).
 
         Raises:
-            JointreidError: no records, a source that is missing or unreadable, or a cache folder that cannot be
-                written or is too small. No file is left behind.
+            JointreidError: no records, a source that is missing or unreadable (with `off` only when it is taken), or
+                too little room.
         """
         if not records:
             raise JointreidError("there are no images to decode")
-        path = cache_dir / f"{_key(records, height, width, interpolation)}.npy"
-        shape = (len(records), height, width, 3)
-        header = _header(shape)
-        if not _is_whole(path, header, math.prod(shape)):
-            _write(path, header, shape, _decode(records, height, width, interpolation, threads), progress)
-        return cls(np.memmap(path, np.uint8, mode="r", offset=len(header), shape=shape), path)
+        shape = (len(records), image.height, image.width, 3)
+        if mode == "off":
+            return cls(shape, partial(_decode_into, records, image, threads))
+        if mode == "memory":
+            pixels, rows = _decoded_in_memory(records, image, threads, progress), np.arange(len(records))
+        else:
+            pixels, rows = cached_pixels(records, image, cache_dir, threads, progress)
+        return cls(shape, partial(_copy_into, pixels, rows))
 
     def __len__(self) -> int:
-        return len(self.pixels)
+        return self.shape[0]
 
-    def take(self, indices: NDArray[np.int64]) -> Tensor:
+    def take(self, indices: Indices, pin: bool = False) -> Tensor:
         """Copy images out of the store.
 
         Args:
             indices: [B].
+            pin: whether they go into pinned memory, from which a GPU copies while the host does other things.
 
         Returns:
             uint8 [B, 3, H, W], in the channels_last memory format.
         """
-        return torch.from_numpy(np.asarray(self.pixels[indices])).permute(0, 3, 1, 2)
+        images = torch.empty((len(indices), *self.shape[1:]), dtype=torch.uint8, pin_memory=pin)
+        self.fill(indices, images.numpy())
+        return images.permute(0, 3, 1, 2)
 
 
-def train_batch(store: ImageStore, train_set: JointTrainSet, indices: NDArray[np.int64]) -> Batch:
+def train_batch(store: ImageStore, train_set: JointTrainSet, indices: Indices, pin: bool = False) -> Batch:
     """Return the batch that a sampler's indices mean, its images uint8 and not yet augmented, on the CPU.
 
     Args:
         store: the images of `train_set.samples`, in that order.
         train_set: where the labels come from.
         indices: [B].
+        pin: whether it is to go to a GPU (see `ImageStore.take`).
     """
-    return Batch(
-        images=store.take(indices),
-        labels=torch.from_numpy(train_set.labels[indices]),
-        global_camids=torch.from_numpy(train_set.global_camids[indices]),
-        domain_ids=torch.from_numpy(train_set.domain_ids[indices]),
-    )
+    arrays = (train_set.labels, train_set.global_camids, train_set.domain_ids)
+    labels = [torch.from_numpy(array[indices]) for array in arrays]
+    return Batch(store.take(indices, pin), *(tensor.pin_memory() if pin else tensor for tensor in labels))
 
 
-def _key(records: Sequence[ImageRecord], height: int, width: int, interpolation: Interpolation) -> str:
-    """Return 32 hex digits that change with anything the pixels depend on."""
-    digest = hashlib.sha256(json.dumps([FORMAT, height, width, interpolation]).encode())
-    for record in records:
-        try:
-            stat = record.path.stat()
-        except OSError as error:
-            raise JointreidError(f"{record.path}: cannot read the image: {error.strerror}") from error
-        source = [os.path.abspath(record.path), stat.st_size, stat.st_mtime_ns, record.box]
-        digest.update(json.dumps(source).encode() + b"\n")
-    return digest.hexdigest()[:32]
+def _copy_into(pixels: Pixels, rows: Rows, indices: Indices, out: Pixels) -> None:
+    # Not numpy's own check of the range, which copies everything twice: `rows` is of the right one.
+    np.take(pixels, rows[indices], axis=0, out=out, mode="clip")
 
 
-def _header(shape: tuple[int, ...]) -> bytes:
-    """Return the head of an .npy file of uint8 in this shape."""
-    buffer = BytesIO()
-    np.lib.format.write_array_header_1_0(buffer, {"descr": "|u1", "fortran_order": False, "shape": shape})
-    return buffer.getvalue()
-
-
-def _is_whole(path: Path, header: bytes, size: int) -> bool:
-    """Return whether a cache file is there, of the expected shape and not cut short."""
-    try:
-        with path.open("rb") as file:
-            return file.read(len(header)) == header and os.fstat(file.fileno()).st_size == len(header) + size
-    except OSError:
-        return False
-
-
-def _decode(
-    records: Sequence[ImageRecord], height: int, width: int, interpolation: Interpolation, threads: int
-) -> Iterator[Pixels]:
-    """Yield the images [H, W, 3] in order, decoded by threads a chunk ahead."""
-
-    def decode(record: ImageRecord) -> Pixels:
-        return resize_image(read_image(record), height, width, interpolation)
-
-    chunk = IMAGES_PER_THREAD * threads
-    with ThreadPoolExecutor(threads) as pool:
-        for start in range(0, len(records), chunk):
-            yield from pool.map(decode, records[start : start + chunk])
-
-
-def _write(
-    path: Path,
-    header: bytes,
-    shape: tuple[int, ...],
-    images: Iterator[Pixels],
-    progress: Callable[[int, int], None] | None,
+def _decode_into(
+    records: Sequence[ImageRecord], image: ImageConfig, threads: int, indices: Indices, out: Pixels
 ) -> None:
-    """Write images as one .npy file, which appears whole or not at all.
+    wanted = [records[index] for index in indices]
+    for i, pixels in enumerate(in_order(partial(decode, image=image), wanted, threads)):
+        out[i] = pixels
 
-    Plain writes, not a writable memory map: on a full disk a write raises an error, a map kills the process.
-    """
+
+def _decoded_in_memory(
+    records: Sequence[ImageRecord], image: ImageConfig, threads: int, progress: Progress | None
+) -> Pixels:
+    shape = (len(records), image.height, image.width, 3)
     try:
-        with replacing(path) as temporary, temporary.open("wb") as file:
-            _require_space(path.parent, math.prod(shape))
-            file.write(header)
-            for done, image in enumerate(images, start=1):
-                file.write(image.tobytes())
-                if progress is not None:
-                    progress(done, shape[0])
-    except OSError as error:
+        held = np.empty(shape, np.uint8)
+    except MemoryError as error:
         raise JointreidError(
-            f"{path}: cannot write the decoded images: {error.strerror}; "
-            "make room there or choose another folder with --data.cache"
+            f"the decoded images take {math.prod(shape) / 1e9:.1f} GB of memory, which are not to be had; choose "
+            "--data.cache_mode disk or off"
         ) from error
-
-
-def _require_space(folder: Path, size: int) -> None:
-    free = shutil.disk_usage(folder).free
-    if free < size:
-        raise JointreidError(
-            f"{folder}: the decoded images take {size / 1e9:.1f} GB, but only {free / 1e9:.1f} GB are free; "
-            "make room there or choose another folder with --data.cache"
-        )
+    for i, pixels in enumerate(in_order(partial(decode, image=image), records, threads)):
+        held[i] = pixels
+        if progress is not None:
+            progress(i + 1, len(records))
+    return held

@@ -187,7 +187,7 @@ class LabelSpace:
             plain = json.loads(path.read_text(encoding="utf-8"))
         except OSError as error:
             raise JointreidError(f"{path}: cannot read the label space: {error.strerror}") from error
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise JointreidError(f"{path}: not a label space, no valid JSON: {error}") from error
         try:
             fields = _object(plain, "label space", hash=str, camera_ids=str, domains=list)

@@ -3,17 +3,15 @@
 import os
 from collections.abc import Iterator, Sequence
 from multiprocessing import get_context
-from pathlib import Path
 from queue import Empty
 from typing import Any
 
 from rich.console import Console
 
-from jointreid.data.images import ImageStore
 from jointreid.errors import JointreidError
-from jointreid.paper.plan import Plan, Task, plan_for
+from jointreid.paper.plan import Plan, plan_for
 from jointreid.paper.request import Request
-from jointreid.paper.run import Ground, complete, finish, prepare_ground, say
+from jointreid.paper.run import complete, finish, prepare_ground, say
 
 _SECONDS_BETWEEN_LOOKS = 5.0
 
@@ -36,7 +34,6 @@ def run_on_gpus(request: Request, gpus: Sequence[str], console: Console | None =
     ground = prepare_ground(request, console)
     todo = [task for task in plan_for(request, ground.holdings).tasks if not task.done]
     todo.sort(key=lambda task: task.steps_done - task.steps)  # long ones first, so that all end at about the same time
-    _decode(todo, ground)
     context = get_context("spawn")
     tasks, outcomes = context.Queue(), context.Queue()
     for name in [*(task.name for task in todo), *([None] * len(gpus))]:
@@ -55,15 +52,6 @@ def run_on_gpus(request: Request, gpus: Sequence[str], console: Console | None =
     except JointreidError as error:  # told beside the trainings that failed before it
         failures.append(str(error))
     return finish(request, ground, failures)
-
-
-def _decode(todo: Sequence[Task], ground: Ground) -> None:
-    """Decode every training set before processes that share it start: two at once would each do all of the work."""
-    configs = {task.run.places: task.config for task in todo if task.config is not None}
-    for places, config in configs.items():
-        records = [sample.record for sample in ground.training_data(places).train_set.samples]
-        size = config.image.height, config.image.width, config.image.interpolation
-        ImageStore.build(records, *size, Path(config.data.cache), config.train.workers)
 
 
 def _work(request: Request, gpu: str, tasks: Any, outcomes: Any) -> None:

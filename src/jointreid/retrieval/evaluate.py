@@ -240,6 +240,7 @@ def embed(
         device=device,
         cache_dir=Path(config.data.cache),
         workers=config.train.workers,
+        cache_mode=config.data.cache_mode,
         on_batch=on_batch and (lambda done, total: on_batch(what, done, total)),
     )
 

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from jointreid.config import EvalConfig, ImageConfig
 from jointreid.data.augment import normalise
 from jointreid.data.decode import read_image, resize_image, to_rgb
-from jointreid.data.images import ImageStore
+from jointreid.data.images import CacheMode, ImageStore
 from jointreid.data.records import ImageRecord
 from jointreid.device import pick_device
 from jointreid.errors import JointreidError
@@ -116,6 +116,7 @@ def extract(
     device: torch.device,
     cache_dir: Path,
     workers: int,
+    cache_mode: CacheMode = "disk",
     on_batch: Callable[[int, int], None] | None = None,
 ) -> Embeddings:
     """Return the features of records, in their order.
@@ -131,12 +132,14 @@ def extract(
         device: where `model` is.
         cache_dir: folder for decoded images.
         workers: threads that decode.
+        cache_mode: whether that folder is used (`disk`), as in training.
         on_batch: called with (images done, images in all) after each batch.
 
     Raises:
         JointreidError: no records, an unreadable image, or a feature that is not finite; names the image.
     """
-    store = ImageStore.build(records, image.height, image.width, image.interpolation, cache_dir, workers)
+    # Held in memory, images would be decoded once for each time they are used, as they are without.
+    store = ImageStore.build(records, image, cache_dir, workers, "disk" if cache_mode == "disk" else "off")
     parts: list[_Features] = []
     with _evaluating(model), kept_memory(device.type):
         for start in range(0, len(records), evaluation.batch_size):

@@ -76,17 +76,30 @@ class Report:
         for name, value in _numbers(values):
             self._writer.add_scalar(f"{kind}/{name}", value, step)
 
-    def step_line(self, step: int, epoch: int, values: dict[str, float], images_per_second: float) -> None:
-        """Show the progress of training: beside the bar on a terminal, as a line elsewhere."""
+    def step_line(
+        self, step: int, epoch: int, values: dict[str, float], images_per_second: float, waiting: float | None = None
+    ) -> None:
+        """Show the progress of training: beside the bar on a terminal, as a line elsewhere.
+
+        Args:
+            step: steps completed.
+            epoch: epochs begun.
+            values: the terms of the loss, accuracies, and `rate`.
+            images_per_second: since the last line.
+            waiting: share of that time in which steps waited for their batches, if it was measured.
+        """
         if self.console.is_terminal:
             self._bar.update(self._task, description=f"epoch {epoch}  loss {values['total']:.3f}")
         else:
             terms = "  ".join(f"{name} {value:.3f}" for name, value in values.items() if name != "rate")
+            waits = "" if waiting is None else f", {waiting:.0%} of the time waiting for data"
             self.say(
                 f"epoch {epoch}  step {step}/{self._total_steps}  {terms}  "
-                f"rate {values['rate']:.2e}  {images_per_second:.0f} images/s"
+                f"rate {values['rate']:.2e}  {images_per_second:.0f} images/s{waits}"
             )
         self._writer.add_scalar("train/images_per_second", images_per_second, step)
+        if waiting is not None:
+            self._writer.add_scalar("train/waiting_for_data", waiting, step)
 
 
 def _keep_until(metrics: Path, step: int) -> None:

@@ -9,7 +9,8 @@ from jointreid.run import open_run
 
 # Settings that may differ from those a run was begun with: they say where and how long it runs, not what it computes.
 FREE_ON_RESUME = {
-    "train.out", "train.resume", "train.device", "train.max_steps", "train.minutes", "train.workers", "data.cache",
+    "train.out", "train.resume", "train.device", "train.max_steps", "train.minutes", "train.workers",
+    "data.cache", "data.cache_mode",
 }  # fmt: skip
 
 

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from rich.console import Console
 
 from jointreid.config import RunConfig, config_hash
+from jointreid.data.ahead import Ahead
 from jointreid.data.augment import augment
 from jointreid.data.images import Batch, ImageStore, train_batch
 from jointreid.data.joint import LabelSpace
@@ -97,13 +98,13 @@ class _Training:
         with counting(console, "decoding") as progress:
             self.store = ImageStore.build(
                 [sample.record for sample in data.train_set.samples],
-                config.image.height,
-                config.image.width,
-                config.image.interpolation,
+                config.image,
                 Path(config.data.cache),
                 config.train.workers,
+                config.data.cache_mode,
                 progress,
             )
+        self.batches = Ahead(self.sampler.batch_at, self._load)
         torch.manual_seed(config.train.seed)
         torch.use_deterministic_algorithms(config.train.deterministic)
         self.model: ReIDModel = model_for(config, self.space)
@@ -129,7 +130,7 @@ class _Training:
         by_epoch = [self._rate(first) for first in range(0, self.total_steps, self.steps_per_epoch)]
         self.console.print(f"Learning rate by epoch: {render_rates(by_epoch)}", highlight=False, soft_wrap=True)
         self._forecast(limit)
-        with Report(run.path, self.total_steps, self.progress.step, self.console) as report:
+        with self.batches, Report(run.path, self.total_steps, self.progress.step, self.console) as report:
             self._loop(report, limit)
             results = self._evaluate(report) if self.data.test else None
             self._save(run, "last")
@@ -160,7 +161,7 @@ class _Training:
     def _loop(self, report: Report, limit: int) -> None:
         config, progress, model = self.config, self.progress, self.wrapped
         stop_at = time.monotonic() + config.train.minutes * 60 if config.train.minutes else math.inf
-        since, images = time.monotonic(), 0
+        since, images, waited = time.monotonic(), 0, 0.0
         model.train()
         while progress.step < limit and time.monotonic() < stop_at:
             epoch = progress.step // self.steps_per_epoch + 1
@@ -168,7 +169,9 @@ class _Training:
             set_rate(self.optimizer, rate)
             for micro in range(config.train.accumulate):
                 number = progress.step * config.train.accumulate + micro
+                asked = time.monotonic()
                 batch, indices = self._batch(number)
+                waited += time.monotonic() - asked
                 output = model(batch.images)
                 terms = self.loss(output, batch, config.loss, self._generator(number, "pairs"))
                 self._require_finite(terms, indices)
@@ -187,20 +190,24 @@ class _Training:
             if progress.step % config.train.log_every == 0 or progress.step == limit:
                 values = {**self._take_window(), "rate": rate}
                 report.log("train", progress.step, epoch, values)
-                report.step_line(progress.step, epoch, values, images / (time.monotonic() - since))
-                since, images = time.monotonic(), 0
+                seconds = time.monotonic() - since
+                report.step_line(progress.step, epoch, values, images / seconds, waited / seconds)
+                since, images, waited = time.monotonic(), 0, 0.0
             if progress.step % self.steps_per_epoch == 0:
                 self._end_epoch(report, epoch, limit)
-                since, images = time.monotonic(), 0
+                since, images, waited = time.monotonic(), 0, 0.0
             if config.train.save_every and progress.step % config.train.save_every == 0:
                 self._save(self.result, "last")
 
     def _batch(self, number: int) -> tuple[Batch, NDArray[np.int64]]:
         """Return the augmented batch of that number, on the device, and the indices of its images."""
-        indices = self.sampler.batch_at(number)
-        batch = train_batch(self.store, self.data.train_set, indices).to(self.device)
+        loaded, indices = self.batches(number)
+        batch = loaded.to(self.device)
         generator = self._generator(number, "images")
         return batch._replace(images=augment(batch.images, self.config.image, generator)), indices
+
+    def _load(self, indices: NDArray[np.int64]) -> tuple[Batch, NDArray[np.int64]]:
+        return train_batch(self.store, self.data.train_set, indices, pin=self.device.type == "cuda"), indices
 
     def _rate(self, step: int) -> float:
         """Return the learning rate of a step."""

@@ -1,0 +1,236 @@
+"""Decoded images on disk: for each size one file that grows, shared by all runs and processes.
+
+An image is known by the content of its file and its box, so it is decoded once, in whatever set it stands: the union of
+data sets finds what each of them left, a held-out split what the whole did, and a file that is replaced is a new image.
+Letters: N images asked for, R rows in the file, H x W pixels.
+"""
+
+import hashlib
+import os
+import shutil
+import struct
+import zlib
+from collections.abc import Callable, Generator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing
+from pathlib import Path
+from typing import NamedTuple, TypeVar
+
+import numpy as np
+from filelock import FileLock
+from numpy.typing import NDArray
+from PIL import __version__ as pillow_version
+
+from jointreid.config import ImageConfig
+from jointreid.data.decode import read_image, resize_image
+from jointreid.data.records import ImageRecord
+from jointreid.data.remembered import content_hashes
+from jointreid.errors import JointreidError
+
+Pixels = NDArray[np.uint8]
+Rows = NDArray[np.int64]
+Progress = Callable[[int, int], None]
+S = TypeVar("S")
+T = TypeVar("T")
+
+# Changes with whatever decodes the same file to other pixels, so that old cache files are not taken for new ones.
+FORMAT = 2
+# Images written at a time, while as many are decoded: few enough for memory, and little work to lose.
+IMAGES_AT_A_TIME = 1024
+# Rows whose checksum is compared when a file is opened.
+ROWS_CHECKED = 64
+
+
+def cached_pixels(
+    records: Sequence[ImageRecord], image: ImageConfig, folder: Path, threads: int, progress: Progress | None = None
+) -> tuple[Pixels, Rows]:
+    """Map the file of decoded images of a size, after adding those that it does not hold: H * W * 3 bytes each.
+
+    Only one process at a time adds to a file. Others that need images it does not hold wait, and then find them; the
+    system frees the lock of a process that is killed, and what it had finished stays. A file that is damaged, as far as
+    its size and the checksums of some of the rows tell, is replaced. Nothing deletes images that are no longer used; a
+    person may delete the folder at any time.
+
+    Args:
+        records: the images.
+        image: their size and how they are resized.
+        folder: where the files are; made if missing.
+        threads: threads that decode (decoding releases the interpreter lock).
+        progress: called with (images added, images to add).
+
+    Returns:
+        The pixels, uint8 [R, H, W, 3], RGB, read-only: only what is in use occupies memory. And the row of each record,
+        int64 [N].
+
+    Raises:
+        JointreidError: a source that is missing or unreadable, or a folder that cannot be written or is too small.
+    """
+    contents = content_hashes({record.path for record in records}, folder, threads)
+    keys = [hashlib.sha256(f"{contents[record.path]} {record.box}".encode()).digest()[:16] for record in records]
+    file = PixelFile(folder, image)
+    if found := file.find(keys):
+        return found
+    try:
+        with FileLock(file.lock):
+            if found := file.find(keys):
+                return found
+            file.add(dict(zip(keys, records, strict=True)), threads, progress)
+            found = file.find(keys)
+    except OSError as error:
+        raise JointreidError(
+            f"{file.pixels}: cannot write the decoded images: {error.strerror}; make room there, choose another folder "
+            "with --data.cache, or --data.cache_mode memory or off"
+        ) from error
+    if found is None:
+        raise JointreidError(f"{file.pixels}: what was written there reads otherwise; choose another --data.cache")
+    return found
+
+
+def decode(record: ImageRecord, image: ImageConfig) -> Pixels:
+    """Return an image at its size, uint8 [H, W, 3].
+
+    Raises:
+        JointreidError: it is unreadable.
+    """
+    return resize_image(read_image(record), image.height, image.width, image.interpolation)
+
+
+def in_order(work: Callable[[S], T], items: Sequence[S], threads: int) -> Generator[T, None, None]:
+    """Yield `work` of each item in order, done by threads while the results before it are used.
+
+    What `work` raises is raised in its turn, and the rest is given up.
+    """
+    pool = ThreadPoolExecutor(threads)
+
+    def begin(first: int) -> list[Future[T]]:
+        return [pool.submit(work, item) for item in items[first : first + IMAGES_AT_A_TIME]]
+
+    try:
+        ahead = begin(0)
+        for first in range(0, len(items), IMAGES_AT_A_TIME):
+            ready, ahead = ahead, begin(first + IMAGES_AT_A_TIME)
+            for future in ready:
+                yield future.result()
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+class _Index(NamedTuple):
+    """What a file holds: the row of each image's key, and the checksum of each row."""
+
+    rows: dict[bytes, int]
+    checksums: tuple[int, ...]
+
+
+class PixelFile:
+    """Images of one size, row after row, and beside them an index with the key and checksum of each row.
+
+    Rows are only added: whoever has mapped the file can go on reading. A row counts once the index names it, which
+    is written last.
+
+    Args:
+        folder: where both files are.
+        image: size and resampling, which their names tell, with the version of what decodes.
+    """
+
+    _ENTRY = struct.Struct("<16sI")
+
+    def __init__(self, folder: Path, image: ImageConfig) -> None:
+        self.image = image
+        name = f"{image.height}x{image.width}-{image.interpolation}-pillow{pillow_version}-{FORMAT}"
+        self.pixels, self.index, self.lock = (folder / f"{name}.{end}" for end in ("pixels", "index", "lock"))
+        self._shape = (image.height, image.width, 3)
+        self._row_bytes = image.height * image.width * 3
+        self._header = f"{name}\n".encode()
+
+    def find(self, keys: Sequence[bytes]) -> tuple[Pixels, Rows] | None:
+        """Map the file and return the row of each key, or None if one is missing or a row is damaged."""
+        index = self._read()
+        try:
+            rows = np.array([index.rows[key] for key in keys], dtype=np.int64)
+        except KeyError:
+            return None
+        return (self._map(index), rows) if self._is_sound(index, rows) else None
+
+    def add(self, records: dict[bytes, ImageRecord], threads: int, progress: Progress | None) -> None:
+        """Decode and append the images that are missing; only for whoever holds the lock.
+
+        Plain writes, not a writable memory map: on a full disk a write raises an error, a map kills the process.
+
+        Raises:
+            JointreidError: an unreadable image, or too little room.
+            OSError: the files cannot be written.
+        """
+        index = self._read()
+        present = [index.rows[key] for key in records if key in index.rows]
+        if not self._is_sound(index, np.array(present, dtype=np.int64)):
+            index = _Index({}, ())
+        if not index.checksums:  # new files, not the old ones emptied: another process may have mapped them
+            self.index.unlink(missing_ok=True)
+            self.pixels.unlink(missing_ok=True)
+        missing = {key: record for key, record in records.items() if key not in index.rows}
+        _require_space(self.pixels.parent, len(missing) * self._row_bytes)
+        self._append(missing, len(index.checksums), threads, progress)
+
+    def _append(self, records: dict[bytes, ImageRecord], count: int, threads: int, progress: Progress | None) -> None:
+        """Decode images and write them behind the first `count` rows."""
+
+        def row(record: ImageRecord) -> tuple[bytes, int]:
+            pixels = decode(record, self.image).tobytes()
+            return pixels, zlib.crc32(pixels)
+
+        images = in_order(row, list(records.values()), threads)
+        self.pixels.touch()
+        self.index.touch()
+        try:
+            with closing(images), self.pixels.open("r+b") as pixels, self.index.open("r+b") as index:
+                index.write(self._header)
+                index.seek(len(self._header) + count * self._ENTRY.size)
+                index.truncate()
+                pixels.seek(count * self._row_bytes)
+                entries: list[bytes] = []
+                for done, (key, (content, checksum)) in enumerate(zip(records, images, strict=True), start=1):
+                    pixels.write(content)
+                    entries.append(self._ENTRY.pack(key, checksum))
+                    if done % IMAGES_AT_A_TIME == 0 or done == len(records):
+                        pixels.flush()
+                        os.fsync(pixels.fileno())  # else the index could outlive a crash of the system, and they not
+                        index.write(b"".join(entries))
+                        index.flush()
+                        count, entries = count + len(entries), []
+                    if progress is not None:
+                        progress(done, len(records))
+        finally:
+            os.truncate(self.pixels, count * self._row_bytes)  # also what a killed process left
+
+    def _read(self) -> _Index:
+        """Return what the index says of the rows that are wholly there; nothing if it is another's or damaged."""
+        try:
+            content, size = self.index.read_bytes(), self.pixels.stat().st_size
+        except OSError:
+            return _Index({}, ())
+        if not content.startswith(self._header):
+            return _Index({}, ())
+        body = content[len(self._header) :]
+        count = min(len(body) // self._ENTRY.size, size // self._row_bytes)
+        entries = list(self._ENTRY.iter_unpack(body[: count * self._ENTRY.size]))
+        return _Index({key: row for row, (key, _) in enumerate(entries)}, tuple(checksum for _, checksum in entries))
+
+    def _map(self, index: _Index) -> Pixels:
+        return np.memmap(self.pixels, np.uint8, mode="r", shape=(len(index.checksums), *self._shape))
+
+    def _is_sound(self, index: _Index, rows: Rows) -> bool:
+        """Return whether the pixels have the checksums of the index, by some of the rows."""
+        if not len(rows):
+            return True
+        pixels, some = self._map(index), rows[:: -(-len(rows) // ROWS_CHECKED)]
+        return all(zlib.crc32(pixels[row]) == index.checksums[row] for row in some)
+
+
+def _require_space(folder: Path, size: int) -> None:
+    free = shutil.disk_usage(folder).free
+    if free < size:
+        raise JointreidError(
+            f"{folder}: the decoded images take {size / 1e9:.1f} GB, but only {free / 1e9:.1f} GB are free; make room "
+            "there, choose another folder with --data.cache, or --data.cache_mode memory or off"
+        )

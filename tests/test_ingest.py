@@ -20,10 +20,10 @@ from jointreid.errors import JointreidError
 
 
 def build(root: Path, *names: str) -> Path:
-    """Make images of 4 x 8 pixels."""
-    for name in names:
+    """Make images of 4 x 8 pixels, no two alike."""
+    for number, name in enumerate(names):
         (root / name).parent.mkdir(parents=True, exist_ok=True)
-        Image.new("RGB", (4, 8)).save(root / name, "PNG")
+        Image.new("RGB", (4, 8), (number, 0, 0)).save(root / name, "PNG")
     return root
 
 

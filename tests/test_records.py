@@ -15,7 +15,8 @@ def image(name: str, pid: str = "1", camid: int = 0, **fields: Any) -> ImageReco
     ("fields", "message"),
     [
         ({"pid": ""}, "pid is empty"),
-        ({"camid": -1}, "camid is -1; expected an integer >= 0"),
+        ({"camid": -1}, "camid is -1; expected an integer from 0 to 999,999,999"),
+        ({"camid": 10**9}, "camid is 1000000000; expected an integer"),
         ({"camid": True}, "camid is True"),
         ({"box": (0, 0, 0, 5)}, "width, height >= 1"),
         ({"box": (-1, 0, 2, 5)}, "x, y >= 0"),

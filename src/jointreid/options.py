@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, get_type_hints
 
 import jsonargparse
+import yaml
 
 from jointreid.config import SECTIONS, RunConfig, all_keys
 from jointreid.errors import JointreidError, no_such
@@ -91,7 +92,7 @@ def spell_out(argv: Sequence[str]) -> list[str]:
             sources.append(value)
         else:
             full.append(f"{name}={value}")
-    return full + ([f"--data.sources=[{', '.join(map(_quoted, sources))}]"] if sources else [])
+    return full + ([f"--data.sources={_listed(sources)}"] if sources else [])
 
 
 def require_known(argv: Iterable[str], known: Sequence[str], shown: Sequence[str] = ()) -> None:
@@ -144,5 +145,6 @@ def _parse(argv: Sequence[str], base: RunConfig) -> RunConfig:
     return base.replace(**changed)
 
 
-def _quoted(text: str) -> str:
-    return "'" + text.replace("'", "''") + "'"
+def _listed(texts: Sequence[str]) -> str:
+    """Return texts as a list in YAML on one line, whatever letters they hold."""
+    return yaml.safe_dump(list(texts), default_flow_style=True, width=float("inf")).strip()

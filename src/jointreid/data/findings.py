@@ -10,6 +10,9 @@ from jointreid.data.records import SPLITS, Domain, ImageRecord
 
 Purpose = Literal["train", "evaluate", "both"]
 Level = Literal["error", "warning"]
+Finding = tuple[Level, str]
+
+_SHOWN = 5
 
 
 @dataclass(frozen=True)
@@ -19,6 +22,17 @@ class Problem:
     level: Level
     domain: str
     message: str
+
+
+def list_images(records: Sequence[ImageRecord]) -> str:
+    """Return the first few images with their labels, and how many more there are."""
+    return list_some([f"pid {record.pid} camid {record.camid} {record.path}" for record in records])
+
+
+def list_some(texts: Sequence[str]) -> str:
+    """Return the first few texts, and how many more there are."""
+    more = f"; and {len(texts) - _SHOWN:,} more" if len(texts) > _SHOWN else ""
+    return "; ".join(texts[:_SHOWN]) + more
 
 
 @dataclass(frozen=True)
@@ -132,7 +146,8 @@ def render(report: Report) -> str:
     task = {"train": "training", "evaluate": "evaluation", "both": "training and evaluation"}[report.purpose]
     ready = "ready" if report.ok else "not ready"
     lines.append(f"{ready} for {task}: {levels['error']} errors, {levels['warning']} warnings")
-    return "\n".join([*_align(rows), *lines])
+    # Bytes in a file's name that are no text could not be printed.
+    return "\n".join([*_align(rows), *lines]).encode(errors="backslashreplace").decode()
 
 
 def _align(rows: Sequence[Sequence[str]]) -> list[str]:

@@ -24,20 +24,27 @@ from jointreid.data.table import (
     BOX_COLUMNS,
     CAMERA_NUMBER,
     COLUMNS,
+    Base,
     Row,
     camera_name,
+    own_base,
+    parse_row,
     path_below,
     read_rows,
+    root_base,
 )
 from jointreid.errors import JointreidError, no_such
 from jointreid.files import replacing
 
 MissingCamid = Literal["refuse", "one_camera"]
 
+# More than any data set has; each is a class of a classifier.
+MAX_CAMERAS = 100_000
+
 _ONE_CAMERA: dict[str, Any] = {"cameras": 1, "exclude_same_camera": False}
 _POLICY_KEYS = {
     "exclude_same_camera": "true or false",
-    "cameras": "how many there are (1 or more), or a list of the camera ids or names in the table",
+    "cameras": f"how many there are (1 to {MAX_CAMERAS:,}), or a list of the camera ids or names in the table",
     "terms": "a text",
     "root": "an absolute folder, which the paths in the table are relative to",
 }
@@ -91,11 +98,12 @@ def write_manifest(domains: Iterable[Domain], path: str | Path, *, root: str | P
 
     Raises:
         JointreidError: `path` is not a `.csv` or cannot be written, an image does not lie below its folder, or below
-            `root`, or a domain is empty or given twice.
+            `root`, a domain is empty or given twice, or an image is twice in a split or has a name or an identity that
+            no table holds (a number below 0, spaces around it).
     """
     path, rows, policies = Path(path), [], {}
     named = "" if root is None else os.path.abspath(root)
-    base = named or os.path.abspath(path.parent)
+    base = root_base(Path(named)) if named else own_base(path.parent)
     if path.suffix.lower() != ".csv":
         raise JointreidError(f"{path}: a manifest is written as .csv")
     for domain in domains:
@@ -103,7 +111,11 @@ def write_manifest(domains: Iterable[Domain], path: str | Path, *, root: str | P
             raise JointreidError(f"{path}: domain {domain.name} has no images or is given twice; leave it out")
         policies[domain.name] = _policy_of(domain, named)
         for split in SPLITS:
-            rows += [_cells(domain.name, split, record, base) for record in getattr(domain, split)]
+            records: tuple[ImageRecord, ...] = getattr(domain, split)
+            for record, before in zip(records, (None, *records), strict=False):
+                if before and record.key == before.key:
+                    raise JointreidError(f"{record.path}: stands twice in {split} of {domain.name}; remove one")
+                rows.append(_cells(domain.name, split, record, base))
     stated = {name: policy for name, policy in policies.items() if policy}
     side = json.dumps(stated, indent=2, ensure_ascii=False) + "\n" if stated else ""
     try:
@@ -111,7 +123,8 @@ def write_manifest(domains: Iterable[Domain], path: str | Path, *, root: str | P
     except OSError as error:
         raise JointreidError(f"{path}: cannot be written: {error.strerror}") from error
     except UnicodeEncodeError as error:
-        raise JointreidError(f"{path}: {error.object!r} is not valid Unicode; rename the file or folder") from error
+        row = error.object[: error.end].splitlines()[-1]
+        raise JointreidError(f"{path}: {row!r} is not valid Unicode; rename the file or folder") from error
 
 
 # Cameras and policies
@@ -180,10 +193,10 @@ def _domain(path: Path, name: str, rows: Sequence[Row], policy: Mapping[str, Any
 
 def _read_side_file(path: Path) -> dict[str, dict[str, Any]]:
     try:
-        policies = json.loads(path.read_text(encoding="utf-8-sig"))
+        policies = json.loads(path.read_text(encoding="utf-8-sig"), object_pairs_hook=_distinct)
     except FileNotFoundError:
         return {}
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise JointreidError(f"{path}: cannot be read as JSON: {error}") from error
     if not isinstance(policies, dict) or not all(isinstance(policy, dict) for policy in policies.values()):
         raise JointreidError(f'{path}: expected {{"domain": {{"exclude_same_camera": false, ...}}, ...}}')
@@ -194,6 +207,15 @@ def _read_side_file(path: Path) -> dict[str, dict[str, Any]]:
             if not _is_valid(key, value):
                 raise JointreidError(f"{path}, domain {name}: {key} is {value!r}; expected {_POLICY_KEYS[key]}")
     return policies
+
+
+def _distinct(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Return a JSON object; of a name that stands twice, one would count and the other be lost without a word."""
+    plain = dict(pairs)
+    if len(plain) < len(pairs):
+        names = [name for name, _ in pairs]
+        raise ValueError(f"{max(names, key=names.count)!r} stands there twice; remove one")
+    return plain
 
 
 def _is_valid(key: str, value: object) -> bool:
@@ -209,7 +231,7 @@ def _is_valid(key: str, value: object) -> bool:
             camera_name(str(camera)) for camera in value if type(camera) is str or (type(camera) is int and camera >= 0)
         }
         return 0 < len(names) == len(value)
-    return type(value) is int and value >= 1
+    return type(value) is int and 1 <= value <= MAX_CAMERAS
 
 
 # Writing
@@ -229,12 +251,15 @@ def _policy_of(domain: Domain, root: str) -> dict[str, Any]:
     return policy
 
 
-def _cells(domain: str, split: str, record: ImageRecord, base: str) -> dict[str, object]:
-    name = path_below(base, os.path.abspath(record.path))
+def _cells(domain: str, split: str, record: ImageRecord, base: Base) -> dict[str, object]:
+    """Return a row that reads back as it is given."""
+    name = path_below(base.absolute, os.path.abspath(record.path))
     if name is None:
-        raise JointreidError(f"{record.path}: lies outside {base}, which the manifest's paths are to be relative to")
+        raise JointreidError(
+            f"{record.path}: lies outside {base.absolute}, which the manifest's paths are to be relative to"
+        )
     path = Path(name).as_posix()
-    return {
+    cells = {
         "domain": domain,
         "split": split,
         "path": path if path == path.strip() else f"./{path}",  # no cell begins with a space
@@ -245,6 +270,11 @@ def _cells(domain: str, split: str, record: ImageRecord, base: str) -> dict[str,
         "junk": int(record.junk) or "",
         "distractor": int(record.distractor) or "",
     }
+    try:
+        parse_row(0, {column: str(cell) for column, cell in cells.items()}, base)
+    except JointreidError as error:
+        raise JointreidError(f"{record.path} of {domain}: no table can hold it: {error}") from error
+    return cells
 
 
 def _to_csv(rows: Sequence[Mapping[str, object]]) -> str:

@@ -6,14 +6,31 @@ from dataclasses import replace
 from pathlib import Path
 
 from jointreid.data.decode import Scan, box_outside, scan_images
-from jointreid.data.findings import DomainSummary, Level, Problem, Purpose, Report, Unreadable, summarise_splits
+from jointreid.data.findings import (
+    DomainSummary,
+    Finding,
+    Level,
+    Problem,
+    Purpose,
+    Report,
+    Unreadable,
+    list_images,
+    list_some,
+    summarise_splits,
+)
+from jointreid.data.overlaps import (
+    find_copies,
+    find_leaks,
+    find_mangled_names,
+    find_repeats,
+    find_shared_images,
+    find_twin_domains,
+    find_twin_pids,
+)
 from jointreid.data.protocols import WITHDRAWN, ProtocolMatch, count_split, identify
 from jointreid.data.records import SPLITS, Domain, ImageRecord
+from jointreid.data.remembered import content_hashes
 from jointreid.errors import JointreidError
-
-_Finding = tuple[Level, str]
-
-_SHOWN = 5
 
 
 def check(
@@ -40,7 +57,7 @@ def check(
         The report, and the domains: as given, or with `skip_unreadable` without the images that do not decode.
 
     Raises:
-        JointreidError: no domains, or a cache that cannot be written.
+        JointreidError: no domains, a cache that cannot be written, or an image that was readable and is no longer.
     """
     if not domains:
         raise JointreidError("there are no domains to check")
@@ -54,7 +71,9 @@ def check(
         unreadable += [Unreadable(domain.name, path, cause) for (path, _), cause in causes.items()]
         problems += _report_unreadable(domain, causes, skip_unreadable)
         checked.append(_without(domain, causes) if causes and skip_unreadable else domain)
-    problems += _find_empty_splits(checked, purpose)
+    contents = content_hashes(scan.sizes, cache_dir, threads)
+    problems += [*_find_empty_splits(checked, purpose), *find_twin_domains(checked)]
+    problems += [*find_shared_images(checked), *find_copies(checked, contents)]
     for domain in checked:
         problems += [Problem(level, domain.name, text) for find in _CHECKS[purpose] for level, text in find(domain)]
         problems += _report_other_protocol(domain.name, protocols[domain.name])
@@ -98,7 +117,7 @@ def _report_unreadable(
     domain: Domain, causes: Mapping[tuple[str, tuple[int, ...]], str], skip: bool
 ) -> Iterator[Problem]:
     if causes:
-        files = _some([f"{path}: {cause}" for (path, _), cause in sorted(causes.items())])
+        files = list_some([f"{path}: {cause}" for (path, _), cause in sorted(causes.items())])
         fix = "skipped" if skip else "restore them, or go on without them with --skip-unreadable"
         level: Level = "warning" if skip else "error"
         yield Problem(level, domain.name, f"{domain.name}: {len(causes)} images cannot be read ({files}); {fix}")
@@ -136,24 +155,7 @@ def _find_empty_splits(domains: Iterable[Domain], purpose: Purpose) -> Iterator[
 # Checks of one domain
 
 
-def _find_leaks(domain: Domain) -> Iterator[_Finding]:
-    train = {record.key for record in domain.train}
-    if both := [record for record in (*domain.query, *domain.gallery) if record.key in train]:
-        yield (
-            "error",
-            f"{domain.name}: {len(both)} images stand in train and in query or gallery ({_images(both)}); "
-            "remove them from one",
-        )
-    test_pids = {record.pid for record in (*domain.query, *domain.gallery) if not (record.junk or record.distractor)}
-    if shared := sorted(test_pids & set(domain.train_pids)):
-        yield (
-            "warning",
-            f"{domain.name}: {len(shared)} identities stand in train and in query or gallery ({_some(shared)}); "
-            "the model has seen these people, so its figures do not tell how it does on new ones: split by identity",
-        )
-
-
-def _find_repeated_queries(domain: Domain) -> Iterator[_Finding]:
+def _find_repeated_queries(domain: Domain) -> Iterator[Finding]:
     gallery = {record.key: record for record in domain.gallery if not record.junk}
     ignored: list[ImageRecord] = []
     counted: list[ImageRecord] = []
@@ -165,18 +167,18 @@ def _find_repeated_queries(domain: Domain) -> Iterator[_Finding]:
     if counted:
         yield (
             "error",
-            f"{domain.name}: {len(counted)} query images stand in the gallery too ({_images(counted)}), where the "
+            f"{domain.name}: {len(counted)} query images stand in the gallery too ({list_images(counted)}), where the "
             "camera rule does not ignore them: each finds itself first; remove them from the gallery",
         )
     if ignored:
         yield (
             "warning",
-            f"{domain.name}: {len(ignored)} query images stand in the gallery too ({_images(ignored)}); the camera "
+            f"{domain.name}: {len(ignored)} query images stand in the gallery too ({list_images(ignored)}); the camera "
             "rule ignores them there",
         )
 
 
-def _find_unmatched_queries(domain: Domain) -> Iterator[_Finding]:
+def _find_unmatched_queries(domain: Domain) -> Iterator[Finding]:
     """A query without a match is skipped by every metric; if all are, there is no figure at all."""
     seen_by: dict[str, set[int]] = defaultdict(set)
     for record in domain.gallery:
@@ -194,18 +196,18 @@ def _find_unmatched_queries(domain: Domain) -> Iterator[_Finding]:
         yield (
             "error",
             f"{domain.name}: {len(absent)} of {queries} queries show an identity that the gallery does not hold "
-            f"({_images(absent)}); add gallery images of these identities, or take the queries out",
+            f"({list_images(absent)}); add gallery images of these identities, or take the queries out",
         )
     if same_camera:
         yield (
             "error",
             f"{domain.name}: {len(same_camera)} of {queries} queries have matches from their own camera only, which "
-            f"the camera rule ignores ({_images(same_camera)}); correct the camids, add images from other cameras, or, "
-            'if such matches are meant to count, set "exclude_same_camera": false beside the manifest',
+            f"the camera rule ignores ({list_images(same_camera)}); correct the camids, add images from other cameras, "
+            'or, if such matches are meant to count, set "exclude_same_camera": false beside the manifest',
         )
 
 
-def _find_thin_identities(domain: Domain) -> Iterator[_Finding]:
+def _find_thin_identities(domain: Domain) -> Iterator[Finding]:
     counts = Counter(record.pid for record in domain.train)
     if len(counts) == 1:
         yield (
@@ -216,12 +218,12 @@ def _find_thin_identities(domain: Domain) -> Iterator[_Finding]:
     if single := sorted(pid for pid, count in counts.items() if count == 1):
         yield (
             "warning",
-            f"{domain.name}: {len(single)} of {len(counts)} train identities have one image ({_some(single)}); "
+            f"{domain.name}: {len(single)} of {len(counts)} train identities have one image ({list_some(single)}); "
             "batches are filled by repeating it",
         )
 
 
-def _find_thin_cameras(domain: Domain) -> Iterator[_Finding]:
+def _find_thin_cameras(domain: Domain) -> Iterator[Finding]:
     pids: dict[int, set[str]] = defaultdict(set)
     for record in domain.train:
         pids[record.camid].add(record.pid)
@@ -230,29 +232,20 @@ def _find_thin_cameras(domain: Domain) -> Iterator[_Finding]:
         yield (
             "warning",
             f"{domain.name}: {len(thin)} of {len(pids)} cameras in train hold one identity "
-            f"({_some([f'camid {camid}' for camid in thin])}); such a camera tells who it shows: check the camids",
+            f"({list_some([f'camid {camid}' for camid in thin])}); such a camera tells who it shows: check the camids",
         )
 
 
-def _find_withdrawn(domain: Domain) -> Iterator[_Finding]:
+def _find_withdrawn(domain: Domain) -> Iterator[Finding]:
     if domain.name in WITHDRAWN:
         yield "warning", f"{domain.name}: {domain.terms}"
 
 
-_ALWAYS = (_find_leaks, _find_withdrawn)
+_ALWAYS = (find_leaks, find_repeats, find_twin_pids, find_mangled_names, _find_withdrawn)
 _TRAINING = (_find_thin_identities, _find_thin_cameras)
 _EVALUATION = (_find_unmatched_queries, _find_repeated_queries)
-_CHECKS: Mapping[Purpose, tuple[Callable[[Domain], Iterator[_Finding]], ...]] = {
+_CHECKS: Mapping[Purpose, tuple[Callable[[Domain], Iterator[Finding]], ...]] = {
     "train": (*_TRAINING, *_ALWAYS),
     "evaluate": (*_EVALUATION, *_ALWAYS),
     "both": (*_EVALUATION, *_TRAINING, *_ALWAYS),
 }
-
-
-def _images(records: Sequence[ImageRecord]) -> str:
-    return _some([f"pid {record.pid} camid {record.camid} {record.path}" for record in records])
-
-
-def _some(texts: Sequence[str]) -> str:
-    more = f"; and {len(texts) - _SHOWN:,} more" if len(texts) > _SHOWN else ""
-    return "; ".join(texts[:_SHOWN]) + more

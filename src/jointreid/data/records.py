@@ -12,6 +12,8 @@ from pathlib import Path
 from jointreid.errors import JointreidError
 
 SPLITS = ("train", "query", "gallery")
+# A camera's number has nine digits at most, here and in a table, so that it fits every array and file.
+MAX_CAMID = 10**9 - 1
 
 
 @dataclass(frozen=True)
@@ -21,7 +23,7 @@ class ImageRecord:
     Attributes:
         path: where the image lies.
         pid: identity, unique inside its domain; a string as in the files, never a label.
-        camid: camera, an int >= 0, local to its domain; gaps are allowed.
+        camid: camera, an int from 0 to `MAX_CAMID`, local to its domain; gaps are allowed.
         box: the part of the image that shows the person, `(x, y, width, height)` in pixels, or None for all of it.
         timestamp: when the image was taken, in seconds, or None.
         junk: to be ignored wherever it stands (a bad detection, a body part).
@@ -42,8 +44,8 @@ class ImageRecord:
     def __post_init__(self) -> None:
         if not self.pid:
             raise JointreidError(f"{self.path}: pid is empty; every image needs an identity")
-        if isinstance(self.camid, bool) or not isinstance(self.camid, int) or self.camid < 0:
-            raise JointreidError(f"{self.path}: camid is {self.camid!r}; expected an integer >= 0")
+        if isinstance(self.camid, bool) or not isinstance(self.camid, int) or not 0 <= self.camid <= MAX_CAMID:
+            raise JointreidError(f"{self.path}: camid is {self.camid!r}; expected an integer from 0 to {MAX_CAMID:,}")
         if self.box is not None and (min(self.box) < 0 or min(self.box[2:]) < 1):
             raise JointreidError(f"{self.path}: box is {self.box}; expected x, y >= 0 and width, height >= 1 in pixels")
         if self.timestamp is not None and not math.isfinite(self.timestamp):

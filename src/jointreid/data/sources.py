@@ -1,6 +1,7 @@
 """Data sets as a person names them, `NAME=PATH` or `PATH`, read into domains of a fixed order."""
 
 import dataclasses
+import os
 import shlex
 from collections.abc import Mapping, Sequence
 from difflib import get_close_matches
@@ -55,11 +56,16 @@ def load_domains(
 
 def _load(source: str, missing_camid: MissingCamid, options: ReaderOptions) -> Sequence[Domain]:
     name, path = _split(source)
-    if not path.exists():
-        raise JointreidError(f"{source}: there is no file or folder {path}; expected NAME=PATH or a manifest's PATH")
-    if path.is_dir():
-        return [_read_folder(name, path, options)]
-    table = read_manifest(path, missing_camid)
+    try:
+        if not path.exists():
+            raise JointreidError(
+                f"{source}: there is no file or folder {path}; expected NAME=PATH or a manifest's PATH"
+            )
+        if path.is_dir():
+            return [_read_folder(name, path, options)]
+        table = read_manifest(path, missing_camid)
+    except OSError as error:  # a folder that may not be looked into, a name that is too long
+        raise JointreidError(f"{source}: {error.filename or path} cannot be read: {error.strerror}") from error
     return list(table.values()) if not name else _pick(name, path, table)
 
 
@@ -67,10 +73,15 @@ def _split(source: str) -> tuple[str, Path]:
     """Return (NAME or nothing, PATH); an `=` after a path separator belongs to the path."""
     name, equals, path = source.partition("=")
     if not equals or "/" in name or "\\" in name:
-        return "", Path(source).expanduser()
+        return "", _path(source)
     if not name or not path:
         raise JointreidError(f"{source}: expected NAME=PATH or PATH; write ./ before a path with '=' in its name")
-    return name, Path(path).expanduser()
+    return name, _path(path)
+
+
+def _path(text: str) -> Path:
+    """Return the path that a text means; `~name` stays as it is where there is no such user."""
+    return Path(os.path.expanduser(text))
 
 
 def _read_folder(name: str, path: Path, options: ReaderOptions) -> Domain:

@@ -16,14 +16,15 @@ import re
 from collections.abc import Mapping, Sequence
 from difflib import get_close_matches
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from jointreid.data.records import SPLITS, ImageRecord
 from jointreid.errors import JointreidError
 
 COLUMNS = ("domain", "split", "path", "pid", "camid")
 BOX_COLUMNS = ("x", "y", "w", "h")
-ALL_COLUMNS = (*COLUMNS, *BOX_COLUMNS, "timestamp", "junk", "distractor")
+FLAG_COLUMNS = ("junk", "distractor")
+ALL_COLUMNS = (*COLUMNS, *BOX_COLUMNS, "timestamp", *FLAG_COLUMNS)
 # A camera id that is an integer; others are names.
 CAMERA_NUMBER = re.compile(r"([0-9]{1,9})(\.0*)?")
 
@@ -50,7 +51,7 @@ class Row(NamedTuple):
     record: ImageRecord
 
 
-class _Base(NamedTuple):
+class Base(NamedTuple):
     """What paths are relative to: a folder as given and absolute, and what to say of one that is not below it."""
 
     given: Path
@@ -58,15 +59,17 @@ class _Base(NamedTuple):
     fault: str
 
 
-def _own_base(folder: Path) -> _Base:
+def own_base(folder: Path) -> Base:
+    """Return a table's own folder as the base of its paths."""
     absolute = os.path.abspath(folder)
     remedy = 'move the table to a folder above all images, or let the side file name such a folder as "root"'
-    return _Base(folder, absolute, f"does not stay below the table's folder {absolute}; {remedy}")
+    return Base(folder, absolute, f"does not stay below the table's folder {absolute}; {remedy}")
 
 
-def _root_base(folder: Path) -> _Base:
+def root_base(folder: Path) -> Base:
+    """Return the root of a domain as the base of its paths."""
     absolute = os.path.abspath(folder)
-    return _Base(folder, absolute, f"does not stay below {absolute}, the root of its domain; correct one of the two")
+    return Base(folder, absolute, f"does not stay below {absolute}, the root of its domain; correct one of the two")
 
 
 class _Table(NamedTuple):
@@ -88,8 +91,8 @@ def read_rows(path: Path, roots: Mapping[str, Path] | None = None) -> list[Row]:
             file, the rows (ten at most, with their count) and the columns.
     """
     table = _read_table(path)
-    own = _own_base(path.parent)
-    bases = {name: _root_base(root) for name, root in (roots or {}).items()}
+    own = own_base(path.parent)
+    bases = {name: root_base(root) for name, root in (roots or {}).items()}
     rows: list[Row] = []
     errors: list[str] = []
     first: dict[tuple[object, ...], int] = {}
@@ -98,7 +101,7 @@ def read_rows(path: Path, roots: Mapping[str, Path] | None = None) -> list[Row]:
             if len(cells) != len(table.columns):
                 raise JointreidError(f"{len(cells)} cells; the header names {len(table.columns)} columns")
             by_column = dict(zip(table.columns, cells, strict=True))
-            row = _parse_row(number, by_column, bases.get(by_column["domain"], own))
+            row = parse_row(number, by_column, bases.get(by_column["domain"], own))
             same = first.setdefault((row.domain, row.split, *row.record.key), number)
             if same != number:
                 raise JointreidError(f"column path: repeats row {same} (same split, path and box); remove one")
@@ -185,17 +188,25 @@ def _read_parquet(path: Path) -> _Table:
             known = [name for name in file.schema_arrow.names if name in ALL_COLUMNS]
             # Not read_table, which would take a folder called `domain=x` on the way for a column.
             table = file.read(columns=known)
-    except pyarrow.ArrowException as error:
+    except (pyarrow.ArrowException, UnicodeDecodeError) as error:  # the latter from names of columns
         raise JointreidError(f"{path}: cannot be read as Parquet: {error}") from error
-    columns = [[_parquet_cell(path, name, value) for value in table.column(name).to_pylist()] for name in known]
+    columns = [_parquet_cells(f"{path}, column {name}", name, table.column(name)) for name in known]
     return _Table(known, list(enumerate(zip(*columns, strict=True), start=1)))
 
 
-def _parquet_cell(path: Path, column: str, value: object) -> str:
+def _parquet_cells(where: str, column: str, values: Any) -> list[str]:
+    try:
+        plain = values.to_pylist()
+    except (ValueError, OverflowError) as error:  # text that is not UTF-8, times that Python has no type for
+        raise JointreidError(f"{where}: cannot be read: {error}") from error
+    return [_parquet_cell(where, column, value) for value in plain]
+
+
+def _parquet_cell(where: str, column: str, value: object) -> str:
     if value is None:
         return ""
-    if not isinstance(value, str | int | float):
-        raise JointreidError(f"{path}, column {column}: holds {type(value).__name__}; expected text or numbers")
+    if not isinstance(value, str | int | float) or (isinstance(value, bool) and column not in FLAG_COLUMNS):
+        raise JointreidError(f"{where}: holds {type(value).__name__}; expected text or numbers")
     return str(value)
 
 
@@ -219,10 +230,22 @@ def _check_columns(where: str, columns: Sequence[str]) -> None:
 # Reading a row
 
 
-def _parse_row(number: int, cells: Mapping[str, str], base: _Base) -> Row:
+def parse_row(number: int, cells: Mapping[str, str], base: Base) -> Row:
+    """Return what a row says.
+
+    Args:
+        number: the row's number.
+        cells: the text in each column, of at least `domain, split, path, pid`.
+        base: what the path is relative to.
+
+    Raises:
+        JointreidError: a cell is wrong; the message names the column, neither file nor row.
+    """
     for column, cell in cells.items():
         if column not in ALL_COLUMNS:
             continue
+        if "\0" in cell:
+            raise JointreidError(f"column {column}: {cell!r} holds a zero byte; the file is damaged: restore it")
         if cell != cell.strip():
             raise JointreidError(f"column {column}: {cell!r} has spaces around it; remove them")
         if not cell and column in COLUMNS and column != "camid":

@@ -64,7 +64,7 @@ def ingest(
     """
     chosen = {"layout": layout, "camera": camera, "split": split}
     _check_settings(chosen, test_share, every, min_height, min_visibility)
-    source, out = _real_folder(source), Path(out).expanduser()
+    source, out = _real_folder(source), Path(os.path.expanduser(out))
     _check_target(out, overwrite)
     name = source.name or "data" if name is None else name
     if is_no_id(name):
@@ -124,10 +124,10 @@ def _check_settings(
 
 def _real_folder(source: str | Path) -> Path:
     """Return the folder made absolute; a link stays one, as what it leads to may move."""
-    path = Path(source).expanduser()
+    path = Path(os.path.expanduser(source))
     # Behind a link, `..` is not the folder that its name tells.
-    path = path.resolve() if ".." in path.parts else path.absolute()
-    if not path.is_dir():
+    path = Path(os.path.realpath(path)) if ".." in path.parts else path.absolute()
+    if not os.path.isdir(path):
         raise JointreidError(f"{path}: there is no such folder; give the one that holds the images")
     return path
 
@@ -136,7 +136,7 @@ def _check_target(out: Path, overwrite: bool) -> None:
     """Refuse early what cannot be written, before the images are looked for."""
     if out.suffix.lower() != ".csv":
         raise JointreidError(f"{out}: a manifest is written as .csv; give --out a name that ends so")
-    standing = [str(path) for path in (out, side_file(out)) if path.exists()]
+    standing = [str(path) for path in (out, side_file(out)) if os.path.exists(path)]
     if standing and not overwrite:
         raise JointreidError(f"{' and '.join(standing)}: there already; choose another --out, or pass --overwrite")
 

@@ -8,6 +8,7 @@ conf or class; with ten cells, those after conf are positions in the world (MOT1
 import configparser
 import hashlib
 import math
+import os
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -133,7 +134,7 @@ def _open_sequence(source: Path, folder: Path, by_folder: Mapping[Names, Sequenc
         if names[-1].endswith(suffix) and stem.isdecimal():
             frames.setdefault(int(stem), source.joinpath(*names))
     if not frames:
-        link = " (a link, which is not followed)" if source.joinpath(*inner).is_symlink() else ""
+        link = " (a link, which is not followed)" if os.path.islink(source.joinpath(*inner)) else ""
         raise JointreidError(
             f"{source.joinpath(*inner)}{link}: holds no frames of {folder.name}; "
             f"expected images called by their number, as 000001{suffix or '.jpg'}"
@@ -239,8 +240,9 @@ def _clip(box: _Box, sequence: _Sequence) -> tuple[int, int, int, int]:
     That MOTChallenge counts pixels from 1 and others of this format from 0 is not told anywhere, and left as it is.
     """
     left, top = max(0, round(box.left)), max(0, round(box.top))
-    right = min(sequence.width, round(box.left + box.width))
-    bottom = min(sequence.height, round(box.top + box.height))
+    # Clipped before they are rounded: the sum of two finite numbers may be infinite.
+    right = round(max(0, min(sequence.width, box.left + box.width)))
+    bottom = round(max(0, min(sequence.height, box.top + box.height)))
     return left, top, right - left, bottom - top
 
 

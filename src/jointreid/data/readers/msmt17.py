@@ -35,7 +35,7 @@ TERMS = (
 _PLAIN, _MASKED, _CONVERTED = ("train", "test"), ("mask_train_v2", "mask_test_v2"), tuple(SPLIT_FOLDERS.values())
 _EDITIONS = {"1": "V1", "2": "V2 (faces masked)"}
 _EXAMPLE = "0000/0000_000_01_0303morning_0008_0.jpg 0"
-_LINE = re.compile(r"(\S.*?)\s+(\d+)")
+_LINE = re.compile(r"(\S.*?)\s+(\d{1,9})")
 # The third field of a file's own name; a folder above may hold underscores too.
 _LISTED_NAME = re.compile(r"[^_]+_[^_]+_(0?[1-9]|1[0-5])_")
 _CONVERTED_NAME = re.compile(r"(\d+)_c(0?[1-9]|1[0-5])[_.]")

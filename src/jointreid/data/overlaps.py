@@ -1,0 +1,164 @@
+"""What should be two and is one, or one and is two: images in two places, and names that only look different."""
+
+import re
+import unicodedata
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from itertools import pairwise
+from pathlib import Path
+
+from jointreid.data.findings import Finding, Problem, list_images, list_some
+from jointreid.data.records import SPLITS, Domain, ImageRecord
+
+_NUMBER = re.compile(r"0*(\d+?)(?:\.0*)?")
+
+
+def find_leaks(domain: Domain) -> Iterator[Finding]:
+    """Images and identities that stand in train and in query or gallery."""
+    train = {record.key for record in domain.train}
+    if both := [record for record in (*domain.query, *domain.gallery) if record.key in train]:
+        yield (
+            "error",
+            f"{domain.name}: {len(both)} images stand in train and in query or gallery ({list_images(both)}); "
+            "remove them from one",
+        )
+    test_pids = {record.pid for record in (*domain.query, *domain.gallery) if not (record.junk or record.distractor)}
+    if shared := sorted(test_pids & set(domain.train_pids)):
+        yield (
+            "warning",
+            f"{domain.name}: {len(shared)} identities stand in train and in query or gallery ({list_some(shared)}); "
+            "the model has seen these people, so its figures do not tell how it does on new ones: split by identity",
+        )
+
+
+def find_repeats(domain: Domain) -> Iterator[Finding]:
+    """Images that stand twice in one split."""
+    for split in SPLITS:
+        records: tuple[ImageRecord, ...] = getattr(domain, split)  # sorted, so equal ones are neighbours
+        twice = [record for before, record in pairwise(records) if before.key == record.key]
+        if twice:
+            yield (
+                "error",
+                f"{domain.name}: {len(twice)} images stand in {split} more than once ({list_images(twice)}); "
+                "each counts once: remove the others",
+            )
+
+
+def find_twin_pids(domain: Domain) -> Iterator[Finding]:
+    """Identities that are one number or one text, written in two ways: a spreadsheet makes 7 or 7.0 of some 007."""
+    if twins := _written_alike({record.pid for record in domain}, _plain_pid):
+        yield (
+            "warning",
+            f"{domain.name}: {len(twins)} identities are written in several ways ({list_some(twins)}), which are taken "
+            "for different people; if they are one, write them alike",
+        )
+
+
+def find_mangled_names(domain: Domain) -> Iterator[Finding]:
+    """Names that hold bytes which are no text: results could not be written."""
+    if _is_mangled(domain.name):
+        yield "error", f"{domain.name}: the domain's name is not valid Unicode; give another"
+    if mangled := [record for record in domain if _is_mangled(str(record.path))]:
+        names = list_some([ascii(str(record.path)) for record in mangled])
+        yield (
+            "error",
+            f"{domain.name}: {len(mangled)} images have paths that are not valid Unicode ({names}); rename the files "
+            "or folders",
+        )
+
+
+def find_shared_images(domains: Sequence[Domain]) -> Iterator[Problem]:
+    """Images of one domain's train that another has too."""
+    owner: dict[object, str] = {}
+    trained: dict[tuple[str, str], list[ImageRecord]] = defaultdict(list)
+    tested: dict[tuple[str, str], list[ImageRecord]] = defaultdict(list)
+    for domain in domains:
+        for record in domain.train:
+            if (first := owner.setdefault(record.key, domain.name)) != domain.name:
+                trained[first, domain.name].append(record)
+    for domain in domains:
+        for record in (*domain.query, *domain.gallery):
+            if (first := owner.get(record.key, domain.name)) != domain.name:
+                tested[first, domain.name].append(record)
+    for (first, name), records in trained.items():
+        yield Problem(
+            "warning",
+            name,
+            f"{name}: {len(records)} images stand in train of {first} too ({list_images(records)}): people of two "
+            "domains are taken for different ones, so an image teaches two answers; remove them from one",
+        )
+    for (first, name), records in tested.items():
+        yield Problem(
+            "error",
+            name,
+            f"{name}: {len(records)} images of query or gallery stand in train of {first} ({list_images(records)}); "
+            "remove them from one",
+        )
+
+
+def find_copies(domains: Sequence[Domain], contents: Mapping[Path, str]) -> Iterator[Problem]:
+    """Files that are byte for byte one of train under another name, and should not be.
+
+    Args:
+        domains: whose images to compare.
+        contents: path -> what tells a file's content from others', of the files that can be read.
+    """
+    trained: dict[tuple[str, object], tuple[str, ImageRecord]] = {}
+    for domain in domains:
+        copies = []
+        for record in domain.train:
+            if record.path in contents:
+                name, first = trained.setdefault((contents[record.path], record.box), (domain.name, record))
+                if first.key != record.key and (name, first.pid) != (domain.name, record.pid):
+                    copies.append(f"{record.path} of pid {record.pid} is {first.path} of pid {first.pid}")
+        if copies:
+            yield Problem(
+                "warning",
+                domain.name,
+                f"{domain.name}: {len(copies)} train images are copies of others, with another identity "
+                f"({list_some(copies)}): an image teaches two answers; remove the wrong one",
+            )
+    for domain in domains:
+        copies = []
+        for record in (*domain.query, *domain.gallery):
+            _, first = trained.get((contents.get(record.path, ""), record.box), ("", record))
+            if first.key != record.key:
+                copies.append(f"{record.path} is {first.path}")
+        if copies:
+            yield Problem(
+                "warning",
+                domain.name,
+                f"{domain.name}: {len(copies)} images of query or gallery are copies of train images "
+                f"({list_some(copies)}): the model has seen them; remove them from one",
+            )
+
+
+def find_twin_domains(domains: Sequence[Domain]) -> Iterator[Problem]:
+    """Domains whose names differ in capitals only."""
+    for names in _written_alike({domain.name for domain in domains}, _plain_text):
+        yield Problem("warning", "", f"the domains {names} are taken for different ones; if they are one, name it once")
+
+
+def _written_alike(names: Iterable[str], plain: Callable[[str], str]) -> list[str]:
+    """Return the groups of names, `7 and 007`, that are the same once made plain."""
+    groups: dict[str, list[str]] = defaultdict(list)
+    for name in sorted(names):
+        groups[plain(name)].append(name)
+    return [" and ".join(group) for group in groups.values() if len(group) > 1]
+
+
+def _plain_pid(pid: str) -> str:
+    number = _NUMBER.fullmatch(pid)
+    return number[1] if number else unicodedata.normalize("NFC", pid)
+
+
+def _plain_text(name: str) -> str:
+    return unicodedata.normalize("NFC", name).casefold()
+
+
+def _is_mangled(name: str) -> bool:
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return True
+    return False

@@ -1,0 +1,193 @@
+"""What comes of a fault when a person checks the data and trains on them: refused, handled or lost."""
+
+import contextlib
+import io
+import json
+import re
+import resource
+import shutil
+import sys
+import traceback
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Literal, NamedTuple
+from unittest import mock
+
+import numpy as np
+
+from fault_table.kit import CannotBeMade, Fault, Handled, Place, Refused
+from jointreid.cli import main
+from jointreid.config import ImageConfig, RunConfig
+from jointreid.data.decode import read_image, resize_image
+from jointreid.data.images import ImageStore
+from jointreid.data.records import ImageRecord
+from jointreid.options import read_options
+from jointreid.run import open_run
+from jointreid.training.data import TrainingData, prepare
+
+# A network and images as small as they go: a step and an evaluation take a tenth of a second.
+SETTINGS = (
+    *("--recipe", "bot", "--model.trunk", "resnet50-w16", "--device", "cpu", "--max-steps", "1"),
+    *("--image.height", "32", "--image.width", "16", "--image.pad", "2"),
+    *("--sampler.ids_per_batch", "2", "--sampler.images_per_id", "2"),
+    *("--schedule.epochs", "1", "--schedule.milestones", "[]", "--schedule.warmup_epochs", "0"),
+)
+# JPEG at quality 95 is this near: the mean over all pixels, in grey levels.
+NEAR = 3.0
+# A refusal that needs more memory than this, in bytes, has decoded what it should not have.
+MEMORY = 256 * 2**20
+
+
+class Verdict(NamedTuple):
+    """What came of a fault: refused and handled are as expected; the detail is what a person reads, or the reason."""
+
+    outcome: Literal["refused", "handled", "skipped", "lost"]
+    detail: str
+
+
+class Lost(Exception):
+    """Something else happened than must."""
+
+
+class Answer(NamedTuple):
+    """What a command left: its exit code and what it printed."""
+
+    code: int
+    out: str
+    err: str
+
+
+def judge(fault: Fault, root: Path) -> Verdict:
+    """Make a fault in a folder of its own, then check the data and train on them."""
+    place = Place(root)
+    place.write_sound()
+    try:
+        sources = fault.damage(place) or ["--manifest", str(place.table)]
+    except CannotBeMade as reason:
+        return Verdict("skipped", str(reason))
+    before, hidden, memory = _state(place.data), _hidden(root), _peak_memory()
+    try:
+        if isinstance(fault.outcome, Refused):
+            outcome: Literal["refused", "handled"] = "refused"
+            detail = _refusal(fault, fault.outcome, place, [*sources, *fault.options])
+            _require(not place.run.exists(), "a run directory was begun")
+            _require(_peak_memory() - memory < MEMORY, "it took memory as if it had decoded the image")
+        else:
+            outcome = "handled"
+            detail = _handling(fault, fault.outcome, place, [*sources, *fault.options])
+        _require(fault.late is not None or _state(place.data) == before, "the data were changed")
+        _require(_hidden(root) == hidden, f"files were left half-written: {sorted(_hidden(root) - hidden)}")
+    except Lost as lost:
+        return Verdict("lost", str(lost))
+    finally:
+        shutil.rmtree(root, ignore_errors=True)
+    return Verdict(outcome, detail)
+
+
+def _refusal(fault: Fault, expected: Refused, place: Place, data: Sequence[str]) -> str:
+    check, train = _commands(fault, place, data)
+    if expected.by == "check":
+        _ask(check, (1, 2), expected.message)
+    with _after_the_check(fault, place):
+        return _ask(train, (2,), expected.message).err.strip()
+
+
+def _handling(fault: Fault, expected: Handled, place: Place, data: Sequence[str]) -> str:
+    check, train = _commands(fault, place, data)
+    report = _ask(check, (0,), expected.finding or "0 errors, 0 warnings").out
+    json.loads(_ask([*check, "--json"], (0,)).out)
+    with _after_the_check(fault, place):
+        _ask(train, (0,), "Run directory")
+    _require((place.run / "results.json").is_file(), "there are no results")
+    config = read_options(train[1:])
+    train_set, space = prepare(config).train_set, open_run(place.run).label_space
+    found = (len(train_set), space.num_ids, space.num_cameras)
+    _require(found == expected.train, f"{found} images, identities and cameras, not {expected.train}")
+    records = [sample.record for sample in train_set.samples]
+    _require_pixels(records, config.image, place.root / "fresh")
+    for name, pixels in expected.pixels.items():
+        seen = read_image(next(record for record in records if record.path == place.data / name))
+        _require(seen.shape == pixels.shape, f"{name} is {seen.shape}, not {pixels.shape}")
+        difference = float(np.abs(seen.astype(int) - pixels).mean())
+        _require(difference < NEAR, f"{name} differs by {difference:.1f} grey levels from what it shows")
+    found_by_check = re.search(expected.finding, report) if expected.finding else None
+    return found_by_check[0] if found_by_check else "nothing to report"
+
+
+def _require_pixels(records: Sequence[ImageRecord], image: ImageConfig, cache: Path) -> None:
+    """Require that the store of a first run holds each image at its own index."""
+    store = ImageStore.build(records, image, cache, 1)
+    batch = store.take(np.arange(len(records))).permute(0, 2, 3, 1).numpy()
+    for seen, record in zip(batch, records, strict=True):
+        expected = resize_image(read_image(record), image.height, image.width, image.interpolation)
+        _require(np.array_equal(seen, expected), f"{record.path} is another image in the store")
+
+
+def _commands(fault: Fault, place: Place, data: Sequence[str]) -> tuple[list[str], list[str]]:
+    check = ["data", "check", *data, "--cache", str(place.cache)]
+    own = ("--data.cache", str(place.cache), "--out", str(place.run))
+    return check, ["train", *data, *SETTINGS, *fault.settings, *own]
+
+
+def _ask(argv: Sequence[str], codes: tuple[int, ...], pattern: str = "") -> Answer:
+    """Run a command in this process; one that fails otherwise than with a message is lost."""
+    # As in a terminal: what is no text cannot be printed, but is shown among errors.
+    out = io.TextIOWrapper(io.BytesIO(), encoding="utf-8")
+    err = io.TextIOWrapper(io.BytesIO(), encoding="utf-8", errors="backslashreplace")
+    command = " ".join(argv[:2] if argv[0] == "data" else argv[:1])
+    try:
+        with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+            code = main(argv)
+    except BaseException as error:
+        if isinstance(error, KeyboardInterrupt):
+            raise
+        last = traceback.extract_tb(sys.exc_info()[2])[-1]
+        raise Lost(f"{command}: {type(error).__name__}: {error!s:.300} ({last.filename}:{last.lineno})") from error
+    texts = []
+    for stream in (out, err):
+        stream.flush()
+        stream.seek(0)
+        texts.append(stream.read())
+    answer = Answer(code, *texts)
+    said = (answer.out + answer.err)[-600:]
+    _require("Traceback" not in answer.err, f"{command}: a traceback: {said}")
+    _require(code in codes, f"{command}: exit code {code}, not {codes}: {said}")
+    _require(re.search(pattern, answer.out + answer.err) is not None, f"{command}: nothing like {pattern!r}: {said}")
+    return answer
+
+
+@contextlib.contextmanager
+def _after_the_check(fault: Fault, place: Place) -> Iterator[None]:
+    """Let what is late happen between the check that training makes and its first look at the pixels."""
+    if fault.late is None:
+        yield
+        return
+    late = fault.late
+
+    def prepare_then_damage(config: RunConfig) -> TrainingData:
+        data = prepare(config)
+        late(place)
+        return data
+
+    with mock.patch("jointreid.training.train.prepare", prepare_then_damage):
+        yield
+
+
+def _state(folder: Path) -> dict[str, tuple[int, int]]:
+    """Return every file below a folder with its size and time of change."""
+    stats = {str(path): path.lstat() for path in folder.rglob("*")}
+    return {name: (stat.st_size, stat.st_mtime_ns) for name, stat in stats.items()}
+
+
+def _hidden(root: Path) -> set[str]:
+    """Return what is being written, which is hidden until it is whole."""
+    return {str(path.relative_to(root)) for path in root.rglob(".*")}
+
+
+def _peak_memory() -> int:
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
+def _require(condition: bool, reason: str) -> None:
+    if not condition:
+        raise Lost(reason)

@@ -15,6 +15,12 @@ def machine() -> str:
     return f"{len(names)} x {names[0]}" if names else platform.machine()
 
 
+def gpu() -> dict[str, str]:
+    """Return the name of the GPU that PyTorch sees, if one is seen and PyTorch was loaded at all."""
+    torch = sys.modules.get("torch")
+    return {"gpu": torch.cuda.get_device_name()} if torch is not None and torch.cuda.is_available() else {}
+
+
 def provenance(*packages: str) -> dict[str, str]:
     """Return the command, the commit, the machine, and the versions of packages."""
     git = subprocess.run(["git", "rev-parse", "--verify", "HEAD"], capture_output=True, text=True, check=False)
@@ -22,5 +28,6 @@ def provenance(*packages: str) -> dict[str, str]:
         "command": " ".join(["python", *sys.argv]),
         "commit": git.stdout.strip() or "unknown",
         "machine": machine(),
+        **gpu(),
         **{package: version(package) for package in packages},
     }

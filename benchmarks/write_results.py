@@ -1,0 +1,68 @@
+"""Write docs/results.md from what the benchmarks left under results/.
+
+    python benchmarks/write_results.py
+
+Nothing on that page is typed by hand: each figure stands below the command, the machine and the commit that made it.
+"""
+
+import json
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[1]
+PAGE = ROOT / "docs" / "results.md"
+TITLES = {
+    "operators": "The generated convolution beside the dense 3x3 that it replaces",
+    "model": "The whole network beside ResNet-50",
+    "train_step": "A step of training",
+    "pipeline": "Images, from files to batches",
+    "ranking": "Ranking a gallery, and re-ranking",
+}
+DEVICES = {"cpu": "on a CPU", "gpu": "on a GPU"}
+HEAD = """# Speed
+
+Written by `python benchmarks/write_results.py` from the files under `results/`. Figures are ratios of medians within
+one run, in which all candidates took turns; PASS and MISSED hold them against what was wanted before they were
+measured. `make bench` measures again on your machine.
+"""
+
+
+def page() -> str:
+    """Return the page as the files under results/ have it now."""
+    parts = [HEAD]
+    for name, title in TITLES.items():
+        for device, where in DEVICES.items():
+            file = ROOT / "results" / f"{name}_{device}.json"
+            if file.is_file():
+                parts.append(section(f"{title}, {where}", json.loads(file.read_text(encoding="utf-8"))))
+    if (ROOT / "results" / "growth_cpu.json").is_file():
+        report = json.loads((ROOT / "results" / "growth_cpu.json").read_text(encoding="utf-8"))
+        parts += [
+            "## How the cost grows",
+            "",
+            "![Milliseconds by batch, image size, identities, gallery](images/growth.png)",
+        ]
+        parts += [
+            "",
+            f"`{report['command']}`: {report['machine']}, {report['threads']} threads; commit {report['commit'][:12]}.",
+            "",
+        ]
+    return "\n".join(parts)
+
+
+def section(title: str, report: dict[str, Any]) -> str:
+    """Return one benchmark's part: the targets, and where they were measured."""
+    lines = [f"## {title}", "", "| | measured | |", "| --- | --: | --- |"]
+    lines += [
+        f"| {target['target']} | {target['measured']:.2f} | {'PASS' if target['passed'] else 'MISSED'} |"
+        for target in report["targets"]
+    ]
+    versions = ", ".join(f"{key} {report[key]}" for key in ("torch", "numba", "triton") if key in report)
+    machine = report.get("gpu") or f"{report['machine']}, {report.get('threads', '?')} threads"
+    lines += ["", f"`{report['command']}`: {machine}; {versions}; commit {report['commit'][:12]}.", ""]
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    PAGE.write_text(page(), encoding="utf-8")
+    print(f"Wrote {PAGE}")

@@ -2,7 +2,8 @@ from contextlib import nullcontext
 
 import pytest
 
-from jointreid.models import dynamic_filter_numba, numba_kernel
+from jointreid import numba_kernel
+from jointreid.models import dynamic_filter_numba
 
 
 def test_only_the_work_queue_is_locked(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,4 +1,7 @@
-"""Every fault of the table is refused before the first step with a message for people, or handled and reported."""
+"""Every fault of the table is refused before the first step with a message for people, or handled and reported.
+
+Of those that are handled the suite trains on some; `tests/soak/faults.py` trains on all.
+"""
 
 from pathlib import Path
 

@@ -222,7 +222,7 @@ DAMAGED = [
     Fault(
         "a cut JPEG, to be skipped",
         _cut(_JPEG, 0.97),
-        Handled(r"1 images cannot be read \(.*train-1-0\.jpg: .*truncated.*skipped", train=(7, 4, 4)),
+        Handled(r"1 images cannot be read \(.*train-1-0\.jpg: .*truncated.*skipped", train=(7, 4, 4), trained=True),
         options=("--skip-unreadable",),
     ),
     Fault("a PNG of 60,000 x 60,000", _content(_png(struct.pack(">IIBBBBB", 60_000, 60_000, 8, 2, 0, 0, 0), b"")),
@@ -237,7 +237,8 @@ DAMAGED = [
           Refused(r"train-1-0\.jpg: (no such file|.*No such file)", by="train"), late=_remove),
     Fault("an image cut after the check", _nothing,
           Refused(r"train-1-0\.jpg: .*truncated", by="train"), late=_cut_late),
-    Fault("an image changed under the cache", _change_under_the_cache, _SEEN),
+    Fault("an image changed under the cache", _change_under_the_cache,
+          Handled(pixels={TARGET: _SHOWN}, trained=True)),
 ]  # fmt: skip
 
 ODD = [
@@ -278,11 +279,11 @@ ODD = [
 
 NAMED = [
     Fault("a name of 250 bytes, most of two each", _named("shop/" + "ü" * 123 + ".jpg"), Handled()),
-    Fault("a name of several scripts", _named("商店/Ж🙂ع.jpg"), Handled()),
+    Fault("a name of several scripts", _named("商店/Ж🙂ع.jpg"), Handled(trained=True)),
     Fault("spaces inside a name", _named("shop/a  b (1).jpg"), Handled()),
     Fault("commas and quotes in a name", _quoted('shop/a,"b",c.jpg'), Handled()),
     Fault("a line end in a name", _quoted("shop/a\nb\r.jpg"), Handled()),
-    Fault("marks of a terminal in a name", _named("shop/a\x1b[31m\x07.jpg"), Handled()),
+    Fault("marks of a terminal in a name", _named("shop/a\x1b[31m\x07.jpg"), Handled(trained=True)),
     Fault("a name without an ending", _named("shop/image"), Handled()),
     Fault("a link to nothing", _link_to("gone.jpg"), Refused(r"shop/train-1-0\.jpg: no such file")),
     Fault("a link out of the folder", _instead(_link_out), _SEEN),

@@ -133,11 +133,14 @@ class Handled:
         finding: a pattern of what the check must report; empty if there is nothing to report.
         train: images, identities and cameras of the joint train set.
         pixels: image -> what must be seen on it.
+        trained: whether the suite trains on them too, and not only `tests/soak/faults.py`: where a name, a label or a
+            cache could come to another thing in a run than in the check.
     """
 
     finding: str = ""
     train: tuple[int, int, int] = SOUND
     pixels: Mapping[str, Pixels] = field(default_factory=dict)
+    trained: bool = False
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,7 @@ def main() -> int:
     for fault in FAULTS:
         faulthandler.dump_traceback_later(LIMIT, exit=True)
         with tempfile.TemporaryDirectory() as folder:
-            verdict = judge(fault, Path(folder) / "place")
+            verdict = judge(fault, Path(folder) / "place", wholly=True)
         faulthandler.cancel_dump_traceback_later()
         counts[verdict.outcome] += 1
         detail = f": {verdict.detail}" if verdict.outcome in ("skipped", "lost") else ""

@@ -107,9 +107,9 @@ def test_missing_and_foreign_checkpoints_are_refused(run: Run) -> None:
     with pytest.raises(JointreidError, match="expected one of last, best"):
         run.checkpoint("final")
     save_checkpoint(run.path, "last", model, {"step": 1}, optimizer=optimizer)
-    state = run.path / "last" / "state.json"
-    state.write_text(json.dumps({**json.loads(state.read_text()), "format_version": 99}))
-    with pytest.raises(JointreidError, match="format version 99"):
+    manifest = run.path / "last" / "manifest.json"
+    manifest.write_text(json.dumps({**json.loads(manifest.read_text()), "format_version": 99}))
+    with pytest.raises(JointreidError, match=r"format version is 99, .* a newer jointreid wrote it: update"):
         load_checkpoint(run, model, optimizer, None)
     with pytest.raises(JointreidError, match="not a run directory"):
         open_run(run.path / "last")

@@ -16,7 +16,12 @@ SOURCE = Path(__file__).parents[1] / "src"
 # Stages, left to right. A room is named by its modules: `data` stands for the package and everything below it that is
 # not named itself.
 STAGES: tuple[tuple[tuple[str, ...], ...], ...] = (
-    (("errors", "files", "memory", "numba_kernel", "own", "typed", "extras", "device", "progress", "config", "data.records"),),
+    (
+        (
+            *("errors", "files", "reading", "stored", "memory", "numba_kernel", "own", "typed", "extras", "device"),
+            *("progress", "config", "data.records"),
+        ),
+    ),
     (("data",), ("models",), ("retrieval.ranking", "retrieval.distances")),
     (("recipes",), ("run",)),
     (("losses",), ("retrieval",)),

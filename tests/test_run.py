@@ -8,8 +8,9 @@ from jointreid.config import RunConfig
 from jointreid.data.joint import join
 from jointreid.data.records import Domain, ImageRecord
 from jointreid.errors import JointreidError
+from jointreid.reading import read_json
 from jointreid.recipes import apply_recipe
-from jointreid.run import load_weights, model_for, open_run, read_config, read_json, write_config
+from jointreid.run import load_weights, model_for, open_run, read_config, write_config
 
 
 def label_space(pids: str) -> object:
@@ -45,7 +46,7 @@ def test_a_damaged_file_is_refused_with_its_name(tmp_path: Path, text: str, mess
 
 
 def test_json_that_is_missing_or_no_object_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(JointreidError, match="cannot be read as JSON"):
+    with pytest.raises(JointreidError, match="cannot be read: it is not there"):
         read_json(tmp_path / "none.json")
     (tmp_path / "list.json").write_text("[1]")
     with pytest.raises(JointreidError, match="expected a JSON object, found list"):

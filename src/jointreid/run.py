@@ -1,10 +1,9 @@
 """A run directory: config.yaml, labels.json, metrics.jsonl, last/, best/, results.json. Opening one executes nothing.
 
-A checkpoint (`last`, `best`) is a folder with `model.safetensors` and `state.json`; `last` also holds what training
-needs to go on. A checkpoint is replaced by renaming, so a reader finds the old one or the new one, whole.
+A checkpoint (`last`, `best`) is a folder with `model.safetensors`, `state.json` and their checksums; `last` also holds
+what training needs to go on. A run may come from a stranger: what is read of it is checked first, and lies inside it.
 """
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,13 +12,20 @@ from jointreid.config import RunConfig, from_dict, to_dict
 from jointreid.data.joint import LabelSpace
 from jointreid.errors import JointreidError
 from jointreid.files import write_atomically
+from jointreid.reading import facts_of, misfits, read_facts, read_tensors, read_yaml, require_inside, some_of
+from jointreid.stored import (
+    CHECKPOINTS,
+    FORMAT_VERSION,
+    STATE,
+    WEIGHTS,
+    folder_of,
+    read_state,
+    require_version,
+    verify,
+)
 
 if TYPE_CHECKING:
-    from torch import Tensor
-
     from jointreid.models.reid import ReIDModel
-
-CHECKPOINTS = ("last", "best")
 
 
 @dataclass(frozen=True)
@@ -44,26 +50,42 @@ class Run:
         """
         if name not in CHECKPOINTS:
             raise JointreidError(f"checkpoint is {name!r}; expected one of {', '.join(CHECKPOINTS)}")
-        folder = self.path / name
-        kept = self.path / f"{name}.old"  # only there when a replacement was cut off between two renames
-        folder = folder if folder.is_dir() or not kept.is_dir() else kept
-        if not (folder / "model.safetensors").is_file():
+        folder = folder_of(self.path, name)
+        if folder is None or not (folder / WEIGHTS).is_file():
             hint = "train with --data.val_ids to choose one" if name == "best" else "the run has not saved yet"
             raise JointreidError(f"{self.path} holds no checkpoint {name!r}; {hint}")
         return folder
 
     def state(self, name: str = "last") -> dict[str, Any]:
-        """Return the progress a checkpoint records: step, epoch and more, as plain numbers and strings."""
-        return read_json(self.checkpoint(name) / "state.json")
+        """Return the progress a checkpoint records: step, epoch and more, as plain numbers and strings.
+
+        Raises:
+            JointreidError: there is none, it is damaged, or it belongs to other identities or cameras.
+        """
+        return self.state_in(self.checkpoint(name))
+
+    def state_in(self, folder: Path) -> dict[str, Any]:
+        """Return the progress that a checkpoint in a folder of the run records, see `state`."""
+        state = read_state(self.path, folder)
+        if state.get("labels", self.label_space.hash) != self.label_space.hash:
+            raise JointreidError(
+                f"{folder}: was saved with other identities or cameras than {self.path}/labels.json lists, so its "
+                "classes stand for others; restore the files of one run"
+            )
+        return state
 
     def model(self, name: str = "last") -> "ReIDModel":
         """Return the model of a checkpoint, on the CPU and in evaluation mode.
 
         Raises:
-            JointreidError: the weights are missing, unreadable or of another shape.
+            JointreidError: the weights are missing, damaged, of another shape, or for other identities or cameras.
         """
+        folder = self.checkpoint(name)
+        if (folder / STATE).is_file():
+            self.state_in(folder)
+        require_inside(folder / WEIGHTS, self.path)
         model = model_for(self.config, self.label_space)
-        load_weights(model, self.checkpoint(name) / "model.safetensors")
+        load_weights(model, folder / WEIGHTS)
         return model.eval()
 
 
@@ -77,6 +99,8 @@ def open_run(path: str | Path) -> Run:
     if not (path / "config.yaml").is_file():
         what = "is not a run directory (no config.yaml in it)" if path.is_dir() else "does not exist"
         raise JointreidError(f"{path} {what}; expected what `jointreid train --out {path}` writes")
+    for file in ("config.yaml", "labels.json"):
+        require_inside(path / file, path)
     return Run(path, read_config(path / "config.yaml"), LabelSpace.load(path / "labels.json"))
 
 
@@ -86,13 +110,14 @@ def read_config(path: str | Path, base: RunConfig | None = None) -> RunConfig:
     Raises:
         JointreidError: not readable, not in sections, an unknown key or a value out of range.
     """
-    import yaml
-
-    try:
-        plain = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise JointreidError(f"{path}: cannot read settings: {error}") from error
-    if not isinstance(plain, dict) or not all(isinstance(section, dict) for section in plain.values()):
+    path = Path(path)
+    plain = read_yaml(path)
+    if isinstance(plain, dict):
+        require_version(plain.pop("format_version", 1), path)
+    if not isinstance(plain, dict) or not all(
+        isinstance(name, str) and isinstance(section, dict) and all(isinstance(key, str) for key in section)
+        for name, section in plain.items()
+    ):
         raise JointreidError(f"{path}: expected sections of settings, such as `train:` with `seed: 1` below it")
     try:
         return from_dict(plain, base)
@@ -104,7 +129,7 @@ def write_config(config: RunConfig, path: Path) -> None:
     """Write settings as YAML that `read_config` and `--config` take back."""
     import yaml
 
-    write_atomically(path, yaml.safe_dump(to_dict(config), sort_keys=False))
+    write_atomically(path, yaml.safe_dump({"format_version": FORMAT_VERSION, **to_dict(config)}, sort_keys=False))
 
 
 def model_for(config: RunConfig, label_space: LabelSpace) -> "ReIDModel":
@@ -127,24 +152,6 @@ def model_for(config: RunConfig, label_space: LabelSpace) -> "ReIDModel":
     )
 
 
-def read_tensors(path: Path) -> "dict[str, Tensor]":
-    """Read a safetensors file; nothing in it can be executed.
-
-    Raises:
-        JointreidError: it is missing, cut off, or another kind of file.
-    """
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
-
-    try:
-        return load_file(path)
-    except (OSError, SafetensorError) as error:
-        raise JointreidError(
-            f"{path}: not a readable safetensors file ({error}). Nothing in it was loaded or executed; "
-            "restore the file from a copy, or train again"
-        ) from error
-
-
 def load_weights(model: "ReIDModel", path: Path, *, heads: bool = True) -> None:
     """Load a model's weights, all of them or none.
 
@@ -154,35 +161,16 @@ def load_weights(model: "ReIDModel", path: Path, *, heads: bool = True) -> None:
         heads: whether the classifiers for identities, domains and cameras must fit too; without, they stay as they are.
 
     Raises:
-        JointreidError: a tensor is missing, left over or of another shape; lists up to five of them.
+        JointreidError: the file is damaged, or a tensor is missing, left over, of another shape or type; lists up to
+            five of them.
     """
-    tensors = read_tensors(path)
     own = model.state_dict()
-    if not heads:
-        heads_of_model = set(model.head_names())
-        tensors = {name: own[name] if name in heads_of_model else tensor for name, tensor in tensors.items()}
-        tensors |= {name: own[name] for name in heads_of_model}
-    wrong = [f"{name} is missing" for name in own if name not in tensors]
-    wrong += [f"{name} is left over" for name in tensors if name not in own]
-    for name in own.keys() & tensors.keys():
-        if own[name].shape != tensors[name].shape:
-            wrong.append(f"{name} is {tuple(tensors[name].shape)}, expected {tuple(own[name].shape)}")
-    if wrong:
-        more = f" and {len(wrong) - 5} more" if len(wrong) > 5 else ""
-        raise JointreidError(f"{path} does not fit the model: {'; '.join(wrong[:5])}{more}")
-    model.load_state_dict(tensors)
-
-
-def read_json(path: Path) -> dict[str, Any]:
-    """Read a JSON object.
-
-    Raises:
-        JointreidError: it is missing or not a JSON object.
-    """
-    try:
-        plain = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise JointreidError(f"{path}: cannot be read as JSON: {error}") from error
-    if not isinstance(plain, dict):
-        raise JointreidError(f"{path}: expected a JSON object, found {type(plain).__name__}")
-    return plain
+    kept = set() if heads else set(model.head_names())
+    expected = {name: facts for name, facts in facts_of(own).items() if name not in kept}
+    found = {name: facts for name, facts in read_facts(path).items() if name not in kept}
+    # A checkpoint holds what was saved; weights from elsewhere may be floats of another width.
+    if wrong := misfits(found, expected, any_float=not heads):
+        raise JointreidError(f"{path} does not fit the model: {some_of(wrong)}")
+    verify(path)
+    tensors = read_tensors(path)
+    model.load_state_dict({name: own[name] if name in kept else tensors[name] for name in own})

@@ -20,6 +20,8 @@ from numpy.typing import NDArray
 from jointreid.data.records import Domain, ImageRecord
 from jointreid.errors import JointreidError, no_such
 from jointreid.files import write_atomically
+from jointreid.reading import read_json
+from jointreid.stored import FORMAT_VERSION, require_version
 
 CameraIds = Literal["global", "local"]
 Value = TypeVar("Value", str, int)
@@ -170,7 +172,7 @@ class LabelSpace:
         Raises:
             JointreidError: the file cannot be written.
         """
-        text = json.dumps({"hash": self.hash, **self.to_dict()}, indent=1) + "\n"
+        text = json.dumps({"format_version": FORMAT_VERSION, "hash": self.hash, **self.to_dict()}, indent=1) + "\n"
         try:
             write_atomically(path, text)
         except OSError as error:
@@ -184,11 +186,10 @@ class LabelSpace:
             JointreidError: the file cannot be read, is no label space, or was changed after it was saved.
         """
         try:
-            plain = json.loads(path.read_text(encoding="utf-8"))
-        except OSError as error:
-            raise JointreidError(f"{path}: cannot read the label space: {error.strerror}") from error
-        except (ValueError, RecursionError) as error:
-            raise JointreidError(f"{path}: not a label space, no valid JSON: {error}") from error
+            plain = read_json(path)
+        except JointreidError as error:
+            raise JointreidError(f"{error}; expected a label space") from error
+        require_version(plain.pop("format_version", 1), path)
         try:
             fields = _object(plain, "label space", hash=str, camera_ids=str, domains=list)
             saved = fields.pop("hash")

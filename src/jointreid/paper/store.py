@@ -15,8 +15,8 @@ from jointreid.errors import JointreidError
 from jointreid.files import write_atomically
 from jointreid.paper.facts import JOINT
 from jointreid.paper.holdings import Holding
+from jointreid.reading import read_json
 from jointreid.retrieval.results import DomainResult, Results
-from jointreid.run import read_json
 
 SETUP_FILE = "grid.json"
 RECORD_FILE = "evaluations.json"

@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Any
 from jointreid.data.protocols import ProtocolMatch
 from jointreid.errors import JointreidError
 from jointreid.files import replacing, write_atomically
-from jointreid.run import read_json
+from jointreid.reading import read_json, require_inside
+from jointreid.stored import FORMAT_VERSION, require_version
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -131,7 +132,7 @@ class Results:
         plain: dict[str, Any] = json.loads(json.dumps(asdict(self)))
         for entry, result in zip(plain["domains"], self.domains, strict=True):
             entry["skipped_queries"] = result.skipped_queries
-        return {**plain, "mean": self.mean}
+        return {"format_version": FORMAT_VERSION, **plain, "mean": self.mean}
 
     @classmethod
     def from_dict(cls, plain: Mapping[str, Any]) -> "Results":
@@ -189,8 +190,12 @@ def load_results(run: Path) -> tuple[Results, tuple[QueryResult, ...]]:
     if missing := [path.name for path in (results, queries) if not path.is_file()]:
         raise JointreidError(f"{run} holds no {' and no '.join(missing)}; {remedy}")
     try:
+        for path in (results, queries):
+            require_inside(path, run)
         rows = pq.ParquetFile(queries).read().to_pylist()
-        return Results.from_dict(read_json(results)), tuple(QueryResult(**row) for row in rows)
+        plain = read_json(results)
+        require_version(plain.get("format_version", 1), results)
+        return Results.from_dict(plain), tuple(QueryResult(**row) for row in rows)
     except (JointreidError, OSError, TypeError, pa.ArrowException) as error:
         raise JointreidError(f"{run}: its results are damaged ({error}); {remedy}") from error
 

@@ -1,26 +1,38 @@
 """Checkpoints: what evaluation needs, and what training needs to go on exactly where it was.
 
 A checkpoint is a folder in a run directory: `model.safetensors` (the weights that evaluation uses), `state.json`
-(progress as plain numbers) and, for `last`, `training.safetensors` (optimiser, random state, raw weights).
+(progress as plain numbers), for `last` `training.safetensors` (optimiser, random state, raw weights), and
+`manifest.json` with their checksums.
 """
 
 import json
-import os
-import shutil
+import math
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor, nn
 
 from jointreid.errors import JointreidError
-from jointreid.files import write_atomically
 from jointreid.models.reid import ReIDModel
-from jointreid.run import Run, load_weights, read_tensors
+from jointreid.reading import TensorFacts, facts_of, misfits, read_facts, read_tensors, require_inside, some_of
+from jointreid.run import Run, load_weights
+from jointreid.stored import (
+    FORMAT_VERSION,
+    STATE,
+    TRAINING,
+    WEIGHTS,
+    candidates,
+    verify,
+    write_checkpoint,
+)
 from jointreid.training.optim import WeightAverage
+from jointreid.training.randomness import random_state, set_random_state
 
-FORMAT_VERSION = 1
+# More than any generator's state takes, in elements.
+_MAX_RANDOM = 10_000
 
 
 def save_checkpoint(
@@ -41,74 +53,143 @@ def save_checkpoint(
         state: progress, of plain numbers, strings, lists and dicts.
         average: the moving average of the weights.
         optimizer: with it the checkpoint can be trained on: its state and the random state are saved too.
+
+    Raises:
+        JointreidError: it cannot be written; the old one is as it was.
     """
-    folder, new, old = run / name, run / f"{name}.new", run / f"{name}.old"
-    shutil.rmtree(new, ignore_errors=True)
-    new.mkdir(parents=True)
-    _save_tensors(average.tensors if average else model.state_dict(), new / "model.safetensors")
-    plain: dict[str, Any] = {"format_version": FORMAT_VERSION, **state}
+    plain = json.dumps({"format_version": FORMAT_VERSION, **state}, indent=1) + "\n"
+    contents: dict[str, Callable[[], bytes]] = {
+        WEIGHTS: lambda: _packed(average.tensors if average else model.state_dict()),
+        STATE: plain.encode,
+    }
     if optimizer is not None:
-        tensors, plain["optimizer"] = _flatten(optimizer)
-        tensors["random/cpu"] = torch.get_rng_state()
-        if average is not None:
-            tensors |= {f"raw/{key}": tensor for key, tensor in model.state_dict().items()}
-        _save_tensors(tensors, new / "training.safetensors")
-    write_atomically(new / "state.json", json.dumps(plain, indent=1))
-    if folder.is_dir():
-        shutil.rmtree(old, ignore_errors=True)
-        os.rename(folder, old)
-    os.rename(new, folder)
-    shutil.rmtree(old, ignore_errors=True)
+        contents[TRAINING] = lambda: _packed(_training_tensors(model, optimizer, average))
+    write_checkpoint(run, name, contents)
 
 
 def load_checkpoint(
-    run: Run, model: ReIDModel, optimizer: torch.optim.Optimizer, average: WeightAverage | None
+    run: Run,
+    model: ReIDModel,
+    optimizer: torch.optim.Optimizer,
+    average: WeightAverage | None,
+    say: Callable[[str], None] = print,
 ) -> dict[str, Any]:
     """Load `last` of a run into a model and its optimiser, in place, and return its progress.
 
+    A damaged one is passed over for the one before it, where a save that was killed has left that.
+
+    Args:
+        run: the run.
+        model: of its settings and labels.
+        optimizer: over the model's parameters; its settings stay, only what it has gathered is loaded.
+        average: filled too.
+        say: told if a checkpoint is passed over, and which is taken instead.
+
     Raises:
-        JointreidError: a file is missing, damaged, of another format version or of another architecture.
+        JointreidError: none can be read: a file is missing, damaged, of another format version or another
+            architecture. The first reason is given.
     """
-    folder = run.checkpoint("last")
-    state = run.state("last")
-    if state.get("format_version") != FORMAT_VERSION:
-        raise JointreidError(
-            f"{folder}: format version {state.get('format_version')}, this version of jointreid reads {FORMAT_VERSION}"
-        )
-    tensors = read_tensors(folder / "training.safetensors")
-    load_weights(model, folder / "model.safetensors")
+    run.checkpoint("last")  # refuses a run without one
+    reasons: list[JointreidError] = []
+    for folder in candidates(run.path, "last"):
+        try:
+            state, tensors = _read(run, folder, model, optimizer, average)
+        except JointreidError as error:
+            reasons.append(error)
+            continue
+        if reasons:
+            say(f"{reasons[0]}. Going on from {folder} instead, saved at step {state.get('step')}.")
+        _fill(folder, tensors, model, optimizer, average)
+        return state
+    raise reasons[0]
+
+
+def _read(
+    run: Run,
+    folder: Path,
+    model: ReIDModel,
+    optimizer: torch.optim.Optimizer,
+    average: WeightAverage | None,
+) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """Read a checkpoint whole and check that it fits, before anything is filled with it."""
+    state = run.state_in(folder)
+    for file in (WEIGHTS, TRAINING):
+        require_inside(folder / file, run.path)
+    found = read_facts(folder / TRAINING)
+    drawn = {name: facts for name, facts in found.items() if name.startswith("random/")}
+    too_large = [f"{name} is {facts.shape}" for name, facts in drawn.items() if math.prod(facts.shape) > _MAX_RANDOM]
+    expected = _expected(model, optimizer, average, found)
+    rest = {name: facts for name, facts in found.items() if name not in drawn}
+    if wrong := too_large + misfits(rest, expected):
+        raise JointreidError(f"{folder / TRAINING}: does not fit the run's model and optimiser: {some_of(wrong)}")
+    verify(folder / TRAINING)
+    weights = read_facts(folder / WEIGHTS)
+    if wrong := misfits(weights, facts_of(model.state_dict())):
+        raise JointreidError(f"{folder / WEIGHTS} does not fit the model: {some_of(wrong)}")
+    verify(folder / WEIGHTS)
+    return state, read_tensors(folder / TRAINING)
+
+
+def _fill(
+    folder: Path,
+    tensors: dict[str, Tensor],
+    model: ReIDModel,
+    optimizer: torch.optim.Optimizer,
+    average: WeightAverage | None,
+) -> None:
+    load_weights(model, folder / WEIGHTS)
     if average is not None:
         average.tensors = {key: tensor.clone() for key, tensor in model.state_dict().items()}
         model.load_state_dict({key[4:]: tensor for key, tensor in tensors.items() if key.startswith("raw/")})
+    optimizer.load_state_dict({"state": _slots(tensors), "param_groups": optimizer.state_dict()["param_groups"]})
+    for parameter, slots in optimizer.state.items():
+        for key, value in slots.items():
+            if value.shape == parameter.shape:  # laid out in memory as it was: sums run in the same order
+                slots[key] = torch.empty_like(parameter, dtype=value.dtype).copy_(value)
     try:
-        optimizer.load_state_dict(_unflatten(tensors, state["optimizer"]))
-        torch.set_rng_state(tensors["random/cpu"])
-    except (KeyError, ValueError, RuntimeError) as error:
-        raise JointreidError(f"{folder}: does not hold the optimiser of this model ({error})") from error
-    return state
+        drawn = {key.removeprefix("random/"): value for key, value in tensors.items() if key.startswith("random/")}
+        set_random_state(drawn)
+    except (KeyError, ValueError, RuntimeError, TypeError, OverflowError) as error:
+        raise JointreidError(f"{folder / TRAINING}: does not hold the state of random numbers ({error!r})") from error
 
 
-def _save_tensors(tensors: dict[str, Tensor], path: Path) -> None:
-    save_file({key: tensor.detach().contiguous() for key, tensor in tensors.items()}, path)
-    with path.open("rb") as written:
-        os.fsync(written.fileno())
+def _training_tensors(
+    model: nn.Module, optimizer: torch.optim.Optimizer, average: WeightAverage | None
+) -> dict[str, Tensor]:
+    """Return everything but the weights that evaluation uses, by name."""
+    state = optimizer.state_dict()["state"]
+    tensors = {f"optimizer/{index}/{key}": value for index, slots in state.items() for key, value in slots.items()}
+    tensors |= {f"random/{key}": value for key, value in random_state().items()}
+    if average is not None:
+        tensors |= {f"raw/{key}": tensor for key, tensor in model.state_dict().items()}
+    return tensors
 
 
-def _flatten(optimizer: torch.optim.Optimizer) -> tuple[dict[str, Tensor], list[dict[str, Any]]]:
-    """Split an optimiser's state into tensors by name and plain settings by group."""
-    state = optimizer.state_dict()
-    tensors = {
-        f"optimizer/{index}/{key}": value for index, slots in state["state"].items() for key, value in slots.items()
-    }
-    return tensors, state["param_groups"]
+def _expected(
+    model: nn.Module, optimizer: torch.optim.Optimizer, average: WeightAverage | None, found: Iterable[str]
+) -> dict[str, TensorFacts]:
+    """Return what training tensors must be, besides the random state.
+
+    A parameter that no loss has reached has gathered nothing yet; of each other one all is there.
+    """
+    parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+    own = facts_of({str(index): parameter for index, parameter in enumerate(parameters)})
+    reached = {name.split("/")[1] for name in found if name.startswith("optimizer/")} & own.keys()
+    expected = {f"optimizer/{index}/{key}": own[index] for index in reached for key in ("exp_avg", "exp_avg_sq")}
+    expected |= {f"optimizer/{index}/step": TensorFacts("F32", ()) for index in reached}
+    if average is not None:
+        expected |= {f"raw/{key}": facts for key, facts in facts_of(dict(model.state_dict())).items()}
+    return expected
 
 
-def _unflatten(tensors: dict[str, Tensor], groups: list[dict[str, Any]]) -> dict[str, Any]:
+def _slots(tensors: dict[str, Tensor]) -> dict[int, dict[str, Tensor]]:
     state: dict[int, dict[str, Tensor]] = {}
     for name, tensor in tensors.items():
         if name.startswith("optimizer/"):
             _, index, key = name.split("/")
             state.setdefault(int(index), {})[key] = tensor
-    # JSON has no tuples; of a group's settings only the parameters are a list.
-    settings = [{k: tuple(v) if isinstance(v, list) and k != "params" else v for k, v in g.items()} for g in groups]
-    return {"state": state, "param_groups": settings}
+    return state
+
+
+def _packed(tensors: dict[str, Tensor]) -> bytes:
+    return save({key: tensor.detach().cpu().contiguous() for key, tensor in tensors.items()})

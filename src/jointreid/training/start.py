@@ -6,6 +6,7 @@ from jointreid.config import RunConfig, config_difference
 from jointreid.errors import JointreidError
 from jointreid.models.pretrained import NONE, check_source
 from jointreid.run import open_run
+from jointreid.stored import WEIGHTS, folder_of
 
 # Settings that may differ from those a run was begun with: they say where and how long it runs, not what it computes.
 FREE_ON_RESUME = {
@@ -32,13 +33,13 @@ def check_start(config: RunConfig) -> None:
 
 def has_checkpoint(path: Path) -> bool:
     """Say whether a run has saved."""
-    return (path / "last").is_dir() or (path / "last.old").is_dir()
+    return folder_of(path, "last") is not None
 
 
 def weights_of(init: str) -> Path:
     """Return the file of weights to start from: itself, or the last of a run."""
     path = Path(init).expanduser()
-    return path if path.suffix == ".safetensors" else open_run(path).checkpoint() / "model.safetensors"
+    return path if path.suffix == ".safetensors" else open_run(path).checkpoint() / WEIGHTS
 
 
 def claim(path: Path, config: RunConfig) -> None:

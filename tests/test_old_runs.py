@@ -1,32 +1,22 @@
 """Run directories that earlier versions wrote stay readable: opened, measured, gone on with."""
 
 import json
-import shutil
-import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
-from jointreid import own
 from jointreid.cli import main
 from jointreid.retrieval.results import load_results
 from jointreid.run import open_run
-
-FIXTURE = Path(__file__).parent / "fixtures" / "run_v1"
+from small_run import copy_of_fixture
 
 
 @pytest.fixture
-def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A copy of the fixture as the current folder, its trunk trusted."""
-    copy = Path(shutil.copytree(FIXTURE, tmp_path / "place"))
-    monkeypatch.chdir(copy)
-    monkeypatch.syspath_prepend(str(copy))
-    monkeypatch.setattr(own, "_trusted", {"tiny_trunk"})
-    yield copy
-    sys.modules.pop("tiny_trunk", None)
+    return copy_of_fixture(tmp_path / "place", monkeypatch)
 
 
 def close(value: Any) -> Any:

@@ -39,6 +39,35 @@ def test_lines_of_work_that_is_done_again_are_dropped(tmp_path: Path) -> None:
     assert metrics.read_text() == "\n".join(lines[:2]) + "\n"
 
 
+def test_lines_are_counted_and_cut_by_their_number(tmp_path: Path) -> None:
+    metrics = tmp_path / "metrics.jsonl"
+    with Report(tmp_path, total_steps=10, start_step=0, console=text_console()) as report:
+        for kind in ("train", "epoch", "evaluation"):
+            report.log(kind, 2, 1, {})
+        report.sync()
+        assert report.lines == 3
+    before = metrics.read_text().splitlines()
+    # Saved after step 2 was logged, killed after it was evaluated: both lines are of step 2.
+    with Report(tmp_path, total_steps=10, start_step=2, console=text_console(), start_lines=1) as report:
+        assert report.lines == 1
+    assert metrics.read_text().splitlines() == before[:1]
+    console = text_console()
+    with Report(tmp_path, total_steps=10, start_step=2, console=console, start_lines=3):
+        pass
+    assert "2 lines about finished steps are missing" in console.file.getvalue()  # type: ignore[attr-defined]
+
+
+def test_a_log_that_is_a_link_is_replaced_and_not_followed(tmp_path: Path) -> None:
+    (tmp_path / "mine.txt").write_text("mine")
+    run = tmp_path / "run"
+    run.mkdir()
+    (run / "metrics.jsonl").symlink_to(tmp_path / "mine.txt")
+    with Report(run, total_steps=1, start_step=0, console=text_console()) as report:
+        report.log("train", 1, 1, {})
+    assert (tmp_path / "mine.txt").read_text() == "mine"
+    assert len((run / "metrics.jsonl").read_text().splitlines()) == 1
+
+
 def test_markup_in_names_is_printed_as_it_is(tmp_path: Path) -> None:
     console = text_console()
     with Report(tmp_path, total_steps=1, start_step=0, console=console) as report:

@@ -11,7 +11,7 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from jointreid.files import write_atomically
+from jointreid.files import sync, write_atomically
 
 
 class Report:
@@ -22,15 +22,26 @@ class Report:
         total_steps: steps of the whole run.
         start_step: steps already taken; later lines of an interrupted run are dropped.
         console: where to print; a bar moves on a terminal, elsewhere each logged step is a plain line.
+        start_lines: lines of `metrics.jsonl` that tell of those steps, where that is known; what follows is dropped.
+
+    Attributes:
+        lines: lines that `metrics.jsonl` now has.
     """
 
-    def __init__(self, run: Path, total_steps: int, start_step: int, console: Console) -> None:
+    def __init__(
+        self, run: Path, total_steps: int, start_step: int, console: Console, start_lines: int | None = None
+    ) -> None:
         from torch.utils.tensorboard import SummaryWriter
 
         self.console = console
         self._metrics = run / "metrics.jsonl"
-        _keep_until(self._metrics, start_step)
-        self._writer = SummaryWriter(str(run / "tensorboard"), purge_step=start_step)
+        kept = _lines_until(self._metrics, start_step, start_lines)
+        self.lines = len(kept)
+        if self._metrics.exists() or self._metrics.is_symlink():
+            write_atomically(self._metrics, "".join(kept))
+        if start_lines is not None and self.lines < start_lines:
+            self.say(f"{self._metrics}: {start_lines - self.lines} lines about finished steps are missing from it.")
+        self._writer = SummaryWriter(str(run / "tensorboard"), purge_step=start_step + 1)
         self._bar = Progress(
             TextColumn("{task.description}"),
             BarColumn(),
@@ -73,8 +84,15 @@ class Report:
         """
         with self._metrics.open("a", encoding="utf-8") as file:
             file.write(json.dumps({"kind": kind, "step": step, "epoch": epoch, **values}) + "\n")
+        self.lines += 1
         for name, value in _numbers(values):
             self._writer.add_scalar(f"{kind}/{name}", value, step)
+
+    def sync(self) -> None:
+        """Wait until the lines are on disk: a checkpoint counts on them."""
+        self._writer.flush()
+        if self._metrics.exists():
+            sync(self._metrics)
 
     def step_line(
         self, step: int, epoch: int, values: dict[str, float], images_per_second: float, waiting: float | None = None
@@ -102,19 +120,19 @@ class Report:
             self._writer.add_scalar("train/waiting_for_data", waiting, step)
 
 
-def _keep_until(metrics: Path, step: int) -> None:
-    """Drop the lines after a step: they tell of work that a resumed run does again."""
+def _lines_until(metrics: Path, step: int, count: int | None) -> list[str]:
+    """Return the lines up to a step, and of these the first `count`: the rest tell of work that is done again."""
     if not metrics.exists():
-        return
+        return []
     kept = []
-    for line in metrics.read_text(encoding="utf-8").splitlines():
+    for line in metrics.read_text(encoding="utf-8").splitlines()[:count]:
         try:
             if json.loads(line)["step"] > step:
                 break
-        except (ValueError, KeyError):  # a line that a kill cut short
+        except (ValueError, KeyError, TypeError):  # a line that a kill cut short
             break
         kept.append(line + "\n")
-    write_atomically(metrics, "".join(kept))
+    return kept
 
 
 def _numbers(values: dict[str, Any], prefix: str = "") -> list[tuple[str, float]]:

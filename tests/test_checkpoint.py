@@ -30,6 +30,7 @@ def trained(run: Run, seed: int) -> tuple[ReIDModel, torch.optim.Adam]:
     """A model after one step of Adam on made-up gradients."""
     torch.manual_seed(seed)
     model = model_for(run.config, run.label_space)
+    model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     optimizer = build_optimizer(model, run.config.optim)
     for parameter in model.parameters():
         parameter.grad = torch.randn_like(parameter)
@@ -59,6 +60,16 @@ def test_everything_comes_back_bit_for_bit(run: Run) -> None:
     assert a["param_groups"] == b["param_groups"]
     assert all(same(a["state"][index], b["state"][index]) for index in a["state"])
     assert same(run.model().state_dict(), average.tensors)
+    # A fused Adam reads weights, gradients and moments in the order of memory.
+    weight = other.get_parameter("trunk.layer1.0.conv2.weight")
+    assert not weight.is_contiguous()
+    assert other_optimizer.state[weight]["exp_avg"].stride() == weight.stride()
+    for parameters in (model.parameters(), other.parameters()):
+        for parameter in parameters:
+            parameter.grad = torch.ones_like(parameter)
+    optimizer.step()
+    other_optimizer.step()
+    assert same(other.state_dict(), model.state_dict())
 
 
 def test_a_checkpoint_cut_off_between_its_two_renames_is_still_found(run: Run) -> None:

@@ -1,5 +1,6 @@
 """The systems: what a model returns, what it learns, and how it is asked for."""
 
+from collections.abc import Callable
 from typing import Any, get_args, get_type_hints
 
 import pytest
@@ -193,3 +194,23 @@ def test_settings_of_dcsd_play_no_part_in_a_system_without() -> None:
 def test_refuses_unknown_names_and_options(name: str, num_ids: int, options: dict[str, Any], message: str) -> None:
     with pytest.raises(JointreidError, match=message):
         build_model(name, num_ids, **options)
+
+
+def test_the_whole_network_compiles_into_one_graph_with_its_factor_logits() -> None:
+    torch.manual_seed(0)
+    graphs = []
+
+    def counting(graph: Callable[..., Any], inputs: list[Tensor]) -> Callable[..., Any]:
+        graphs.append(graph)
+        return graph
+
+    model = build_model("bot-dcsd", 4, 2, 3, trunk="resnet50-w16").to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    images = torch.randn(4, 3, 32, 16).to(memory_format=torch.channels_last)
+    compiled = torch.compile(model, fullgraph=True, dynamic=False, backend=counting)
+    found = [compiled(images) for _ in range(2)][-1]  # type: ignore[no-untyped-call]
+    assert len(graphs) == 1
+    expected = model(images)
+    assert torch.equal(found.id_logits, expected.id_logits)
+    assert len(found.factor_logits) == 16
+    for block, other in zip(found.factor_logits, expected.factor_logits, strict=True):
+        assert all(torch.equal(logits, others) for logits, others in zip(block, other, strict=True))

@@ -14,7 +14,8 @@ from jointreid.data.augment import augment
 from jointreid.errors import JointreidError
 from jointreid.recipes import apply_recipe
 from jointreid.run import Run, open_run
-from jointreid.training import train as room
+from jointreid.training import batches as room
+from jointreid.training.start import precision_of
 from jointreid.training.train import train
 
 
@@ -113,6 +114,14 @@ def test_init_takes_everything_but_the_heads(config: RunConfig, tmp_path: Path) 
     key = "trunk.layer1.0.conv2.channel_branch.fc1.weight"
     assert torch.allclose(before[key], after[key], atol=1e-9)
     assert before["classifier.weight"].shape != after["classifier.weight"].shape
+
+
+def test_mixed_arithmetic_is_kept_on_going_on(config: RunConfig) -> None:
+    run = train(config.replace(train={"precision": "bf16-mixed", "max_steps": 1}), quiet())
+    assert run.state()["precision"] == "bf16-mixed"
+    cpu = torch.device("cpu")
+    assert precision_of(run, config, cpu) == "32-true"
+    assert precision_of(run, config.replace(train={"resume": True}), cpu) == "bf16-mixed"
 
 
 def test_accumulated_batches_are_averaged_into_one_step(config: RunConfig, tmp_path: Path) -> None:

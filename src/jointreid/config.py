@@ -224,7 +224,8 @@ class TrainConfig:
     label: str = setting("", "the run's name in tables; empty: the recipe's name")
     seed: int = setting(0, "seed of weights, batches and random changes")
     device: Literal["auto", "cpu", "cuda", "mps"] = setting("auto", "where to compute; auto takes cuda, then mps, then cpu")
-    precision: Literal["32-true", "bf16-mixed", "16-mixed"] = setting("32-true", "arithmetic of the network; losses stay in fp32")
+    precision: Literal["auto", "32-true", "bf16-mixed", "16-mixed"] = setting("auto", "arithmetic of the network, losses stay in fp32; auto: bf16-mixed on GPUs that have it, else 32-true")
+    compile: Literal["auto", "always", "never"] = setting("auto", "torch.compile the network, which takes a minute or more before the first step; auto: on CUDA only")
     accumulate: int = setting(1, "batches whose gradients are averaged before a step")
     ema: float = setting(0.0, "decay of a moving average of the weights, per step, that evaluation uses; 0 keeps none")
     eval_every: int = setting(10, "epochs between evaluations on every domain; 0 only at the end")
@@ -328,7 +329,7 @@ def config_difference(a: RunConfig, b: RunConfig) -> dict[str, tuple[Any, Any]]:
 def config_hash(config: RunConfig) -> str:
     """Return eight hex digits that change with what is computed, not with where it is written."""
     plain = to_dict(config)
-    for place in ("out", "label", "resume", "workers", "device"):
+    for place in ("out", "label", "resume", "workers", "device", "compile"):
         del plain["train"][place]
     del plain["data"]["cache_mode"]
     return hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()[:8]

@@ -1,11 +1,14 @@
-"""Where to compute: the device that a setting names, refused plainly where this PyTorch has none."""
+"""Where to compute and in which arithmetic: what a setting names, refused plainly where this PyTorch has no such."""
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal, cast
 
 from jointreid.errors import JointreidError, no_such
 
 if TYPE_CHECKING:
     import torch
+
+# How numbers are kept in a network, in the words of Lightning Fabric.
+Precision = Literal["32-true", "bf16-mixed", "16-mixed"]
 
 
 def pick_device(name: str) -> "torch.device":
@@ -29,3 +32,18 @@ def pick_device(name: str) -> "torch.device":
             f"device {name} asked for, but this PyTorch sees no {name.upper()} device; use --device cpu"
         )
     return torch.device(name)
+
+
+def pick_precision(name: str, device: "torch.device") -> Precision:
+    """Return the arithmetic of that name; auto is bf16-mixed on GPUs that have it, else 32-true."""
+    import torch
+
+    if name != "auto":
+        return cast(Precision, name)
+    has_it = device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
+    return "bf16-mixed" if has_it else "32-true"
+
+
+def sent(tensor: "torch.Tensor", device: "torch.device") -> "torch.Tensor":
+    """Return a CPU tensor on a device, to a GPU without waiting for the work it was given before."""
+    return tensor.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else tensor.to(device)

@@ -12,6 +12,7 @@ from torch.nn import functional
 
 from jointreid.config import LossConfig
 from jointreid.data.images import Batch
+from jointreid.device import sent
 from jointreid.errors import JointreidError
 from jointreid.models.dcsd import FactorLogits
 from jointreid.models.norms import Restitution
@@ -83,7 +84,8 @@ def batch_hard_triplet(embedding: Tensor, labels: Tensor, margin: float) -> Tens
         margin: in units of the distance.
 
     Raises:
-        JointreidError: an anchor has no positive or no negative; a P x K batch always has both.
+        JointreidError: on a CPU: an anchor has no positive or no negative; a P x K batch always has both. On a GPU
+            nobody looks: ask `require_triplets` before the labels are sent there.
 
     >>> embedding = torch.tensor([[0.0, 0.0], [1.0, 0.0], [0.0, 2.0], [3.0, 0.0]])
     >>> round(batch_hard_triplet(embedding, torch.tensor([0, 0, 1, 1]), margin=0.3).item(), 6)
@@ -120,16 +122,28 @@ def weighted_regularised_triplet(
     return functional.softplus(positive - negative).mean()
 
 
-def _same_identity(labels: Tensor) -> Tensor:
-    """Return which images share an identity, bool [B, B]; refuse a batch that has no triplet for one of them."""
-    same = labels[:, None] == labels[None, :]
-    positives = same.sum(1) - 1
+def require_triplets(labels: Tensor) -> None:
+    """Refuse a batch that has no triplet for one of its images.
+
+    Args:
+        labels: int64 [B], on the CPU; anywhere else the host would wait for all the work the device was given.
+
+    Raises:
+        JointreidError: an image has no other of its identity, or none of another.
+    """
+    positives = (labels[:, None] == labels[None, :]).sum(1) - 1
     if bool(((positives < 1) | (positives + 1 == len(labels))).any()):
         raise JointreidError(
             f"labels {labels.tolist()}: every image needs another of its identity and one of another identity in its "
             "batch; draw batches of at least 2 identities with at least 2 images each"
         )
-    return same
+
+
+def _same_identity(labels: Tensor) -> Tensor:
+    """Return which images share an identity, bool [B, B]; on a CPU `require_triplets` of them."""
+    if labels.device.type == "cpu":
+        require_triplets(labels)
+    return labels[:, None] == labels[None, :]
 
 
 def _distances(embedding: Tensor) -> Tensor:
@@ -205,11 +219,11 @@ def draw_pairs(labels: Tensor, generator: torch.Generator | None = None) -> Pair
     Raises:
         JointreidError: as `batch_hard_triplet`.
     """
-    same = _same_identity(labels).cpu()
-    lots = torch.rand(same.shape, generator=generator)
-    others = same & ~torch.eye(len(labels), dtype=torch.bool)
+    same = _same_identity(labels)
+    lots = sent(torch.rand(same.shape, generator=generator), labels.device)
+    others = same & ~torch.eye(len(labels), dtype=torch.bool, device=labels.device)
     positive, negative = (lots.masked_fill(~allowed, -1).argmax(1) for allowed in (others, ~same))
-    return Pairs(positive.to(labels.device), negative.to(labels.device))
+    return Pairs(positive, negative)
 
 
 def dual_causality(restitution: Restitution, pairs: Pairs) -> Tensor:

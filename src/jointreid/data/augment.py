@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from jointreid.config import ImageConfig
+from jointreid.device import sent
 from jointreid.errors import JointreidError
 
 # Rectangles tried before an image is left whole, as in torchvision.
@@ -131,7 +132,7 @@ def apply(images: Tensor, draws: Draws, config: ImageConfig) -> Tensor:
 
 def apply_reference(images: Tensor, draws: Draws, config: ImageConfig) -> Tensor:
     """`apply` in plain PyTorch, in any memory format: what it must compute, and what a GPU runs."""
-    draws = Draws(*_sent(torch.stack([field.long() for field in draws]), images.device))
+    draws = Draws(*sent(torch.stack([field.long() for field in draws]), images.device))
     cropped = _flip_and_crop(images, draws, config)
     rows = _inside(draws.erase_top, draws.erase_height, config.height)  # [B, H]
     columns = _inside(draws.erase_left, draws.erase_width, config.width)  # [B, W]
@@ -200,7 +201,7 @@ def _inside(start: Tensor, length: Tensor, size: int) -> Tensor:
 
 
 def _per_channel(values: Sequence[float], like: Tensor) -> Tensor:
-    return _sent(torch.tensor(values, dtype=like.dtype), like.device)[:, None, None]  # [3, 1, 1]
+    return sent(torch.tensor(values, dtype=like.dtype), like.device)[:, None, None]  # [3, 1, 1]
 
 
 def _fill(config: ImageConfig) -> tuple[float, ...]:
@@ -210,8 +211,3 @@ def _fill(config: ImageConfig) -> tuple[float, ...]:
 def _memory_format(images: Tensor) -> torch.memory_format:
     last = images.is_contiguous(memory_format=torch.channels_last)
     return torch.channels_last if last else torch.contiguous_format
-
-
-def _sent(tensor: Tensor, device: torch.device) -> Tensor:
-    """Return a CPU tensor on a device, to a GPU without waiting for what it has to do before."""
-    return tensor.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else tensor.to(device)

@@ -233,12 +233,13 @@ def _seconds_per_step(config: RunConfig, space: LabelSpace) -> float:
     import torch
 
     from jointreid.data.images import Batch
-    from jointreid.device import pick_device
+    from jointreid.device import pick_device, pick_precision
     from jointreid.losses import reid_loss
     from jointreid.run import model_for
     from jointreid.training.forecast import forecast
 
     device = pick_device(config.train.device)
+    mixed = pick_precision(config.train.precision, device) != "32-true"
     people, images = config.sampler.ids_per_batch, config.sampler.images_per_id
     labels = torch.arange(people).repeat_interleave(images) % space.num_ids
     zeros = torch.zeros_like(labels)
@@ -249,7 +250,7 @@ def _seconds_per_step(config: RunConfig, space: LabelSpace) -> float:
     model.train()
 
     def loss() -> "Tensor":
-        with torch.autocast(device.type, torch.bfloat16, enabled=config.train.precision != "32-true"):
+        with torch.autocast(device.type, torch.bfloat16, enabled=mixed):
             return reid_loss(model(batch.images), batch, config.loss, torch.Generator()).total
 
     return forecast(model, loss, config.train.accumulate).step_seconds

@@ -144,7 +144,7 @@ def _fill(
     optimizer.load_state_dict({"state": _slots(tensors), "param_groups": optimizer.state_dict()["param_groups"]})
     for parameter, slots in optimizer.state.items():
         for key, value in slots.items():
-            if value.shape == parameter.shape:  # laid out in memory as it was: sums run in the same order
+            if value.shape == parameter.shape:  # in the same order in memory: a fused Adam goes by that
                 slots[key] = torch.empty_like(parameter, dtype=value.dtype).copy_(value)
     try:
         drawn = {key.removeprefix("random/"): value for key, value in tensors.items() if key.startswith("random/")}

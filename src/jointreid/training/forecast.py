@@ -46,20 +46,26 @@ class Forecast:
         return text
 
 
-def forecast(model: nn.Module, loss: Callable[[], Tensor], accumulate: int = 1) -> Forecast:
+def forecast(
+    model: nn.Module,
+    loss: Callable[[], Tensor],
+    accumulate: int = 1,
+    backward: Callable[[Tensor], None] = Tensor.backward,
+) -> Forecast:
     """Measure a forward and backward pass; weights, gradients and buffers are afterwards as before.
 
     Args:
         model: the model that `loss` trains.
         loss: returns the loss of one batch, a scalar to differentiate.
         accumulate: batches a step.
+        backward: differentiates it, as training will.
     """
     buffers = {name: buffer.clone() for name, buffer in model.named_buffers()}
     device = next(model.parameters()).device
     random_state = torch.get_rng_state()
-    activations = _activation_bytes(loss)  # also the warm-up of the run that is timed
+    activations = _activation_bytes(loss, backward, device)  # also the warm-up of the run that is timed
     start = time.perf_counter()
-    loss().backward()  # type: ignore[no-untyped-call]
+    backward(loss())
     if device.type == "cuda":
         torch.cuda.synchronize(device)
     seconds = time.perf_counter() - start
@@ -80,8 +86,15 @@ def duration(seconds: float) -> str:
     return f"{minutes} min" if minutes < 90 else f"{minutes // 60} h {minutes % 60} min"
 
 
-def _activation_bytes(loss: Callable[[], Tensor]) -> int:
-    """Return the bytes of the tensors one forward pass saves, each storage counted once; runs the backward too."""
+def _activation_bytes(loss: Callable[[], Tensor], backward: Callable[[Tensor], None], device: torch.device) -> int:
+    """Return the bytes that one forward pass keeps for the backward pass; runs that too."""
+    if device.type == "cuda":
+        backward(loss())  # compiles where that is asked for, and takes the libraries' own memory
+        before = torch.cuda.memory_allocated(device)
+        value = loss()
+        kept = torch.cuda.memory_allocated(device) - before
+        backward(value)
+        return int(kept)
     storages: dict[int, int] = {}
 
     def note(tensor: Tensor) -> Tensor:
@@ -92,7 +105,7 @@ def _activation_bytes(loss: Callable[[], Tensor]) -> int:
 
     with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
         value = loss()
-    value.backward()  # type: ignore[no-untyped-call]
+    backward(value)
     return sum(storages.values())
 
 

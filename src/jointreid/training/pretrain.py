@@ -30,12 +30,12 @@ from jointreid.config import ImageConfig
 from jointreid.data.augment import normalise
 from jointreid.data.decode import scan_images
 from jointreid.data.imagefolder import ImageFolder, LabelledImages, read_image_folder
-from jointreid.device import pick_device
+from jointreid.device import pick_device, pick_precision
 from jointreid.errors import JointreidError
 from jointreid.files import replacing, write_atomically
 from jointreid.models.pretrained import own_label
 from jointreid.training.pretrain_config import PretrainConfig, rate
-from jointreid.training.pretrain_parts import Pictures, network_of, optimizer_of, precision_of
+from jointreid.training.pretrain_parts import Pictures, network_of, optimizer_of
 from jointreid.training.report import Report
 
 FORMAT_VERSION = 1
@@ -84,7 +84,7 @@ def pretrain(
     where = pick_device(device)
     _claim(out, resume)
     folder = read_image_folder(images)
-    precision = precision_of(config.precision, where)
+    precision = pick_precision(config.precision, where)
     config = dataclasses.replace(config, precision=precision)
     fabric = Fabric(accelerator=where.type, devices=devices, num_nodes=nodes, precision=precision)
     fabric.launch()

@@ -29,7 +29,9 @@ class PretrainConfig:
     label_smoothing: float = setting(0.1, "of the cross-entropy")
     size: int = setting(224, "side of the square that the network sees, in pixels; evaluation resizes to 8/7 of it")
     seed: int = setting(0, "of weights, order and crops")
-    precision: Literal["auto", "32-true", "bf16-mixed", "16-mixed"] = setting("auto", "arithmetic; auto: mixed on CUDA")
+    precision: Literal["auto", "32-true", "bf16-mixed", "16-mixed"] = setting(
+        "auto", "arithmetic; auto: bf16-mixed on GPUs that have it, else 32-true"
+    )
 
     def __post_init__(self) -> None:
         kinds = get_type_hints(PretrainConfig)

@@ -3,8 +3,6 @@
 Letters in shapes: S the side of a picture, in pixels.
 """
 
-from typing import Any
-
 import numpy as np
 import torch
 from torch import Tensor, nn
@@ -51,12 +49,3 @@ def optimizer_of(model: nn.Module, config: PretrainConfig) -> torch.optim.SGD:
         {"params": [named[name] for name in named if name in free], "weight_decay": 0.0},
     ]
     return torch.optim.SGD(groups, lr=config.lr, momentum=config.momentum, nesterov=True)
-
-
-def precision_of(asked: str, device: torch.device) -> Any:
-    """Return the arithmetic that was asked for; `auto` takes the fastest that the device has."""
-    if asked != "auto":
-        return asked
-    if device.type != "cuda":
-        return "32-true"
-    return "bf16-mixed" if torch.cuda.is_bf16_supported() else "16-mixed"

@@ -1,16 +1,22 @@
-"""Where a run starts: its directory, the weights it begins with, and what keeps it from going on."""
+"""Where a run starts: its directory, the weights and arithmetic it begins with, and what keeps it from going on."""
 
 from pathlib import Path
 
+import torch
+from rich.console import Console
+
 from jointreid.config import RunConfig, config_difference
+from jointreid.device import Precision, pick_precision
 from jointreid.errors import JointreidError
-from jointreid.models.pretrained import NONE, check_source
-from jointreid.run import open_run
+from jointreid.models.pretrained import NONE, check_source, load_pretrained
+from jointreid.models.reid import ReIDModel
+from jointreid.retrieval.evaluate import pretraining_of
+from jointreid.run import Run, load_weights, open_run
 from jointreid.stored import WEIGHTS, folder_of
 
 # Settings that may differ from those a run was begun with: they say where and how long it runs, not what it computes.
 FREE_ON_RESUME = {
-    "train.out", "train.resume", "train.device", "train.max_steps", "train.minutes", "train.workers",
+    "train.out", "train.resume", "train.device", "train.max_steps", "train.minutes", "train.workers", "train.compile",
     "data.cache", "data.cache_mode",
 }  # fmt: skip
 
@@ -62,3 +68,29 @@ def claim(path: Path, config: RunConfig) -> None:
             f"--resume: {path} was begun with other settings: {'; '.join(refused)}. Leave them as they were, or start "
             "a new run from its weights with --init"
         )
+
+
+def load_start(model: ReIDModel, run: Run, config: RunConfig, console: Console) -> str:
+    """Load the weights to start from, and return what results call them; what a checkpoint holds it knows."""
+    if config.train.resume and has_checkpoint(run.path):
+        return pretraining_of(run) or config.train.init or NONE
+    if config.train.init:
+        load_weights(model, weights_of(config.train.init), heads=False)
+        return config.train.init
+    if config.model.pretrain == NONE:
+        return NONE
+    zero_context = config.dcsd.context_init == "auto"
+    loaded = load_pretrained(model, config.model.pretrain, config.model.pretrain_file, zero_context=zero_context)
+    total = sum(parameter.numel() for parameter in model.trunk.parameters())
+    text = f"Loaded {loaded.parameters:,} of the trunk's {total:,} parameters from {loaded.file}."
+    console.print(text, highlight=False, markup=False, soft_wrap=True)
+    return loaded.label
+
+
+def precision_of(run: Run, config: RunConfig, device: torch.device) -> Precision:
+    """Return the arithmetic of a run: the one it was begun in, on whatever device it goes on."""
+    if config.train.resume and has_checkpoint(run.path):
+        begun: Precision | None = run.state().get("precision")
+        if begun:
+            return begun
+    return pick_precision(config.train.precision, device)

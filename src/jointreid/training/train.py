@@ -4,42 +4,37 @@ One step, as in the paper: 16 identities x 4 images from the union of the data s
 Everything random in a step follows from the seed and the step's number, so a run goes on exactly where it stopped.
 """
 
-import copy
 import math
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from rich.console import Console
 
 from jointreid.config import RunConfig, config_hash
-from jointreid.data.ahead import Ahead
-from jointreid.data.augment import augment
-from jointreid.data.images import Batch, ImageStore, train_batch
+from jointreid.data.images import ImageStore
 from jointreid.data.joint import LabelSpace
 from jointreid.data.sampling import make_sampler, realised_histogram
 from jointreid.device import pick_device
 from jointreid.errors import JointreidError
-from jointreid.losses import HeadAccuracy, Terms, head_accuracy, loss_function
+from jointreid.losses import head_accuracy, loss_function
 from jointreid.memory import kept_memory
-from jointreid.models.pretrained import FROM_SCRATCH, NONE, load_pretrained
+from jointreid.models.pretrained import FROM_SCRATCH, NONE
 from jointreid.models.reid import ReIDModel
 from jointreid.progress import counting
-from jointreid.retrieval.evaluate import evaluate_domains, pretraining_of
 from jointreid.retrieval.results import Results, render, save_results
-from jointreid.run import Run, load_weights, model_for, write_config
+from jointreid.run import Run, model_for, write_config
+from jointreid.training.batches import AugmentedBatches
 from jointreid.training.checkpoint import load_checkpoint, save_checkpoint
 from jointreid.training.data import TrainingData, prepare
+from jointreid.training.evaluation import Evaluation
 from jointreid.training.forecast import forecast
 from jointreid.training.optim import WeightAverage, build_optimizer, rate_factor, render_rates, set_rate
 from jointreid.training.report import Report
-from jointreid.training.start import check_start, claim, has_checkpoint, weights_of
+from jointreid.training.start import check_start, claim, has_checkpoint, load_start, precision_of
+from jointreid.training.watch import Watch, Window
 
 
 @dataclass
@@ -48,7 +43,7 @@ class Progress:
 
     step: int = 0
     best: float = -1.0
-    window: dict[str, list[float]] = field(default_factory=dict)
+    window: Window = field(default_factory=dict)
     """The values since the last logged step, by name."""
 
 
@@ -104,16 +99,23 @@ class _Training:
                 config.data.cache_mode,
                 progress,
             )
-        self.batches = Ahead(self.sampler.batch_at, self._load)
+        self.batches = AugmentedBatches(self.store, data.train_set, self.sampler, config, device)
         torch.manual_seed(config.train.seed)
         torch.use_deterministic_algorithms(config.train.deterministic)
         self.model: ReIDModel = model_for(config, self.space)
-        self.pretraining = self._start()
+        self.pretraining = load_start(self.model, self.result, config, console)
         self.model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self.fabric = Fabric(accelerator=device.type, devices=1, precision=config.train.precision)
-        optimizer = build_optimizer(self.model, config.optim)
-        self.wrapped, self.optimizer = self.fabric.setup(self.model, optimizer)
+        self.precision = precision_of(self.result, config, device)
+        self.compiled = config.train.compile == "always" or (config.train.compile == "auto" and device.type == "cuda")
+        # A GPU is asked for numbers seldom; the scaler of 16-mixed asks it at each step anyway.
+        self.reads_seldom = device.type == "cuda" and self.precision != "16-mixed"
+        self.fabric: Any = Fabric(accelerator=device.type, devices=1, precision=self.precision)
+        fused = device.type in ("cpu", "cuda") and self.precision != "16-mixed"
+        optimizer = build_optimizer(self.model, config.optim, fused=fused)
+        network: Any = torch.compile(self.model, fullgraph=True, dynamic=False) if self.compiled else self.model
+        self.wrapped, self.optimizer = self.fabric.setup(network, optimizer)
         self.average = WeightAverage(self.model, config.train.ema) if config.train.ema else None
+        self.evaluation = Evaluation(config, data, self.model, self.average, self.pretraining)
         self.progress = Progress()
 
     def run(self) -> Run:
@@ -126,6 +128,10 @@ class _Training:
             self.space.save(run.path / "labels.json")
         start = FROM_SCRATCH if self.pretraining == NONE else self.pretraining
         self.console.print(f"Start: {start}", highlight=False, markup=False, soft_wrap=True)
+        how = ["torch.compile"] if self.compiled else []
+        self.console.print(
+            f"Arithmetic: {', '.join([f'{self.precision} on {self.device.type}', *how])}.", highlight=False
+        )
         limit = min(self.total_steps, self.config.train.max_steps or self.total_steps)
         by_epoch = [self._rate(first) for first in range(0, self.total_steps, self.steps_per_epoch)]
         self.console.print(f"Learning rate by epoch: {render_rates(by_epoch)}", highlight=False, soft_wrap=True)
@@ -139,29 +145,14 @@ class _Training:
         self.console.print(f"Run directory: {run.path}", highlight=False, markup=False, soft_wrap=True)
         return run
 
-    def _start(self) -> str:
-        """Load the weights to start from, and return what results call them; what a checkpoint holds it knows."""
-        config = self.config
-        if config.train.resume and has_checkpoint(self.result.path):
-            return pretraining_of(self.result) or config.train.init or NONE
-        if config.train.init:
-            load_weights(self.model, weights_of(config.train.init), heads=False)
-            return config.train.init
-        if config.model.pretrain == NONE:
-            return NONE
-        zero_context = config.dcsd.context_init == "auto"
-        loaded = load_pretrained(
-            self.model, config.model.pretrain, config.model.pretrain_file, zero_context=zero_context
-        )
-        total = sum(parameter.numel() for parameter in self.model.trunk.parameters())
-        text = f"Loaded {loaded.parameters:,} of the trunk's {total:,} parameters from {loaded.file}."
-        self.console.print(text, highlight=False, markup=False, soft_wrap=True)
-        return loaded.label
-
     def _loop(self, report: Report, limit: int) -> None:
         config, progress, model = self.config, self.progress, self.wrapped
+        samples = self.data.train_set.samples
+        watch = Watch(self.device, not self.reads_seldom, progress.window, lambda index: samples[index].record)
+        if self.reads_seldom:
+            self.optimizer.optimizer.found_inf = watch.spoilt
         stop_at = time.monotonic() + config.train.minutes * 60 if config.train.minutes else math.inf
-        since, images, waited = time.monotonic(), 0, 0.0
+        since, images, self.batches.waited = time.monotonic(), 0, 0.0
         model.train()
         while progress.step < limit and time.monotonic() < stop_at:
             epoch = progress.step // self.steps_per_epoch + 1
@@ -169,14 +160,12 @@ class _Training:
             set_rate(self.optimizer, rate)
             for micro in range(config.train.accumulate):
                 number = progress.step * config.train.accumulate + micro
-                asked = time.monotonic()
-                batch, indices = self._batch(number)
-                waited += time.monotonic() - asked
+                batch, indices = self.batches(number)
                 output = model(batch.images)
-                terms = self.loss(output, batch, config.loss, self._generator(number, "pairs"))
-                self._require_finite(terms, indices)
+                terms = self.loss(output, batch, config.loss, self.batches.generator(number, "pairs"))
+                accuracy = head_accuracy(output.factor_logits, batch.domain_ids, batch.global_camids)
+                watch.note(progress.step + 1, terms, accuracy, indices)
                 self.fabric.backward(terms.total / config.train.accumulate)
-                self._note(terms, head_accuracy(output.factor_logits, batch.domain_ids, batch.global_camids))
             if config.optim.clip_norm:
                 self.fabric.clip_gradients(model, self.optimizer, max_norm=config.optim.clip_norm)
             self.optimizer.step()
@@ -187,65 +176,27 @@ class _Training:
 
             images += config.train.accumulate * config.sampler.batch_size
             report.advance(progress.step)
-            if progress.step % config.train.log_every == 0 or progress.step == limit:
-                values = {**self._take_window(), "rate": rate}
+            logged = progress.step % config.train.log_every == 0 or progress.step == limit
+            ended = progress.step % self.steps_per_epoch == 0
+            saved = config.train.save_every and progress.step % config.train.save_every == 0
+            if logged or ended or saved:
+                watch.read()
+            if logged:
+                values = {**watch.take_means(), "rate": rate}
                 report.log("train", progress.step, epoch, values)
                 seconds = time.monotonic() - since
-                report.step_line(progress.step, epoch, values, images / seconds, waited / seconds)
-                since, images, waited = time.monotonic(), 0, 0.0
-            if progress.step % self.steps_per_epoch == 0:
+                report.step_line(progress.step, epoch, values, images / seconds, self.batches.waited / seconds)
+            if ended:
                 self._end_epoch(report, epoch, limit)
-                since, images, waited = time.monotonic(), 0, 0.0
-            if config.train.save_every and progress.step % config.train.save_every == 0:
+            if logged or ended:
+                since, images, self.batches.waited = time.monotonic(), 0, 0.0
+            if saved:
                 self._save(self.result, "last")
-
-    def _batch(self, number: int) -> tuple[Batch, NDArray[np.int64]]:
-        """Return the augmented batch of that number, on the device, and the indices of its images."""
-        loaded, indices = self.batches(number)
-        batch = loaded.to(self.device)
-        generator = self._generator(number, "images")
-        return batch._replace(images=augment(batch.images, self.config.image, generator)), indices
-
-    def _load(self, indices: NDArray[np.int64]) -> tuple[Batch, NDArray[np.int64]]:
-        return train_batch(self.store, self.data.train_set, indices, pin=self.device.type == "cuda"), indices
+        watch.read()
 
     def _rate(self, step: int) -> float:
         """Return the learning rate of a step."""
         return self.config.optim.lr * rate_factor(self.config.schedule, step, self.steps_per_epoch)
-
-    def _generator(self, number: int, purpose: Literal["images", "pairs"]) -> torch.Generator:
-        """Return what is drawn from for the batch of that number, each purpose independently of the other."""
-        entropy = [self.config.train.seed, number, *([1] if purpose == "pairs" else [])]
-        seed = int(np.random.SeedSequence(entropy).generate_state(1, np.uint64)[0] >> 1)
-        return torch.Generator().manual_seed(seed)
-
-    def _require_finite(self, terms: Terms, indices: NDArray[np.int64]) -> None:
-        """Stop before the step that would spoil the weights; `last` still holds the good ones."""
-        if bool(torch.isfinite(terms.total)):
-            return
-        bad = [name for name, term in terms._asdict().items() if not bool(torch.isfinite(term)) and name != "total"]
-        records = [self.data.train_set.samples[index].record for index in indices]
-        raise JointreidError(
-            f"step {self.progress.step + 1}: the loss term {' and '.join(bad) or 'total'} is not finite; stopped "
-            f"before the step, so no weight was changed by it. The batch holds {len(records)} images, the first "
-            f"{records[0].path}, of the identities {', '.join(sorted({record.pid for record in records})[:6])}. "
-            "Lower --optim.lr, set --optim.clip_norm 5, or train in --train.precision 32-true"
-        )
-
-    def _note(self, terms: Terms, accuracy: HeadAccuracy) -> None:
-        values = {name: term.item() for name, term in terms._asdict().items()}
-        if len(accuracy.domain):
-            values["domain_accuracy"] = float(accuracy.mean_domain)
-        if len(accuracy.camera):
-            values["camera_accuracy"] = float(accuracy.mean_camera)
-        for name, value in values.items():
-            self.progress.window.setdefault(name, []).append(value)
-
-    def _take_window(self) -> dict[str, float]:
-        """Return the mean of each value since the last logged step."""
-        means = {name: sum(values) / len(values) for name, values in self.progress.window.items()}
-        self.progress.window.clear()
-        return means
 
     def _end_epoch(self, report: Report, epoch: int, limit: int) -> None:
         """Log which domains and cameras the epoch held, choose `best`, evaluate when due."""
@@ -263,10 +214,7 @@ class _Training:
 
     def _choose_best(self, report: Report, epoch: int) -> None:
         """Save `best` when the mean mAP on the held-out identities is the highest so far."""
-        with self._evaluation_model() as model:
-            results, _ = evaluate_domains(
-                model, self.data.val, self.config, self.space, device=self.device, pretraining=self.pretraining
-            )
+        results = self.evaluation.on_held_out()
         report.log("validation", self.progress.step, epoch, results.to_dict()["mean"])
         if results.mean["mAP"] > self.progress.best:
             self.progress.best = results.mean["mAP"]
@@ -274,32 +222,12 @@ class _Training:
 
     def _evaluate(self, report: Report) -> Results:
         """Evaluate on every domain; the numbers go to `results.json` and the log."""
-        with self._evaluation_model() as model:
-            results, queries = evaluate_domains(
-                model,
-                self.data.test,
-                self.config,
-                self.space,
-                device=self.device,
-                protocols=self.data.protocols,
-                pretraining=self.pretraining,
-            )
+        results, queries = self.evaluation.on_test()
         epoch = -(-self.progress.step // self.steps_per_epoch)
         domains = {result.domain: {"mAP": result.mAP, "rank1": result.cmc[1]} for result in results.domains}
         report.log("evaluation", self.progress.step, epoch, domains)
         save_results(results, queries, self.result.path)
         return results
-
-    @contextmanager
-    def _evaluation_model(self) -> Iterator[ReIDModel]:
-        """Give the weights to evaluate, the average where there is one, in evaluation mode."""
-        model = self.model
-        if self.average:
-            model = copy.deepcopy(self.model)
-            model.load_state_dict(self.average.tensors)
-        model.eval()
-        yield model
-        self.model.train()
 
     def _save(self, run: Run, name: str) -> None:
         state: dict[str, Any] = {
@@ -311,6 +239,7 @@ class _Training:
             "labels": self.space.hash,
             "config": config_hash(self.config),
             "pretraining": self.pretraining,
+            "precision": self.precision,
         }
         optimizer = self.optimizer.optimizer if name == "last" else None
         save_checkpoint(run.path, name, self.model, state, average=self.average, optimizer=optimizer)
@@ -332,11 +261,11 @@ class _Training:
         )
 
     def _forecast(self, limit: int) -> None:
-        batch, _ = self._batch(self.progress.step * self.config.train.accumulate)
+        batch, _ = self.batches(self.progress.step * self.config.train.accumulate)
 
         def loss() -> torch.Tensor:
             return self.loss(self.wrapped(batch.images), batch, self.config.loss, None).total
 
         self.model.train()
-        cost = forecast(self.model, loss, self.config.train.accumulate)
+        cost = forecast(self.model, loss, self.config.train.accumulate, self.fabric.backward)
         self.console.print(cost.render(limit - self.progress.step), highlight=False, markup=False, soft_wrap=True)

@@ -1,0 +1,83 @@
+"""Losses read seldom: what is logged, and that nothing is changed from the first one that is not finite on."""
+
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from jointreid.config import OptimConfig
+from jointreid.data.records import ImageRecord
+from jointreid.errors import JointreidError
+from jointreid.losses import HeadAccuracy
+from jointreid.training.optim import build_optimizer
+from jointreid.training.watch import Watch, Window
+
+
+class Two(NamedTuple):
+    near: Tensor
+    far: Tensor
+    total: Tensor
+
+
+NO_HEADS = HeadAccuracy(torch.zeros(0), torch.zeros(0))
+RECORDS = [ImageRecord(Path(f"{index}.jpg"), str(index), 0) for index in range(8)]
+
+
+def terms(near: float, far: float) -> Two:
+    return Two(torch.tensor(near), torch.tensor(far), torch.tensor(near + far))
+
+
+def watch(at_once: bool, window: Window | None = None) -> Watch:
+    return Watch(torch.device("cpu"), at_once, {} if window is None else window, RECORDS.__getitem__)
+
+
+@pytest.mark.parametrize("at_once", [True, False])
+def test_the_window_holds_each_value_by_name(at_once: bool) -> None:
+    window: Window = {"near": [7.0]}
+    watched = watch(at_once, window)
+    watched.note(1, terms(1.0, 2.0), HeadAccuracy(torch.tensor([0.5, 1.0]), torch.zeros(0)), np.array([0, 1]))
+    watched.note(2, terms(3.0, 4.0), HeadAccuracy(torch.tensor([0.5, 0.0]), torch.tensor([1.0])), np.array([2, 3]))
+    assert window == ({"near": [7.0]} if not at_once else window)
+    watched.read()
+    assert window == {
+        "near": [7.0, 1.0, 3.0],
+        "far": [2.0, 4.0],
+        "total": [3.0, 7.0],
+        "domain_accuracy": [0.75, 0.25],
+        "camera_accuracy": [1.0],
+    }
+    assert watched.take_means()["near"] == pytest.approx(11 / 3)
+    assert not window
+
+
+def test_read_seldom_nothing_changes_from_the_bad_step_on_and_it_is_named() -> None:
+    torch.manual_seed(0)
+    model = nn.Linear(3, 2)
+    optimizer = build_optimizer(model, OptimConfig(lr=0.1))
+    watched = watch(at_once=False)
+    optimizer.found_inf = watched.spoilt  # type: ignore[attr-defined]
+    kept: dict[str, Tensor] = {}
+    for step in range(1, 5):
+        x = torch.randn(4, 3) * (float("nan") if step == 3 else 1.0)
+        far = model(x).square().mean()
+        near = torch.tensor(1.0)
+        watched.note(step, Two(near, far, near + far), NO_HEADS, np.array([2 * step - 2, 2 * step - 1]))
+        (near + far).backward()
+        optimizer.step()
+        optimizer.zero_grad()
+        if step == 2:
+            kept = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    assert all(torch.equal(tensor, kept[name]) for name, tensor in model.state_dict().items())
+    assert all(slots["step"] == 2 for slots in optimizer.state.values())
+    with pytest.raises(JointreidError, match=r"step 3: the loss term far is not finite.*first 4\.jpg.*identities 4, 5"):
+        watched.read()
+
+
+def test_read_at_once_it_stops_before_the_backward_pass() -> None:
+    watched = watch(at_once=True)
+    watched.note(1, terms(1.0, 1.0), NO_HEADS, np.array([0]))
+    with pytest.raises(JointreidError, match="step 2: the loss term near and far is not finite"):
+        watched.note(2, terms(float("inf"), float("-inf")), NO_HEADS, np.array([1]))

@@ -13,8 +13,10 @@ from jointreid.config import RunConfig
 from jointreid.data.augment import augment
 from jointreid.errors import JointreidError
 from jointreid.recipes import apply_recipe
+from jointreid.retrieval.evaluate import evaluate_run
 from jointreid.run import Run, open_run
 from jointreid.training import batches as room
+from jointreid.training.lock import held
 from jointreid.training.start import precision_of
 from jointreid.training.train import train
 
@@ -177,3 +179,14 @@ def test_minutes_end_a_run_early_and_whole(config: RunConfig) -> None:
     run = train(config.replace(train={"minutes": 1e-9}), quiet())
     assert run.state()["step"] == 0
     assert (run.path / "results.json").exists()
+
+
+def test_two_runs_in_one_directory_are_refused_and_measuring_is_not(config: RunConfig) -> None:
+    run = train(config.replace(train={"max_steps": 1}), quiet())
+    with held(run.path, print):
+        for resume in (False, True):
+            with pytest.raises(JointreidError, match=r"run is in use by process \d+ on .*--out"):
+                train(config.replace(train={"resume": resume}), quiet())
+        assert evaluate_run(run.path, device="cpu").domains
+    train(config.replace(train={"resume": True, "max_steps": 2}), quiet())
+    assert not list(run.path.glob("lock*"))

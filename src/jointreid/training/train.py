@@ -31,6 +31,7 @@ from jointreid.training.checkpoint import load_checkpoint, save_checkpoint
 from jointreid.training.data import TrainingData, prepare
 from jointreid.training.evaluation import Evaluation
 from jointreid.training.forecast import forecast
+from jointreid.training.lock import held
 from jointreid.training.optim import WeightAverage, build_optimizer, rate_factor, render_rates, set_rate
 from jointreid.training.report import Report
 from jointreid.training.start import check_start, claim, has_checkpoint, load_start, precision_of
@@ -59,20 +60,21 @@ def train(config: RunConfig, console: Console | None = None, *, data: TrainingDa
         The run, whose `last` checkpoint is the trained model.
 
     Raises:
-        JointreidError: the data or settings do not allow training (found before the first step), or a loss is not
-            finite (raised before the step that would spoil the weights).
+        JointreidError: the data or settings do not allow training, or another process trains in the directory (found
+            before the first step), or a loss is not finite (raised before the step that would spoil the weights).
     """
     console = console or Console()
     device = pick_device(config.train.device)
     path = Path(config.train.out or f"runs/{config.train.label or config.model.name}-{config_hash(config)}")
-    claim(path, config)
-    check_start(config)
-    if data is None:
-        console.print("Checking the data; the first time every image is decoded.", highlight=False)
-        data = prepare(config)
-        console.print(data.summary, highlight=False, markup=False, soft_wrap=True)
-    with kept_memory(device.type):
-        return _Training(config, path, data, device, console).run()
+    with held(path, lambda text: console.print(text, highlight=False, markup=False, soft_wrap=True)):
+        claim(path, config)
+        check_start(config)
+        if data is None:
+            console.print("Checking the data; the first time every image is decoded.", highlight=False)
+            data = prepare(config)
+            console.print(data.summary, highlight=False, markup=False, soft_wrap=True)
+        with kept_memory(device.type):
+            return _Training(config, path, data, device, console).run()
 
 
 class _Training:

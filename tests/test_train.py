@@ -9,13 +9,16 @@ import torch
 from rich.console import Console
 from safetensors.torch import load_file
 
+import jointreid.training.train as loop
 from jointreid.config import RunConfig
 from jointreid.data.augment import augment
 from jointreid.errors import JointreidError
+from jointreid.models.reid import ReIDModel
 from jointreid.recipes import apply_recipe
 from jointreid.retrieval.evaluate import evaluate_run
-from jointreid.run import Run, open_run
+from jointreid.run import Run, model_for, open_run
 from jointreid.training import batches as room
+from jointreid.training.checkpoint import save_checkpoint
 from jointreid.training.lock import held
 from jointreid.training.start import precision_of
 from jointreid.training.train import train
@@ -145,6 +148,44 @@ def test_a_loss_that_is_not_finite_stops_before_the_step(config: RunConfig, monk
     with pytest.raises(JointreidError, match=r"step 2: the loss term triplet and identity.* is not finite") as caught:
         train(config, quiet())
     assert ".jpg" in str(caught.value)
+    assert_step_1_is_kept(config)
+
+
+def test_a_gradient_that_is_not_finite_stops_before_the_step(
+    config: RunConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    passes = []
+
+    def spoilt(*arguments: Any) -> ReIDModel:
+        model = model_for(*arguments)
+
+        def spoil(gradient: torch.Tensor) -> torch.Tensor:
+            passes.append(1)
+            return gradient * torch.nan if len(passes) == 4 else gradient  # the first two passes are the forecast's
+
+        model.classifier.weight.register_hook(spoil)  # type: ignore[no-untyped-call]
+        return model
+
+    monkeypatch.setattr(loop, "model_for", spoilt)
+    with pytest.raises(
+        JointreidError, match=r"step 2: the loss is finite, but the gradients of classifier\.weight are"
+    ):
+        train(config.replace(train={"save_every": 1}, optim={"clip_norm": 5.0}), quiet())
+    assert_step_1_is_kept(config)
+
+
+def test_a_weight_that_is_not_finite_stops_before_the_step(config: RunConfig, monkeypatch: pytest.MonkeyPatch) -> None:
+    def save_and_spoil(run: Path, name: str, model: ReIDModel, *rest: Any, **named: Any) -> None:
+        save_checkpoint(run, name, model, *rest, **named)
+        model.classifier.weight.data[0, 0] = torch.nan
+
+    monkeypatch.setattr(loop, "save_checkpoint", save_and_spoil)
+    with pytest.raises(JointreidError, match=r"step 2: the loss term identity is not finite"):
+        train(config.replace(train={"save_every": 1}), quiet())
+    assert_step_1_is_kept(config)
+
+
+def assert_step_1_is_kept(config: RunConfig) -> None:
     run = open_run(config.train.out)
     assert run.state()["step"] == 1
     assert all(bool(torch.isfinite(tensor).all()) for tensor in weights(run).values())

@@ -13,7 +13,7 @@ from jointreid.data.records import ImageRecord
 from jointreid.errors import JointreidError
 from jointreid.losses import HeadAccuracy
 from jointreid.training.optim import build_optimizer
-from jointreid.training.watch import Watch, Window
+from jointreid.training.watch import SKIPPED_IN_A_ROW, Watch, Window
 
 
 class Two(NamedTuple):
@@ -81,3 +81,50 @@ def test_read_at_once_it_stops_before_the_backward_pass() -> None:
     watched.note(1, terms(1.0, 1.0), NO_HEADS, np.array([0]))
     with pytest.raises(JointreidError, match="step 2: the loss term near and far is not finite"):
         watched.note(2, terms(float("inf"), float("-inf")), NO_HEADS, np.array([1]))
+
+
+def spoil(model: nn.Module, value: float) -> None:
+    """Give the weight gradients of which one is not finite, the bias finite ones."""
+    for parameter in model.parameters():
+        parameter.grad = torch.zeros_like(parameter)
+    assert isinstance(model.weight, nn.Parameter)
+    assert model.weight.grad is not None
+    model.weight.grad[0, 1] = value
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), float("-inf")])
+def test_a_gradient_that_is_not_finite_is_named(value: float) -> None:
+    model, watched = nn.Linear(3, 2), watch(at_once=True)
+    spoil(model, 3e38)
+    watched.note_gradients(1, model)
+    spoil(model, value)
+    with pytest.raises(JointreidError, match="step 2: the loss is finite, but the gradients of weight are not"):
+        watched.note_gradients(2, model)
+
+
+@pytest.mark.parametrize(
+    ("far", "message"), [(1.0, "step 2: the loss is finite, but"), (np.nan, "step 2: the loss term")]
+)
+def test_read_seldom_the_first_thing_that_is_not_finite_is_told(far: float, message: str) -> None:
+    model, window = nn.Linear(3, 2), Window()
+    watched = watch(at_once=False, window=window)
+    for step in range(1, 5):
+        watched.note(step, terms(1.0, far if step == 2 else 1.0), NO_HEADS, np.array([step]))
+        spoil(model, np.nan if step >= 2 else 1.0)
+        watched.note_gradients(step, model)
+        assert bool(watched.spoilt) == (step >= 2)
+    with pytest.raises(JointreidError, match=message):
+        watched.read()
+    assert len(window["near"]) == (2 if far == 1.0 else 1)  # the losses until then are told
+
+
+def test_a_scaler_may_skip_some_steps_but_not_for_ever() -> None:
+    model = nn.Linear(3, 2)
+    watched = Watch(torch.device("cpu"), True, {}, RECORDS.__getitem__, scaled=True)
+    for number in range(2 * SKIPPED_IN_A_ROW):
+        spoil(model, 1.0 if number == SKIPPED_IN_A_ROW else np.inf)
+        watched.note_gradients(number + 1, model)
+    spoil(model, np.inf)
+    watched.note_gradients(65, model)
+    with pytest.raises(JointreidError, match=r"step 66: the gradients of weight overflow float16.* 33 steps in a row"):
+        watched.note_gradients(66, model)

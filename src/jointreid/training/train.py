@@ -61,7 +61,8 @@ def train(config: RunConfig, console: Console | None = None, *, data: TrainingDa
 
     Raises:
         JointreidError: the data or settings do not allow training, or another process trains in the directory (found
-            before the first step), or a loss is not finite (raised before the step that would spoil the weights).
+            before the first step), or a loss or a gradient is not finite (raised before the step that would spoil the
+            weights).
     """
     console = console or Console()
     device = pick_device(config.train.device)
@@ -150,7 +151,8 @@ class _Training:
     def _loop(self, report: Report, limit: int) -> None:
         config, progress, model = self.config, self.progress, self.wrapped
         samples = self.data.train_set.samples
-        watch = Watch(self.device, not self.reads_seldom, progress.window, lambda index: samples[index].record)
+        scaled = self.precision == "16-mixed"
+        watch = Watch(self.device, not self.reads_seldom, progress.window, lambda index: samples[index].record, scaled)
         if self.reads_seldom:
             self.optimizer.optimizer.found_inf = watch.spoilt
         stop_at = time.monotonic() + config.train.minutes * 60 if config.train.minutes else math.inf
@@ -168,8 +170,10 @@ class _Training:
                 accuracy = head_accuracy(output.factor_logits, batch.domain_ids, batch.global_camids)
                 watch.note(progress.step + 1, terms, accuracy, indices)
                 self.fabric.backward(terms.total / config.train.accumulate)
+            watch.note_gradients(progress.step + 1, self.model)
             if config.optim.clip_norm:
-                self.fabric.clip_gradients(model, self.optimizer, max_norm=config.optim.clip_norm)
+                norm = config.optim.clip_norm
+                self.fabric.clip_gradients(model, self.optimizer, max_norm=norm, error_if_nonfinite=False)
             self.optimizer.step()
             self.optimizer.zero_grad(set_to_none=True)
             progress.step += 1

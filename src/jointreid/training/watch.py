@@ -1,4 +1,4 @@
-"""What the steps compute beside gradients, read from the device seldom, and the stop at a loss that is not finite."""
+"""What the steps compute, read from the device seldom, and the stop at a loss or a gradient that is not finite."""
 
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
@@ -6,13 +6,17 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 
 from jointreid.data.records import ImageRecord
 from jointreid.errors import JointreidError
 from jointreid.losses import HeadAccuracy, Terms
 
 Window = dict[str, list[float]]
+
+# A gradient scaler starts at 2^16, may grow, and halves with each step that it skips: after as many in a row, gradients
+# overflow float16 whatever the scale.
+SKIPPED_IN_A_ROW = 32
 
 
 class _Noted(NamedTuple):
@@ -30,23 +34,32 @@ class Watch:
     """The values of each batch by name, of which `window` holds those since the last logged step.
 
     Reading a GPU's numbers waits for all the work it was given, and then it waits for the host. So there `at_once` is
-    false, and the values stay on the device until `read`. From the first loss that is not finite on `spoilt` is 1,
-    which a fused Adam that has it as its `found_inf` takes as word to change nothing: the weights stay as they were
-    before that step, although nobody has looked yet. Call `read` before weights are saved or used otherwise.
+    false, and the values stay on the device until `read`. From the first loss or gradient that is not finite on
+    `spoilt` is 1, which a fused Adam that has it as its `found_inf` takes as word to change nothing: the weights stay
+    as they were before that step, although nobody has looked yet. Call `read` before weights are saved or used
+    otherwise.
 
     Args:
         device: where the losses are computed.
         at_once: read each batch's values when they are noted.
         window: what was read before, if anything; added to.
         record_of: index of an image -> its record, for messages.
+        scaled: whether a gradient scaler looks at the gradients too, and skips the steps where they overflow.
     """
 
     def __init__(
-        self, device: torch.device, at_once: bool, window: Window, record_of: Callable[[int], ImageRecord]
+        self,
+        device: torch.device,
+        at_once: bool,
+        window: Window,
+        record_of: Callable[[int], ImageRecord],
+        scaled: bool = False,
     ) -> None:
         self.window, self.spoilt = window, torch.zeros((), device=device)
-        self._at_once, self._record_of = at_once, record_of
+        self._at_once, self._record_of, self._scaled = at_once, record_of, scaled
         self._unread: list[_Noted] = []
+        self._largest: list[tuple[int, Tensor]] = []
+        self._skipped = 0
 
     def note(self, step: int, terms: Terms, accuracy: HeadAccuracy, indices: NDArray[np.int64]) -> None:
         """Take in what a batch gave, before its backward pass.
@@ -72,23 +85,53 @@ class Watch:
         else:
             self.spoilt.masked_fill_(~torch.isfinite(terms.total.detach()), 1.0)
 
+    def note_gradients(self, step: int, model: nn.Module) -> None:
+        """Take in the gradients of a step, before they are clipped and used.
+
+        Args:
+            step: counted from 1.
+            model: its parameters have them.
+
+        Raises:
+            JointreidError: as `read`, if values are read at once. With a scaler, only after many skipped steps.
+        """
+        gradients = [parameter.grad for parameter in model.parameters() if parameter.grad is not None]
+        largest = nn.utils.get_total_norm(gradients, torch.inf)  # NaN if one is
+        if not self._at_once:
+            self._largest.append((step, largest))
+            self.spoilt.masked_fill_(~torch.isfinite(largest), 1.0)
+            return
+        self._skipped = 0 if bool(torch.isfinite(largest)) else self._skipped + 1
+        if self._skipped > (SKIPPED_IN_A_ROW if self._scaled else 0):
+            bad = [
+                name for name, x in model.named_parameters() if x.grad is not None and not bool(x.grad.isfinite().all())
+            ]
+            raise self._gradients_not_finite(step, bad)
+
     def read(self) -> None:
         """Move all values that were noted into the window, in one transfer.
 
         Raises:
-            JointreidError: a loss was not finite. No weight was changed by its step, or after it.
+            JointreidError: a loss or a gradient was not finite. No weight was changed by its step, or after it.
         """
         noted, self._unread = self._unread, []
+        largest, self._largest = self._largest, []
         if not noted:
             return
-        values = torch.cat([batch.values for batch in noted]).tolist()
+        values = torch.cat([batch.values for batch in noted] + [x[None] for _, x in largest]).tolist()
+        found = values[len(values) - len(largest) :]
+        spoilt = [step for (step, _), value in zip(largest, found, strict=True) if not np.isfinite(value)]
         for batch in noted:
             mine, values = values[: len(batch.names)], values[len(batch.names) :]
             named = dict(zip(batch.names, mine, strict=True))
+            if spoilt and spoilt[0] < batch.step:
+                break
             if not np.isfinite(named["total"]):
                 raise self._not_finite(batch, named)
             for name, value in named.items():
                 self.window.setdefault(name, []).append(value)
+        if spoilt:
+            raise self._gradients_not_finite(spoilt[0], [])
 
     def take_means(self) -> dict[str, float]:
         """Return the mean of each value in the window, and empty it."""
@@ -105,4 +148,16 @@ class Watch:
             f"so no weight was changed by it. The batch holds {len(records)} images, the first {records[0].path}, of "
             f"the identities {', '.join(sorted({record.pid for record in records})[:6])}. "
             "Lower --optim.lr, set --optim.clip_norm 5, or train in --train.precision 32-true"
+        )
+
+    def _gradients_not_finite(self, step: int, names: Sequence[str]) -> JointreidError:
+        of = f" of {', '.join(names[:3])}{f' and {len(names) - 3} more' if len(names) > 3 else ''}" if names else ""
+        if self._scaled:
+            return JointreidError(
+                f"step {step}: the gradients{of} overflow float16 whatever the scale of the loss: {self._skipped} "
+                "steps in a row were skipped, which changed no weight. Train in --train.precision bf16-mixed or 32-true"
+            )
+        return JointreidError(
+            f"step {step}: the loss is finite, but the gradients{of} are not; stopped before the step, so no weight "
+            "was changed by it. Lower --optim.lr, or train in --train.precision 32-true"
         )

@@ -8,6 +8,8 @@ import pytest
 
 from jointreid.data.protocols import ProtocolMatch
 from jointreid.errors import JointreidError
+from jointreid.models.pretrained import SOURCES, label_of
+from jointreid.paper.facts import STARTS
 from jointreid.paper.figures import Figure, Table
 from jointreid.paper.holdings import Holding, papers_holdings
 from jointreid.paper.store import RunRecord, Setup, save_record, save_setup
@@ -42,6 +44,10 @@ def record(
     hashes = dict.fromkeys(rates, "00ff")
     trained = domains if trained_on == "joint" else (trained_on,)
     return RunRecord(model, trained_on, trained, seed, "paper", changed or {}, "c0ffee", 24_240, results, hashes)
+
+
+# Without doubts of its own, so that those of another run are not said once for all.
+RECORD_OF_ANOTHER = record("agw", "joint", {"market1501": (50, 40)})
 
 
 def figure(table: Table, row: str, column: str, measure: str = "mAP") -> Figure:
@@ -169,9 +175,25 @@ def test_another_protocol_start_or_settings_are_told() -> None:
     own = record("bot-dcsd", "msmt17", {"msmt17": (50, 40)}, pretraining="runs/mine")
     cell = figure(build_table("II", setup(), [*runs, own]), "BoT-DCSD", "MSMT17")
     assert cell.doubts == ("Trained from runs/mine, whose own start is not known here: not comparable.",)
+    stronger = record("bot", "msmt17", {"msmt17": (50, 40)}, pretraining=f"{label_of('a1_in1k')}, sha256 02")
+    cell = figure(build_table("II", setup(), [*runs, stronger]), "BoT [34]", "MSMT17")
+    assert any("not the paper's start, sha256 02: other weights than the paper's" in doubt for doubt in cell.doubts)
+    repository = replace(record("bot", "msmt17", {"msmt17": (50, 40)}), preset="bot-repo")
+    cell = figure(build_table("II", setup(), [runs[0], repository]), "BoT [34]", "MSMT17")
+    assert cell.doubts == ("Preset bot-repo, whose learning rate is another than the paper's.",)
     alone = build_table("II", setup(holdings), runs[:1])
     assert figure(alone, "BoT (Joint Training)", "Market1501").doubts == ()  # said once, of all figures
     assert alone.notes[1].startswith("Ours, everywhere: Trained from scratch")
+
+
+@pytest.mark.parametrize("source", SOURCES)
+def test_only_the_papers_own_starts_leave_no_doubt(source: str) -> None:
+    """Whatever weights there are to start from: the two that the paper's networks can have had, and no others."""
+    started = record("bot", "msmt17", {"msmt17": (50, 40)}, pretraining=f"{label_of(source)}, sha256 0676ba61")
+    table = build_table("II", setup(), [started, RECORD_OF_ANOTHER])
+    doubted = figure(table, "BoT [34]", "MSMT17").doubts
+    assert (doubted == ()) == (source in ("tv_in1k", "ddf_imagenet"))
+    assert label_of(source).startswith(STARTS) == (source in ("tv_in1k", "ddf_imagenet"))
 
 
 def test_a_warning_takes_the_place_of_doubts() -> None:

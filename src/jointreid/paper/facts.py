@@ -35,6 +35,10 @@ MEASURES: dict[str, tuple[Measure, ...]] = {
 }
 MEASURE_NAMES: dict[Measure, str] = {"rank1": "Rank-1", "mAP": "mAP"}
 
+# How the names of the weights begin that its networks start from: ResNet-50's as fast-reid has them, and for DCSD,
+# of which it says only that they are of ImageNet, DDF's. A test holds that these are names of `models.pretrained`.
+STARTS = ("torchvision R50 ImageNet V1", "DDF-R50 ImageNet")
+
 TITLES = {
     "I": "The data sets",
     "II": "Single and joint training",

@@ -98,6 +98,12 @@ FOOTNOTES = (
     ),
     Footnote("The paper does not say whether its MSMT17 is V1 or V2, in which faces are masked.", ("I", "II", "III")),
     Footnote(
+        "The paper says of its start only that the backbone is pre-trained on ImageNet, which has neither domains nor "
+        "cameras. For DCSD the likeliest weights are DDF's published ones (79.1% top-1). A file given as those is "
+        "checked tensor by tensor, but no checksum of it is known here.",
+        ("II", "III", "V", "VI"),
+    ),
+    Footnote(
         "S generates filters from the sample alone, which is DDF, an operator of others. What it already gains over "
         "BoT and what domain and camera add are given apart; DDF's published ImageNet weights also start higher (79.1% "
         "top-1) than ResNet-50's (76.1%).",

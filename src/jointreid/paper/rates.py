@@ -179,18 +179,29 @@ def _doubts(records: Sequence[RunRecord], trained_on: str, trained: Sequence[Hol
         if holding.protocol is not None and not holding.protocol.comparable:
             yield f"{holding.protocol.words}: not comparable."
     for start in dict.fromkeys(record.results.pretraining for record in records):
-        if start == "none":
-            yield "Trained from scratch, where the paper starts from ImageNet weights: not comparable."
-        elif start.startswith("said to be"):
-            yield f"Trained from a file {start}; its checksum is not known here, so that is not verified."
-        elif "NOT comparable" in start:
-            yield f"Trained from {start}."
-        elif "sha256" not in start:  # a run or a file of one's own, not a source of ImageNet weights
-            yield f"Trained from {start}, whose own start is not known here: not comparable."
+        if doubt := _doubt_of_start(start):
+            yield doubt
     for record in records:
+        if record.preset != "paper":
+            yield f"Preset {record.preset}, whose learning rate is another than the paper's."
         if record.changed:
             settings = ", ".join(f"{key} {value}" for key, value in record.changed.items())
             yield f"Other settings than those of the recipe: {settings}."
+
+
+def _doubt_of_start(start: str) -> str:
+    """Return why figures of runs that began with these weights cannot stand beside the paper's, or nothing."""
+    if start == "none":
+        return "Trained from scratch, where the paper starts from ImageNet weights: not comparable."
+    if start.startswith("said to be"):
+        return f"Trained from a file {start}; its checksum is not known here, so that is not verified."
+    if "NOT comparable" in start:
+        return f"Trained from {start}."
+    if "sha256" not in start:  # a run or a file of one's own, not a source of ImageNet weights
+        return f"Trained from {start}, whose own start is not known here: not comparable."
+    if not start.startswith(facts.STARTS):
+        return f"Trained from {start}: other weights than the paper's, so not comparable."
+    return ""
 
 
 def _rate(record: RunRecord, domain: str, measure: Measure) -> float:

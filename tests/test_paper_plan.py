@@ -8,7 +8,7 @@ import pytest
 
 from jointreid.config import RunConfig
 from jointreid.errors import JointreidError
-from jointreid.paper.plan import Task, calibrate, make_plan, plan_for, progress_of, render
+from jointreid.paper.plan import Task, calibrate, make_plan, plan_for, progress_of, render, render_time
 from jointreid.paper.request import SCALES, Request, Scale
 from jointreid.run import write_config
 
@@ -26,12 +26,15 @@ SMALL = Scale(
 def test_without_data_the_plan_is_the_papers(tmp_path: Path) -> None:
     plan = make_plan(Request(tmp_path))
     assert (len(plan.tasks), plan.evaluations, plan.steps, plan.steps_left) == (41, 165, 2_275_920, 2_275_920)
-    text = render(plan, lambda task: 0.001 if task.run.model == "bot" else 0.0)
+    text = render(plan)
     assert "41 trainings of 2,275,920 iterations and 165 evaluations" in text
     assert "bot-dcsd-joint-s0        133,920 iterations, 5 evaluations; for Table II, III, V, VI" in text
     assert "No data sets given" in text
     assert "dukemtmc: 16,522 train images, withdrawn by its owner" in text
-    assert "About 4 min of training" in text  # 267,720 iterations of a millisecond
+    times = render_time(plan, lambda task: 0.001 if task.run.model == "bot" else 0.0).splitlines()
+    assert " ".join(times[0].split()) == "bot 0.001 s a step, 4 min for 267,720 iterations"
+    assert len(times) == 11 + 1
+    assert times[-1].startswith("About 4 min of training here")  # 267,720 iterations of a millisecond
     four = make_plan(Request(tmp_path, datasets=("market1501", "cuhk_sysu", "cuhk03", "msmt17")))
     assert len(four.tasks) == 35
     assert {task.steps for task in four.tasks if task.run.trained_on == "joint"} == {858 * 120}
@@ -60,7 +63,7 @@ def test_progress_is_read_from_the_run(tmp_path: Path) -> None:
     last = tmp_path / "last"
     last.mkdir()
     (last / "model.safetensors").touch()
-    (last / "state.json").write_text('{"step": 7}')
+    (last / "state.json").write_text('{"format_version": 1, "step": 7}')
     (tmp_path / "labels.json").write_text("{")
     assert progress_of(tmp_path, config) == (0, frozenset())
     from jointreid.data.joint import DomainLabels, LabelSpace

@@ -12,11 +12,14 @@ if TYPE_CHECKING:
     from jointreid.paper.request import Request
 
 
+_TABLES_HELP = "all (default); some, as in 2,5 or II,V; or controls, which the paper lacks (docs/reproduce.md)"
+
+
 def _grid_parser(name: str) -> Parser:
     parser = Parser(PAPER_COMMANDS[name].usage)
     data_arguments(parser)
     parser.add_argument("--out", default="out/paper", metavar="DIR", help="the grid's folder (out/paper)")
-    parser.add_argument("--table", default="all", metavar="LIST", help="all (default), or some, as in 2,5 or II,V")
+    parser.add_argument("--table", default="all", metavar="LIST", help=_TABLES_HELP)
     parser.add_argument("--models", default="", metavar="LIST", help="only these, as in bot,bot-dcsd")
     parser.add_argument("--datasets", default="", metavar="LIST", help="only these of the data sets given")
     parser.add_argument("--seeds", type=int, default=1, metavar="N", help="train everything N times (1)")
@@ -34,6 +37,7 @@ def _grid_parser(name: str) -> Parser:
     parser.add_argument("--allow-counts", action="store_true", help="run with other counts than Table I's")
     parser.add_argument("--cache", default="out/cache", metavar="DIR", help="folder for decoded images")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or mps")
+    parser.add_argument("--precision", default="", metavar="KIND", help="arithmetic, as train.precision of one run")
     parser.add_argument("--deterministic", action="store_true", help="refuse operations that differ from run to run")
     parser.add_argument("--json", action="store_true", help="print the outcome as JSON")
     return parser
@@ -55,7 +59,11 @@ def _request(options: argparse.Namespace) -> "Request":
             "msmt17_trainval": options.msmt17_trainval,
             "cache": options.cache,
         },
-        train={"device": options.device, "deterministic": options.deterministic},
+        train={
+            "device": options.device,
+            "deterministic": options.deterministic,
+            **({"precision": options.precision} if options.precision else {}),
+        },
     )
     return Request(
         Path(options.out),
@@ -86,11 +94,17 @@ def _tables(text: str) -> tuple[str, ...]:
 
 
 def _plan(argv: list[str]) -> int:
-    from jointreid.paper.plan import calibrate, make_plan, render
+    from jointreid.paper.plan import calibrate, make_plan, render, render_time
 
     options = _grid_parser("paper plan").read(argv)
     plan = make_plan(_request(options))
-    print_json(plan.to_dict()) if options.json else print(render(plan, calibrate(plan)))
+    if options.json:
+        print_json(plan.to_dict())
+        return 0
+    print(render(plan))
+    if plan.steps_left:
+        print("Measuring a step of each model here (--json leaves that out).", flush=True)
+        print(render_time(plan, calibrate(plan)))
     return 0
 
 
@@ -99,10 +113,13 @@ def _run(argv: list[str]) -> int:
     parser.add_argument("--gpus", default="", metavar="LIST", help="one process for each of these GPUs, as in 0,1")
     options = parser.read(argv)
     request = _request(options)
+    from rich.console import Console
+
     from jointreid.paper.run import run_grid
     from jointreid.paper.workers import run_on_gpus
 
-    run_on_gpus(request, _split(options.gpus)) if options.gpus else run_grid(request)
+    console = Console(stderr=options.json)  # with --json, standard output holds JSON alone
+    run_on_gpus(request, _split(options.gpus), console) if options.gpus else run_grid(request, console)
     return _print_tables(options)
 
 
@@ -123,7 +140,7 @@ def _print_tables(options: argparse.Namespace) -> int:
 def _tables_parser() -> Parser:
     parser = Parser(PAPER_COMMANDS["paper tables"].usage)
     parser.add_argument("--out", default="out/paper", metavar="DIR", help="the grid's folder (out/paper)")
-    parser.add_argument("--table", default="all", metavar="LIST", help="all (default), or some, as in 2,5 or II,V")
+    parser.add_argument("--table", default="all", metavar="LIST", help=_TABLES_HELP)
     parser.add_argument("--json", action="store_true", help="print the names of the files written as JSON")
     return parser
 

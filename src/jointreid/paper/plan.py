@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 # Called with a run; returns the seconds that a step of it takes.
 SecondsPerStep = Callable[["Task"], float]
+# Identities of the batch that a step is measured on where the time grows in proportion with the images: on a CPU.
+IDS_MEASURED = 2
 
 
 @dataclass(frozen=True)
@@ -128,10 +130,8 @@ def plan_for(request: Request, holdings: Sequence[Holding], *, assumed: bool = F
     return Plan(tuple(holdings), tasks, assumed)
 
 
-def render(plan: Plan, seconds_per_step: SecondsPerStep | None = None) -> str:
-    """Return the plan for people, with the time it takes if a step's is known."""
-    from jointreid.training.forecast import duration
-
+def render(plan: Plan) -> str:
+    """Return the plan for people."""
     width = max((len(task.name) for task in plan.tasks), default=0)
     lines = [f"{task.name:<{width}}  {_state(task)}; for Table {', '.join(task.run.tables)}" for task in plan.tasks]
     if plan.assumed:
@@ -145,16 +145,31 @@ def render(plan: Plan, seconds_per_step: SecondsPerStep | None = None) -> str:
         f"{len(plan.tasks)} trainings of {plan.steps:,} iterations and {plan.evaluations} evaluations; left: "
         f"{plan.steps_left:,} iterations and {plan.evaluations_left} evaluations"
     )
-    if seconds_per_step and plan.steps_left:
-        seconds = plan.seconds_left(seconds_per_step)
-        lines.append(f"About {duration(seconds)} of training here, one after the other, evaluation not included.")
     return "\n".join(lines)
+
+
+def render_time(plan: Plan, seconds_per_step: SecondsPerStep) -> str:
+    """Return for people how long what is left takes: for each model, and in all."""
+    from jointreid.training.forecast import duration
+
+    left: dict[str, list[Task]] = {}
+    for task in plan.tasks:
+        if task.config and task.steps > task.steps_done:
+            left.setdefault(task.run.model, []).append(task)
+    width = max((len(model) for model in left), default=0)
+    lines = []
+    for model, tasks in left.items():
+        steps, seconds = sum(task.steps - task.steps_done for task in tasks), seconds_per_step(tasks[0])
+        lines.append(f"{model:<{width}}  {seconds:.3g} s a step, {duration(steps * seconds)} for {steps:,} iterations")
+    total = duration(plan.seconds_left(seconds_per_step))
+    return "\n".join([*lines, f"About {total} of training here, one after the other, evaluation not included."])
 
 
 def calibrate(plan: Plan) -> SecondsPerStep:
     """Return a function that measures a step of a run here: two passes of one batch, once a model, when first asked.
 
-    The time of a step depends on the model far more than on the data, so each model is measured on random images.
+    The time of a step depends on the model far more than on the data, so each model is measured on random images. On a
+    CPU, where it grows with the number of images, a part of a batch stands for the whole.
 
     Args:
         plan: the plan whose runs will be asked for; one of a model is measured for all of it.
@@ -241,6 +256,8 @@ def _seconds_per_step(config: RunConfig, space: LabelSpace) -> float:
     device = pick_device(config.train.device)
     mixed = pick_precision(config.train.precision, device) != "32-true"
     people, images = config.sampler.ids_per_batch, config.sampler.images_per_id
+    if device.type == "cpu":
+        people = min(people, IDS_MEASURED)
     labels = torch.arange(people).repeat_interleave(images) % space.num_ids
     zeros = torch.zeros_like(labels)
     pixels = torch.randn(len(labels), 3, config.image.height, config.image.width)
@@ -253,4 +270,5 @@ def _seconds_per_step(config: RunConfig, space: LabelSpace) -> float:
         with torch.autocast(device.type, torch.bfloat16, enabled=mixed):
             return reid_loss(model(batch.images), batch, config.loss, torch.Generator()).total
 
-    return forecast(model, loss, config.train.accumulate).step_seconds
+    share = people / config.sampler.ids_per_batch
+    return forecast(model, loss, config.train.accumulate).step_seconds / share

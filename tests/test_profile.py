@@ -141,6 +141,37 @@ def test_variants() -> None:
     assert round(found["biases in the MLPs, channel squeeze 1/4"].macs / 1e9, 3) == 2.269
 
 
+@pytest.mark.parametrize(
+    ("factors", "params"), [(("sample", "domain"), 17_496_164), (("sample", "camera"), 17_598_548)]
+)
+def test_one_factor_alone_does_not_come_to_the_printed_size(factors: Any, params: int) -> None:
+    assert profile("resnet50-dcsd", DcsdConfig(factors=factors, mlp_bias=True)).params == params
+
+
+@pytest.mark.parametrize(
+    ("domains", "cameras", "millions"),
+    [(1, 6, 18.137), (1, 1, 18.118), (1, 8, 18.145), (1, 2, 18.122), (1, 15, 18.171)],
+)
+def test_heads_of_a_single_data_set(domains: int, cameras: int, millions: float) -> None:
+    """As Table IV's, with biases in the MLPs, but for one data set's own classes: 18.1M for four of five."""
+    with torch.device("meta"):
+        trunk = build_trunk("resnet50", DcsdConfig(mlp_bias=True), domains, cameras)
+    params = sum(parameter.numel() for parameter in trunk.parameters()) + 2048 * 1000 + 1000
+    assert round(params / 1e6, 3) == millions
+
+
+def test_sizes_without_the_classifier_of_imagenet_and_without_other_biases() -> None:
+    biased = profile("resnet50-dcsd", DcsdConfig(mlp_bias=True))
+    fc = biased.parts["fc"].params
+    assert fc == 2_049_000
+    assert biased.params - fc == 16_201_964
+    assert profile("resnet50-dcsd").params - fc == 16_192_524
+    assert profile("resnet50-dcsd", DcsdConfig(factors=("sample",))).params - fc == 14_794_748
+    # No switch leaves out the biases of the channel branches: m + 9w in each of 3, 4, 6 and 3 modules.
+    biases = sum(n * (int(0.2 * w) + 9 * w) for n, w in ((3, 64), (4, 128), (6, 256), (3, 512)))
+    assert biased.params - biases == 18_216_232  # 18.2M, as the paper prints
+
+
 def test_settings_change_the_count() -> None:
     # A kernel of 5x5 has 16 taps more: in the spatial branch (weight, bias), the second channel layer and the spread.
     more = sum(n * 16 * (w + 1 + int(0.2 * w) * w + w + w) for n, w in ((3, 64), (4, 128), (6, 256), (3, 512)))

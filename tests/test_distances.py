@@ -8,7 +8,7 @@ import pytest
 from numpy.typing import NDArray
 
 from jointreid.errors import JointreidError
-from jointreid.retrieval.distances import DistanceRow, Features, Indices, Metric, match_ranks
+from jointreid.retrieval.distances import Features, Indices, Metric, Relevance, count_given, relative_margins
 
 METRICS: tuple[Metric, ...] = ("cosine", "euclidean")
 Rows = NDArray[Any]
@@ -29,37 +29,36 @@ def choose(rng: np.random.Generator, num_gallery: int, count: int) -> tuple[Indi
 # Ranks
 
 
+NONE = np.empty(0, dtype=np.int64)
+
+
+def relevance(queries: Indices, query_codes: Indices, gallery_codes: Indices, ignored: Indices = NONE) -> Relevance:
+    """Let the matches of `queries` be the gallery images of the same code, without those that are ignored."""
+    matches = [np.setdiff1d(np.flatnonzero(gallery_codes == code), ignored) for code in query_codes[queries]]
+    starts = np.cumsum([0, *(columns.size for columns in matches)])
+    return Relevance(queries, starts, np.concatenate(matches), query_codes, gallery_codes)
+
+
+def of_one(index: int, num_gallery: int, matches: Indices, ignored: Indices = NONE) -> Relevance:
+    """Let query `index` have these matches."""
+    gallery_codes = np.ones(num_gallery, dtype=np.int64)
+    gallery_codes[np.union1d(matches, ignored)] = 0
+    return relevance(np.array([index]), np.zeros(index + 1, dtype=np.int64), gallery_codes, ignored)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize("count", [1, 3, 27, 340])
-@pytest.mark.parametrize(("high", "scale"), [(20, 1.0), (400, 1.0), (400, 1e-3)])
-def test_ranks_of_given_distances(count: int, high: int, scale: float) -> None:
-    """Few distinct distances tie; few matches are counted one by one, many are sorted."""
+@pytest.mark.parametrize(("high", "scale"), [(1, 1.0), (20, 1.0), (400, 1.0), (400, 1e-3), (10**6, 1e30)])
+def test_ranks_of_given_distances(count: int, high: int, scale: float, dtype: type) -> None:
     rng = np.random.default_rng(count)
-    values = rng.integers(0, high, 403) * scale
+    values: Rows = (rng.integers(0, high, (2, 403)) * scale).astype(dtype)
+    values[1, rng.permutation(403)[:3]] = -scale * 1e6  # far from all others
     matches, ignored = choose(rng, 403, count)
-    given = values.copy()
-    given.flags.writeable = False
-    assert match_ranks(DistanceRow(0, given), matches, ignored).tolist() == slow_ranks(
-        values.tolist(), matches, ignored
-    )
-
-
-@pytest.mark.parametrize("count", [1, 27, 300])
-def test_distances_known_nearly_are_measured_where_it_matters(count: int) -> None:
-    rng = np.random.default_rng(count)
-    exact, margin = rng.random(403), 0.003
-    matches, ignored = choose(rng, 403, count)
-    measured: set[int] = set()
-
-    def measure(columns: Indices) -> NDArray[np.float64]:
-        measured.update(columns.tolist())
-        distances: NDArray[np.float64] = exact[columns]
-        return distances
-
-    row = DistanceRow(0, exact + rng.uniform(-margin, margin, 403), margin, measure)
-    assert match_ranks(row, matches, ignored).tolist() == slow_ranks(exact.tolist(), matches, ignored)
-    assert set(matches.tolist()) <= measured
-    if count == 1:
-        assert len(measured) < 20
+    for row in values:
+        row.flags.writeable = False
+        ranks = np.zeros(count, dtype=np.int64)
+        count_given(row[None], 0, of_one(0, 403, matches, ignored), ranks)
+        assert ranks.tolist() == slow_ranks(row.tolist(), matches, ignored)
 
 
 # Features
@@ -86,13 +85,18 @@ def assert_ranks(
 ) -> None:
     """Every other query, with its own choice of `count` matches, ranks as `expected` [Q, G] sorted."""
     rng = np.random.default_rng(17)
-    queries = np.arange(1, len(query), 2)
-    seen = []
-    for row in Features(query, gallery, metric, max_memory).rows(queries):
+    features = Features(query, gallery, metric, max_memory)
+    for index in range(1, len(query), 4):
         matches, ignored = choose(rng, len(gallery), count)
-        assert match_ranks(row, matches, ignored).tolist() == slow_ranks(expected[row.query], matches, ignored)
-        seen.append(row.query)
-    assert seen == queries.tolist()
+        alone = of_one(index, len(gallery), matches, ignored)
+        assert features.ranks(alone).tolist() == slow_ranks(expected[index], matches, ignored)
+    codes = rng.integers(0, 4, len(query)), rng.integers(0, 5, len(gallery))
+    queries = np.array([index for index in range(1, len(query), 2) if codes[0][index] in codes[1]], dtype=np.int64)
+    together = relevance(queries, *codes)
+    ranks = np.split(features.ranks(together), together.starts[1:-1])
+    for index, own in zip(queries.tolist(), ranks, strict=True):
+        matches = np.flatnonzero(codes[1] == codes[0][index])
+        assert own.tolist() == slow_ranks(expected[index], matches, NONE)
 
 
 def ternary(rng: np.random.Generator, count: int) -> Rows:
@@ -114,6 +118,30 @@ def some_repeated(rng: np.random.Generator, count: int) -> Rows:
 
 def all_equal(rng: np.random.Generator, count: int) -> Rows:
     return np.full((count, 5), 0.1)
+
+
+def constant_rows(rng: np.random.Generator, count: int, dims: int = 40) -> Rows:
+    """Roundings of such a product all go the same way; under cosine all distances are -1, or nearly."""
+    return np.repeat(rng.random((count, 1), dtype=np.float32) + 1, dims, axis=1)
+
+
+def constant_among_others(rng: np.random.Generator, count: int) -> Rows:
+    rows = rng.standard_normal((count, 40)).astype(np.float32)
+    rows[::3] = constant_rows(rng, count)[::3]
+    return rows
+
+
+def cancelling(rng: np.random.Generator, count: int) -> Rows:
+    """Large terms of both signs, and a small rest that decides."""
+    rows = rng.standard_normal((count, 40)).astype(np.float32)
+    rows[:, 20:] = -rows[:, :20]
+    rows[:, 0] += np.float32(1e-6) * rng.integers(-9, 10, count)
+    return rows
+
+
+def tiny_and_huge(rng: np.random.Generator, count: int) -> Rows:
+    """Squares of these are no float32."""
+    return (10.0 ** rng.choice([-30, 30], (count, 1)) * rng.integers(1, 5, (count, 6))).astype(np.float32)
 
 
 def far_from_zero(rng: np.random.Generator, count: int) -> Rows:
@@ -139,6 +167,10 @@ def far_and_wide(rng: np.random.Generator, count: int) -> Rows:
         (some_repeated, "euclidean"),
         (all_equal, "cosine"),
         (all_equal, "euclidean"),
+        (constant_among_others, "euclidean"),
+        (cancelling, "cosine"),
+        (cancelling, "euclidean"),
+        (tiny_and_huge, "cosine"),
         (far_from_zero, "euclidean"),
         (far_and_wide, "euclidean"),
     ],
@@ -156,21 +188,57 @@ def test_features_rank_as_in_rational_arithmetic(
 @pytest.mark.parametrize("metric", METRICS)
 @pytest.mark.parametrize("num_gallery", [1, 2, 501])
 @pytest.mark.parametrize("dtype", [np.int64, np.float16, np.float32, np.float64])
-def test_a_row_is_within_its_margin_of_the_measured_distances(metric: Metric, num_gallery: int, dtype: type) -> None:
+def test_measured_distances_are_those_of_the_formula(metric: Metric, num_gallery: int, dtype: type) -> None:
     rng = np.random.default_rng(7)
-    query: Rows = (9 * rng.standard_normal((37, 33)) + 20).astype(dtype)
+    query: Rows = (9 * rng.standard_normal((5, 33)) + 20).astype(dtype)
     gallery: Rows = (9 * rng.standard_normal((num_gallery, 33)) + 20).astype(dtype)
-    features = Features(query, gallery, metric, 30_000)
     q, g = query.astype(float), gallery.astype(float)
     if metric == "cosine":
         expected = -(q / np.linalg.norm(q, axis=1)[:, None]) @ (g / np.linalg.norm(g, axis=1)[:, None]).T
     else:
         expected = ((q[:, None] - g[None]) ** 2).sum(axis=2)
-    for row in features.rows(np.arange(37)):
-        measured = features.measure(row.query, np.arange(num_gallery))
-        np.testing.assert_allclose(measured, expected[row.query], rtol=1e-12)
-        assert 0 < row.margin < 1e-7
-        assert np.abs(row.values - measured).max() <= row.margin
+    features = Features(query, gallery, metric, 30_000)
+    np.testing.assert_allclose([features.measure(index) for index in range(5)], expected, rtol=1e-12)
+
+
+@pytest.mark.parametrize("dims", [1, 64, 257, 2048, 9001])
+def test_errors_of_float32_products_are_far_below_the_margin(dims: int) -> None:
+    """The margin rests on chance, so here is how much of it is used; rows of one number use most, and are told."""
+    rng = np.random.default_rng(dims)
+    margin, bound = relative_margins(dims, np.dtype(np.float32))
+    assert relative_margins(dims, np.dtype(np.float64))[0] == relative_margins(dims, np.dtype(np.float64))[1] < 1e-10
+    assert margin <= bound
+    signed = rng.standard_normal((2, 150, dims), dtype=np.float32)
+    constant = np.broadcast_to(signed[..., :1], signed.shape)
+    for (a, b), share in ((signed, 0.2), (abs(signed), 0.2), (constant, 0.6)):
+        lengths = np.linalg.norm(a, axis=1)[:, None] * np.linalg.norm(b, axis=1)
+        error = np.abs(a @ b.T - a.astype(float) @ b.astype(float).T) / lengths
+        assert error.max() < share * margin
+
+
+@pytest.mark.parametrize("dims", [64, 2048])
+def test_rows_of_one_number_rank_as_measured(dims: int) -> None:
+    rng = np.random.default_rng(dims)
+    query, gallery = constant_rows(rng, 9, dims), constant_rows(rng, 3000, dims)
+    measured = [Features(query, gallery, "cosine", 1).measure(index).tolist() for index in range(9)]
+    for max_memory in (1, 2**20, 2**30):
+        assert_ranks(query, gallery, "cosine", max_memory, measured)
+
+
+def test_a_product_that_is_too_far_off_for_its_matches_is_trusted_less(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A distance of a match shows errors of the whole row: then others are measured up to the sure bound."""
+    rng = np.random.default_rng(3)
+    query, gallery = rng.standard_normal((1, 64), dtype=np.float32), rng.standard_normal((500, 64), dtype=np.float32)
+    features = Features(query, gallery, "cosine", 2**20)
+    bound = 4e-3
+    features._terms.bounds[:] = bound
+
+    def multiply(queries: Indices, block: Rows) -> None:
+        block[:] = query / np.linalg.norm(query) @ gallery.T + bound / 3 * rng.uniform(-1, 1, 500)
+
+    monkeypatch.setattr(features, "_multiply", multiply)
+    matches = np.arange(0, 500, 50)
+    assert features.ranks(of_one(0, 500, matches)).tolist() == slow_ranks(features.measure(0).tolist(), matches, NONE)
 
 
 @pytest.mark.parametrize("metric", METRICS)
@@ -196,15 +264,12 @@ def test_rows_that_differ_by_rounding_are_measured_alike_in_any_company(metric: 
         point * (1 + np.float32(1e-7) * rng.standard_normal((count, dims), dtype=np.float32)) for count in (5, 83)
     )
     gallery[50:60] = gallery[20:30]
-    alone = Features(query, gallery, metric, 1)
-    measured = [[float(alone.measure(i, np.array([j]))[0]) for j in range(83)] for i in range(5)]
+    measured = [[float(Features(q[None], g[None], metric, 1).measure(0)[0]) for g in gallery] for q in query]
     assert len(set(measured[0])) < 83
     for max_memory in (1, 2**20, 2**30):
         features = Features(query, gallery, metric, max_memory)
-        assert [features.measure(i, np.arange(83)).tolist() for i in range(5)] == measured
+        assert [features.measure(i).tolist() for i in range(5)] == measured
         assert_ranks(query, gallery, metric, max_memory, measured)
-        if metric == "cosine":
-            assert [row.values.tolist() for row in features.rows(np.arange(5)) if row.exact is None] == measured
 
 
 def test_memory_stays_within_the_bound() -> None:
@@ -213,10 +278,11 @@ def test_memory_stays_within_the_bound() -> None:
     # Random features, and some that lie so close together that all pairs are measured.
     for gallery in (spread, 1 + np.float32(1e-7) * spread):
         max_memory, matches = 8 * 2**20, np.arange(0, 20_000, 4_000)
+        codes = np.isin(np.arange(20_000), matches, invert=True).astype(np.int64)
+        who = relevance(np.arange(0, 600, 3), np.zeros(600, dtype=np.int64), codes)
         tracemalloc.start()
         try:
-            for row in Features(gallery[:600], gallery, "cosine", max_memory).rows(np.arange(0, 600, 3)):
-                match_ranks(row, matches, matches[:0])
+            Features(gallery[:600], gallery, "cosine", max_memory).ranks(who)
             peak = tracemalloc.get_traced_memory()[1]
         finally:
             tracemalloc.stop()
@@ -250,4 +316,4 @@ def test_a_zero_row_has_no_direction() -> None:
     gallery = np.array([[1, 0], [0, 0], [0, 1]])
     with pytest.raises(JointreidError, match=r"gallery row 1 has length zero.*euclidean"):
         Features(np.ones((2, 2)), gallery, "cosine", 2**20)
-    assert Features(np.ones((2, 2)), gallery, "euclidean", 2**20).measure(0, np.arange(3)).tolist() == [1, 2, 1]
+    assert Features(np.ones((2, 2)), gallery, "euclidean", 2**20).measure(0).tolist() == [1, 2, 1]

@@ -22,7 +22,7 @@ STAGES: tuple[tuple[tuple[str, ...], ...], ...] = (
             *("progress", "config", "data.records"),
         ),
     ),
-    (("data",), ("models",), ("retrieval.ranking", "retrieval.distances")),
+    (("data",), ("models",), ("retrieval.ranking", "retrieval.distances", "retrieval.ranking_numba")),
     (("recipes",), ("run",)),
     (("losses",), ("retrieval",)),
     (("training",),),

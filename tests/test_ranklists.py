@@ -49,9 +49,10 @@ def test_first_answers_are_those_of_a_full_sort_with_ties_by_index(metric: Metri
     gallery = generator.integers(-2, 3, (30, 4)) + np.eye(4)[0] * 7  # small integers: many equal distances
     query = generator.integers(1, 4, (3, 4)).astype(float)
     ignored = np.array([0, 4, 29])
-    for row in Features(query, gallery, metric, 2**20).rows(np.arange(3)):
-        columns, distances = first_answers(row, ignored, count)
-        expected = sorted((distance(query[row.query], other, metric), i) for i, other in enumerate(gallery))
+    features = Features(query, gallery, metric, 2**20)
+    for index, own in enumerate(query):
+        columns, distances = first_answers(features.measure(index), ignored, count)
+        expected = sorted((distance(own, other, metric), i) for i, other in enumerate(gallery))
         expected = [(d, i) for d, i in expected if i not in ignored][:count]
         assert columns.tolist() == [i for _, i in expected]
         assert distances.tolist() == pytest.approx([d for d, _ in expected])
@@ -62,16 +63,15 @@ def test_near_ties_that_a_matrix_product_confuses_are_told_apart() -> None:
     base = generator.normal(size=300)
     gallery = np.stack([base + step * 1e-13 * generator.normal(size=300) for step in range(40)])
     gallery[7] = gallery[3]
-    for row in Features(base[None], gallery, "euclidean", 2**20).rows(np.arange(1)):
-        columns, _ = first_answers(row, np.empty(0, dtype=np.int64), 10)
+    features = Features(base[None], gallery, "euclidean", 2**20)
+    columns, _ = first_answers(features.measure(0), np.empty(0, dtype=np.int64), 10)
     exact = [(((other - base) ** 2).sum(), i) for i, other in enumerate(gallery)]
     assert columns.tolist() == [i for _, i in sorted(exact)][:10]
 
 
 def test_a_gallery_that_is_ignored_whole_gives_no_answer() -> None:
-    for row in Features(np.ones((1, 2)), np.ones((2, 2)), "cosine", 2**20).rows(np.arange(1)):
-        columns, distances = first_answers(row, np.array([0, 1]), 8)
-        assert columns.size == distances.size == 0
+    columns, distances = first_answers(np.zeros(2), np.array([0, 1]), 8)
+    assert columns.size == distances.size == 0
 
 
 def distance(a: NDArray[np.float64], b: NDArray[np.float64], metric: Metric) -> float:

@@ -52,14 +52,19 @@ class Kernel:
     """A loop compiled, on first use, for one thread and, its `prange` spread out, for several.
 
     One thread gets a build of its own: a process that was forked after OpenMP started may not enter it again.
+
+    Args:
+        loop: the loop; writes into its arguments.
+        options: what differs from `OPTIONS`.
     """
 
-    def __init__(self, loop: Callable[..., None]) -> None:
+    def __init__(self, loop: Callable[..., None], **options: Any) -> None:
+        options = OPTIONS | options
         threaded = types.FunctionType(loop.__code__, loop.__globals__, loop.__name__)
         # numba names its cache files by the qualified name and not by the options: two builds need two names.
         threaded.__qualname__ = f"{loop.__qualname__}_threaded"
-        self._serial = cached(njit(**OPTIONS)(loop))
-        self._threaded = cached(njit(parallel=True, **OPTIONS)(threaded))
+        self._serial = cached(njit(**options)(loop))
+        self._threaded = cached(njit(parallel=True, **options)(threaded))
 
     def __call__(self, *args: Array | int | np.floating[Any]) -> None:
         """Run the loop on as many threads as torch uses."""

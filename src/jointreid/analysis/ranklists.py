@@ -18,7 +18,7 @@ from jointreid.data.records import Domain, ImageRecord
 from jointreid.device import pick_device
 from jointreid.errors import JointreidError
 from jointreid.models.reid import ReIDModel
-from jointreid.retrieval.distances import DistanceRow, Features, Indices
+from jointreid.retrieval.distances import Doubles, Features, Indices
 from jointreid.retrieval.evaluate import OnBatch, embed, own_domains
 from jointreid.retrieval.results import QueryResult
 
@@ -117,7 +117,7 @@ def rank_domains(
         lists = []
         for run, queries in zip(evaluated, measured, strict=True) if chosen else ():
             rows = _distances(run, models[run.key], where, name, query, gallery, indices, on_batch)
-            answers = [_answers(row, gallery, *relevance[row.query]) for row in rows]
+            answers = [_answers(row, gallery, *relevance[index]) for row, index in zip(rows, indices, strict=True)]
             lists.append([RankedList(run, queries[i], found) for i, found in zip(indices, answers, strict=True)])
         shown = [
             ShownQuery(why, query[index], relevance[index][0].size, of_runs)
@@ -126,26 +126,17 @@ def rank_domains(
         yield ShownDomain(domain, tuple(shown))
 
 
-def first_answers(row: DistanceRow, ignored: Indices, count: int) -> tuple[Indices, NDArray[np.float64]]:
-    """Return the gallery indices of the nearest images and their exact distances; equal ones by gallery index.
+def first_answers(distances: Doubles, ignored: Indices, count: int) -> tuple[Indices, Doubles]:
+    """Return the gallery indices of the nearest images and their distances; equal ones by gallery index.
 
     Args:
-        row: a query's distances.
+        distances: [G] of a query.
         ignored: gallery indices that count nowhere.
         count: how many, if there are that many.
     """
-    values = row.values.copy()
-    values[ignored] = np.inf
-    count = min(count, values.size - ignored.size)
-    if not count:
-        return np.empty(0, dtype=np.int64), np.empty(0)
-    # Of the nearest by `values`, each is at most a margin farther than it seems; one that is nearer than they are
-    # seems at most a margin farther still.
-    limit = np.partition(values, count - 1)[count - 1] + 2 * row.margin
-    columns = np.flatnonzero(values <= limit)
-    distances = np.asarray(values[columns] if row.exact is None else row.exact(columns), dtype=np.float64)
-    order = np.argsort(distances, kind="stable")[:count]
-    return columns[order], distances[order]
+    columns = np.delete(np.arange(distances.size), ignored)
+    order = np.argsort(distances[columns], kind="stable")[:count]
+    return columns[order], distances[columns[order]]
 
 
 def choose_queries(precision: NDArray[np.float64], pids: Sequence[str], count: int) -> list[tuple[str, int]]:
@@ -221,14 +212,14 @@ def _distances(
     gallery: tuple[ImageRecord, ...],
     indices: Sequence[int],
     on_batch: OnBatch | None,
-) -> Iterator[DistanceRow]:
-    """Yield the distances of some queries to the gallery, as the run's evaluation measured them."""
+) -> Iterator[Doubles]:
+    """Yield the distances [G] of some queries to the gallery, as the run's evaluation measured them."""
     config = run.run.config.replace(eval={"flip": run.results.flip})
     # All queries, though few are looked at: these images in this order are what evaluation left decoded.
     embeddings = embed(model, query + gallery, config, device, f"{run.name}, {name}", on_batch)
     own, others = np.split(embeddings.features, [len(query)])
     features = Features(own, others, config.eval.metric, config.eval.max_memory)
-    yield from features.rows(np.array(indices, dtype=np.int64))
+    yield from map(features.measure, indices)
 
 
 def _split(query: ImageRecord, gallery: Sequence[ImageRecord], exclude_same_camera: bool) -> tuple[Indices, Indices]:
@@ -238,9 +229,7 @@ def _split(query: ImageRecord, gallery: Sequence[ImageRecord], exclude_same_came
     return np.flatnonzero(same & ~own_camera), np.flatnonzero(same & own_camera)
 
 
-def _answers(
-    row: DistanceRow, gallery: Sequence[ImageRecord], matches: Indices, ignored: Indices
-) -> tuple[Answer, ...]:
+def _answers(row: Doubles, gallery: Sequence[ImageRecord], matches: Indices, ignored: Indices) -> tuple[Answer, ...]:
     columns, distances = first_answers(row, ignored, LENGTH)
     found = zip(columns.tolist(), distances.tolist(), np.isin(columns, matches).tolist(), strict=True)
     return tuple(Answer(gallery[column], distance, right) for column, distance, right in found)

@@ -23,7 +23,10 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from jointreid.errors import JointreidError
-from jointreid.retrieval.distances import DistanceRow, Features, Indices, Metric, match_ranks
+from jointreid.retrieval.distances import Features, Floats, Indices, Metric, Relevance, count_given
+
+# Rows of given distances that are converted and ranked at once.
+_ROWS = 512
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,8 +74,8 @@ def evaluate_ranking(
 
     The distance of a pair is -q.g / (|q| |g|) or |q - g|^2 in float64, and depends on the two rows alone: equal gallery
     rows tie exactly, different ones where float64 gives the same number, as it does for small integers. The ranks are
-    the same for every max_memory, number of threads and BLAS library. Near ties cost time (1 to 5 us each at D = 2048),
-    not memory.
+    the same for every max_memory, number of threads and BLAS library; `distances` says how a float32 product, which
+    float32 features are compared by first, comes to that. Near ties cost time, about 1 us each at D = 2048.
 
     Args:
         query: [Q, D] real features; a NumPy array, or anything that `numpy.asarray` takes.
@@ -84,8 +87,9 @@ def evaluate_ranking(
         exclude_same_camera: ignore gallery images with both pid and camid of the query.
         metric: cosine, or euclidean. No feature may be all zeros under cosine: its direction is undefined.
         max_rank: length of the CMC curve.
-        max_memory: bytes for distances and copies of features, besides some arrays of length Q and G. One query
-            against all of the gallery is the least, whatever it takes: about 64 G + 32 D bytes.
+        max_memory: bytes for distances and copies of features, besides some arrays of length Q and G, and of all
+            features unless they are float32 or float64 in C order. One query against all of the gallery is the least,
+            whatever it takes: 4 G bytes (float32) or 8 G.
 
     Raises:
         JointreidError: an argument has the wrong shape, length or kind; a feature is not finite, or is all zeros under
@@ -95,11 +99,10 @@ def evaluate_ranking(
         raise JointreidError(f"metric is {metric!r}; expected one of {', '.join(get_args(Metric))}")
     _require_count("max_rank", max_rank)
     _require_count("max_memory", max_memory)
-    relevance = _Relevance(query_pids, gallery_pids, query_camids, gallery_camids, exclude_same_camera)
-    queries = _matrix("query", query, relevance.num_queries)
-    features = Features(queries, _matrix("gallery", gallery, relevance.num_gallery), metric, max_memory)
-    ranks = (match_ranks(row, *relevance.split(row.query)) for row in features.rows(relevance.valid))
-    return _metrics(ranks, relevance, max_rank)
+    labels = _Labels(query_pids, gallery_pids, query_camids, gallery_camids, exclude_same_camera)
+    queries = _matrix("query", query, labels.num_queries)
+    features = Features(queries, _matrix("gallery", gallery, labels.num_gallery), metric, max_memory)
+    return _metrics(features.ranks(labels.relevance), labels, max_rank)
 
 
 def evaluate_distmat(
@@ -114,7 +117,7 @@ def evaluate_distmat(
 ) -> RankingMetrics:
     """Rank the gallery for every query by given distances, and measure the ranking.
 
-    Distances are compared as they are, in their own precision; equal ones are ranked by gallery index.
+    Distances are compared as they are, in their own precision up to float64; equal ones are ranked by gallery index.
 
     Here the matches of the first query stand at ranks 1, 3 and 6. The second has one match, at rank 1: the nearer
     image of "b" is from its own camera and ignored.
@@ -144,24 +147,21 @@ def evaluate_distmat(
             row); no query is valid (the message names the rule to change).
     """
     _require_count("max_rank", max_rank)
-    relevance = _Relevance(query_pids, gallery_pids, query_camids, gallery_camids, exclude_same_camera)
-    valid = set(relevance.valid.tolist())
-    ranks = (
-        match_ranks(row, *relevance.split(row.query))
-        for row in _given_rows(distmat_or_chunks, relevance.num_queries, relevance.num_gallery)
-        if row.query in valid
-    )
-    return _metrics(ranks, relevance, max_rank)
+    labels = _Labels(query_pids, gallery_pids, query_camids, gallery_camids, exclude_same_camera)
+    ranks = np.empty(labels.relevance.matches.size, dtype=np.int64)
+    for first, block in _given_blocks(distmat_or_chunks, labels.num_queries, labels.num_gallery):
+        count_given(block, first, labels.relevance, ranks)
+    return _metrics(ranks, labels, max_rank)
 
 
-class _Relevance:
+class _Labels:
     """Which gallery images are matches of each query, and which are ignored; arguments as of `evaluate_ranking`.
 
     Attributes:
         num_queries: Q.
         num_gallery: G.
-        valid: the indices of the queries that have a match.
-        skipped: those of the others.
+        relevance: of the queries that have a match.
+        skipped: the indices of the others.
     """
 
     def __init__(
@@ -182,25 +182,28 @@ class _Relevance:
         self._query_camids = self._camids("query_camids", query_camids, self.num_queries, exclude_same_camera)
         self._gallery_camids = self._camids("gallery_camids", gallery_camids, self.num_gallery, exclude_same_camera)
         names, codes = np.unique(np.concatenate(pids), return_inverse=True)
-        self._query_codes, gallery_codes = np.split(codes, [self.num_queries])
+        self._query_codes, gallery_codes = np.split(codes.astype(np.int64, copy=False), [self.num_queries])
         self._by_pid = np.argsort(gallery_codes, kind="stable")
         self._starts = np.searchsorted(gallery_codes[self._by_pid], np.arange(len(names) + 1))
-        has_match = np.array([self.split(index)[0].size > 0 for index in range(self.num_queries)])
-        self.valid, self.skipped = np.flatnonzero(has_match), np.flatnonzero(~has_match)
-        if not self.valid.size:
+        matches = [self._matches(index) for index in range(self.num_queries)]
+        counts = np.array([columns.size for columns in matches])
+        self.skipped, queries = np.flatnonzero(counts == 0), np.flatnonzero(counts)
+        if not queries.size:
             raise JointreidError(self._why_none_is_valid())
+        starts = np.cumsum([0, *counts[queries].tolist()])
+        self.relevance = Relevance(queries, starts, np.concatenate(matches), self._query_codes, gallery_codes)
 
-    def split(self, index: int) -> tuple[Indices, Indices]:
-        """Return the gallery indices of a query's matches and of its ignored images, both ascending."""
-        same_pid = self._of_pid(index)
-        if self._query_camids is None or self._gallery_camids is None:
-            return same_pid, same_pid[:0]
-        same_camera = self._gallery_camids[same_pid] == self._query_camids[index]
-        return same_pid[~same_camera], same_pid[same_camera]
+    def _matches(self, index: int) -> Indices:
+        """Return the gallery indices of a query's matches, ascending."""
+        matches = self._of_pid(index)
+        if self._query_camids is not None and self._gallery_camids is not None:
+            matches = matches[self._gallery_camids[matches] != self._query_camids[index]]
+        return matches
 
     def _of_pid(self, index: int) -> Indices:
         code = self._query_codes[index]
-        return self._by_pid[self._starts[code] : self._starts[code + 1]]
+        same_pid: Indices = self._by_pid[self._starts[code] : self._starts[code + 1]]
+        return same_pid
 
     @staticmethod
     def _camids(name: str, value: ArrayLike | None, count: int, needed: bool) -> Indices | None:
@@ -228,28 +231,32 @@ class _Relevance:
         )
 
 
-def _metrics(ranks: Iterable[Indices], relevance: _Relevance, max_rank: int) -> RankingMetrics:
-    """Return the metrics of the valid queries, given the ascending ranks of the matches of each."""
-    measures = [(np.mean(np.arange(1, r.size + 1) / r), r.size / r[-1], r[0]) for r in ranks]
-    average_precision, inverse_negative_penalty, first = map(np.array, zip(*measures, strict=True))
+def _metrics(ranks: Indices, labels: _Labels, max_rank: int) -> RankingMetrics:
+    """Return the metrics of the valid queries, given [M] the ascending ranks of the matches of each."""
+    starts = labels.relevance.starts[:-1]
+    counts = np.diff(labels.relevance.starts)
+    places = np.arange(1, ranks.size + 1) - np.repeat(starts, counts)  # k of each match
+    average_precision = np.add.reduceat(places / ranks, starts) / counts
+    first, last = ranks[starts], ranks[starts + counts - 1]
+    inverse_negative_penalty = counts / last
     hits = np.bincount(first[first <= max_rank], minlength=max_rank + 1)[1:]
     return RankingMetrics(
         cmc=np.cumsum(hits) / first.size,
         mAP=float(average_precision.mean()),
         mINP=float(inverse_negative_penalty.mean()),
         num_valid_queries=first.size,
-        valid_queries=relevance.valid,
-        skipped_queries=relevance.skipped,
+        valid_queries=labels.relevance.queries,
+        skipped_queries=labels.skipped,
         average_precision=average_precision,
         inverse_negative_penalty=inverse_negative_penalty,
         first_match_rank=first,
     )
 
 
-def _given_rows(
+def _given_blocks(
     distmat_or_chunks: ArrayLike | Iterable[ArrayLike], num_queries: int, num_gallery: int
-) -> Iterator[DistanceRow]:
-    """Yield the distances of every query in turn, checked."""
+) -> Iterator[tuple[int, Floats]]:
+    """Yield blocks of distances, checked and as float32 or float64, each with the index of its first query."""
     whole = hasattr(distmat_or_chunks, "__array__")
     chunks: Any = (distmat_or_chunks,) if whole else distmat_or_chunks
     if not isinstance(chunks, Iterable):
@@ -263,13 +270,21 @@ def _given_rows(
                 f"{name} has shape {block.shape}; expected {num_queries - index} query rows"
                 f"{'' if whole else ' or fewer'} of {num_gallery} distances, as many as pids"
             )
-        for row in block:
-            if not np.isfinite(row).all():
-                raise JointreidError(f"distmat row {index} holds distances that are NaN or infinite")
-            yield DistanceRow(index, row if row.dtype.kind == "f" else row.astype(np.float64))
-            index += 1
+        for start in range(0, len(block), _ROWS):
+            yield index + start, _finite(block[start : start + _ROWS], index + start)
+        index += len(block)
     if index < num_queries:
         raise JointreidError(f"distmat has {index} rows in all; expected one for each of the {num_queries} query_pids")
+
+
+def _finite(distances: NDArray[Any], first: int) -> Floats:
+    """Return distances as float32 or float64 in C order; `first` is the index of the first query."""
+    kind = np.float32 if distances.dtype in (np.float16, np.float32) else np.float64
+    converted: Floats = np.ascontiguousarray(distances, dtype=kind)
+    finite = np.isfinite(converted.min(axis=1)) & np.isfinite(converted.max(axis=1))
+    if not finite.all():
+        raise JointreidError(f"distmat row {first + int(finite.argmin())} holds distances that are NaN or infinite")
+    return converted
 
 
 def _matrix(name: str, value: ArrayLike, num_pids: int | None = None) -> NDArray[Any]:

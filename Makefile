@@ -39,7 +39,7 @@ docs: $(DOCS_STAMP)
 
 bench: $(STAMP)
 	@mkdir -p out/bench
-	@for name in operators model; do \
+	@for name in operators model pipeline train_step growth; do \
 		echo "benchmarks/$$name.py"; $(BIN)/python benchmarks/$$name.py --json out/bench/$${name}_cpu.json || exit 1; \
 	done
 

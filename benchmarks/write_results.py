@@ -42,11 +42,7 @@ def page() -> str:
             "",
             "![Milliseconds by batch, image size, identities, gallery](images/growth.png)",
         ]
-        parts += [
-            "",
-            f"`{report['command']}`: {report['machine']}, {report['threads']} threads; commit {report['commit'][:12]}.",
-            "",
-        ]
+        parts += ["", made_by(report), ""]
     return "\n".join(parts)
 
 
@@ -57,10 +53,22 @@ def section(title: str, report: dict[str, Any]) -> str:
         f"| {target['target']} | {target['measured']:.2f} | {'PASS' if target['passed'] else 'MISSED'} |"
         for target in report["targets"]
     ]
-    versions = ", ".join(f"{key} {report[key]}" for key in ("torch", "numba", "triton") if key in report)
-    machine = report.get("gpu") or f"{report['machine']}, {report.get('threads', '?')} threads"
-    lines += ["", f"`{report['command']}`: {machine}; {versions}; commit {report['commit'][:12]}.", ""]
-    return "\n".join(lines)
+    lines += [f"| {what} | {figure(value)} | |" for what, value in report.get("figures", {}).items()]
+    return "\n".join([*lines, "", made_by(report), ""])
+
+
+def figure(value: float) -> str:
+    """Write a number with three digits or more."""
+    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
+
+
+def made_by(report: dict[str, Any]) -> str:
+    """Return where figures come from, in a line."""
+    packages = ("torch", "numba", "triton", "torchvision", "pillow")
+    versions = ", ".join(f"{key} {report[key]}" for key in packages if key in report)
+    threads = report.get("threads", "?")
+    machine = report.get("gpu") or f"{report['machine']}, {threads} thread{'' if threads == 1 else 's'}"
+    return f"`{report['command']}`: {machine}; {versions}; commit {report['commit'][:12]}."
 
 
 if __name__ == "__main__":

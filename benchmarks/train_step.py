@@ -1,0 +1,171 @@
+"""How long does a whole step of training take, from images to changed weights, and does it wait for data?
+
+    python benchmarks/train_step.py --json results/train_step_cpu.json
+    python benchmarks/train_step.py --device cuda --json results/train_step_gpu.json
+
+Every part is that of `jointreid train` at its defaults: a batch of P x K images loaded ahead from the decoded images
+and changed at random, forward, the terms of Eq. 5 and what is logged, backward, Adam. BoT-DCSD stands beside BoT
+(ResNet-50) and beside a ceiling, the same network with its sixteen generated convolutions made the identity, on 256x128
+images, of as many identities, domains and cameras as the paper's joint training set. On a GPU in bfloat16 under
+torch.compile, the losses read once at the end of a round of several steps.
+"""
+
+import argparse
+import json
+import tempfile
+from collections.abc import Callable
+from contextlib import ExitStack
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import numpy as np
+import torch
+from lightning_fabric import Fabric
+from measure import Targets, ratio, side_by_side, spread
+from model import CAMERAS, DOMAINS, IDS, make
+from PIL import Image
+from provenance import provenance
+from torch import Tensor
+
+from jointreid.config import RunConfig
+from jointreid.data.images import Batch, ImageStore
+from jointreid.data.joint import JointTrainSet, join
+from jointreid.data.records import Domain, ImageRecord
+from jointreid.data.sampling import make_sampler
+from jointreid.device import pick_precision
+from jointreid.losses import head_accuracy, reid_loss
+from jointreid.memory import kept_memory
+from jointreid.models import ReIDModel
+from jointreid.training.batches import AugmentedBatches
+from jointreid.training.optim import build_optimizer
+from jointreid.training.watch import Watch
+
+NAMES = ("bot", "bot-dcsd", "ceiling")
+FILES = 256  # different images; the identities share them
+WANTED = {"cpu": (1.25, 0.85), "cuda": (1.4, 0.85)}  # times as fast as ResNet-50, share of the ceiling
+MOST_WAITING = 0.05  # of a step
+
+
+def draw_train_set(folder: Path) -> JointTrainSet:
+    """Write a few images and let as many people of as many domains and cameras as in the paper share them."""
+    random = np.random.default_rng(0)
+    paths = []
+    for index in range(FILES):
+        small = Image.fromarray(random.integers(0, 256, (16, 8, 3), dtype=np.uint8))
+        paths.append(folder / f"{index}.jpg")
+        small.resize((64, 128), Image.Resampling.BICUBIC).save(paths[-1], quality=90)
+    cameras = [CAMERAS // DOMAINS + (domain < CAMERAS % DOMAINS) for domain in range(DOMAINS)]
+    records: list[list[ImageRecord]] = [[] for _ in range(DOMAINS)]
+    for index in range(4 * IDS):
+        pid, domain = index // 4, index // 4 % DOMAINS
+        camera = (index % 4 + pid // DOMAINS) % cameras[domain]
+        records[domain].append(ImageRecord(paths[index % FILES], str(pid), camera))
+    return join([Domain(f"d{number}", tuple(of_domain)) for number, of_domain in enumerate(records)])
+
+
+class Training:
+    """A network in training, with batches of its own, and the seconds it waited for them."""
+
+    def __init__(self, name: str, config: RunConfig, train_set: JointTrainSet, store: ImageStore, device: str) -> None:
+        self.config, where = config, torch.device(device)
+        self.fabric: Any = Fabric(accelerator=device, devices=1, precision=pick_precision("auto", where))
+        self.model: ReIDModel = make(name, device)
+        network: Any = self.model
+        if device == "cuda":
+            network = torch.compile(self.model, fullgraph=True, dynamic=False)
+        self.wrapped, self.optimizer = self.fabric.setup(network, build_optimizer(self.model, config.optim))
+        sampler = make_sampler(train_set, config.sampler, 0)
+        self.batches = AugmentedBatches(store, train_set, sampler, config, where)
+        self.watch = Watch(where, device != "cuda", {}, lambda index: train_set.samples[index].record)
+        if device == "cuda":
+            self.optimizer.optimizer.found_inf = self.watch.spoilt
+        self.steps = 0
+
+    def step(self) -> None:
+        """Take a step, as the loop of `jointreid.training.train` does."""
+        batch, indices = self.batches(self.steps)
+        output = self.wrapped(batch.images)
+        terms = reid_loss(output, batch, self.config.loss, self.batches.generator(self.steps, "pairs"))
+        accuracy = head_accuracy(output.factor_logits, batch.domain_ids, batch.global_camids)
+        self.steps += 1
+        self.watch.note(self.steps, terms, accuracy, indices)
+        self.fabric.backward(terms.total)
+        self.optimizer.step()
+        self.optimizer.zero_grad(set_to_none=True)
+
+    def round(self, steps: int) -> Callable[[], dict[str, float]]:
+        """Return what takes some steps and reads their losses."""
+
+        def run() -> dict[str, float]:
+            for _ in range(steps):
+                self.step()
+            self.watch.read()
+            return self.watch.take_means()
+
+        return run
+
+
+def check(training: Training) -> None:
+    """Stop if the loss of a step is not that of the plain network in float32, or the step changes nothing."""
+    model, number = training.model, training.steps
+    batch: Batch = training.batches(number).batch
+    before: Tensor = model.classifier.weight.detach().clone()
+    buffers = {name: buffer.clone() for name, buffer in model.named_buffers()}
+    with torch.no_grad():
+        expected = float(reid_loss(model.train()(batch.images), batch, training.config.loss, None).total)
+        for name, buffer in model.named_buffers():
+            buffer.copy_(buffers[name])
+    found = training.round(1)()["total"]
+    tolerance = 1e-4 if training.fabric.device.type == "cpu" else 2e-2
+    assert abs(found - expected) < tolerance * abs(expected), f"the loss is {found}, not {expected}"
+    assert not torch.equal(before, model.classifier.weight), "the step changed nothing"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu", help="where to compute (default: cpu)")
+    parser.add_argument("--ids", type=int, help="identities a batch, 4 images each (default: 4 on a CPU, 16 on a GPU)")
+    parser.add_argument("--repeats", type=int, default=9, help="rounds to take medians over (default: 9)")
+    parser.add_argument("--steps", type=int, help="steps a round (default: 1 on a CPU, 10 on a GPU)")
+    parser.add_argument("--json", type=Path, metavar="OUT", help="also write the results to this file")
+    args = parser.parse_args()
+    ids, steps = (args.ids or 4, args.steps or 1) if args.device == "cpu" else (args.ids or 16, args.steps or 10)
+    config = RunConfig().replace(sampler={"ids_per_batch": ids})
+    with tempfile.TemporaryDirectory() as temporary, kept_memory(args.device), ExitStack() as ahead:
+        train_set = draw_train_set(Path(temporary))
+        records = [sample.record for sample in train_set.samples]
+        store = ImageStore.build(records, config.image, Path(temporary) / "cache", config.train.workers)
+        trainings = {name: Training(name, config, train_set, store, args.device) for name in NAMES}
+        runs = {name: training.round(steps) for name, training in trainings.items()}
+        for name, training in trainings.items():
+            check(training)
+            ahead.enter_context(training.batches)
+            runs[name]()  # begins to load ahead
+            training.batches.waited = 0.0
+        times = side_by_side(runs, args.repeats, args.device, warm_up=0)
+        waiting = {name: trainings[name].batches.waited / (sum(times[name]) / 1e3) for name in NAMES}
+
+    batch, precision = config.sampler.batch_size, pick_precision("auto", torch.device(args.device))
+    speed = {name: 1e3 * batch * steps / median(values) for name, values in times.items()}
+    faster = {name: ratio(times["bot"], times[name]) for name in NAMES[1:]}
+    share = ratio(times["ceiling"], times["bot-dcsd"])
+    print(f"batch {batch}, {steps} step(s) a round, {args.device}, {precision}: times as many images/s as ResNet-50,")
+    print(f"  median (quartiles): BoT-DCSD {spread(faster['bot-dcsd'], 2)}, ceiling {spread(faster['ceiling'], 2)}")
+    print("  images/s: " + ", ".join(f"{name} {value:.1f}" for name, value in speed.items()))
+    print("  waiting for data: " + ", ".join(f"{name} {value:.1%}" for name, value in waiting.items()))
+    targets = Targets()
+    wanted, of_ceiling = WANTED[args.device]
+    targets.add("images/s / ResNet-50's", faster["bot-dcsd"][1], wanted)
+    targets.add("share of the ceiling", share[1], of_ceiling)
+    targets.add("share of a step waiting for data", waiting["bot-dcsd"], MOST_WAITING, at_most=True)
+    if args.json:
+        report = provenance("torch", "numba") | {"device": args.device, "threads": torch.get_num_threads()}
+        report |= {"batch": batch, "steps": steps, "precision": precision, "targets": targets.lines}
+        report |= {"figures": {f"images/s, {name}": value for name, value in speed.items()}}
+        report |= {"rows": {"ms": times, "faster": faster, "share_of_ceiling": share, "waiting": waiting}}
+        args.json.write_text(json.dumps(report, indent=2) + "\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -125,8 +125,8 @@ def test_mixed_arithmetic_is_kept_on_going_on(config: RunConfig) -> None:
     run = train(config.replace(train={"precision": "bf16-mixed", "max_steps": 1}), quiet())
     assert run.state()["precision"] == "bf16-mixed"
     cpu = torch.device("cpu")
-    assert precision_of(run, config, cpu) == "32-true"
-    assert precision_of(run, config.replace(train={"resume": True}), cpu) == "bf16-mixed"
+    assert precision_of(run.path, config, cpu) == "32-true"
+    assert precision_of(run.path, config.replace(train={"resume": True}), cpu) == "bf16-mixed"
 
 
 def test_accumulated_batches_are_averaged_into_one_step(config: RunConfig, tmp_path: Path) -> None:

@@ -237,13 +237,18 @@ class TrainConfig:
     init: str = setting("", "run, or .safetensors file, whose weights to start from, with new heads")
     deterministic: bool = setting(False, "refuse operations whose result differs from run to run")
     workers: int = setting(2, "threads that decode images")
+    devices: int = setting(1, "processes on each machine, each with a GPU of its own (on a CPU: some of its cores); torchrun and SLURM tell it themselves")
+    nodes: int = setting(1, "machines; more than one are started together by torchrun or SLURM")
+    batch: Literal["global", "per_process"] = setting("global", "with several processes: they share the P identities of a batch, or each has P of its own and the learning rate is multiplied by their number")
+    gather: bool = setting(False, "with several processes: compute the loss, its triplets above all, on what all of them found, not on each one's part of the batch")
+    sync_bn: bool = setting(False, "with several GPUs: batch normalisation by the statistics of the whole batch, not of each one's part")
 
     def __post_init__(self) -> None:
         _require(self.accumulate >= 1, "train.accumulate", self.accumulate, "1 or more batches")
         _require(0 <= self.ema < 1, "train.ema", self.ema, "a decay in [0, 1)")
         for name in ("eval_every", "save_every", "max_steps", "minutes"):
             _require(getattr(self, name) >= 0, f"train.{name}", getattr(self, name), "0 or more")
-        for name in ("log_every", "workers"):
+        for name in ("log_every", "workers", "devices", "nodes"):
             _require(getattr(self, name) >= 1, f"train.{name}", getattr(self, name), "1 or more")
 
 
@@ -331,5 +336,11 @@ def config_hash(config: RunConfig) -> str:
     plain = to_dict(config)
     for place in ("out", "label", "resume", "workers", "device", "compile"):
         del plain["train"][place]
+    processes = plain["train"].pop("devices") * plain["train"].pop("nodes")
+    if processes == 1:  # what several of them would do differently says nothing then
+        for choice in ("batch", "gather", "sync_bn"):
+            del plain["train"][choice]
+    else:
+        plain["train"]["processes"] = processes
     del plain["data"]["cache_mode"]
     return hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()[:8]

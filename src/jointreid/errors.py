@@ -12,6 +12,14 @@ class JointreidError(ValueError):
     """
 
 
+class MadeByAll(JointreidError):
+    """A mistake that every process of a run finds alike, so that one of them tells it."""
+
+
+class ToldElsewhere(JointreidError):
+    """What stops a process because of another one, which tells the reader: this one ends in silence."""
+
+
 def no_such(what: str, name: str, known: Iterable[str]) -> str:
     """Return the message for a name that does not exist, with the nearest that do.
 

@@ -19,6 +19,8 @@ from jointreid.typed import describe
 SHORT = {
     "--out": "--train.out",
     "--device": "--train.device",
+    "--devices": "--train.devices",
+    "--nodes": "--train.nodes",
     "--max-steps": "--train.max_steps",
     "--minutes": "--train.minutes",
     "--init": "--train.init",

@@ -10,7 +10,7 @@ from jointreid.cli.command import Command
 from jointreid.cli.data import DATA_COMMANDS
 from jointreid.cli.paper import PAPER_COMMANDS
 from jointreid.cli.runs import RUN_COMMANDS
-from jointreid.errors import JointreidError, no_such
+from jointreid.errors import JointreidError, ToldElsewhere, no_such
 from jointreid.own import trust
 
 COMMANDS: dict[str, Command] = {"demo": RUN_COMMANDS["demo"], **DATA_COMMANDS, **RUN_COMMANDS, **PAPER_COMMANDS}
@@ -29,6 +29,8 @@ def main(argv: Sequence[str]) -> int:
     """
     try:
         return _dispatch(list(argv))
+    except ToldElsewhere:
+        return 2
     except JointreidError as error:
         print(f"jointreid: {error}", file=sys.stderr)
         return 2

@@ -14,8 +14,10 @@ from jointreid.errors import JointreidError
 
 def _train(argv: list[str]) -> int:
     from jointreid.options import read_options
+    from jointreid.training.world import told_once
 
-    config = read_options(argv)
+    with told_once():
+        config = read_options(argv)
     from jointreid.training.train import train
 
     train(config)

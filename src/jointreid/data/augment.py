@@ -58,13 +58,17 @@ def normalise(images: Tensor, mean: Sequence[float], std: Sequence[float]) -> Te
     return scaled.sub_(_per_channel(mean, scaled)).div_(_per_channel(std, scaled))
 
 
-def augment(images: Tensor, config: ImageConfig, generator: torch.Generator) -> Tensor:
+def augment(
+    images: Tensor, config: ImageConfig, generator: torch.Generator, rank: int = 0, world_size: int = 1
+) -> Tensor:
     """Flip, shift, normalise and erase at random, independently for every image of the batch.
 
     Args:
         images: uint8 [B, 3, config.height, config.width], on any device, contiguous or channels_last.
         config: probabilities and ranges.
         generator: where the draws come from, on the CPU; moves on by the same amount whatever the settings are.
+        rank: which of `world_size` equal stretches of a batch the images are; they change as in the whole of it.
+        world_size: how many there are.
 
     Returns:
         float32 [B, 3, H, W], normalised, on the device and in the memory format of `images`.
@@ -72,7 +76,9 @@ def augment(images: Tensor, config: ImageConfig, generator: torch.Generator) -> 
     Raises:
         JointreidError: the images are not uint8 or not of the configured size.
     """
-    return apply(images, draw(config, len(images), generator), config)
+    draws = draw(config, len(images) * world_size, generator)
+    own = slice(rank * len(images), (rank + 1) * len(images))
+    return apply(images, Draws(*(field[own] for field in draws)), config)
 
 
 def draw(config: ImageConfig, batch: int, generator: torch.Generator) -> Draws:

@@ -113,7 +113,9 @@ class ImageStore:
         return images.permute(0, 3, 1, 2)
 
 
-def train_batch(store: ImageStore, train_set: JointTrainSet, indices: Indices, pin: bool = False) -> Batch:
+def train_batch(
+    store: ImageStore, train_set: JointTrainSet, indices: Indices, pin: bool = False, labelled: Indices | None = None
+) -> Batch:
     """Return the batch that a sampler's indices mean, its images uint8 and not yet augmented, on the CPU.
 
     Args:
@@ -121,9 +123,10 @@ def train_batch(store: ImageStore, train_set: JointTrainSet, indices: Indices, p
         train_set: where the labels come from.
         indices: [B].
         pin: whether it is to go to a GPU (see `ImageStore.take`).
+        labelled: the images that the labels are of, where other processes have some of them; `indices` by default.
     """
     arrays = (train_set.labels, train_set.global_camids, train_set.domain_ids)
-    labels = [torch.from_numpy(array[indices]) for array in arrays]
+    labels = [torch.from_numpy(array[indices if labelled is None else labelled]) for array in arrays]
     return Batch(store.take(indices, pin), *(tensor.pin_memory() if pin else tensor for tensor in labels))
 
 

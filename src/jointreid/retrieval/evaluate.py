@@ -32,6 +32,8 @@ from jointreid.run import Run, open_run
 
 # Called with (domain, images done, images in all) after each batch.
 OnBatch = Callable[[str, int, int], None]
+# Called with (images, domain), returns their features, in the same order.
+Embed = Callable[[Sequence[ImageRecord], str], Embeddings]
 
 
 def evaluate_domains(
@@ -45,6 +47,7 @@ def evaluate_domains(
     protocols: Mapping[str, ProtocolMatch | None] | None = None,
     pretraining: str = "",
     on_batch: OnBatch | None = None,
+    embed_with: Embed | None = None,
 ) -> tuple[Results, tuple[QueryResult, ...]]:
     """Measure a model on each domain by itself: its queries against its gallery, under its own camera rule.
 
@@ -61,6 +64,7 @@ def evaluate_domains(
             `domains` if not given.
         pretraining: what training started from, see `pretraining_of`; empty: as far as the settings tell.
         on_batch: called with (domain, images done, images in all) after each batch.
+        embed_with: computes the features in place of `model`, for whom that is done by several processes.
 
     Returns:
         The results, and one entry a query.
@@ -72,7 +76,11 @@ def evaluate_domains(
     if not domains:
         raise JointreidError("no data set has a query and a gallery; evaluation needs one")
     since = time.monotonic()
-    outcomes = [_evaluate_domain(model, domain, config, label_space, device, on_batch) for domain in domains]
+
+    def embed_here(records: Sequence[ImageRecord], domain: str) -> Embeddings:
+        return embed(model, records, config, device, domain, on_batch)
+
+    outcomes = [_evaluate_domain(domain, config, label_space, embed_with or embed_here) for domain in domains]
     known = {domain.name: identify(domain) for domain in domains} if protocols is None else protocols
     results = Results(
         run=config.train.label or config.model.name,
@@ -183,16 +191,20 @@ def _progress_bar() -> Iterator[OnBatch]:
         yield show
 
 
+def images_of(domain: Domain) -> tuple[ImageRecord, ...]:
+    """Return the images that evaluation embeds: query and gallery without junk.
+
+    Raises:
+        JointreidError: a split without images.
+    """
+    return _without_junk(domain, "query") + _without_junk(domain, "gallery")
+
+
 def _evaluate_domain(
-    model: ReIDModel,
-    domain: Domain,
-    config: RunConfig,
-    label_space: LabelSpace,
-    device: torch.device,
-    on_batch: OnBatch | None,
+    domain: Domain, config: RunConfig, label_space: LabelSpace, embed_with: Embed
 ) -> tuple[DomainResult, list[QueryResult]]:
     query, gallery = _without_junk(domain, "query"), _without_junk(domain, "gallery")
-    embeddings = embed(model, query + gallery, config, device, domain.name, on_batch)
+    embeddings = embed_with(images_of(domain), domain.name)
     ranking = _rank(domain, query, gallery, embeddings, config)
     domain_accuracy, camera_accuracy = _head_accuracies(domain.name, embeddings, label_space)
     result = DomainResult(

@@ -62,6 +62,20 @@ class Embeddings:
         if len(set(lengths.values())) > 1:
             raise JointreidError(f"embeddings: the fields are of different lengths: {lengths}")
 
+    @classmethod
+    def of(
+        cls, records: Sequence[ImageRecord], features: Floats, domain: Floats | None, camera: Floats | None
+    ) -> "Embeddings":
+        """Put features and posteriors, [N, ...], beside what is known of N records."""
+        return cls(
+            features=features,
+            pids=np.array([record.pid for record in records], dtype=np.str_),
+            camids=np.array([record.camid for record in records], dtype=np.int64),
+            paths=np.array([str(record.path) for record in records], dtype=np.str_),
+            domain_posterior=domain,
+            camera_posterior=camera,
+        )
+
     def save(self, path: Path) -> None:
         """Write a Parquet table, one row an image, features and posteriors as lists of fixed length."""
         import pyarrow as pa
@@ -150,13 +164,11 @@ def extract(
             if on_batch is not None:
                 on_batch(stop, len(records))
     features, domain, camera = zip(*parts, strict=True)
-    return Embeddings(
-        features=np.concatenate(features),
-        pids=np.array([record.pid for record in records], dtype=np.str_),
-        camids=np.array([record.camid for record in records], dtype=np.int64),
-        paths=np.array([str(record.path) for record in records], dtype=np.str_),
-        domain_posterior=None if domain[0] is None else np.concatenate(domain),
-        camera_posterior=None if camera[0] is None else np.concatenate(camera),
+    return Embeddings.of(
+        records,
+        np.concatenate(features),
+        None if domain[0] is None else np.concatenate(domain),
+        None if camera[0] is None else np.concatenate(camera),
     )
 
 

@@ -17,12 +17,13 @@ from jointreid.data.augment import augment
 from jointreid.data.images import Batch, ImageStore, train_batch
 from jointreid.data.joint import JointTrainSet
 from jointreid.data.sampling import OwnBatches, UnionPK
+from jointreid.errors import JointreidError
 from jointreid.losses import require_triplets
 from jointreid.own import is_own
 
 
 class Numbered(NamedTuple):
-    """The batch of a number, on the device, and the indices of its images in the training set, int64 [B]."""
+    """A process's part of the batch of a number, on the device, and the indices of all its images, int64 [B]."""
 
     batch: Batch
     indices: NDArray[np.int64]
@@ -30,6 +31,16 @@ class Numbered(NamedTuple):
 
 class AugmentedBatches:
     """The batches of a run by number; the next one is loaded in a thread, inside a `with`, while the last is used.
+
+    Args:
+        store: the images of `train_set`.
+        train_set: where the labels come from.
+        sampler: number -> images of a batch.
+        config: the run's settings.
+        device: where the batches go.
+        rank: which of `world_size` equal parts of a batch to load, a stretch: images of an identity stay together. With
+            `train.gather` the labels are those of the whole batch all the same.
+        world_size: processes that share a batch.
 
     Attributes:
         waited: seconds that callers have waited for batches since it was last set to 0.
@@ -42,8 +53,11 @@ class AugmentedBatches:
         sampler: UnionPK | OwnBatches,
         config: RunConfig,
         device: torch.device,
+        rank: int = 0,
+        world_size: int = 1,
     ) -> None:
         self._store, self._train_set, self._config, self._device = store, train_set, config, device
+        self._rank, self._world_size = rank, world_size
         self._ahead = Ahead(sampler.batch_at, self._load)
         self.waited = 0.0
 
@@ -57,7 +71,7 @@ class AugmentedBatches:
         self._ahead.__exit__(kind, error, trace)
 
     def __call__(self, number: int) -> Numbered:
-        """Return the augmented batch of that number; a GPU may still be copying and changing it.
+        """Return this process's part of the augmented batch of that number; a GPU may still be copying and changing it.
 
         Raises:
             JointreidError: an image cannot be read, or has no other of its identity, or of another, in the batch.
@@ -65,7 +79,9 @@ class AugmentedBatches:
         asked = time.monotonic()
         loaded, indices = self._ahead(number)
         batch = loaded.to(self._device)
-        batch = batch._replace(images=augment(batch.images, self._config.image, self.generator(number, "images")))
+        generator = self.generator(number, "images")
+        images = augment(batch.images, self._config.image, generator, self._rank, self._world_size)
+        batch = batch._replace(images=images)
         self.waited += time.monotonic() - asked
         return Numbered(batch, indices)
 
@@ -76,7 +92,12 @@ class AugmentedBatches:
         return torch.Generator().manual_seed(seed)
 
     def _load(self, indices: NDArray[np.int64]) -> Numbered:
-        batch = train_batch(self._store, self._train_set, indices, pin=self._device.type == "cuda")
+        size, left = divmod(len(indices), self._world_size)
+        if left:
+            raise JointreidError(f"a batch of {len(indices)} images cannot be cut into {self._world_size} equal parts")
+        mine = indices[self._rank * size : (self._rank + 1) * size]
+        labelled = indices if self._config.train.gather else mine
+        batch = train_batch(self._store, self._train_set, mine, self._device.type == "cuda", labelled)
         if not is_own(self._config.loss.kind):
             require_triplets(batch.labels)  # here, where the labels are at hand: asking a GPU would wait for its work
         return Numbered(batch, indices)

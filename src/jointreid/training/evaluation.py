@@ -1,16 +1,21 @@
-"""Measuring the network of a run in the middle of its training."""
+"""Measuring the network of a run in the middle of its training; several processes share the images, the first ranks."""
 
 import copy
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
+import numpy as np
+from numpy.typing import NDArray
+
 from jointreid.config import RunConfig
-from jointreid.data.records import Domain
+from jointreid.data.records import Domain, ImageRecord
 from jointreid.models.reid import ReIDModel
-from jointreid.retrieval.evaluate import evaluate_domains
+from jointreid.retrieval.evaluate import embed, evaluate_domains, images_of
+from jointreid.retrieval.extract import Embeddings
 from jointreid.retrieval.results import QueryResult, Results
 from jointreid.training.data import TrainingData
 from jointreid.training.optim import WeightAverage
+from jointreid.training.parallel import Together
 
 
 class Evaluation:
@@ -22,6 +27,7 @@ class Evaluation:
         model: the network in training, on its device.
         average: the moving average of its weights.
         pretraining: what training started from, for the results.
+        together: the processes; each has the same weights.
     """
 
     def __init__(
@@ -31,20 +37,27 @@ class Evaluation:
         model: ReIDModel,
         average: WeightAverage | None,
         pretraining: str,
+        together: Together,
     ) -> None:
-        self._config, self._data, self._model = config, data, model
+        self._config, self._data, self._model, self._together = config, data, model, together
         self._average, self._pretraining = average, pretraining
 
-    def on_test(self) -> tuple[Results, tuple[QueryResult, ...]]:
-        """Measure on every domain with a query and a gallery."""
+    def on_test(self) -> tuple[Results, tuple[QueryResult, ...]] | None:
+        """Measure on every domain with a query and a gallery. Only the first process gets results, also below."""
         return self._on(self._data.test)
 
-    def on_held_out(self) -> Results:
+    def on_held_out(self) -> Results | None:
         """Measure on the identities that were held out of train."""
-        return self._on(self._data.val)[0]
+        found = self._on(self._data.val)
+        return None if found is None else found[0]
 
-    def _on(self, domains: Sequence[Domain]) -> tuple[Results, tuple[QueryResult, ...]]:
-        with self._evaluated() as model:
+    def _on(self, domains: Sequence[Domain]) -> tuple[Results, tuple[QueryResult, ...]] | None:
+        together = self._together
+        with self._evaluated() as model, together.meeting():
+            if not together.first:
+                for domain in domains:
+                    embed_together(model, images_of(domain), self._config, domain.name, together)
+                return None
             return evaluate_domains(
                 model,
                 domains,
@@ -53,6 +66,7 @@ class Evaluation:
                 device=next(model.parameters()).device,
                 protocols=self._data.protocols if domains is self._data.test else None,
                 pretraining=self._pretraining,
+                embed_with=lambda images, name: embed_together(model, images, self._config, name, together),
             )
 
     @contextmanager
@@ -65,3 +79,39 @@ class Evaluation:
         model.eval()
         yield model
         self._model.train()
+
+
+def embed_together(
+    model: ReIDModel, records: Sequence[ImageRecord], config: RunConfig, name: str, together: Together
+) -> Embeddings:
+    """Return the features of images in the first process, to the last bit those that it would find alone.
+
+    Process r takes the batches r, r + world, r + 2 world, ..., each the same images as in one process. To be called
+    within a `meeting`. The other processes get numbers without meaning.
+
+    Args:
+        model: in evaluation mode, with the same weights in every process.
+        records: the images.
+        config: settings of the run.
+        name: of the data set.
+        together: the processes.
+    """
+    device = next(model.parameters()).device
+    if together.size == 1:
+        return embed(model, records, config, device, name, None)
+    owners = np.arange(len(records)) // config.eval.batch_size % together.size
+    mine = [records[index] for index in np.flatnonzero(owners == together.rank).tolist()]
+    # One without a batch computes an image all the same, to know the shapes.
+    part = embed(model, mine or records[:1], config, device, name, None)
+    together.agree()
+
+    def whole(rows: NDArray[np.float32]) -> NDArray[np.float32]:
+        found = np.empty((len(records), *rows.shape[1:]), rows.dtype)
+        for rank, rows_of_rank in enumerate(together.collect(rows[: len(mine)], int(np.bincount(owners).max()))):
+            places = np.flatnonzero(owners == rank)
+            found[places] = rows_of_rank[: len(places)]
+        return found
+
+    features = whole(part.features)
+    domain, camera = (None if p is None else whole(p) for p in (part.domain_posterior, part.camera_posterior))
+    return Embeddings.of(records, features, domain, camera)

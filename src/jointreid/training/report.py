@@ -120,6 +120,36 @@ class Report:
             self._writer.add_scalar("train/waiting_for_data", waiting, step)
 
 
+class NoReport(Report):
+    """Tells nothing: for the processes of a run beside the first."""
+
+    def __init__(self) -> None:
+        self.lines = 0
+
+    def __enter__(self) -> Report:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        pass
+
+    def advance(self, step: int) -> None:
+        """Do nothing."""
+
+    def say(self, text: str) -> None:
+        """Do nothing."""
+
+    def log(self, kind: str, step: int, epoch: int, values: dict[str, Any]) -> None:
+        """Do nothing."""
+
+    def sync(self) -> None:
+        """Do nothing."""
+
+    def step_line(
+        self, step: int, epoch: int, values: dict[str, float], images_per_second: float, waiting: float | None = None
+    ) -> None:
+        """Do nothing."""
+
+
 def _lines_until(metrics: Path, step: int, count: int | None) -> list[str]:
     """Return the lines up to a step, and of these the first `count`: the rest tell of work that is done again."""
     if not metrics.exists():

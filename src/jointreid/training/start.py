@@ -17,6 +17,7 @@ from jointreid.stored import WEIGHTS, folder_of
 # Settings that may differ from those a run was begun with: they say where and how long it runs, not what it computes.
 FREE_ON_RESUME = {
     "train.out", "train.resume", "train.device", "train.max_steps", "train.minutes", "train.workers", "train.compile",
+    "train.devices", "train.nodes",  # their product may not differ
     "data.cache", "data.cache_mode",
 }  # fmt: skip
 
@@ -61,7 +62,15 @@ def claim(path: Path, config: RunConfig) -> None:
         return
     if not config.train.resume:
         raise JointreidError(f"{path} already holds a run; go on with it by --resume, or choose another --out")
-    changed = config_difference(open_run(path).config, config)
+    begun = open_run(path).config
+    before, now = (c.train.devices * c.train.nodes for c in (begun, config))
+    if before != now:
+        raise JointreidError(
+            f"--resume: {path} was begun by {before} process{'es' if before > 1 else ''}, now there are {now}: with "
+            "another number, batch normalisation and triplets would see other parts of a batch. Start as many as "
+            "before, or start a new run from its weights with --init"
+        )
+    changed = config_difference(begun, config)
     refused = [f"{key} was {old}, now {new}" for key, (old, new) in changed.items() if key not in FREE_ON_RESUME]
     if refused:
         raise JointreidError(
@@ -87,10 +96,10 @@ def load_start(model: ReIDModel, run: Run, config: RunConfig, console: Console) 
     return loaded.label
 
 
-def precision_of(run: Run, config: RunConfig, device: torch.device) -> Precision:
+def precision_of(path: Path, config: RunConfig, device: torch.device) -> Precision:
     """Return the arithmetic of a run: the one it was begun in, on whatever device it goes on."""
-    if config.train.resume and has_checkpoint(run.path):
-        begun: Precision | None = run.state().get("precision")
+    if config.train.resume and has_checkpoint(path):
+        begun: Precision | None = open_run(path).state().get("precision")
         if begun:
             return begun
     return pick_precision(config.train.precision, device)

@@ -6,7 +6,9 @@ Everything random in a step follows from the seed and the step's number, so a ru
 
 import math
 import time
+from contextlib import ExitStack
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,12 +19,13 @@ from jointreid.config import RunConfig, config_hash
 from jointreid.data.images import ImageStore
 from jointreid.data.joint import LabelSpace
 from jointreid.data.sampling import make_sampler, realised_histogram
-from jointreid.device import pick_device
+from jointreid.device import Precision, pick_device
 from jointreid.errors import JointreidError
 from jointreid.losses import head_accuracy, loss_function
 from jointreid.memory import kept_memory
 from jointreid.models.pretrained import FROM_SCRATCH, NONE
 from jointreid.models.reid import ReIDModel
+from jointreid.own import is_own
 from jointreid.progress import counting
 from jointreid.retrieval.results import Results, render, save_results
 from jointreid.run import Run, model_for, write_config
@@ -33,9 +36,11 @@ from jointreid.training.evaluation import Evaluation
 from jointreid.training.forecast import forecast
 from jointreid.training.lock import held
 from jointreid.training.optim import WeightAverage, build_optimizer, rate_factor, render_rates, set_rate
-from jointreid.training.report import Report
+from jointreid.training.parallel import Together, make_fabric
+from jointreid.training.report import NoReport, Report
 from jointreid.training.start import check_start, claim, has_checkpoint, load_start, precision_of
 from jointreid.training.watch import Watch, Window
+from jointreid.training.world import goes_on, record_launch, render_world, settings_of_all, told_once, world_of
 
 
 @dataclass
@@ -64,61 +69,91 @@ def train(config: RunConfig, console: Console | None = None, *, data: TrainingDa
             before the first step), or a loss or a gradient is not finite (raised before the step that would spoil the
             weights).
     """
-    console = console or Console()
-    device = pick_device(config.train.device)
-    path = Path(config.train.out or f"runs/{config.train.label or config.model.name}-{config_hash(config)}")
-    with held(path, lambda text: console.print(text, highlight=False, markup=False, soft_wrap=True)):
-        claim(path, config)
-        check_start(config)
+    with told_once():
+        device, world = pick_device(config.train.device), world_of(config.train)
+        config = config.replace(train={"devices": world.devices, "nodes": world.nodes})
+        settings_of_all(config)
+        path = Path(config.train.out or f"runs/{config.train.label or config.model.name}-{config_hash(config)}")
+        config = config.replace(train={"resume": config.train.resume or goes_on(path, world)})
+        precision = precision_of(path, config, device)
+        fabric = make_fabric(config.train, world, device, precision, unused=is_own(config.model.trunk))
+    fabric.launch()
+    together = Together(fabric)
+    config = config.replace(train={"resume": together.from_first(config.train.resume)})
+    console = (console or Console()) if together.first else Console(quiet=True)
+    with together.watched(path), ExitStack() as stack:
+        with together.meeting():
+            if together.first:
+                say = partial(console.print, highlight=False, markup=False, soft_wrap=True)
+                stack.enter_context(held(path, say))
+                claim(path, config)
+                check_start(config)
+                record_launch(path, world)
+        if together.size > 1:
+            console.print(render_world(config, world), highlight=False)
         if data is None:
             console.print("Checking the data; the first time every image is decoded.", highlight=False)
-            data = prepare(config)
+            data = together.in_turn(lambda: prepare(config))
             console.print(data.summary, highlight=False, markup=False, soft_wrap=True)
         with kept_memory(device.type):
-            return _Training(config, path, data, device, console).run()
+            return _Training(config, path, data, together, precision, console).run()
 
 
 class _Training:
     """One run in the making: what the loop works on."""
 
     def __init__(
-        self, config: RunConfig, path: Path, data: TrainingData, device: torch.device, console: Console
+        self,
+        config: RunConfig,
+        path: Path,
+        data: TrainingData,
+        together: Together,
+        precision: Precision,
+        console: Console,
     ) -> None:
-        from lightning_fabric import Fabric
-
-        self.config, self.data, self.device, self.console = config, data, device, console
+        self.data, self.together, self.precision, self.console = data, together, precision, console
+        self.fabric: Any = together.fabric
+        self.device = device = together.fabric.device
         self.space = data.train_set.label_space
         self.result = Run(path, config, self.space)
+        self.config = config = settings_of_all(config)
         self.sampler = make_sampler(data.train_set, config.sampler, config.train.seed)
         self.loss = loss_function(config.loss.kind)
         self.steps_per_epoch = max(1, len(self.sampler) // config.train.accumulate)
         self.total_steps = config.schedule.epochs * self.steps_per_epoch
         with counting(console, "decoding") as progress:
-            self.store = ImageStore.build(
-                [sample.record for sample in data.train_set.samples],
-                config.image,
-                Path(config.data.cache),
-                config.train.workers,
-                config.data.cache_mode,
-                progress,
+            self.store = together.in_turn(
+                lambda: ImageStore.build(
+                    [sample.record for sample in data.train_set.samples],
+                    config.image,
+                    Path(config.data.cache),
+                    config.train.workers,
+                    config.data.cache_mode,
+                    progress,
+                )
             )
-        self.batches = AugmentedBatches(self.store, data.train_set, self.sampler, config, device)
+        part = together.rank, together.size
+        self.batches = AugmentedBatches(self.store, data.train_set, self.sampler, config, device, *part)
         torch.manual_seed(config.train.seed)
         torch.use_deterministic_algorithms(config.train.deterministic)
         self.model: ReIDModel = model_for(config, self.space)
-        self.pretraining = load_start(self.model, self.result, config, console)
+        with together.meeting():
+            started = load_start(self.model, self.result, config, console) if together.first else ""
+        self.pretraining = together.from_first(started)
+        together.same_weights(self.model)
+        if config.train.sync_bn and together.size > 1:
+            self.model = torch.nn.SyncBatchNorm.convert_sync_batchnorm(self.model)  # type: ignore[no-untyped-call]
         self.model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self.precision = precision_of(self.result, config, device)
         self.compiled = config.train.compile == "always" or (config.train.compile == "auto" and device.type == "cuda")
         # A GPU is asked for numbers seldom; the scaler of 16-mixed asks it at each step anyway.
         self.reads_seldom = device.type == "cuda" and self.precision != "16-mixed"
-        self.fabric: Any = Fabric(accelerator=device.type, devices=1, precision=self.precision)
         fused = device.type in ("cpu", "cuda") and self.precision != "16-mixed"
         optimizer = build_optimizer(self.model, config.optim, fused=fused)
         network: Any = torch.compile(self.model, fullgraph=True, dynamic=False) if self.compiled else self.model
-        self.wrapped, self.optimizer = self.fabric.setup(network, optimizer)
+        # With several processes the network is compiled, not what sends its gradients around.
+        self.wrapped, self.optimizer = self.fabric.setup(network, optimizer, _reapply_compile=together.size == 1)
         self.average = WeightAverage(self.model, config.train.ema) if config.train.ema else None
-        self.evaluation = Evaluation(config, data, self.model, self.average, self.pretraining)
+        self.evaluation = Evaluation(self.result.config, data, self.model, self.average, self.pretraining, together)
         self.progress = Progress()
 
     def run(self) -> Run:
@@ -126,8 +161,8 @@ class _Training:
         run = self.result
         if self.config.train.resume:
             self._resume()
-        else:
-            write_config(self.config, run.path / "config.yaml")
+        elif self.together.first:
+            write_config(run.config, run.path / "config.yaml")
             self.space.save(run.path / "labels.json")
         start = FROM_SCRATCH if self.pretraining == NONE else self.pretraining
         self.console.print(f"Start: {start}", highlight=False, markup=False, soft_wrap=True)
@@ -139,7 +174,9 @@ class _Training:
         by_epoch = [self._rate(first) for first in range(0, self.total_steps, self.steps_per_epoch)]
         self.console.print(f"Learning rate by epoch: {render_rates(by_epoch)}", highlight=False, soft_wrap=True)
         self._forecast(limit)
-        with self.batches, Report(run.path, self.total_steps, self.progress.step, self.console) as report:
+        first = self.together.first
+        made = Report(run.path, self.total_steps, self.progress.step, self.console) if first else NoReport()
+        with self.batches, made as report:
             self._loop(report, limit)
             results = self._evaluate(report) if self.data.test else None
             self._save(run, "last")
@@ -151,25 +188,27 @@ class _Training:
     def _loop(self, report: Report, limit: int) -> None:
         config, progress, model = self.config, self.progress, self.wrapped
         samples = self.data.train_set.samples
-        scaled = self.precision == "16-mixed"
-        watch = Watch(self.device, not self.reads_seldom, progress.window, lambda index: samples[index].record, scaled)
+        at_once, mean, scaled = not self.reads_seldom, self.together.mean, self.precision == "16-mixed"
+        watch = Watch(self.device, at_once, progress.window, lambda index: samples[index].record, scaled, mean)
         if self.reads_seldom:
             self.optimizer.optimizer.found_inf = watch.spoilt
         stop_at = time.monotonic() + config.train.minutes * 60 if config.train.minutes else math.inf
         since, images, self.batches.waited = time.monotonic(), 0, 0.0
         model.train()
-        while progress.step < limit and time.monotonic() < stop_at:
+        while progress.step < limit and self._in_time(stop_at):
             epoch = progress.step // self.steps_per_epoch + 1
             rate = self._rate(progress.step)
             set_rate(self.optimizer, rate)
+            self.together.seed(config.train.seed, progress.step)
             for micro in range(config.train.accumulate):
                 number = progress.step * config.train.accumulate + micro
                 batch, indices = self.batches(number)
-                output = model(batch.images)
-                terms = self.loss(output, batch, config.loss, self.batches.generator(number, "pairs"))
-                accuracy = head_accuracy(output.factor_logits, batch.domain_ids, batch.global_camids)
-                watch.note(progress.step + 1, terms, accuracy, indices)
-                self.fabric.backward(terms.total / config.train.accumulate)
+                with self.fabric.no_backward_sync(model, enabled=micro + 1 < config.train.accumulate):
+                    output = self.together.outputs(model(batch.images), gather=config.train.gather)
+                    terms = self.loss(output, batch, config.loss, self.batches.generator(number, "pairs"))
+                    accuracy = head_accuracy(output.factor_logits, batch.domain_ids, batch.global_camids)
+                    watch.note(progress.step + 1, terms, accuracy, indices)
+                    self.fabric.backward(terms.total / config.train.accumulate)
             watch.note_gradients(progress.step + 1, self.model)
             if config.optim.clip_norm:
                 norm = config.optim.clip_norm
@@ -177,6 +216,7 @@ class _Training:
             self.optimizer.step()
             self.optimizer.zero_grad(set_to_none=True)
             progress.step += 1
+            self.together.average_statistics(self.model)
             if self.average:
                 self.average.update(self.model)
 
@@ -200,6 +240,9 @@ class _Training:
                 self._save(self.result, "last")
         watch.read()
 
+    def _in_time(self, stop_at: float) -> bool:
+        return stop_at == math.inf or self.together.from_first(time.monotonic() < stop_at)
+
     def _rate(self, step: int) -> float:
         """Return the learning rate of a step."""
         return self.config.optim.lr * rate_factor(self.config.schedule, step, self.steps_per_epoch)
@@ -214,21 +257,28 @@ class _Training:
         report.log("epoch", self.progress.step, epoch, {**rates, **histogram._asdict()})
         due = config.train.eval_every and epoch % config.train.eval_every == 0
         if self.progress.step < limit and due and self.data.test:
-            report.say(render(self._evaluate(report)))
+            results = self._evaluate(report)
+            if results is not None:
+                report.say(render(results))
         if self.data.val and (due or self.progress.step >= limit):
             self._choose_best(report, epoch)
 
     def _choose_best(self, report: Report, epoch: int) -> None:
         """Save `best` when the mean mAP on the held-out identities is the highest so far."""
-        results = self.evaluation.on_held_out()
-        report.log("validation", self.progress.step, epoch, results.to_dict()["mean"])
-        if results.mean["mAP"] > self.progress.best:
-            self.progress.best = results.mean["mAP"]
+        found = self.evaluation.on_held_out()
+        if found is not None:
+            report.log("validation", self.progress.step, epoch, found.to_dict()["mean"])
+        reached = self.together.from_first(found.mean["mAP"] if found else 0.0)
+        if reached > self.progress.best:
+            self.progress.best = reached
             self._save(self.result, "best")
 
-    def _evaluate(self, report: Report) -> Results:
-        """Evaluate on every domain; the numbers go to `results.json` and the log."""
-        results, queries = self.evaluation.on_test()
+    def _evaluate(self, report: Report) -> Results | None:
+        """Evaluate on every domain; the numbers go to `results.json` and the log. Only the first process has them."""
+        found = self.evaluation.on_test()
+        if found is None:
+            return None
+        results, queries = found
         epoch = -(-self.progress.step // self.steps_per_epoch)
         domains = {result.domain: {"mAP": result.mAP, "rank1": result.cmc[1]} for result in results.domains}
         report.log("evaluation", self.progress.step, epoch, domains)
@@ -243,15 +293,28 @@ class _Training:
             "window": self.progress.window,
             "sampler": {**self.sampler.state_dict(), "step": self.progress.step * self.config.train.accumulate},
             "labels": self.space.hash,
-            "config": config_hash(self.config),
+            "config": config_hash(run.config),
             "pretraining": self.pretraining,
             "precision": self.precision,
         }
         optimizer = self.optimizer.optimizer if name == "last" else None
-        save_checkpoint(run.path, name, self.model, state, average=self.average, optimizer=optimizer)
+        with self.together.meeting():
+            if self.together.first:
+                save_checkpoint(run.path, name, self.model, state, average=self.average, optimizer=optimizer)
 
     def _resume(self) -> None:
-        """Load what `last` holds; a run stopped before its first save begins anew."""
+        """Load what `last` holds, in the first process, and hand it to the others; without a save a run begins anew."""
+        with self.together.meeting():
+            if self.together.first:
+                self._load_last()
+        average = self.average.tensors if self.average else None
+        self.progress = self.together.from_first(self.progress)
+        self.together.same_state(self.model, self.optimizer.optimizer, average)
+        self.console.print(
+            f"Resuming {self.result.path} at step {self.progress.step:,} of {self.total_steps:,}.", highlight=False
+        )
+
+    def _load_last(self) -> None:
         run = self.result
         if LabelSpace.load(run.path / "labels.json").hash != self.space.hash:
             raise JointreidError(
@@ -262,15 +325,13 @@ class _Training:
             state = load_checkpoint(run, self.model, self.optimizer.optimizer, self.average)
             self.sampler.load_state_dict(state["sampler"])
             self.progress = Progress(state["step"], state["best"], state["window"])
-        self.console.print(
-            f"Resuming {run.path} at step {self.progress.step:,} of {self.total_steps:,}.", highlight=False
-        )
 
     def _forecast(self, limit: int) -> None:
         batch, _ = self.batches(self.progress.step * self.config.train.accumulate)
 
         def loss() -> torch.Tensor:
-            return self.loss(self.wrapped(batch.images), batch, self.config.loss, None).total
+            output = self.together.outputs(self.wrapped(batch.images), gather=self.config.train.gather)
+            return self.loss(output, batch, self.config.loss, None).total
 
         self.model.train()
         cost = forecast(self.model, loss, self.config.train.accumulate, self.fabric.backward)

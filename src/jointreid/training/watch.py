@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from jointreid.data.records import ImageRecord
-from jointreid.errors import JointreidError
+from jointreid.errors import JointreidError, MadeByAll
 from jointreid.losses import HeadAccuracy, Terms
 
 Window = dict[str, list[float]]
@@ -45,6 +45,7 @@ class Watch:
         window: what was read before, if anything; added to.
         record_of: index of an image -> its record, for messages.
         scaled: whether a gradient scaler looks at the gradients too, and skips the steps where they overflow.
+        mean: values of a process's part of a batch -> those of the whole of it.
     """
 
     def __init__(
@@ -54,9 +55,10 @@ class Watch:
         window: Window,
         record_of: Callable[[int], ImageRecord],
         scaled: bool = False,
+        mean: Callable[[Tensor], Tensor] = lambda values: values,
     ) -> None:
         self.window, self.spoilt = window, torch.zeros((), device=device)
-        self._at_once, self._record_of, self._scaled = at_once, record_of, scaled
+        self._at_once, self._record_of, self._scaled, self._mean = at_once, record_of, scaled, mean
         self._unread: list[_Noted] = []
         self._largest: list[tuple[int, Tensor]] = []
         self._skipped = 0
@@ -79,11 +81,12 @@ class Watch:
             named["domain_accuracy"] = accuracy.mean_domain
         if len(accuracy.camera):
             named["camera_accuracy"] = accuracy.mean_camera
-        self._unread.append(_Noted(step, indices, tuple(named), count, torch.stack(list(named.values()))))
+        values = self._mean(torch.stack(list(named.values())))
+        self._unread.append(_Noted(step, indices, tuple(named), count, values))
         if self._at_once:
             self.read()
         else:
-            self.spoilt.masked_fill_(~torch.isfinite(terms.total.detach()), 1.0)
+            self.spoilt.masked_fill_(~torch.isfinite(values[list(named).index("total")]), 1.0)
 
     def note_gradients(self, step: int, model: nn.Module) -> None:
         """Take in the gradients of a step, before they are clipped and used.
@@ -143,7 +146,7 @@ class Watch:
         terms: Sequence[str] = batch.names[: batch.terms]
         bad = [name for name in terms if name != "total" and not np.isfinite(named[name])]
         records = [self._record_of(index) for index in batch.indices]
-        return JointreidError(
+        return MadeByAll(
             f"step {batch.step}: the loss term {' and '.join(bad) or 'total'} is not finite; stopped before the step, "
             f"so no weight was changed by it. The batch holds {len(records)} images, the first {records[0].path}, of "
             f"the identities {', '.join(sorted({record.pid for record in records})[:6])}. "
@@ -153,11 +156,11 @@ class Watch:
     def _gradients_not_finite(self, step: int, names: Sequence[str]) -> JointreidError:
         of = f" of {', '.join(names[:3])}{f' and {len(names) - 3} more' if len(names) > 3 else ''}" if names else ""
         if self._scaled:
-            return JointreidError(
+            return MadeByAll(
                 f"step {step}: the gradients{of} overflow float16 whatever the scale of the loss: {self._skipped} "
                 "steps in a row were skipped, which changed no weight. Train in --train.precision bf16-mixed or 32-true"
             )
-        return JointreidError(
+        return MadeByAll(
             f"step {step}: the loss is finite, but the gradients{of} are not; stopped before the step, so no weight "
             "was changed by it. Lower --optim.lr, or train in --train.precision 32-true"
         )

@@ -26,7 +26,8 @@ demo: $(STAMP)
 	$(BIN)/jointreid demo
 
 test: $(STAMP)
-	$(BIN)/pytest
+	$(BIN)/pytest -m "not triton"
+	TRITON_INTERPRET=1 $(BIN)/pytest -m triton tests/test_dynamic_filter_triton.py
 
 lint: $(STAMP)
 	$(BIN)/ruff check .

@@ -1,11 +1,13 @@
 """What several test files share: a tiny data set, skips that say what is missing, and an importable torchvision."""
 
 import ctypes
+import os
 import shutil
 import sys
 from collections.abc import Sequence
 from importlib.abc import MetaPathFinder
 from importlib.machinery import PathFinder
+from importlib.util import find_spec
 from pathlib import Path
 from types import ModuleType
 
@@ -26,6 +28,11 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 
         if not torch.cuda.is_available():
             pytest.skip("needs a CUDA device, and torch sees none")
+    if item.get_closest_marker("triton"):
+        if os.environ.get("TRITON_INTERPRET") != "1":
+            pytest.skip("runs in a process of its own: TRITON_INTERPRET=1 pytest -m triton")
+        if find_spec("triton") is None:
+            pytest.skip("needs triton, which is not installed")
     if item.get_closest_marker("browser") and not shutil.which("chromium"):
         pytest.skip("needs Chromium, and there is no `chromium` on the path")
 

@@ -62,6 +62,9 @@ ALWAYS_LAZY = {
     "h5py",
 }
 
+# Written in Triton from the first line on: they load it, and are themselves loaded by the function that needs them.
+IN_TRITON = {"models.dynamic_filter_triton", "models.dynamic_filter_triton_kernels", "models.filter_norm_triton"}
+
 # What starts without torch, and what loading takes seconds.
 STARTS_FAST = (
     "",
@@ -165,8 +168,11 @@ def violations(module: Module, known: Mapping[str, object]) -> list[str]:
 
 
 def _wrong_import(name: str, item: Import) -> str:
+    if item.on_load and name not in IN_TRITON and item.target in IN_TRITON:
+        return f"loads {item.target} outside the function that needs it"
     if not item.ours:
-        lazy = item.on_load and item.target.split(".")[0] in ALWAYS_LAZY
+        package = item.target.split(".")[0]
+        lazy = item.on_load and package in ALWAYS_LAZY and not (package == "triton" and name in IN_TRITON)
         return f"loads {item.target} outside the function that needs it" if lazy else ""
     own, other = room_of(name), room_of(item.target)
     if own is None or other is None or (own != other and other[0] >= own[0]):
@@ -252,6 +258,9 @@ def test_what_starts_fast_loads_nothing_slow(package: dict[str, Module], name: s
         ("data.new", "from torch import distributed", "asks for a rank (torch.distributed)"),
         ("losses", "def f(fabric): return fabric.global_rank", "asks for a rank (global_rank)"),
         ("analysis.new", "import matplotlib.pyplot as plt", "loads matplotlib.pyplot outside the function"),
+        ("models.new", "import triton.language as tl", "loads triton.language outside the function"),
+        ("models.new", "from jointreid.models import dynamic_filter_triton", "loads models.dynamic_filter_triton"),
+        ("models.filter_norm_triton", "import onnx", "loads onnx outside the function"),
     ],
 )
 def test_a_planted_violation_is_found(package: dict[str, Module], name: str, code: str, message: str) -> None:
@@ -267,6 +276,8 @@ def test_a_planted_violation_is_found(package: dict[str, Module], name: str, cod
         ("losses", "from jointreid.models import build_model\nimport jointreid.data.images"),
         ("training.new", "import os, torch.distributed\nos.environ['WORLD_SIZE']"),
         ("analysis.new", "def plot():\n    import matplotlib"),
+        ("models.filter_norm_triton", "import triton\nfrom jointreid.models import dynamic_filter_triton_kernels"),
+        ("models.new", "def kernels():\n    from jointreid.models import dynamic_filter_triton"),
         ("cli", "from jointreid import __version__"),
     ],
 )

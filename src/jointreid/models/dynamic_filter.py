@@ -9,6 +9,7 @@ Legend: B batch, C channels, H W input, H' W' output, K kernel size, T = K*K tap
 
 import math
 from collections.abc import Callable, Iterator, Sequence
+from importlib.util import find_spec
 from typing import Any, NamedTuple
 
 import torch
@@ -178,11 +179,23 @@ def _kernels(device: torch.device) -> Kernels:
         from jointreid.models import dynamic_filter_numba as cpu  # here, because importing numba takes over a second
 
         return Kernels(cpu.dynamic_filter, cpu.dynamic_filter_backward, cpu.filter_norm, cpu.filter_norm_backward)
+    if device.type == "cuda" and find_spec("triton"):  # it comes with PyTorch's builds for GPUs on Linux
+        return triton_kernels()
     return Kernels(
         dynamic_filter_reference,
         dynamic_filter_backward_reference,
         filter_norm_reference,
         filter_norm_backward_reference,
+    )
+
+
+def triton_kernels() -> Kernels:
+    """The kernels of a GPU; with TRITON_INTERPRET=1 set before Triton is loaded they also take tensors of a CPU."""
+    from jointreid.models import dynamic_filter_triton as filters  # here, because both import Triton
+    from jointreid.models import filter_norm_triton as norms
+
+    return Kernels(
+        filters.dynamic_filter, filters.dynamic_filter_backward, norms.filter_norm, norms.filter_norm_backward
     )
 
 

@@ -1,0 +1,169 @@
+"""`dynamic_filter` on a GPU: cuts the work into tiles and launches the Triton kernels of its neighbour.
+
+Operands are read where and as they lie, channels-last or not, and computed with in float32, float64 for float64 x. x is
+read K*K times, but all except the first come from the caches. Every number is written by one program: no atomics, so
+the same sums in the same order each time. The sums of the backward pass run over all channels (for spatial) and over
+all positions (for channel): each tile writes its share to a slot of its own and PyTorch adds the slots, which are a few
+percent of the size of x.
+
+Importing this module imports Triton. Legend: see `dynamic_filter_triton_kernels.py`.
+"""
+
+import functools
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+import triton
+import triton.language as tl
+from torch import Tensor
+
+from jointreid.models import dynamic_filter_triton_kernels as kernels
+
+# Tiles
+
+
+# ROWS, BLOCK_H, BLOCK_W, BLOCK_C, warps: wide in what lies side by side in memory, 8 to 64 results for each thread. A
+# thread that holds several rows has no room for windows above 3x3.
+_CHANNELS_LAST = [
+    *((4, 1, 8, 64, 2), (4, 1, 8, 64, 1), (4, 1, 16, 64, 4), (2, 1, 16, 64, 4), (4, 1, 8, 32, 1), (4, 1, 8, 16, 1)),
+    *((1, 4, 8, 64, 4), (1, 4, 8, 16, 2)),
+]
+_CONTIGUOUS = [
+    *((4, 1, 32, 8, 2), (4, 1, 32, 8, 1), (4, 1, 16, 16, 2), (4, 2, 16, 8, 2), (4, 4, 8, 8, 2)),
+    *((1, 4, 32, 8, 4), (1, 8, 8, 8, 2)),
+]
+
+
+def _tiles(channels_last: bool) -> list[triton.Config]:
+    """The tiles to try."""
+    return [
+        triton.Config({"ROWS": rows, "BLOCK_H": h, "BLOCK_W": w, "BLOCK_C": c}, num_warps=warps)
+        for rows, h, w, c, warps in (_CHANNELS_LAST if channels_last else _CONTIGUOUS)
+    ]
+
+
+def _fitting(configs: list[triton.Config], arguments: dict[str, Any], K: int, **_: object) -> list[triton.Config]:
+    """Leave out tiles that would mostly hang over the last channel, and those meant for other windows."""
+    most = max(16, triton.next_power_of_2(arguments["channels"]))
+    return [c for c in configs if c.kwargs["BLOCK_C"] <= most and (c.kwargs["ROWS"] == 1) == (K > 3)]
+
+
+@functools.cache
+def _tuned(kernel: Any, channels_last: bool) -> Any:
+    """The kernel that tries the tiles on first use for each size of map; kept on disk. The result is the same for all.
+
+    Triton's interpreter cannot do this: it needs a GPU.
+    """
+    return triton.autotune(
+        _tiles(channels_last),
+        key=["channels", "height", "width", "K", "STRIDE", "DILATION"],
+        prune_configs_by={"early_config_prune": _fitting},
+        cache_results=True,
+    )(kernel)
+
+
+_UNTUNED = {"ROWS": 2, "BLOCK_H": 8, "BLOCK_W": 8, "BLOCK_C": 16}
+
+
+def _summing_tile(channels: int, channels_last: bool) -> dict[str, int]:
+    """The tile of 128 positions that sums are taken over. Never tuned: another would sum in another order."""
+    sizes = {"BLOCK_H": 16, "BLOCK_W": 8} if channels_last else {"BLOCK_H": 8, "BLOCK_W": 16}
+    block_c = min(64 if channels_last else 16, max(16, triton.next_power_of_2(channels)))
+    return sizes | {"BLOCK_C": block_c, "num_warps": 4}
+
+
+# Launches
+
+
+def on_device_of(t: Tensor) -> torch.cuda.device:
+    """A context in which kernels start on the GPU that holds `t`; nothing for a tensor of the CPU."""
+    return torch.cuda.device(t.device if t.is_cuda else -1)
+
+
+def _channels_last(t: Tensor) -> bool:
+    return t.stride(1) == 1 and not t.is_contiguous()
+
+
+def _empty(shape: Sequence[int], dtype: torch.dtype, like: Tensor) -> Tensor:
+    """Room for a map of that shape in the memory format of `like`."""
+    layout = torch.channels_last if _channels_last(like) else torch.contiguous_format
+    return torch.empty(tuple(shape), dtype=dtype, device=like.device, memory_format=layout)
+
+
+def _launch(kernel: Any, operands: Sequence[Tensor], sizes: Sequence[int], result: Tensor, **compiled_in: Any) -> None:
+    """Run a kernel over tiles of `result` [B, C, ., .], tuned where there is a GPU to tune on."""
+    batch, channels, rows, cols = result.shape
+
+    def grid(meta: dict[str, int]) -> tuple[int]:
+        tiles = triton.cdiv(rows, meta["BLOCK_H"] * meta["ROWS"]) * triton.cdiv(cols, meta["BLOCK_W"])
+        return (batch * tiles * triton.cdiv(channels, meta["BLOCK_C"]),)
+
+    first, spatial, channel = operands
+    arguments = (first, spatial, channel, result, *sizes, *first.stride(), *spatial.stride(), *result.stride())
+    with on_device_of(result):
+        if result.is_cuda:
+            _tuned(kernel, _channels_last(result))[grid](*arguments, **compiled_in)
+        else:
+            kernel[grid](*arguments, **compiled_in, **_UNTUNED)
+
+
+def _compiled_in(x: Tensor, spatial: Tensor, stride: int, dilation: int) -> dict[str, Any]:
+    kind = tl.float64 if x.dtype == torch.float64 else tl.float32
+    return {"K": math.isqrt(spatial.shape[1]), "STRIDE": stride, "DILATION": dilation, "SUM": kind}
+
+
+def _sizes(x: Tensor, spatial: Tensor) -> tuple[int, ...]:
+    return (*x.shape[1:], *spatial.shape[2:])
+
+
+# What `dynamic_filter.py` calls
+
+
+def dynamic_filter(x: Tensor, spatial: Tensor, channel: Tensor, stride: int, dilation: int) -> Tensor:
+    """The operator on checked tensors; see `jointreid.models.dynamic_filter.dynamic_filter`."""
+    y = _empty((*x.shape[:2], *spatial.shape[2:]), x.dtype, x)
+    if y.numel():
+        operands = (x, spatial, channel.contiguous())
+        _launch(kernels.forward, operands, _sizes(x, spatial), y, **_compiled_in(x, spatial, stride, dilation))
+    return y
+
+
+def dynamic_filter_backward(
+    grad: Tensor, x: Tensor, spatial: Tensor, channel: Tensor, stride: int, dilation: int
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Gradients of x, spatial and channel for `grad` [B, C, H', W']."""
+    if not x.numel():
+        return torch.zeros_like(x), torch.zeros_like(spatial), torch.zeros_like(channel)
+    channel = channel.contiguous()
+    grad_x = _empty(x.shape, x.dtype, x)
+    compiled_in = _compiled_in(x, spatial, stride, dilation)
+    _launch(kernels.backward_x, (grad, spatial, channel), _sizes(x, spatial), grad_x, **compiled_in)
+    return grad_x, *_gradients_of_filters(grad, x, spatial, channel, compiled_in)
+
+
+def _gradients_of_filters(
+    grad: Tensor, x: Tensor, spatial: Tensor, channel: Tensor, compiled_in: dict[str, Any]
+) -> tuple[Tensor, Tensor]:
+    (batch, channels), (taps, rows, cols) = x.shape[:2], spatial.shape[1:]
+    tile = _summing_tile(channels, _channels_last(x))
+    channel_tiles = triton.cdiv(channels, tile["BLOCK_C"])
+    position_tiles = triton.cdiv(rows, tile["BLOCK_H"]) * triton.cdiv(cols, tile["BLOCK_W"])
+    kind = torch.promote_types(x.dtype, torch.float32)
+    grad_spatial = _empty((channel_tiles * batch, taps, rows, cols), kind, spatial)
+    grad_channel = channel.new_empty((position_tiles, batch, channels, taps), dtype=kind)
+    strides = (*grad.stride(), *x.stride(), *spatial.stride(), *grad_spatial.stride())
+    with on_device_of(x):
+        kernels.backward_filters[(batch * position_tiles * channel_tiles,)](
+            *(grad, x, spatial, channel, grad_spatial, grad_channel),
+            *(batch, *_sizes(x, spatial)),
+            *strides,
+            **compiled_in,
+            **tile,
+        )
+    return _add_slots(grad_spatial.view(channel_tiles, batch, *grad_spatial.shape[1:])), _add_slots(grad_channel)
+
+
+def _add_slots(slots: Tensor) -> Tensor:
+    return slots[0] if len(slots) == 1 else slots.sum(0)

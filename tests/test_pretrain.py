@@ -1,10 +1,14 @@
 """Pre-training on three classes of coloured noise, and runs that start from it."""
 
+import copy
 import dataclasses
 import json
 import math
+import os
 import shutil
+import socket
 from collections.abc import Callable
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +20,9 @@ from rich.console import Console
 from safetensors.torch import load_file
 from torch import nn
 
-from jointreid.config import DcsdConfig, RunConfig
+from jointreid.config import DcsdConfig, ImageConfig, RunConfig
+from jointreid.data.augment import normalise
+from jointreid.data.imagefolder import read_image_folder
 from jointreid.errors import JointreidError
 from jointreid.models.dcsd import DCSD
 from jointreid.models.trunk import build_trunk
@@ -24,7 +30,7 @@ from jointreid.recipes import apply_recipe
 from jointreid.training import pretrain as room
 from jointreid.training.pretrain import pretrain
 from jointreid.training.pretrain_config import PretrainConfig, rate
-from jointreid.training.pretrain_parts import network_of, optimizer_of
+from jointreid.training.pretrain_parts import Pictures, network_of, optimizer_of
 from jointreid.training.train import train
 
 CLASSES = {"blue": (60, 60, 200), "green": (60, 200, 60), "red": (200, 60, 60)}
@@ -178,6 +184,75 @@ def test_only_filters_and_matrices_decay() -> None:
     assert (decayed["weight_decay"], free["weight_decay"]) == (1e-4, 0.0)
     assert {parameter.ndim for parameter in decayed["params"]} == {2, 4}
     assert sum(parameter.ndim == 2 for parameter in free["params"]) == 16  # the spreads of the channel kernels
+
+
+# Several processes
+
+
+def free_port() -> int:
+    with socket.socket() as opened:
+        opened.bind(("127.0.0.1", 0))
+        return int(opened.getsockname()[1])
+
+
+def as_rank(rank: int, port: int, images: Path, out: Path, config: PretrainConfig) -> None:
+    """One of two processes, told of the other as torchrun does."""
+    os.environ |= {
+        "TORCHELASTIC_RUN_ID": "test", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "GROUP_RANK": "0",
+        "WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2", "RANK": str(rank), "LOCAL_RANK": str(rank),
+    }  # fmt: skip
+    torch.set_num_threads(1)  # a process forked after OpenMP started may not enter it
+    pretrain_here(images, out, config, devices=2)
+
+
+def taught_by_hand(images: Path, config: PretrainConfig) -> nn.Module:
+    """The network that comes out when each step takes the mean of two halves' gradients, normalised half by half."""
+    folder = read_image_folder(images)
+    torch.manual_seed(config.seed)
+    one = network_of(config.network, len(folder.classes))
+    two, statistics = copy.deepcopy(one), ImageConfig()
+    optimizer, pictures = optimizer_of(one, config), Pictures(folder.train, config, 0)
+    order = np.random.default_rng([config.seed, 0, 0]).permutation(len(folder.train)).tolist()
+    steps, half = len(order) // config.batch_size, config.batch_size // 2
+    for step in range(steps):
+        optimizer.param_groups[0]["lr"] = optimizer.param_groups[1]["lr"] = rate(config, step, steps)
+        two.load_state_dict(dict(one.named_parameters()), strict=False)
+        for rank, network in enumerate((one, two)):
+            chosen = order[: steps * config.batch_size][rank::2][step * half : (step + 1) * half]
+            batch = torch.stack([pictures[index][0] for index in chosen])
+            labels = torch.tensor([pictures[index][1] for index in chosen])
+            network.zero_grad()
+            logits = network(normalise(batch, statistics.mean, statistics.std))
+            loss = nn.functional.cross_entropy(logits, labels, label_smoothing=config.label_smoothing)
+            torch.autograd.backward(loss)
+        for parameter, twin in zip(one.parameters(), two.parameters(), strict=True):
+            assert parameter.grad is not None
+            assert twin.grad is not None
+            parameter.grad = (parameter.grad + twin.grad) / 2
+        optimizer.step()
+    for mine, other in zip(one.buffers(), two.buffers(), strict=True):
+        if mine.is_floating_point():
+            mine.copy_((mine + other) / 2)
+    return one
+
+
+def test_two_processes_take_the_step_of_both_halves_of_a_batch(images: Path, tmp_path: Path) -> None:
+    config = dataclasses.replace(TINY, epochs=1, warmup_epochs=0, batch_size=12, lr=1.0)
+    context = get_context("fork")
+    port = free_port()
+    ranks = [context.Process(target=as_rank, args=(rank, port, images, tmp_path, config)) for rank in (0, 1)]
+    for process in ranks:
+        process.start()
+    for process in ranks:
+        process.join(120)
+    assert [process.exitcode for process in ranks] == [0, 0]
+    written = load_file(tmp_path / "model.safetensors")
+    expected = {name.removeprefix("trunk."): x for name, x in taught_by_hand(images, config).state_dict().items()}
+    assert written.keys() == expected.keys()
+    torch.testing.assert_close(written, expected, rtol=1e-3, atol=1e-5)
+    assert [line["step"] for line in metrics(tmp_path, "train")] == [3]  # of 39 images, 3 batches of 12; told once
+    (evaluation,) = metrics(tmp_path, "evaluation")
+    assert evaluation["top1"] * 12 == pytest.approx(round(evaluation["top1"] * 12))  # each of the 12, once
 
 
 # Runs that start from it

@@ -79,6 +79,7 @@ def pretrain(
             `out`/unreadable.txt), `out` holds a training already or another one, or a loss is not finite.
     """
     from lightning_fabric import Fabric
+    from lightning_fabric.strategies.ddp import DDPStrategy
 
     config, out = config or PretrainConfig(), Path(out)
     where = pick_device(device)
@@ -86,7 +87,9 @@ def pretrain(
     folder = read_image_folder(images)
     precision = pick_precision(config.precision, where)
     config = dataclasses.replace(config, precision=precision)
-    fabric = Fabric(accelerator=where.type, devices=devices, num_nodes=nodes, precision=precision)
+    # Each process keeps the statistics of its own images; `_evaluate` takes their mean.
+    strategy = DDPStrategy(broadcast_buffers=False) if devices * nodes > 1 else "auto"
+    fabric = Fabric(accelerator=where.type, devices=devices, num_nodes=nodes, precision=precision, strategy=strategy)
     fabric.launch()
     if not fabric.is_global_zero:
         console = Console(quiet=True)

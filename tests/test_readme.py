@@ -22,7 +22,7 @@ def blocks(page: Path, info: str) -> list[str]:
 
 
 def commands(page: Path, info: str) -> list[list[str]]:
-    lines = "".join(blocks(page, info)).splitlines()
+    lines = "".join(blocks(page, info)).replace("\\\n", " ").splitlines()
     return [shlex.split(line, comments=True)[1:] for line in lines if line.startswith("jointreid ")]
 
 

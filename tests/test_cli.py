@@ -56,6 +56,7 @@ def test_help_names_every_command_and_every_command_has_help(capsys: pytest.Capt
         ("evaluate", "Usage: jointreid evaluate"),
         ("evaluate nowhere", "nowhere does not exist"),
         ("evaluate a b", "'b' is one argument too many"),
+        ("evaluate a --max-memory lots", "'lots'; expected bytes, or a size such as 500MB or 2GB"),
         ("evaluate a --chekpoint last", "did you mean --checkpoint"),
         ("compare a b", "a does not exist"),
         ("profile resnet5", "did you mean resnet50"),
@@ -132,10 +133,16 @@ def test_evaluate_prints_a_table_or_json_and_takes_new_domains(
     kept = [lines[0], *(line.replace(names[0], "unseen", 1) for line in lines if line.startswith(f"{names[0]},"))]
     manifest.write_text("\n".join(kept) + "\n")
     manifest.with_name("manifest.domains.json").unlink()
-    assert main(["evaluate", str(runs / "bot-dcsd"), "--data", f"new={manifest}", "--device", "cpu", "--json"]) == 0
+    argv = ["evaluate", str(runs / "bot-dcsd"), "--data", f"new={manifest}", "--device", "cpu", "--json"]
+    assert main(argv) == 0
     new = json.loads(capsys.readouterr().out)["domains"]
     assert [domain["domain"] for domain in new] == ["new"]
     assert new[0]["trained_on"] is False
+    assert main([*argv, "--rerank", "--max-memory", "2 MB"]) == 0
+    again = json.loads(capsys.readouterr().out)
+    assert again["rerank"] is True
+    assert again["domains"][0]["mINP"] != new[0]["mINP"]
+    assert again["domains"][0]["num_valid_queries"] == new[0]["num_valid_queries"]
 
 
 def test_compare_shows_settings_and_differences(runs: Path, capsys: pytest.CaptureFixture[str]) -> None:

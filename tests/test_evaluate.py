@@ -333,6 +333,11 @@ def test_flip_and_checkpoint_best(run: Path) -> None:
     assert not (run / "results.json").exists()
 
 
+def test_few_images_cannot_be_re_ranked(run: Path) -> None:
+    with pytest.raises(JointreidError, match="a: 6 queries and 6 gallery images; k1 = 20 needs more"):
+        evaluate_run(run, rerank=True, device="cpu")
+
+
 def test_a_given_domain_without_a_test_split_is_refused_and_nothing_written(run: Path, trained: Path) -> None:
     before = sorted(run.iterdir())
     with pytest.raises(JointreidError, match=r"^c \(.*own\.csv\): no images in query"):

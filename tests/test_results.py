@@ -73,6 +73,18 @@ def test_each_domain_carries_its_protocol_and_counts() -> None:
     assert own["protocol"] is None
 
 
+def test_re_ranked_figures_are_marked_and_told_apart() -> None:
+    plain = {key: value for key, value in RESULTS.to_dict().items() if key != "rerank"}
+    assert Results.from_dict(plain) == RESULTS
+    again = replace(RESULTS, rerank=True)
+    assert Results.from_dict(again.to_dict()) == again
+    assert "re-ranked" not in render(RESULTS)
+    assert "bot-dcsd, checkpoint last, re-ranked, rates in percent" in render(again)
+    assert "re-ranked by k-reciprocal neighbours: not comparable with figures without, such as the paper's" in render(
+        again
+    )
+
+
 def test_results_of_an_earlier_version_name_what_is_missing_and_the_command(tmp_path: Path) -> None:
     save_results(RESULTS, QUERIES, tmp_path)
     plain = json.loads((tmp_path / "results.json").read_text())

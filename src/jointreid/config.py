@@ -259,6 +259,7 @@ class EvalConfig:
     batch_size: int = setting(64, "images a forward pass")
     metric: Literal["cosine", "euclidean"] = setting("cosine", "distance between features")
     flip: bool = setting(False, "average the feature with that of the mirrored image; off in the paper")
+    rerank: bool = setting(False, "re-rank by k-reciprocal neighbours (k1 20, k2 6, lambda 0.3); off in the paper")
     max_memory: int = setting(2**30, "bytes that one block of distances may take")
 
     def __post_init__(self) -> None:

@@ -191,7 +191,9 @@ def _notes(comparison: Comparison) -> Iterator[str]:
 
 def _facts(results: Results) -> dict[str, Any]:
     """Return what two evaluations must share for their figures to be compared."""
-    facts: dict[str, Any] = {name: getattr(results, name) for name in ("feature", "metric", "flip", "pretraining")}
+    facts: dict[str, Any] = {
+        name: getattr(results, name) for name in ("feature", "metric", "flip", "rerank", "pretraining")
+    }
     rules = {f"{result.domain}.exclude_same_camera": result.exclude_same_camera for result in results.domains}
     return facts | rules
 

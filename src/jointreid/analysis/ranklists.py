@@ -14,12 +14,14 @@ import torch
 from numpy.typing import NDArray
 
 from jointreid.analysis.reported import ReportedRun, domain_names
+from jointreid.config import EvalConfig
 from jointreid.data.records import Domain, ImageRecord
 from jointreid.device import pick_device
 from jointreid.errors import JointreidError
 from jointreid.models.reid import ReIDModel
-from jointreid.retrieval.distances import Doubles, Features, Indices
+from jointreid.retrieval.distances import Doubles, Features, Floats, Indices
 from jointreid.retrieval.evaluate import OnBatch, embed, own_domains
+from jointreid.retrieval.rerank import reranked_blocks
 from jointreid.retrieval.results import QueryResult
 
 LENGTH = 8
@@ -214,12 +216,23 @@ def _distances(
     on_batch: OnBatch | None,
 ) -> Iterator[Doubles]:
     """Yield the distances [G] of some queries to the gallery, as the run's evaluation measured them."""
-    config = run.run.config.replace(eval={"flip": run.results.flip})
+    config = run.run.config.replace(eval={"flip": run.results.flip, "rerank": run.results.rerank})
     # All queries, though few are looked at: these images in this order are what evaluation left decoded.
     embeddings = embed(model, query + gallery, config, device, f"{run.name}, {name}", on_batch)
     own, others = np.split(embeddings.features, [len(query)])
-    features = Features(own, others, config.eval.metric, config.eval.max_memory)
-    yield from map(features.measure, indices)
+    if config.eval.rerank:
+        yield from _reranked(own, others, config.eval, indices)
+    else:
+        yield from map(Features(own, others, config.eval.metric, config.eval.max_memory).measure, indices)
+
+
+def _reranked(own: Floats, others: Floats, how: EvalConfig, indices: Sequence[int]) -> Iterator[Doubles]:
+    rows: dict[int, Doubles] = {}
+    first = 0
+    for block in reranked_blocks(own, others, how.metric, max_memory=how.max_memory):
+        rows |= {i: block[i - first].astype(np.float64) for i in indices if first <= i < first + len(block)}
+        first += len(block)
+    yield from (rows[index] for index in indices)
 
 
 def _split(query: ImageRecord, gallery: Sequence[ImageRecord], exclude_same_camera: bool) -> tuple[Indices, Indices]:

@@ -63,8 +63,9 @@ class ReportedRun:
 
     @property
     def name(self) -> str:
-        """Its label and its group's, which no other run of the report has in common with it."""
-        return f"{self.label} · {self.group_label}" if self.group_label else self.label
+        """Its label and its group's, which no other run of the report has in common with it; marked if re-ranked."""
+        label = f"{self.label} (re-ranked)" if self.results.rerank else self.label
+        return f"{label} · {self.group_label}" if self.group_label else label
 
     @property
     def system(self) -> str:

@@ -174,7 +174,7 @@ def _facts(run: ReportedRun) -> dict[str, str]:
         "image": f"{results.height} x {results.width} pixels",
         "learning rate": f"{config.optim.lr:g}",
         "seed": str(config.train.seed),
-        "compared by": f"{results.metric} distance of {results.feature}, {flip}",
+        "compared by": f"{results.metric} distance of {results.feature}, {flip}{', re-ranked' * results.rerank}",
         "hash of the settings": results.config,
         "versions": ", ".join(f"{name} {version}" for name, version in results.versions.items()),
     }

@@ -1,6 +1,8 @@
 """The commands about models: demo, train, pretrain, evaluate, compare, report, profile."""
 
+import re
 import shlex
+from argparse import ArgumentTypeError
 from dataclasses import asdict, fields
 from pathlib import Path
 from typing import get_args, get_type_hints
@@ -48,9 +50,20 @@ def _evaluate_parser() -> Parser:
     data_arguments(parser)
     parser.add_argument("--checkpoint", choices=("last", "best"), default="last", help="last (default) or best")
     parser.add_argument("--flip", action="store_true", help="average each feature with that of the mirrored image")
+    parser.add_argument("--rerank", action="store_true", help="re-rank by k-reciprocal neighbours")
+    parser.add_argument("--max-memory", type=_bytes, metavar="SIZE", help="for ranking, such as 2GB (the run's: 1GiB)")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or mps")
     parser.add_argument("--json", action="store_true", help="print the results as JSON")
     return parser
+
+
+def _bytes(text: str) -> int:
+    """Return the bytes that a size means: a plain number, or one with kB, MB, GB (1000), KiB, MiB or GiB (1024)."""
+    found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*(?:([kMG])(i?)B?|B)?", text, re.IGNORECASE)
+    if not found:
+        raise ArgumentTypeError(f"{text!r}; expected bytes, or a size such as 500MB or 2GB")
+    number, unit, binary = found.groups()
+    return int(float(number) * (1024 if binary else 1000) ** (" kmg".index(unit.lower()) if unit else 0))
 
 
 def _evaluate(argv: list[str]) -> int:
@@ -65,6 +78,8 @@ def _evaluate(argv: list[str]) -> int:
         checkpoint=options.checkpoint,
         options=reader_options(options),
         flip=options.flip,
+        rerank=options.rerank,
+        max_memory=options.max_memory,
         device=options.device,
     )
     print_json(results.to_dict()) if options.json else print(render(results))

@@ -19,6 +19,7 @@ still be wrong is the place of an image whose product is off by more than 8 sqrt
 match, in a query whose matches are all off by less than 2 sqrt(D) u.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
@@ -122,14 +123,14 @@ class Features:
         narrow = {query.dtype, gallery.dtype} <= {np.dtype(np.float16), np.dtype(np.float32)}
         kind = np.dtype(np.float32 if narrow else np.float64)
         self.query, self.gallery = (_read_only(np.ascontiguousarray(rows, dtype=kind)) for rows in (query, gallery))
-        self._cosine = metric == "cosine"
+        self.cosine = metric == "cosine"
         dims = query.shape[1]
         self._centre = np.zeros(dims, dtype=kind)
-        self._q_lengths = checked_lengths("query", self.query, self._lengths(self.query), self._cosine)
-        self._g_lengths = checked_lengths("gallery", self.gallery, self._lengths(self.gallery), self._cosine)
-        if not self._cosine:
+        self._q_lengths = checked_lengths("query", self.query, self._lengths(self.query), self.cosine)
+        self.lengths = checked_lengths("gallery", self.gallery, self._lengths(self.gallery), self.cosine)
+        if not self.cosine:
             self._move_where_it_helps()
-        self._kind = kind if is_moderate(self._q_lengths, self._g_lengths, self._cosine) else np.dtype(np.float64)
+        self._kind = kind if is_moderate(self._q_lengths, self.lengths, self.cosine) else np.dtype(np.float64)
         size = self._kind.itemsize
         self._query_rows = max(1, min(max_memory // (2 * size * len(gallery)), max_memory // (8 * size * dims)))
         self._gallery_rows = max(1, max_memory // (8 * size * dims))
@@ -140,25 +141,41 @@ class Features:
         ranks = np.empty(relevance.matches.size, dtype=np.int64)
         rows = min(self._query_rows, relevance.queries.size)
         whole = np.empty((rows, len(self.gallery)), dtype=self._kind)
-        features = self.query, self.gallery, self._q_lengths, self._g_lengths
+        features = self.query, self.gallery, self._q_lengths, self.lengths
         for start in range(0, relevance.queries.size, rows):
             queries = relevance.queries[start : start + rows]
             block, chosen = whole[: queries.size], slice(start, start + queries.size)
             self._multiply(queries, block)
-            pairs = (False, self._cosine, *features)
+            pairs = (False, self.cosine, *features)
             _count(_read_only(block), np.arange(queries.size), chosen, relevance, self._terms, pairs, ranks)
         return ranks
+
+    def blocks(self, queries: Indices) -> Iterator[tuple[int, Floats]]:
+        """Yield blocks [q, G] of |a - b|^2 as the product gives them, half of it of rows of length 1 under cosine.
+
+        Each comes with the place of its first query among `queries`, and is valid until the next.
+        """
+        rows = min(self._query_rows, queries.size)
+        whole = np.empty((rows, len(self.gallery)), dtype=self._kind)
+        for start in range(0, queries.size, rows):
+            chosen = queries[start : start + rows]
+            block = whole[: chosen.size]
+            self._multiply(chosen, block)
+            block *= self._terms.scale
+            block += self._terms.offset
+            block += 1 if self.cosine else self._terms.base[chosen, None].astype(self._kind)
+            yield start, np.maximum(block, 0, out=block)
 
     def measure(self, index: int) -> Doubles:
         """Return [G], the distances of a query to the gallery, each computed from the two rows alone."""
         distances = np.empty(len(self.gallery))
-        measure(self._cosine, index, self.query, self.gallery, self._q_lengths, self._g_lengths, distances)
+        measure(self.cosine, index, self.query, self.gallery, self._q_lengths, self.lengths, distances)
         return distances
 
     def _multiply(self, queries: Indices, block: Floats) -> None:
         """Fill `block` [q, G] with the products of the queries, of length 1 under cosine, with the gallery."""
         own: Floats = self.query[queries].astype(self._kind, copy=False)
-        if self._cosine:
+        if self.cosine:
             own /= self._q_lengths[queries, None].astype(self._kind)
         else:
             own -= self._centre
@@ -171,20 +188,20 @@ class Features:
 
     def _make_terms(self) -> _Terms:
         margin, bound = relative_margins(self.query.shape[1], self._kind)
-        if self._cosine:
+        if self.cosine:
             base, reach = np.zeros(len(self.query)), np.ones(len(self.query))
-            scale, offset = -1 / self._g_lengths, np.zeros(len(self.gallery))
+            scale, offset = -1 / self.lengths, np.zeros(len(self.gallery))
         else:
-            base, reach = self._q_lengths**2, (self._q_lengths + self._g_lengths.max()) ** 2
-            scale, offset = np.full(len(self.gallery), -2.0), self._g_lengths**2
+            base, reach = self._q_lengths**2, (self._q_lengths + self.lengths.max()) ** 2
+            scale, offset = np.full(len(self.gallery), -2.0), self.lengths**2
         return _Terms(scale.astype(self._kind), offset.astype(self._kind), base, margin * reach, bound * reach)
 
     def _move_where_it_helps(self) -> None:
         """Measure from the first gallery row instead of from zero if that makes rows shorter, and products precise."""
         origin, self._centre = self._centre, self.gallery[0].copy()
         q_lengths, g_lengths = self._lengths(self.query), self._lengths(self.gallery)
-        if 4 * (q_lengths.max() + g_lengths.max()) < self._q_lengths.max() + self._g_lengths.max():
-            self._q_lengths, self._g_lengths = q_lengths, g_lengths
+        if 4 * (q_lengths.max() + g_lengths.max()) < self._q_lengths.max() + self.lengths.max():
+            self._q_lengths, self.lengths = q_lengths, g_lengths
         else:
             self._centre = origin
 

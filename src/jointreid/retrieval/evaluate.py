@@ -26,7 +26,8 @@ from jointreid.errors import JointreidError
 from jointreid.models.pretrained import label_of
 from jointreid.models.reid import ReIDModel
 from jointreid.retrieval.extract import Embeddings, extract
-from jointreid.retrieval.ranking import RankingMetrics, evaluate_ranking
+from jointreid.retrieval.ranking import RankingMetrics, evaluate_distmat, evaluate_ranking
+from jointreid.retrieval.rerank import reranked_blocks
 from jointreid.retrieval.results import RANKS, DomainResult, QueryResult, Results, save_results
 from jointreid.run import Run, open_run
 
@@ -95,6 +96,7 @@ def evaluate_domains(
         pretraining=pretraining or config.train.init or label_of(config.model.pretrain),
         seconds=round(time.monotonic() - since, 1),
         versions={package: version(package) for package in ("jointreid", "torch")},
+        rerank=config.eval.rerank,
     )
     return results, tuple(query for _, queries in outcomes for query in queries)
 
@@ -107,6 +109,8 @@ def evaluate_run(
     *,
     options: ReaderOptions = DEFAULTS,
     flip: bool = False,
+    rerank: bool = False,
+    max_memory: int | None = None,
     device: str = "auto",
 ) -> Results:
     """Measure a run and write what was found into its directory, see `save_results`.
@@ -118,6 +122,8 @@ def evaluate_run(
         checkpoint: last or best.
         options: choices about published data sets among `sources`; for the run's own they stand in its settings.
         flip: average features with those of the mirrored images, even if the run's settings do not.
+        rerank: re-rank by k-reciprocal neighbours, even if the run's settings do not.
+        max_memory: bytes that ranking may take, instead of those in the run's settings.
         device: auto, cpu, cuda or mps.
 
     Raises:
@@ -131,7 +137,8 @@ def evaluate_run(
         read, domains = own_domains(run.config)
     else:
         read = domains = load_domains(sources, missing_camid, options)
-    config = run.config.replace(eval={"flip": flip or run.config.eval.flip})
+    asked = {"flip": flip or run.config.eval.flip, "rerank": rerank or run.config.eval.rerank}
+    config = run.config.replace(eval=asked if max_memory is None else asked | {"max_memory": max_memory})
     with _progress_bar() as on_batch:
         results, queries = evaluate_domains(
             model,
@@ -272,18 +279,21 @@ def _rank(
     embeddings: Embeddings,
     config: RunConfig,
 ) -> RankingMetrics:
-    split = len(query)
+    own, others = np.split(embeddings.features, [len(query)])
+    labels = *_number_identities(query, gallery), *np.split(embeddings.camids, [len(query)])
+    how, rule, longest = config.eval, domain.exclude_same_camera, max(RANKS)
     try:
+        if how.rerank:
+            blocks = reranked_blocks(own, others, how.metric, max_memory=how.max_memory)
+            return evaluate_distmat(blocks, *labels, exclude_same_camera=rule, max_rank=longest)
         return evaluate_ranking(
-            embeddings.features[:split],
-            embeddings.features[split:],
-            *_number_identities(query, gallery),
-            embeddings.camids[:split],
-            embeddings.camids[split:],
-            exclude_same_camera=domain.exclude_same_camera,
-            metric=config.eval.metric,
-            max_rank=max(RANKS),
-            max_memory=config.eval.max_memory,
+            own,
+            others,
+            *labels,
+            exclude_same_camera=rule,
+            metric=how.metric,
+            max_rank=longest,
+            max_memory=how.max_memory,
         )
     except JointreidError as error:
         raise JointreidError(f"{domain.name}: {error}") from error

@@ -60,7 +60,7 @@ def _square(a: Any, b: Any) -> Any:
 
 
 @njit(nogil=True, error_model="numpy")
-def _distance(cosine: Any, query: Any, i: Any, gallery: Any, j: Any, q_lengths: Any, g_lengths: Any) -> Any:
+def distance(cosine: Any, query: Any, i: Any, gallery: Any, j: Any, q_lengths: Any, g_lengths: Any) -> Any:
     """Return the distance of query i and gallery image j."""
     if cosine:
         return -_product(query[i], gallery[j]) / (q_lengths[i] * g_lengths[j])
@@ -110,7 +110,7 @@ def _measure(
     out: NDArray[np.float64],
 ) -> None:
     for j in prange(len(gallery)):
-        out[j] = _distance(cosine, queries, query, gallery, j, q_lengths, g_lengths)
+        out[j] = distance(cosine, queries, query, gallery, j, q_lengths, g_lengths)
 
 
 def _count_ahead(
@@ -150,7 +150,7 @@ def _count_ahead(
             if given:
                 measured[k] = near
             else:
-                measured[k] = _distance(cosine, query, i, gallery, j, q_lengths, g_lengths)
+                measured[k] = distance(cosine, query, i, gallery, j, q_lengths, g_lengths)
                 if not abs(measured[k] - near) <= margin / 4:
                     margin = bounds[i]
         order = np.argsort(measured, kind="mergesort")
@@ -183,7 +183,7 @@ def _count_ahead(
                 # ... and if it is not surely ahead of that either, the first that is in truth.
                 if low < count and thresholds[low] <= near + margin:
                     if not given:
-                        near = _distance(cosine, query, i, gallery, j, q_lengths, g_lengths)
+                        near = distance(cosine, query, i, gallery, j, q_lengths, g_lengths)
                     while low < count and (
                         thresholds[low] < near or (thresholds[low] == near and columns[order[low]] < j)
                     ):

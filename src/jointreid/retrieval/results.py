@@ -106,6 +106,7 @@ class Results:
         pretraining: what training started from.
         seconds: how long the evaluation took.
         versions: of this package and of PyTorch.
+        rerank: whether answers were re-ranked by their k-reciprocal neighbours.
     """
 
     run: str
@@ -120,6 +121,7 @@ class Results:
     pretraining: str
     seconds: float
     versions: Mapping[str, str]
+    rerank: bool = False
 
     @property
     def mean(self) -> dict[str, float]:
@@ -142,6 +144,7 @@ class Results:
             JointreidError: a key is missing (an earlier version may not have written it) or not of its kind.
         """
         try:
+            plain = {"rerank": False, **plain}  # which the first version could not
             domains = tuple(_domain_result(entry) for entry in plain["domains"])
             rest = {f.name: plain[f.name] for f in fields(cls) if f.name != "domains"}
         except KeyError as error:
@@ -213,7 +216,8 @@ def render(results: Results) -> str:
         rule = "same camera ignored" if result.exclude_same_camera else "every match counts"
         table.add_row(result.domain + _mark(result), *map(percent, _rates(result).values()), queries, rule)
     table.add_row("mean", *map(percent, results.mean.values()), "", "")
-    title = f"{results.run}, checkpoint {results.checkpoint}, rates in percent"
+    how = ", re-ranked" if results.rerank else ""
+    title = f"{results.run}, checkpoint {results.checkpoint}{how}, rates in percent"
     return "\n".join((title, table_text(table), *_notes(results)))
 
 
@@ -244,6 +248,8 @@ def _notes(results: Results) -> Iterator[str]:
             yield f"* {result.domain}: {result.protocol.words}; not comparable with the paper's figures"
     flip = "averaged with that of the mirrored image" if results.flip else "of the image as it is"
     yield f"{results.metric} distance of {results.feature}, {flip}, {results.height}x{results.width} pixels"
+    if results.rerank:
+        yield "re-ranked by k-reciprocal neighbours: not comparable with figures without, such as the paper's"
     for result in results.domains:
         if result.skipped_queries:
             yield f"{result.domain}: {result.skipped_queries:,} queries have no match in the gallery and were skipped"

@@ -91,6 +91,7 @@ class Training:
         self.steps += 1
         self.watch.note(self.steps, terms, accuracy, indices)
         self.fabric.backward(terms.total)
+        self.watch.note_gradients(self.steps, self.model)
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
 

@@ -2,6 +2,7 @@ import io
 import json
 from pathlib import Path
 
+import pytest
 from rich.console import Console
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
@@ -25,6 +26,14 @@ def test_a_line_each_for_programs_people_and_plots(tmp_path: Path) -> None:
     events.Reload()
     assert set(events.Tags()["scalars"]) == {"train/total", "train/nested/a", "train/images_per_second"}
     assert [(event.step, event.value) for event in events.Scalars("train/nested/a")] == [(2, 2.0)]
+
+
+@pytest.mark.parametrize("terminal", [False, True])
+def test_the_time_waiting_for_data_is_told(tmp_path: Path, terminal: bool) -> None:
+    console = Console(file=io.StringIO(), width=200, force_terminal=terminal)
+    with Report(tmp_path, total_steps=10, start_step=0, console=console) as report:
+        report.step_line(2, 1, {"total": 1.5, "rate": 0.01}, images_per_second=64.0, waiting=0.256)
+    assert "26% of the time waiting for data" in console.file.getvalue()  # type: ignore[attr-defined]
 
 
 def test_lines_of_work_that_is_done_again_are_dropped(tmp_path: Path) -> None:

@@ -78,6 +78,8 @@ def test_a_run_leaves_its_settings_labels_metrics_weights_and_results(
     assert "Forecast:" in printed
     assert "mAP" in printed
     assert f"step {total}/{total}" in printed
+    assert "of the time waiting for data" in printed
+    assert "Arithmetic: 32-true on cpu." in printed
 
 
 # SNR draws its pairs at random, so it shows whether that goes on too.

@@ -106,11 +106,11 @@ class Report:
             images_per_second: since the last line.
             waiting: share of that time in which steps waited for their batches, if it was measured.
         """
+        waits = "" if waiting is None else f", {waiting:.0%} of the time waiting for data"
         if self.console.is_terminal:
-            self._bar.update(self._task, description=f"epoch {epoch}  loss {values['total']:.3f}")
+            self._bar.update(self._task, description=f"epoch {epoch}  loss {values['total']:.3f}{waits}")
         else:
             terms = "  ".join(f"{name} {value:.3f}" for name, value in values.items() if name != "rate")
-            waits = "" if waiting is None else f", {waiting:.0%} of the time waiting for data"
             self.say(
                 f"epoch {epoch}  step {step}/{self._total_steps}  {terms}  "
                 f"rate {values['rate']:.2e}  {images_per_second:.0f} images/s{waits}"

@@ -22,6 +22,7 @@ from jointreid.training.checkpoint import save_checkpoint
 from jointreid.training.lock import held
 from jointreid.training.start import precision_of
 from jointreid.training.train import train
+from jointreid.training.watch import Watch
 
 
 @pytest.fixture
@@ -129,6 +130,23 @@ def test_mixed_arithmetic_is_kept_on_going_on(config: RunConfig) -> None:
     cpu = torch.device("cpu")
     assert precision_of(run.path, config, cpu) == "32-true"
     assert precision_of(run.path, config.replace(train={"resume": True}), cpu) == "bf16-mixed"
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("system", ["bot-dcsd", "bot-snr"])
+def test_a_step_never_waits_for_the_gpu(config: RunConfig, monkeypatch: pytest.MonkeyPatch, system: str) -> None:
+    note = Watch.note
+
+    def watched(self: Watch, step: int, *rest: Any) -> None:
+        torch.cuda.set_sync_debug_mode("error" if 3 <= step < 6 else "default")
+        note(self, step, *rest)
+
+    monkeypatch.setattr(Watch, "note", watched)
+    train_config = {"device": "cuda", "compile": "never", "log_every": 100, "max_steps": 8}
+    try:
+        train(config.replace(train=train_config, model={"name": system}), quiet())
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
 
 
 def test_accumulated_batches_are_averaged_into_one_step(config: RunConfig, tmp_path: Path) -> None:

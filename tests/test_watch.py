@@ -53,17 +53,18 @@ def test_the_window_holds_each_value_by_name(at_once: bool) -> None:
     assert not window
 
 
-def test_read_seldom_nothing_changes_from_the_bad_step_on_and_it_is_named() -> None:
+@pytest.mark.parametrize("device", ["cpu", pytest.param("cuda", marks=pytest.mark.gpu)])
+def test_read_seldom_nothing_changes_from_the_bad_step_on_and_it_is_named(device: str) -> None:
     torch.manual_seed(0)
-    model = nn.Linear(3, 2)
+    model = nn.Linear(3, 2).to(device)
     optimizer = build_optimizer(model, OptimConfig(lr=0.1))
-    watched = watch(at_once=False)
+    watched = Watch(torch.device(device), False, {}, RECORDS.__getitem__)
     optimizer.found_inf = watched.spoilt  # type: ignore[attr-defined]
     kept: dict[str, Tensor] = {}
     for step in range(1, 5):
-        x = torch.randn(4, 3) * (float("nan") if step == 3 else 1.0)
+        x = torch.randn(4, 3, device=device) * (float("nan") if step == 3 else 1.0)
         far = model(x).square().mean()
-        near = torch.tensor(1.0)
+        near = torch.ones((), device=device)
         watched.note(step, Two(near, far, near + far), NO_HEADS, np.array([2 * step - 2, 2 * step - 1]))
         (near + far).backward()
         optimizer.step()

@@ -72,7 +72,7 @@ SMALL = {"batch": 1, "channels": 3, "height": 5, "width": 7}
         ),  # and of positions
     ],
 )
-def test_equals_reference(sizes: dict[str, int], stride: int, dilation: int, dtype: torch.dtype, layout: str) -> None:
+def test_equals_reference(sizes: dict[str, Any], stride: int, dilation: int, dtype: torch.dtype, layout: str) -> None:
     rounded = each(lambda t: LAYOUTS[layout](t.to(dtype)), make_inputs(**sizes, stride=stride))
     inputs = each(lambda t: t.requires_grad_(), rounded)
     y, gradients = forward_and_backward(inputs, stride, dilation)

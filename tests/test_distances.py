@@ -5,10 +5,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from numpy.typing import NDArray
 
 from jointreid.errors import JointreidError
 from jointreid.retrieval.distances import Features, Indices, Metric, Relevance, count_given, relative_margins
+from jointreid.retrieval.ranking import evaluate_ranking
+from jointreid.retrieval.ranking_torch import ranks
 
 METRICS: tuple[Metric, ...] = ("cosine", "euclidean")
 Rows = NDArray[Any]
@@ -270,6 +273,36 @@ def test_rows_that_differ_by_rounding_are_measured_alike_in_any_company(metric: 
         features = Features(query, gallery, metric, max_memory)
         assert [features.measure(i).tolist() for i in range(5)] == measured
         assert_ranks(query, gallery, metric, max_memory, measured)
+
+
+@pytest.mark.parametrize("metric", METRICS)
+@pytest.mark.parametrize("make", [ternary, some_repeated, constant_rows, constant_among_others, tiny_and_huge])
+@pytest.mark.parametrize("device", ["cpu", pytest.param("cuda", marks=pytest.mark.gpu)])
+def test_pytorch_ranks_alike(device: str, make: Callable[[np.random.Generator, int], Rows], metric: Metric) -> None:
+    if make in (constant_rows, constant_among_others) and metric == "cosine":
+        pytest.skip("many distances differ there in the last bit only, which depends on the order of summation")
+    rng = np.random.default_rng(2)
+    query, gallery = make(rng, 40), make(rng, 200)
+    codes = rng.integers(0, 6, 40), rng.integers(0, 7, 200)
+    who = relevance(np.flatnonzero(np.isin(codes[0], codes[1])), *codes)
+    expected = Features(query, gallery, metric, 2**20).ranks(who)
+    for max_memory in (1, 100_000, 2**30):
+        tensors = torch.as_tensor(query, device=device), torch.as_tensor(gallery, device=device)
+        np.testing.assert_array_equal(ranks(*tensors, metric, max_memory, who), expected)
+
+
+@pytest.mark.gpu
+def test_features_are_ranked_where_they_are() -> None:
+    rng = np.random.default_rng(1)
+    query, gallery = (rng.standard_normal((count, 256), dtype=np.float32) for count in (50, 900))
+    pids = rng.integers(0, 20, 50), rng.integers(0, 20, 900)
+    expected = evaluate_ranking(query, gallery, *pids, exclude_same_camera=False)
+    on_device = torch.as_tensor(query, device="cuda"), torch.as_tensor(gallery, device="cuda")
+    for found in (
+        evaluate_ranking(query, gallery, *pids, exclude_same_camera=False, device="cuda"),
+        evaluate_ranking(*on_device, *pids, exclude_same_camera=False),
+    ):
+        assert found.mAP == pytest.approx(expected.mAP, abs=1e-12)
 
 
 def test_memory_stays_within_the_bound() -> None:

@@ -22,7 +22,11 @@ STAGES: tuple[tuple[tuple[str, ...], ...], ...] = (
             *("progress", "config", "data.records"),
         ),
     ),
-    (("data",), ("models",), ("retrieval.ranking", "retrieval.distances", "retrieval.ranking_numba")),
+    (
+        ("data",),
+        ("models",),
+        ("retrieval.ranking", "retrieval.distances", "retrieval.ranking_numba", "retrieval.ranking_torch"),
+    ),
     (("recipes",), ("run",)),
     (("losses",), ("retrieval",)),
     (("training",),),

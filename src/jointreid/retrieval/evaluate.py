@@ -81,7 +81,7 @@ def evaluate_domains(
     def embed_here(records: Sequence[ImageRecord], domain: str) -> Embeddings:
         return embed(model, records, config, device, domain, on_batch)
 
-    outcomes = [_evaluate_domain(domain, config, label_space, embed_with or embed_here) for domain in domains]
+    outcomes = [_evaluate_domain(domain, config, label_space, embed_with or embed_here, device) for domain in domains]
     known = {domain.name: identify(domain) for domain in domains} if protocols is None else protocols
     results = Results(
         run=config.train.label or config.model.name,
@@ -208,11 +208,11 @@ def images_of(domain: Domain) -> tuple[ImageRecord, ...]:
 
 
 def _evaluate_domain(
-    domain: Domain, config: RunConfig, label_space: LabelSpace, embed_with: Embed
+    domain: Domain, config: RunConfig, label_space: LabelSpace, embed_with: Embed, device: torch.device
 ) -> tuple[DomainResult, list[QueryResult]]:
     query, gallery = _without_junk(domain, "query"), _without_junk(domain, "gallery")
     embeddings = embed_with(images_of(domain), domain.name)
-    ranking = _rank(domain, query, gallery, embeddings, config)
+    ranking = _rank(domain, query, gallery, embeddings, config, device)
     domain_accuracy, camera_accuracy = _head_accuracies(domain.name, embeddings, label_space)
     result = DomainResult(
         domain=domain.name,
@@ -278,6 +278,7 @@ def _rank(
     gallery: Sequence[ImageRecord],
     embeddings: Embeddings,
     config: RunConfig,
+    device: torch.device,
 ) -> RankingMetrics:
     own, others = np.split(embeddings.features, [len(query)])
     labels = *_number_identities(query, gallery), *np.split(embeddings.camids, [len(query)])
@@ -294,6 +295,7 @@ def _rank(
             metric=how.metric,
             max_rank=longest,
             max_memory=how.max_memory,
+            device=device,
         )
     except JointreidError as error:
         raise JointreidError(f"{domain.name}: {error}") from error

@@ -69,6 +69,7 @@ def evaluate_ranking(
     metric: Metric = "cosine",
     max_rank: int = 50,
     max_memory: int = 2**30,
+    device: Any = None,
 ) -> RankingMetrics:
     """Rank the gallery for every query by the distance of features, and measure the ranking.
 
@@ -90,6 +91,7 @@ def evaluate_ranking(
         max_memory: bytes for distances and copies of features, besides some arrays of length Q and G, and of all
             features unless they are float32 or float64 in C order. One query against all of the gallery is the least,
             whatever it takes: 4 G bytes (float32) or 8 G.
+        device: a CUDA device, or its name, to compute on; None: where the features are. All others mean the CPU.
 
     Raises:
         JointreidError: an argument has the wrong shape, length or kind; a feature is not finite, or is all zeros under
@@ -100,9 +102,13 @@ def evaluate_ranking(
     _require_count("max_rank", max_rank)
     _require_count("max_memory", max_memory)
     labels = _Labels(query_pids, gallery_pids, query_camids, gallery_camids, exclude_same_camera)
-    queries = _matrix("query", query, labels.num_queries)
-    features = Features(queries, _matrix("gallery", gallery, labels.num_gallery), metric, max_memory)
-    return _metrics(features.ranks(labels.relevance), labels, max_rank)
+    if str(device if device is not None else getattr(query, "device", "")).startswith("cuda"):
+        ranks = _ranks_on(device, query, gallery, metric, max_memory, labels)
+    else:
+        queries = _matrix("query", query, labels.num_queries)
+        features = Features(queries, _matrix("gallery", gallery, labels.num_gallery), metric, max_memory)
+        ranks = features.ranks(labels.relevance)
+    return _metrics(ranks, labels, max_rank)
 
 
 def evaluate_distmat(
@@ -229,6 +235,22 @@ class _Labels:
             f" pid from their own camera only, which exclude_same_camera=True ignores, and {absent} have none; pass"
             " exclude_same_camera=False if all images are from one camera or the cameras are unknown"
         )
+
+
+def _ranks_on(device: Any, query: Any, gallery: Any, metric: Metric, max_memory: int, labels: _Labels) -> Indices:
+    """Return the ranks as PyTorch finds them on a device; None for the query's."""
+    import torch
+
+    from jointreid.retrieval.ranking_torch import ranks
+
+    where = query.device if device is None else device
+    tensors = []
+    for name, value, count in (("query", query, labels.num_queries), ("gallery", gallery, labels.num_gallery)):
+        given = value if isinstance(value, torch.Tensor) else torch.as_tensor(_matrix(name, value, count))
+        if given.ndim != 2 or len(given) != count or given.is_complex():
+            _matrix(name, given.detach().cpu().numpy(), count)  # which says what is wrong
+        tensors.append(given.to(where))
+    return ranks(tensors[0], tensors[1], metric, max_memory, labels.relevance)
 
 
 def _metrics(ranks: Indices, labels: _Labels, max_rank: int) -> RankingMetrics:

@@ -11,7 +11,7 @@ from jointreid.data.records import Domain, ImageRecord
 from jointreid.errors import JointreidError
 from jointreid.models.reid import ReIDModel
 from jointreid.run import Run, model_for, open_run, write_config
-from jointreid.training.checkpoint import load_checkpoint, save_checkpoint
+from jointreid.training.checkpoint import load_checkpoint, newest_whole, save_checkpoint
 from jointreid.training.optim import WeightAverage, build_optimizer
 
 
@@ -38,6 +38,14 @@ def trained(run: Run, seed: int) -> tuple[ReIDModel, torch.optim.Adam]:
     return model, optimizer
 
 
+def load(run: Run, model: ReIDModel, optimizer: torch.optim.Optimizer, average: WeightAverage | None) -> dict[str, Any]:
+    """Load the newest checkpoint that is whole, and return its progress."""
+    saved = newest_whole(run, print)
+    assert saved
+    load_checkpoint(run, saved, model, optimizer, average)
+    return saved.state
+
+
 def same(a: dict[str, Any], b: dict[str, Any]) -> bool:
     return a.keys() == b.keys() and all(torch.equal(a[key], b[key]) for key in a)
 
@@ -52,7 +60,7 @@ def test_everything_comes_back_bit_for_bit(run: Run) -> None:
 
     other, other_optimizer = trained(run, 1)
     other_average = WeightAverage(other, 0.9)
-    assert load_checkpoint(run, other, other_optimizer, other_average) == run.state() | state
+    assert load(run, other, other_optimizer, other_average) == run.state() | state
     assert torch.equal(torch.rand(3), drawn)
     assert same(other.state_dict(), model.state_dict())
     assert same(other_average.tensors, average.tensors)
@@ -121,6 +129,6 @@ def test_missing_and_foreign_checkpoints_are_refused(run: Run) -> None:
     manifest = run.path / "last" / "manifest.json"
     manifest.write_text(json.dumps({**json.loads(manifest.read_text()), "format_version": 99}))
     with pytest.raises(JointreidError, match=r"format version is 99, .* a newer jointreid wrote it: update"):
-        load_checkpoint(run, model, optimizer, None)
+        load(run, model, optimizer, None)
     with pytest.raises(JointreidError, match="not a run directory"):
         open_run(run.path / "last")

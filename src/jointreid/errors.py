@@ -20,6 +20,17 @@ class ToldElsewhere(JointreidError):
     """What stops a process because of another one, which tells the reader: this one ends in silence."""
 
 
+class RunStopped(KeyboardInterrupt):
+    """A signal asked a run to stop, and it has saved: it goes on with `--resume`.
+
+    An interrupt and no error, so that nobody takes it for a failure and begins the next run. The command line exits
+    with `EXIT_RESUMABLE`. Without a message where another process tells it.
+    """
+
+
+EXIT_RESUMABLE = 75  # EX_TEMPFAIL of sysexits.h: the same command, tried later, succeeds
+
+
 def no_such(what: str, name: str, known: Iterable[str]) -> str:
     """Return the message for a name that does not exist, with the nearest that do.
 

@@ -10,7 +10,7 @@ from jointreid.cli.command import Command
 from jointreid.cli.data import DATA_COMMANDS
 from jointreid.cli.paper import PAPER_COMMANDS
 from jointreid.cli.runs import RUN_COMMANDS
-from jointreid.errors import JointreidError, ToldElsewhere, no_such
+from jointreid.errors import EXIT_RESUMABLE, JointreidError, RunStopped, ToldElsewhere, no_such
 from jointreid.own import trust
 
 COMMANDS: dict[str, Command] = {"demo": RUN_COMMANDS["demo"], **DATA_COMMANDS, **RUN_COMMANDS, **PAPER_COMMANDS}
@@ -25,7 +25,8 @@ def main(argv: Sequence[str]) -> int:
     """Run one command.
 
     Returns:
-        0 on success, 1 when a check found errors, 2 for a mistake in the command or its input, 130 when interrupted.
+        0 on success, 1 when a check found errors, 2 for a mistake in the command or its input, 75 when a signal stopped
+        a run that has saved (`--resume` goes on with it), 130 when interrupted.
     """
     try:
         return _dispatch(list(argv))
@@ -34,6 +35,10 @@ def main(argv: Sequence[str]) -> int:
     except JointreidError as error:
         print(f"jointreid: {error}", file=sys.stderr)
         return 2
+    except RunStopped as stopped:
+        if str(stopped):
+            print(f"jointreid: {stopped}", file=sys.stderr)
+        return EXIT_RESUMABLE
     except KeyboardInterrupt:
         print("jointreid: interrupted", file=sys.stderr)
         return 130
@@ -87,6 +92,7 @@ def _overview() -> str:
         *(f"  {name:<13} {command.summary}" for name, command in COMMANDS.items()),
         "",
         "jointreid COMMAND --help explains one; --help-all shows every setting; --version prints the version.",
+        "Exit codes: 0 done, 1 a check found errors, 2 a mistake, 75 stopped by a signal and saved, 130 interrupted.",
         "Every command takes --code MODULE: code of your own that runs may use (see docs/extend.md).",
     ]
     return "\n".join(lines)

@@ -9,7 +9,7 @@ import json
 import math
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from safetensors.torch import save
@@ -67,77 +67,74 @@ def save_checkpoint(
     write_checkpoint(run, name, contents)
 
 
-def load_checkpoint(
-    run: Run,
-    model: ReIDModel,
-    optimizer: torch.optim.Optimizer,
-    average: WeightAverage | None,
-    say: Callable[[str], None] = print,
-) -> dict[str, Any]:
-    """Load `last` of a run into a model and its optimiser, in place, and return its progress.
+class Saved(NamedTuple):
+    """A checkpoint to go on from: its folder, and the progress it records."""
 
-    A damaged one is passed over for the one before it, where a save that was killed has left that.
+    folder: Path
+    state: dict[str, Any]
+
+
+def newest_whole(run: Run, say: Callable[[str], None]) -> Saved | None:
+    """Return the newest `last` of a run whose files are what was written; None if it has not saved.
+
+    A damaged one is passed over for another, where a save that was killed has left that.
 
     Args:
         run: the run.
-        model: of its settings and labels.
-        optimizer: over the model's parameters; its settings stay, only what it has gathered is loaded.
-        average: filled too.
-        say: told if a checkpoint is passed over, and which is taken instead.
+        say: told if a checkpoint is passed over, why, and which is taken instead.
 
     Raises:
-        JointreidError: none can be read: a file is missing, damaged, of another format version or another
-            architecture. The first reason is given.
+        JointreidError: all are damaged, or of another format version or run; the newest one's reason is given.
     """
-    run.checkpoint("last")  # refuses a run without one
     reasons: list[JointreidError] = []
     for folder in candidates(run.path, "last"):
         try:
-            state, tensors = _read(run, folder, model, optimizer, average)
+            state = run.state_in(folder)
+            for file in (WEIGHTS, TRAINING):
+                require_inside(folder / file, run.path)
+                read_facts(folder / file)
+                verify(folder / file)
         except JointreidError as error:
             reasons.append(error)
             continue
         if reasons:
             say(f"{reasons[0]}. Going on from {folder} instead, saved at step {state.get('step')}.")
-        _fill(folder, tensors, model, optimizer, average)
-        return state
-    raise reasons[0]
+        return Saved(folder, state)
+    if reasons:
+        raise reasons[0]
+    return None
 
 
-def _read(
+def load_checkpoint(
     run: Run,
-    folder: Path,
-    model: ReIDModel,
-    optimizer: torch.optim.Optimizer,
-    average: WeightAverage | None,
-) -> tuple[dict[str, Any], dict[str, Tensor]]:
-    """Read a checkpoint whole and check that it fits, before anything is filled with it."""
-    state = run.state_in(folder)
-    for file in (WEIGHTS, TRAINING):
-        require_inside(folder / file, run.path)
-    found = read_facts(folder / TRAINING)
-    drawn = {name: facts for name, facts in found.items() if name.startswith("random/")}
-    too_large = [f"{name} is {facts.shape}" for name, facts in drawn.items() if math.prod(facts.shape) > _MAX_RANDOM]
-    expected = _expected(model, optimizer, average, found)
-    rest = {name: facts for name, facts in found.items() if name not in drawn}
-    if wrong := too_large + misfits(rest, expected):
-        raise JointreidError(f"{folder / TRAINING}: does not fit the run's model and optimiser: {some_of(wrong)}")
-    verify(folder / TRAINING)
-    weights = read_facts(folder / WEIGHTS)
-    if wrong := misfits(weights, facts_of(model.state_dict())):
-        raise JointreidError(f"{folder / WEIGHTS} does not fit the model: {some_of(wrong)}")
-    verify(folder / WEIGHTS)
-    return state, read_tensors(folder / TRAINING)
-
-
-def _fill(
-    folder: Path,
-    tensors: dict[str, Tensor],
+    saved: Saved,
     model: ReIDModel,
     optimizer: torch.optim.Optimizer,
     average: WeightAverage | None,
 ) -> None:
+    """Load a checkpoint into a model and its optimiser, in place, and take up the state of random numbers.
+
+    Args:
+        run: the run.
+        saved: what `newest_whole` found of it.
+        model: of its settings and labels.
+        optimizer: over the model's parameters; its settings stay, only what it has gathered is loaded.
+        average: filled too.
+
+    Raises:
+        JointreidError: it does not fit the model or the optimiser, or was changed meanwhile.
+    """
+    folder = saved.folder
+    found = read_facts(folder / TRAINING)
+    drawn = {name: facts for name, facts in found.items() if name.startswith("random/")}
+    wrong = [f"{name} is {facts.shape}" for name, facts in drawn.items() if math.prod(facts.shape) > _MAX_RANDOM]
+    rest = {name: facts for name, facts in found.items() if name not in drawn}
+    wrong += misfits(rest, _expected(model, optimizer, average, found))
+    if wrong:
+        raise JointreidError(f"{folder / TRAINING}: does not fit the run's model and optimiser: {some_of(wrong)}")
     load_weights(model, folder / WEIGHTS)
+    verify(folder / TRAINING)
+    tensors = read_tensors(folder / TRAINING)
     if average is not None:
         average.tensors = {key: tensor.clone() for key, tensor in model.state_dict().items()}
         model.load_state_dict({key[4:]: tensor for key, tensor in tensors.items() if key.startswith("raw/")})
@@ -147,8 +144,7 @@ def _fill(
             if value.shape == parameter.shape:  # in the same order in memory: a fused Adam goes by that
                 slots[key] = torch.empty_like(parameter, dtype=value.dtype).copy_(value)
     try:
-        drawn = {key.removeprefix("random/"): value for key, value in tensors.items() if key.startswith("random/")}
-        set_random_state(drawn)
+        set_random_state({name.removeprefix("random/"): tensors[name] for name in drawn})
     except (KeyError, ValueError, RuntimeError, TypeError, OverflowError) as error:
         raise JointreidError(f"{folder / TRAINING}: does not hold the state of random numbers ({error!r})") from error
 

@@ -1,5 +1,6 @@
 """Data sets checked, split and joined before the first step."""
 
+import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -59,3 +60,15 @@ def prepare(config: RunConfig) -> TrainingData:
         domains, val = tuple(rest for rest, _ in split), tuple(held for _, held in split)
     protocols = {name: summary.protocol for name, summary in report.domains.items()}
     return TrainingData(join(domains, config.data.camera_ids), test, val, protocols, render(report))
+
+
+def images_hash(train_set: JointTrainSet) -> str:
+    """Return a hash of which images there are, in which order and with which labels; it is the same in another folder.
+
+    The batches of a run are indices into this order.
+    """
+    digest = hashlib.sha256()
+    for sample in train_set.samples:
+        record = sample.record
+        digest.update(f"{record.path.name}\0{record.box}\0{sample.label}\0{sample.global_camid}\n".encode())
+    return digest.hexdigest()

@@ -1,7 +1,7 @@
 """Measuring the network of a run in the middle of its training; several processes share the images, the first ranks."""
 
 import copy
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 import numpy as np
@@ -28,6 +28,7 @@ class Evaluation:
         average: the moving average of its weights.
         pretraining: what training started from, for the results.
         together: the processes; each has the same weights.
+        on_batch: called between batches where there is one process; what it raises ends the evaluation.
     """
 
     def __init__(
@@ -38,9 +39,10 @@ class Evaluation:
         average: WeightAverage | None,
         pretraining: str,
         together: Together,
+        on_batch: Callable[..., None],
     ) -> None:
         self._config, self._data, self._model, self._together = config, data, model, together
-        self._average, self._pretraining = average, pretraining
+        self._average, self._pretraining, self._on_batch = average, pretraining, on_batch
 
     def on_test(self) -> tuple[Results, tuple[QueryResult, ...]] | None:
         """Measure on every domain with a query and a gallery. Only the first process gets results, also below."""
@@ -66,7 +68,9 @@ class Evaluation:
                 device=next(model.parameters()).device,
                 protocols=self._data.protocols if domains is self._data.test else None,
                 pretraining=self._pretraining,
-                embed_with=lambda images, name: embed_together(model, images, self._config, name, together),
+                embed_with=lambda images, name: embed_together(
+                    model, images, self._config, name, together, self._on_batch
+                ),
             )
 
     @contextmanager
@@ -77,12 +81,19 @@ class Evaluation:
             model = copy.deepcopy(model)
             model.load_state_dict(self._average.tensors)
         model.eval()
-        yield model
-        self._model.train()
+        try:
+            yield model
+        finally:
+            self._model.train()
 
 
 def embed_together(
-    model: ReIDModel, records: Sequence[ImageRecord], config: RunConfig, name: str, together: Together
+    model: ReIDModel,
+    records: Sequence[ImageRecord],
+    config: RunConfig,
+    name: str,
+    together: Together,
+    on_batch: Callable[..., None] | None = None,
 ) -> Embeddings:
     """Return the features of images in the first process, to the last bit those that it would find alone.
 
@@ -95,10 +106,11 @@ def embed_together(
         config: settings of the run.
         name: of the data set.
         together: the processes.
+        on_batch: called between batches where there is one process.
     """
     device = next(model.parameters()).device
     if together.size == 1:
-        return embed(model, records, config, device, name, None)
+        return embed(model, records, config, device, name, on_batch)
     owners = np.arange(len(records)) // config.eval.batch_size % together.size
     mine = [records[index] for index in np.flatnonzero(owners == together.rank).tolist()]
     # One without a batch computes an image all the same, to know the shapes.

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from jointreid.training.randomness import random_state, set_random_state
+
 
 @dataclass(frozen=True)
 class Forecast:
@@ -62,7 +64,7 @@ def forecast(
     """
     buffers = {name: buffer.clone() for name, buffer in model.named_buffers()}
     device = next(model.parameters()).device
-    random_state = torch.get_rng_state()
+    drawn = random_state()
     activations = _activation_bytes(loss, backward, device)  # also the warm-up of the run that is timed
     start = time.perf_counter()
     backward(loss())
@@ -70,7 +72,7 @@ def forecast(
         torch.cuda.synchronize(device)
     seconds = time.perf_counter() - start
     model.zero_grad(set_to_none=True)
-    torch.set_rng_state(random_state)
+    set_random_state(drawn)
     with torch.no_grad():
         for name, buffer in model.named_buffers():
             buffer.copy_(buffers[name])

@@ -159,6 +159,14 @@ class Together:
         torch.distributed.broadcast_object_list(values, src=0, group=self._group)
         return cast(T, values[0])
 
+    def any(self, flag: bool) -> bool:
+        """Say whether any of the processes has a flag set; all have to ask."""
+        if self.size == 1:
+            return flag
+        flags = torch.tensor([int(flag)])
+        torch.distributed.all_reduce(flags, torch.distributed.ReduceOp.MAX, group=self._group)
+        return bool(flags.item())
+
     def same_weights(self, model: nn.Module) -> None:
         """Give every process the first one's parameters and buffers."""
         if self.size > 1:

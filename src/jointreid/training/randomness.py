@@ -10,6 +10,13 @@ import torch
 from torch import Tensor
 
 
+def seed_all(seed: int) -> None:
+    """Seed PyTorch's generators, numpy's and Python's: a run then follows from its seed, whatever draws from them."""
+    torch.manual_seed(seed)
+    np.random.seed(seed % 2**32)  # noqa: NPY002 - what others draw from
+    random.seed(seed)
+
+
 def random_state() -> dict[str, Tensor]:
     """Return the states of PyTorch's generators (CPU and each CUDA device), numpy's and Python's."""
     version, words, gauss = random.getstate()

@@ -10,9 +10,9 @@ from jointreid.device import Precision, pick_precision
 from jointreid.errors import JointreidError
 from jointreid.models.pretrained import NONE, check_source, load_pretrained
 from jointreid.models.reid import ReIDModel
-from jointreid.retrieval.evaluate import pretraining_of
-from jointreid.run import Run, load_weights, open_run
-from jointreid.stored import WEIGHTS, folder_of
+from jointreid.run import load_weights, open_run
+from jointreid.stored import WEIGHTS, candidates, folder_of
+from jointreid.training.checkpoint import Saved
 
 # Settings that may differ from those a run was begun with: they say where and how long it runs, not what it computes.
 FREE_ON_RESUME = {
@@ -79,10 +79,10 @@ def claim(path: Path, config: RunConfig) -> None:
         )
 
 
-def load_start(model: ReIDModel, run: Run, config: RunConfig, console: Console) -> str:
-    """Load the weights to start from, and return what results call them; what a checkpoint holds it knows."""
-    if config.train.resume and has_checkpoint(run.path):
-        return pretraining_of(run) or config.train.init or NONE
+def load_start(model: ReIDModel, saved: Saved | None, config: RunConfig, console: Console) -> str:
+    """Load the weights to start from, and return what results call them; a checkpoint knows what its own began with."""
+    if saved:
+        return str(saved.state.get("pretraining", "")) or config.train.init or NONE
     if config.train.init:
         load_weights(model, weights_of(config.train.init), heads=False)
         return config.train.init
@@ -98,8 +98,11 @@ def load_start(model: ReIDModel, run: Run, config: RunConfig, console: Console) 
 
 def precision_of(path: Path, config: RunConfig, device: torch.device) -> Precision:
     """Return the arithmetic of a run: the one it was begun in, on whatever device it goes on."""
-    if config.train.resume and has_checkpoint(path):
-        begun: Precision | None = open_run(path).state().get("precision")
+    for folder in candidates(path, "last") if config.train.resume else ():
+        try:
+            begun: Precision | None = open_run(path).state_in(folder).get("precision")
+        except JointreidError:  # whoever loads it says what is wrong
+            continue
         if begun:
             return begun
     return pick_precision(config.train.precision, device)

@@ -6,8 +6,8 @@ Everything random in a step follows from the seed and the step's number, so a ru
 
 import math
 import time
-from contextlib import ExitStack
-from dataclasses import dataclass, field
+from contextlib import ExitStack, suppress
+from dataclasses import dataclass, field, fields
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,7 @@ from jointreid.data.images import ImageStore
 from jointreid.data.joint import LabelSpace
 from jointreid.data.sampling import make_sampler, realised_histogram
 from jointreid.device import Precision, pick_device
-from jointreid.errors import JointreidError
+from jointreid.errors import JointreidError, RunStopped
 from jointreid.losses import head_accuracy, loss_function
 from jointreid.memory import kept_memory
 from jointreid.models.pretrained import FROM_SCRATCH, NONE
@@ -30,15 +30,17 @@ from jointreid.progress import counting
 from jointreid.retrieval.results import Results, render, save_results
 from jointreid.run import Run, model_for, write_config
 from jointreid.training.batches import AugmentedBatches
-from jointreid.training.checkpoint import load_checkpoint, save_checkpoint
-from jointreid.training.data import TrainingData, prepare
+from jointreid.training.checkpoint import Saved, load_checkpoint, newest_whole, save_checkpoint
+from jointreid.training.data import TrainingData, images_hash, prepare
 from jointreid.training.evaluation import Evaluation
 from jointreid.training.forecast import forecast
 from jointreid.training.lock import held
 from jointreid.training.optim import WeightAverage, build_optimizer, rate_factor, render_rates, set_rate
 from jointreid.training.parallel import Together, make_fabric
+from jointreid.training.randomness import seed_all
 from jointreid.training.report import NoReport, Report
-from jointreid.training.start import check_start, claim, has_checkpoint, load_start, precision_of
+from jointreid.training.start import check_start, claim, load_start, precision_of
+from jointreid.training.stop import Leave, StopSignals
 from jointreid.training.watch import Watch, Window
 from jointreid.training.world import goes_on, record_launch, render_world, settings_of_all, told_once, world_of
 
@@ -51,6 +53,12 @@ class Progress:
     best: float = -1.0
     window: Window = field(default_factory=dict)
     """The values since the last logged step, by name."""
+    evaluated: int = -1
+    """The step of the last evaluation on the test splits."""
+    lines: int | None = None
+    """Lines of the log that tell of the steps taken, where they are known."""
+    epoch_open: bool = False
+    """Whether a signal came while the epoch's end was logged and measured: that is to be done again."""
 
 
 def train(config: RunConfig, console: Console | None = None, *, data: TrainingData | None = None) -> Run:
@@ -68,6 +76,7 @@ def train(config: RunConfig, console: Console | None = None, *, data: TrainingDa
         JointreidError: the data or settings do not allow training, or another process trains in the directory (found
             before the first step), or a loss or a gradient is not finite (raised before the step that would spoil the
             weights).
+        RunStopped: a signal asked it to stop, and it has saved.
     """
     with told_once():
         device, world = pick_device(config.train.device), world_of(config.train)
@@ -134,11 +143,14 @@ class _Training:
             )
         part = together.rank, together.size
         self.batches = AugmentedBatches(self.store, data.train_set, self.sampler, config, device, *part)
-        torch.manual_seed(config.train.seed)
+        seed_all(config.train.seed)
         torch.use_deterministic_algorithms(config.train.deterministic)
         self.model: ReIDModel = model_for(config, self.space)
+        self.saved: Saved | None = None
         with together.meeting():
-            started = load_start(self.model, self.result, config, console) if together.first else ""
+            if together.first and config.train.resume:
+                self.saved = newest_whole(self.result, self._say)
+            started = load_start(self.model, self.saved, config, console) if together.first else ""
         self.pretraining = together.from_first(started)
         together.same_weights(self.model)
         if config.train.sync_bn and together.size > 1:
@@ -153,7 +165,11 @@ class _Training:
         # With several processes the network is compiled, not what sends its gradients around.
         self.wrapped, self.optimizer = self.fabric.setup(network, optimizer, _reapply_compile=together.size == 1)
         self.average = WeightAverage(self.model, config.train.ema) if config.train.ema else None
-        self.evaluation = Evaluation(self.result.config, data, self.model, self.average, self.pretraining, together)
+        self.stop = StopSignals(self._say)
+        self.evaluation = Evaluation(
+            self.result.config, data, self.model, self.average, self.pretraining, together, self.stop.leave_if_asked
+        )
+        self.images_hash = images_hash(data.train_set)
         self.progress = Progress()
 
     def run(self) -> Run:
@@ -162,8 +178,8 @@ class _Training:
         if self.config.train.resume:
             self._resume()
         elif self.together.first:
-            write_config(run.config, run.path / "config.yaml")
             self.space.save(run.path / "labels.json")
+            write_config(run.config, run.path / "config.yaml")  # last: it makes the folder a run
         start = FROM_SCRATCH if self.pretraining == NONE else self.pretraining
         self.console.print(f"Start: {start}", highlight=False, markup=False, soft_wrap=True)
         how = ["torch.compile"] if self.compiled else []
@@ -174,12 +190,22 @@ class _Training:
         by_epoch = [self._rate(first) for first in range(0, self.total_steps, self.steps_per_epoch)]
         self.console.print(f"Learning rate by epoch: {render_rates(by_epoch)}", highlight=False, soft_wrap=True)
         self._forecast(limit)
-        first = self.together.first
-        made = Report(run.path, self.total_steps, self.progress.step, self.console) if first else NoReport()
-        with self.batches, made as report:
-            self._loop(report, limit)
-            results = self._evaluate(report) if self.data.test else None
-            self._save(run, "last")
+        first, begun = self.together.first, self.progress
+        made = Report(run.path, self.total_steps, begun.step, self.console, begun.lines) if first else NoReport()
+        results, finished = None, False
+        with self.batches, self.stop, made as report:
+            with suppress(Leave):
+                self._loop(report, limit)
+                if not self._is_asked_to_stop():
+                    results = self._evaluate(report) if self._is_to_be_measured() else None
+                    finished = True
+            self._save(report, "last")
+        if not finished:
+            text = (
+                f"stopped by {self.stop.name or 'a signal to another process'}, saved at step "
+                f"{self.progress.step:,} of {self.total_steps:,}; go on with `jointreid train --resume {run.path}`"
+            )
+            raise RunStopped(text if first else "")
         if results is not None:
             self.console.print(render(results), highlight=False, markup=False, soft_wrap=True)
         self.console.print(f"Run directory: {run.path}", highlight=False, markup=False, soft_wrap=True)
@@ -194,8 +220,10 @@ class _Training:
             self.optimizer.optimizer.found_inf = watch.spoilt
         stop_at = time.monotonic() + config.train.minutes * 60 if config.train.minutes else math.inf
         since, images, self.batches.waited = time.monotonic(), 0, 0.0
+        if progress.epoch_open:
+            self._end_epoch(report, progress.step // self.steps_per_epoch, limit)
         model.train()
-        while progress.step < limit and self._in_time(stop_at):
+        while progress.step < limit and self._in_time(stop_at) and not self._is_asked_to_stop():
             epoch = progress.step // self.steps_per_epoch + 1
             rate = self._rate(progress.step)
             set_rate(self.optimizer, rate)
@@ -237,8 +265,17 @@ class _Training:
             if logged or ended:
                 since, images, self.batches.waited = time.monotonic(), 0, 0.0
             if saved:
-                self._save(self.result, "last")
+                self._save(report, "last")
         watch.read()
+
+    def _is_asked_to_stop(self) -> bool:
+        """Say whether a signal came, to any of the processes: all leave after the same step."""
+        return self.together.any(bool(self.stop.name))
+
+    def _is_to_be_measured(self) -> bool:
+        """Say whether no sitting before this one has measured the weights as they are."""
+        measured = self.progress.evaluated == self.progress.step and (self.result.path / "results.json").is_file()
+        return bool(self.data.test) and not self.together.from_first(measured)
 
     def _in_time(self, stop_at: float) -> bool:
         return stop_at == math.inf or self.together.from_first(time.monotonic() < stop_at)
@@ -249,6 +286,7 @@ class _Training:
 
     def _end_epoch(self, report: Report, epoch: int, limit: int) -> None:
         """Log which domains and cameras the epoch held, choose `best`, evaluate when due."""
+        self.progress.epoch_open, self.progress.lines = True, report.lines
         config, per_epoch = self.config, self.steps_per_epoch * self.config.train.accumulate
         drawn = [self.sampler.batch_at(number) for number in range((epoch - 1) * per_epoch, epoch * per_epoch)]
         histogram = realised_histogram(self.data.train_set, drawn)
@@ -262,6 +300,7 @@ class _Training:
                 report.say(render(results))
         if self.data.val and (due or self.progress.step >= limit):
             self._choose_best(report, epoch)
+        self.progress.epoch_open = False
 
     def _choose_best(self, report: Report, epoch: int) -> None:
         """Save `best` when the mean mAP on the held-out identities is the highest so far."""
@@ -271,7 +310,7 @@ class _Training:
         reached = self.together.from_first(found.mean["mAP"] if found else 0.0)
         if reached > self.progress.best:
             self.progress.best = reached
-            self._save(self.result, "best")
+            self._save(report, "best")
 
     def _evaluate(self, report: Report) -> Results | None:
         """Evaluate on every domain; the numbers go to `results.json` and the log. Only the first process has them."""
@@ -283,16 +322,26 @@ class _Training:
         domains = {result.domain: {"mAP": result.mAP, "rank1": result.cmc[1]} for result in results.domains}
         report.log("evaluation", self.progress.step, epoch, domains)
         save_results(results, queries, self.result.path)
+        self.progress.evaluated = self.progress.step
         return results
 
-    def _save(self, run: Run, name: str) -> None:
+    def _save(self, report: Report, name: str) -> None:
+        report.sync()
+        if not self.progress.epoch_open:
+            self.progress.lines = report.lines
+        run = self.result
         state: dict[str, Any] = {
             "step": self.progress.step,
             "epoch": self.progress.step / self.steps_per_epoch,
             "best": self.progress.best,
             "window": self.progress.window,
+            "evaluated": self.progress.evaluated,
+            "lines": self.progress.lines,
+            "epoch_open": self.progress.epoch_open,
+            "scaler": self.fabric.strategy.precision.state_dict(),
             "sampler": {**self.sampler.state_dict(), "step": self.progress.step * self.config.train.accumulate},
             "labels": self.space.hash,
+            "images": self.images_hash,
             "config": config_hash(run.config),
             "pretraining": self.pretraining,
             "precision": self.precision,
@@ -309,10 +358,10 @@ class _Training:
                 self._load_last()
         average = self.average.tensors if self.average else None
         self.progress = self.together.from_first(self.progress)
+        if scaler := self.together.from_first(self.saved.state.get("scaler") if self.saved else None):
+            self.fabric.strategy.precision.load_state_dict(scaler)
         self.together.same_state(self.model, self.optimizer.optimizer, average)
-        self.console.print(
-            f"Resuming {self.result.path} at step {self.progress.step:,} of {self.total_steps:,}.", highlight=False
-        )
+        self._say(f"Resuming {self.result.path} at step {self.progress.step:,} of {self.total_steps:,}.")
 
     def _load_last(self) -> None:
         run = self.result
@@ -321,10 +370,20 @@ class _Training:
                 f"{run.path}/labels.json: the data has other identities or cameras than when the run began; "
                 "resume with the same data, or start a new run from its weights with --init"
             )
-        if has_checkpoint(run.path):
-            state = load_checkpoint(run, self.model, self.optimizer.optimizer, self.average)
+        if self.saved:
+            state = self.saved.state
+            if state.get("images", self.images_hash) != self.images_hash:
+                raise JointreidError(
+                    f"{run.path}: the train images have other names or another order than when the run began, so its "
+                    "batches would be others; resume with the same data, or start a new run from its weights with "
+                    "--init"
+                )
+            load_checkpoint(run, self.saved, self.model, self.optimizer.optimizer, self.average)
             self.sampler.load_state_dict(state["sampler"])
-            self.progress = Progress(state["step"], state["best"], state["window"])
+            self.progress = Progress(**{f.name: state[f.name] for f in fields(Progress) if f.name in state})
+
+    def _say(self, text: str) -> None:
+        self.console.print(text, highlight=False, markup=False, soft_wrap=True)
 
     def _forecast(self, limit: int) -> None:
         batch, _ = self.batches(self.progress.step * self.config.train.accumulate)

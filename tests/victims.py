@@ -59,6 +59,7 @@ class Death(NamedTuple):
         saved: the step of the last save that had come to its end, -1 without one.
         operations: how many operations each save took.
         text: what it printed.
+        seconds: from fork to death.
     """
 
     killed: bool
@@ -66,6 +67,7 @@ class Death(NamedTuple):
     saved: int
     operations: list[int]
     text: str
+    seconds: float
 
 
 @dataclass
@@ -83,6 +85,7 @@ class Toll:
 def victim(config: RunConfig, data: TrainingData, place: Place, log: Path) -> Death:
     """Train in a forked child until it ends or dies at a place, going on if there is a run already."""
     reader, writer = os.pipe()
+    since = time.monotonic()
     pid = os.fork()
     if pid == 0:
         os.close(reader)
@@ -95,10 +98,12 @@ def victim(config: RunConfig, data: TrainingData, place: Place, log: Path) -> De
     with os.fdopen(reader) as told:
         lines = [line.split() for line in told.read().splitlines()]
     _, status = os.waitpid(pid, 0)
+    seconds = time.monotonic() - since
     killed = os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGKILL
     saves = [(int(step), int(count)) for step, count in lines]
+    saved, counts = max((step for step, _ in saves), default=-1), [count for _, count in saves]
     code = 0 if killed else os.waitstatus_to_exitcode(status)
-    return Death(killed, code, max((s for s, _ in saves), default=-1), [c for _, c in saves], log.read_text())
+    return Death(killed, code, saved, counts, log.read_text(), seconds)
 
 
 def is_lost(config: RunConfig, death: Death) -> str:

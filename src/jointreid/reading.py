@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 # Far above what is written: a hundred thousand identities fill some MiB of labels.json.
-MAX_JSON, MAX_YAML = 256 * 2**20, 2**18
+MAX_JSON, MAX_YAML, MAX_YAML_DEPTH = 256 * 2**20, 2**16, 10
 
 _FLOATS = {"F64", "F32", "F16", "BF16"}
 
@@ -68,7 +68,11 @@ def read_yaml(path: Path) -> object:
 
     text = read_text(path, MAX_YAML)
     try:
-        for event in yaml.parse(text, Loader=yaml.SafeLoader):
+        depth = 0
+        for event in yaml.parse(text, Loader=yaml.SafeLoader):  # as it is read: depth alone takes the parser minutes
+            depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+            if depth > MAX_YAML_DEPTH:
+                raise JointreidError(f"{path}: cannot read settings: they are nested too deeply")
             if isinstance(event, yaml.AliasEvent):
                 raise JointreidError(f"{path}: refers from one place to another (*{event.anchor}); write it out")
         return yaml.safe_load(text)

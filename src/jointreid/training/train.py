@@ -29,6 +29,7 @@ from jointreid.own import is_own
 from jointreid.progress import counting
 from jointreid.retrieval.results import Results, render, save_results
 from jointreid.run import Run, model_for, write_config
+from jointreid.training.arithmetic import Arithmetic, compiling
 from jointreid.training.batches import AugmentedBatches
 from jointreid.training.checkpoint import Saved, load_checkpoint, newest_whole, save_checkpoint
 from jointreid.training.data import TrainingData, images_hash, prepare
@@ -156,12 +157,10 @@ class _Training:
         if config.train.sync_bn and together.size > 1:
             self.model = torch.nn.SyncBatchNorm.convert_sync_batchnorm(self.model)  # type: ignore[no-untyped-call]
         self.model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self.compiled = config.train.compile == "always" or (config.train.compile == "auto" and device.type == "cuda")
-        # A GPU is asked for numbers seldom; the scaler of 16-mixed asks it at each step anyway.
-        self.reads_seldom = device.type == "cuda" and self.precision != "16-mixed"
-        fused = device.type in ("cpu", "cuda") and self.precision != "16-mixed"
-        optimizer = build_optimizer(self.model, config.optim, fused=fused)
-        network: Any = torch.compile(self.model, fullgraph=True, dynamic=False) if self.compiled else self.model
+        one_graph = not is_own(config.model.trunk)
+        self.arithmetic = Arithmetic(device, precision, config.train.compile, one_graph)
+        optimizer = build_optimizer(self.model, config.optim, fused=self.arithmetic.fused)
+        network = self.arithmetic.network(self.model)
         # With several processes the network is compiled, not what sends its gradients around.
         self.wrapped, self.optimizer = self.fabric.setup(network, optimizer, _reapply_compile=together.size == 1)
         self.average = WeightAverage(self.model, config.train.ema) if config.train.ema else None
@@ -182,10 +181,7 @@ class _Training:
             write_config(run.config, run.path / "config.yaml")  # last: it makes the folder a run
         start = FROM_SCRATCH if self.pretraining == NONE else self.pretraining
         self.console.print(f"Start: {start}", highlight=False, markup=False, soft_wrap=True)
-        how = ["torch.compile"] if self.compiled else []
-        self.console.print(
-            f"Arithmetic: {', '.join([f'{self.precision} on {self.device.type}', *how])}.", highlight=False
-        )
+        self.console.print(self.arithmetic.render(), highlight=False)
         limit = min(self.total_steps, self.config.train.max_steps or self.total_steps)
         by_epoch = [self._rate(first) for first in range(0, self.total_steps, self.steps_per_epoch)]
         self.console.print(f"Learning rate by epoch: {render_rates(by_epoch)}", highlight=False, soft_wrap=True)
@@ -214,9 +210,10 @@ class _Training:
     def _loop(self, report: Report, limit: int) -> None:
         config, progress, model = self.config, self.progress, self.wrapped
         samples = self.data.train_set.samples
-        at_once, mean, scaled = not self.reads_seldom, self.together.mean, self.precision == "16-mixed"
+        at_once, scaled = not self.arithmetic.reads_seldom, self.arithmetic.scaled
+        mean = self.together.mean
         watch = Watch(self.device, at_once, progress.window, lambda index: samples[index].record, scaled, mean)
-        if self.reads_seldom:
+        if not at_once:
             self.optimizer.optimizer.found_inf = watch.spoilt
         stop_at = time.monotonic() + config.train.minutes * 60 if config.train.minutes else math.inf
         since, images, self.batches.waited = time.monotonic(), 0, 0.0
@@ -393,5 +390,6 @@ class _Training:
             return self.loss(output, batch, self.config.loss, None).total
 
         self.model.train()
-        cost = forecast(self.model, loss, self.config.train.accumulate, self.fabric.backward)
+        with compiling():
+            cost = forecast(self.model, loss, self.config.train.accumulate, self.fabric.backward)
         self.console.print(cost.render(limit - self.progress.step), highlight=False, markup=False, soft_wrap=True)

@@ -102,7 +102,9 @@ def test_a_grid_is_run_planned_printed_and_drawn(
 
     assert main(["paper", "figure5", "--out", str(out), "--per-domain", "6", "--device", "cpu"]) == 0
     shown = capsys.readouterr().out
+    assert shown.startswith("The numbers below mean nothing.\n")
     assert "bot-dcsd-s-joint-plaza+streets-s0, checkpoint last, step 1)" in shown
+    assert "train.label" not in shown
     assert (out / "figure5.png").read_bytes().startswith(b"\x89PNG")
     assert json.loads((out / "figure5.json").read_text())["columns"][1]["factors"] == ["sample", "domain", "camera"]
 

@@ -137,6 +137,9 @@ def test_text_has_both_numbers_beside_chance_and_what_they_are_of(made: Made) ->
     assert "8 test images (10 asked for; the smallest has no more) of each of 3 domains, 24 in all, seed 0" in text
     assert f"S: sample alone ({made.s.path}, checkpoint last, step 1,234)" in text
     assert "dcsd.factors: ['sample'] -> ['sample', 'domain', 'camera']" in text
+    warned = replace(made.figure, warning="Only a test.")
+    assert render(warned) == f"Only a test.\n\n{text}"
+    assert next(iter(warned.to_dict().items())) == ("warning", "Only a test.")
 
 
 def test_without_a_first_run_the_left_column_is_the_second_without_its_context(made: Made) -> None:

@@ -10,7 +10,6 @@ import pytest
 import torch
 from numpy.typing import NDArray
 from PIL import Image
-from safetensors.torch import save_file
 from sklearn.metrics import silhouette_score
 from sklearn.model_selection import LeaveOneOut, cross_val_predict
 from sklearn.neighbors import KNeighborsClassifier
@@ -24,6 +23,7 @@ from jointreid.data.records import Domain, ImageRecord
 from jointreid.errors import JointreidError
 from jointreid.models.dcsd import DCSD, FactorLogits
 from jointreid.run import Run, model_for, open_run, write_config
+from jointreid.training.checkpoint import save_checkpoint
 
 BLOCKS = {0: "layer1.0", 12: "layer3.5", 15: "layer4.2"}
 
@@ -53,8 +53,6 @@ def make_run(path: Path, domains: Sequence[Domain], spoil: Any = None, **section
     space = join(domains).label_space
     write_config(config, path / "config.yaml")
     space.save(path / "labels.json")
-    (path / "last").mkdir()
-    (path / "last" / "state.json").write_text('{"step": 1234}')
     torch.manual_seed(0)
     model = model_for(config, space)
     for name, parameter in model.named_parameters():
@@ -62,7 +60,7 @@ def make_run(path: Path, domains: Sequence[Domain], spoil: Any = None, **section
             nn.init.constant_(parameter, 0.5)
     if spoil is not None:
         spoil(model)
-    save_file(model.state_dict(), path / "last" / "model.safetensors")
+    save_checkpoint(path, "last", model, {"step": 1234})
     return open_run(path)
 
 

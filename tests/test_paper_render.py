@@ -100,11 +100,12 @@ def test_latex_is_escaped_and_has_as_many_cells_a_row() -> None:
     text = latex(TABLE)
     assert "Table V. What is 100\\% tested" in text
     assert "\\multicolumn{1}{c}{Duke \\& co}" in text
-    assert "S\\_1 & 41.0$\\pm$1.4 / 50.0 / -9.0$^{a}$ & " in text
+    assert "S\\_1 & 41.0$\\pm$1.4 / 50.0 / $-$9.0$^{a}$ & " in text
     body = text.split("\\hline\n")[2].splitlines()
     assert [line.count(" & ") for line in body] == [2, 2, 2]
     assert "\\par\\footnotesize a: A slip." in text
     assert text.count("{") == text.count("}")
+    assert "\\resizebox{\\textwidth}{!}{%\n\\begin{tabular}{lrr}" in text  # ten triples are wider than a page
 
 
 def test_rows_of_different_runs_are_named() -> None:

@@ -248,6 +248,9 @@ def test_table_i_is_measured_beside_expected_counts() -> None:
     assert [cell.difference for cell in msmt17] == [0, 0, 0, 0, 2, 0, 0, 0, 0]
     assert "11,659" in msmt17[4].remarks[0]
     assert [row.names[0] for row in table.rows] == ["Market1501", "CUHK-SYSU", "Duke", "CUHK03(L)", "MSMT17"]
+    assert not any("Not the paper's" in note for note in table.notes)
+    own = build_table("I", setup([replace(FIVE[0], name="depot"), *FIVE[1:]]), [])
+    assert own.notes[0].startswith("Not the paper's data sets, but in their places: depot.")
 
 
 def test_table_iv_counts_the_networks_themselves() -> None:

@@ -44,6 +44,8 @@ from jointreid.run import Run, open_run
 
 PERPLEXITY = 30.0
 TSNE = {"metric": "euclidean", "neighbors": "exact", "initialization": "pca", "negative_gradient_method": "bh"}
+# Settings that only say what a run is called.
+NAMES = ("train.out", "train.label")
 PACKAGES = ("jointreid", "torch", "numpy", "openTSNE", "scikit-learn", "matplotlib")
 
 
@@ -106,6 +108,7 @@ class Figure5:
         settings: `section.field` -> (left, right), of the runs' settings that differ.
         perplexity: of t-SNE.
         versions: of what it was made with.
+        warning: its first line, if its numbers mean nothing.
     """
 
     chosen: ChosenImages
@@ -114,6 +117,7 @@ class Figure5:
     settings: dict[str, tuple[Any, Any]]
     perplexity: float
     versions: dict[str, str]
+    warning: str = ""
 
     @property
     def chance(self) -> float:
@@ -123,6 +127,7 @@ class Figure5:
     def to_dict(self) -> dict[str, Any]:
         """Return the figure as plain dicts, lists and numbers, for JSON."""
         return {
+            "warning": self.warning,
             "figure": "Fig. 5",
             "tensor": "channel filters after FilterNorm, the kernels of all channels in one vector",
             "images": {name: [_name(record) for record in of] for name, of in self.chosen.images.items()},
@@ -148,6 +153,7 @@ def figure5(
     split: Split = "test",
     seed: int = 0,
     device: str = "auto",
+    warning: str = "",
     on_batch: OnBatch | None = None,
 ) -> Figure5:
     """Make the figure of two runs (checkpoint `last`) on the data sets of the second.
@@ -160,6 +166,7 @@ def figure5(
         split: which to take them from: test (query and gallery) or train.
         seed: of the choice of images and of t-SNE.
         device: where to compute the filters: auto, cpu, cuda or mps.
+        warning: what a reader must know first, such as that the runs are too short to mean anything.
         on_batch: called with (what, how many done, how many in all).
 
     Raises:
@@ -193,9 +200,10 @@ def figure5(
         chosen=chosen,
         asked=per_domain,
         columns=(columns[0], columns[1]),
-        settings=config_difference(left.config, right.config),
+        settings={k: v for k, v in config_difference(left.config, right.config).items() if k not in NAMES},
         perplexity=perplexity,
         versions={"python": platform.python_version()} | {package: version(package) for package in PACKAGES},
+        warning=warning,
     )
 
 

@@ -1,6 +1,7 @@
 """Figure 5 as files and as text: a picture, all of its numbers, and a table for people."""
 
 import json
+import textwrap
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -9,6 +10,8 @@ from jointreid.analysis.filters import NEIGHBOURS
 from jointreid.analysis.scatter import Panel, scatter_grid
 from jointreid.files import write_atomically
 from jointreid.retrieval.results import percent, table_text
+
+LINE = 105  # characters that fit below the picture
 
 
 def save(figure: Figure5, folder: str | Path) -> tuple[Path, Path]:
@@ -37,7 +40,8 @@ def render(figure: Figure5) -> str:
             found = cell.separation
             rates = f"{found.silhouette:+.3f}", percent(found.accuracy), percent(figure.chance), f"{found.spread:.3g}"
             table.add_row(column.heading, str(cell.number), cell.block, f"{cell.dimensions:,}", *rates)
-    return "\n".join((table_text(table), *_notes(figure)))
+    warning = (figure.warning, "") if figure.warning else ()
+    return "\n".join((*warning, table_text(table), *_notes(figure)))
 
 
 def _title(cell: Cell, chance: float) -> str:
@@ -48,7 +52,8 @@ def _title(cell: Cell, chance: float) -> str:
 
 def _footnote(figure: Figure5) -> str:
     chosen = figure.chosen
-    return (
+    warning = f"{textwrap.fill(figure.warning, LINE)}\n" if figure.warning else ""
+    return warning + (
         f"Each point stands for the channel filters generated for one of {chosen.per_domain} {chosen.split} images of "
         "each domain,\n"
         f"placed by t-SNE (perplexity {figure.perplexity:.0f}): which points are near means more than how far others "

@@ -165,9 +165,10 @@ def _figure_parser() -> Parser:
 
 def _figure5(argv: list[str]) -> int:
     options = _figure_parser().read(argv)
-    from jointreid.paper.store import joint_runs
+    from jointreid.paper.store import joint_runs, load_setup
 
-    runs = options.runs or joint_runs(Path(options.out), ("bot-dcsd-s", "bot-dcsd"))[options.ablate_context :]
+    out = Path(options.out)
+    runs = options.runs or joint_runs(out, ("bot-dcsd-s", "bot-dcsd"))[options.ablate_context :]
     if len(runs) != (1 if options.ablate_context else 2):
         raise JointreidError("give RUN_S and RUN_SDC, or one RUN with --ablate-context; or none, and a grid by --out")
     from jointreid.analysis.figure5 import figure5
@@ -180,8 +181,9 @@ def _figure5(argv: list[str]) -> int:
         split=options.split,
         seed=options.seed,
         device=options.device,
+        warning="" if options.runs else load_setup(out).warning,
     )
-    picture, _ = save(figure, options.out)
+    picture, _ = save(figure, out)
     print_json(figure.to_dict()) if options.json else print(f"{render(figure)}\nWrote {picture}")
     return 0
 

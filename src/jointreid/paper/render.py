@@ -2,6 +2,7 @@
 
 import csv
 import json
+import re
 from collections.abc import Iterator, Sequence
 from io import StringIO
 from itertools import groupby
@@ -86,7 +87,7 @@ def as_json(table: Table) -> str:
 
 
 def latex(table: Table) -> str:
-    """Return a table as LaTeX, for `\\input` in a document."""
+    """Return a table as LaTeX, for `\\input` in a document that loads the package graphicx; as wide as the page."""
     marks = _Marks(table)
     warning = [f"% {table.warning}"] if table.warning else []
     groups = [(name, len(list(members))) for name, members in groupby(table.columns, key=lambda column: column.group)]
@@ -96,7 +97,7 @@ def latex(table: Table) -> str:
         " & ".join(
             [
                 *map(_tex, row.names),
-                *(_tex(cell(f)) + (f"$^{{{m}}}$" if (m := marks.keys(f)) else "") for f in row.figures),
+                *(_tex_cell(f) + (f"$^{{{m}}}$" if (m := marks.keys(f)) else "") for f in row.figures),
             ]
         )
         for row in table.rows
@@ -105,9 +106,10 @@ def latex(table: Table) -> str:
     notes = [f"{mark}: {text}" for mark, text in marks.texts.items()] + [*_behind(table), *table.notes]
     lines = [
         *warning,
-        "\\begin{table}",
+        "\\begin{table*}",
         f"\\caption{{{_tex(f'{table.warning} {caption}'.strip())}}}",
         "\\centering",
+        "\\resizebox{\\textwidth}{!}{%",
         f"\\begin{{tabular}}{{{'l' * len(table.heads)}{'r' * len(table.columns)}}}",
         "\\hline",
         *([" & ".join([""] * len(table.heads) + spans) + " \\\\"] if any(name for name, _ in groups) else []),
@@ -115,9 +117,9 @@ def latex(table: Table) -> str:
         "\\hline",
         *(f"{line} \\\\" for line in body),
         "\\hline",
-        "\\end{tabular}",
+        "\\end{tabular}}",
         *(f"\\par\\footnotesize {_tex(note)}" for note in notes),
-        "\\end{table}",
+        "\\end{table*}",
     ]
     return "\n".join(lines) + "\n"
 
@@ -197,10 +199,8 @@ def _runs_in_words(behind: Sequence[Any]) -> str:
     taken = f"{steps[0]:,}" if len(steps) == 1 else f"{steps[0]:,} to {steps[-1]:,}"
     start = ", ".join("random weights" if kind == "none" else kind for kind in _distinct(behind, "pretraining"))
     seeds = ", ".join(map(str, sorted({seed for entry in behind for seed in entry["seeds"]})))
-    return (
-        f"seed {seeds}; preset {', '.join(_distinct(behind, 'preset'))}; from {start}; {taken} steps; "
-        f"commit {', '.join(_distinct(behind, 'commit'))}"
-    )
+    code = ", ".join(text if text.startswith("version") else f"commit {text}" for text in _distinct(behind, "commit"))
+    return f"seed {seeds}; preset {', '.join(_distinct(behind, 'preset'))}; from {start}; {taken} steps; {code}"
 
 
 def _distinct(behind: Sequence[Any], key: str) -> list[str]:
@@ -247,6 +247,10 @@ _TEX = {
     "\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "±": r"$\pm$", "–": "--",
     **{sign: f"\\{sign}" for sign in "&%$#_{}"},
 }  # fmt: skip
+
+
+def _tex_cell(figure: Figure) -> str:
+    return re.sub(r"-(?=\d)", "$-$", _tex(cell(figure)))  # a minus, not a hyphen
 
 
 def _tex(text: str) -> str:

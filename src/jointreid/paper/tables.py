@@ -64,6 +64,8 @@ def _counts_table(setup: Setup) -> Table:
         figures = tuple(_count(place, holding, split, what) for split, what in keys)
         rows.append(TableRow((holding.heading if holding else heading(place),), figures))
     about = [f"{h.name}: {h.protocol.words}" for h in setup.holdings if h.protocol]
+    others = ", ".join(h.name for h in setup.holdings if not h.is_papers)
+    own = f"Not the paper's data sets, but in their places: {others}. Differences of theirs say nothing."
     differing = [f"{h.name}: {line}" for h in setup.holdings if h.protocol for line in h.protocol.differences]
     return Table(
         name="I",
@@ -72,7 +74,13 @@ def _counts_table(setup: Setup) -> Table:
         heads=("Data set",),
         columns=tuple(Column(_SPLIT_TITLES[split], _COUNT_TITLES[what]) for split, what in keys),
         rows=tuple(rows),
-        notes=(*about, *differing, *(note.text for note in footnotes_of("I")), *withdrawn_note(held)),
+        notes=(
+            *([own] if others else []),
+            *about,
+            *differing,
+            *(note.text for note in footnotes_of("I")),
+            *withdrawn_note(held),
+        ),
     )
 
 

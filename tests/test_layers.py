@@ -19,7 +19,7 @@ STAGES: tuple[tuple[tuple[str, ...], ...], ...] = (
     (
         (
             *("errors", "files", "reading", "stored", "memory", "numba_kernel", "own", "typed", "extras", "device"),
-            *("progress", "config", "data.records"),
+            *("progress", "shortage", "config", "data.records"),
         ),
     ),
     (

@@ -52,6 +52,7 @@ def _evaluate_parser() -> Parser:
     parser.add_argument("--flip", action="store_true", help="average each feature with that of the mirrored image")
     parser.add_argument("--rerank", action="store_true", help="re-rank by k-reciprocal neighbours")
     parser.add_argument("--max-memory", type=_bytes, metavar="SIZE", help="for ranking, such as 2GB (the run's: 1GiB)")
+    parser.add_argument("--batch-size", type=int, metavar="N", help="images at a time (the run's: 64)")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or mps")
     parser.add_argument("--json", action="store_true", help="print the results as JSON")
     return parser
@@ -80,6 +81,7 @@ def _evaluate(argv: list[str]) -> int:
         flip=options.flip,
         rerank=options.rerank,
         max_memory=options.max_memory,
+        batch_size=options.batch_size,
         device=options.device,
     )
     print_json(results.to_dict()) if options.json else print(render(results))

@@ -30,6 +30,7 @@ from jointreid.retrieval.ranking import RankingMetrics, evaluate_distmat, evalua
 from jointreid.retrieval.rerank import reranked_blocks
 from jointreid.retrieval.results import RANKS, DomainResult, QueryResult, Results, save_results
 from jointreid.run import Run, open_run
+from jointreid.shortage import short_of_memory
 
 # Called with (domain, images done, images in all) after each batch.
 OnBatch = Callable[[str, int, int], None]
@@ -72,7 +73,7 @@ def evaluate_domains(
 
     Raises:
         JointreidError: no domains, or one without query images, gallery images or any query that has a match; an
-            unreadable image; a feature that is not finite.
+            unreadable image; a feature that is not finite; too little memory.
     """
     if not domains:
         raise JointreidError("no data set has a query and a gallery; evaluation needs one")
@@ -81,7 +82,10 @@ def evaluate_domains(
     def embed_here(records: Sequence[ImageRecord], domain: str) -> Embeddings:
         return embed(model, records, config, device, domain, on_batch)
 
-    outcomes = [_evaluate_domain(domain, config, label_space, embed_with or embed_here, device) for domain in domains]
+    with short_of_memory(lambda: _memory_advice(config)):
+        outcomes = [
+            _evaluate_domain(domain, config, label_space, embed_with or embed_here, device) for domain in domains
+        ]
     known = {domain.name: identify(domain) for domain in domains} if protocols is None else protocols
     results = Results(
         run=config.train.label or config.model.name,
@@ -101,6 +105,15 @@ def evaluate_domains(
     return results, tuple(query for _, queries in outcomes for query in queries)
 
 
+def _memory_advice(config: RunConfig) -> str:
+    batch, block = config.eval.batch_size, config.eval.max_memory
+    return (
+        f"measuring needs more than there is. Lower --eval.batch_size to {max(1, batch // 4)} (it is {batch}), or if "
+        f"the ranking failed, --eval.max_memory to {max(2**20, block // 4)} (it is {block} bytes); for `evaluate` they "
+        "are --batch-size and --max-memory. Figures stay the same, and a run is gone on with by --resume"
+    )
+
+
 def evaluate_run(
     path: str | Path,
     sources: Sequence[str] = (),
@@ -111,6 +124,7 @@ def evaluate_run(
     flip: bool = False,
     rerank: bool = False,
     max_memory: int | None = None,
+    batch_size: int | None = None,
     device: str = "auto",
 ) -> Results:
     """Measure a run and write what was found into its directory, see `save_results`.
@@ -124,6 +138,7 @@ def evaluate_run(
         flip: average features with those of the mirrored images, even if the run's settings do not.
         rerank: re-rank by k-reciprocal neighbours, even if the run's settings do not.
         max_memory: bytes that ranking may take, instead of those in the run's settings.
+        batch_size: images a forward pass, instead of those in the run's settings.
         device: auto, cpu, cuda or mps.
 
     Raises:
@@ -138,7 +153,8 @@ def evaluate_run(
     else:
         read = domains = load_domains(sources, missing_camid, options)
     asked = {"flip": flip or run.config.eval.flip, "rerank": rerank or run.config.eval.rerank}
-    config = run.config.replace(eval=asked if max_memory is None else asked | {"max_memory": max_memory})
+    least = {"batch_size": batch_size, "max_memory": max_memory}
+    config = run.config.replace(eval=asked | {name: value for name, value in least.items() if value is not None})
     with _progress_bar() as on_batch:
         results, queries = evaluate_domains(
             model,

@@ -18,7 +18,7 @@ from jointreid.training.checkpoint import Saved
 FREE_ON_RESUME = {
     "train.out", "train.resume", "train.device", "train.max_steps", "train.minutes", "train.workers", "train.compile",
     "train.devices", "train.nodes",  # their product may not differ
-    "data.cache", "data.cache_mode",
+    "data.cache", "data.cache_mode", "eval.batch_size", "eval.max_memory",
 }  # fmt: skip
 
 

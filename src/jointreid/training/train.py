@@ -29,6 +29,8 @@ from jointreid.own import is_own
 from jointreid.progress import counting
 from jointreid.retrieval.results import Results, render, save_results
 from jointreid.run import Run, model_for, write_config
+from jointreid.shortage import short_of_disk, short_of_memory
+from jointreid.training.advice import disk_advice, memory_advice
 from jointreid.training.arithmetic import Arithmetic, compiling
 from jointreid.training.batches import AugmentedBatches
 from jointreid.training.checkpoint import Saved, load_checkpoint, newest_whole, save_checkpoint
@@ -75,8 +77,8 @@ def train(config: RunConfig, console: Console | None = None, *, data: TrainingDa
 
     Raises:
         JointreidError: the data or settings do not allow training, or another process trains in the directory (found
-            before the first step), or a loss or a gradient is not finite (raised before the step that would spoil the
-            weights).
+            before the first step), a loss or a gradient is not finite (raised before the step that would spoil the
+            weights), or memory or disk run out.
         RunStopped: a signal asked it to stop, and it has saved.
     """
     with told_once():
@@ -105,7 +107,11 @@ def train(config: RunConfig, console: Console | None = None, *, data: TrainingDa
             console.print("Checking the data; the first time every image is decoded.", highlight=False)
             data = together.in_turn(lambda: prepare(config))
             console.print(data.summary, highlight=False, markup=False, soft_wrap=True)
-        with kept_memory(device.type):
+        with (
+            kept_memory(device.type),
+            short_of_memory(lambda: memory_advice(config, path, device)),
+            short_of_disk(lambda: disk_advice(path)),
+        ):
             return _Training(config, path, data, together, precision, console).run()
 
 

@@ -1,0 +1,54 @@
+"""What to do when a run is short of memory or disk."""
+
+import resource
+import sys
+from pathlib import Path
+
+import torch
+
+from jointreid.config import RunConfig
+from jointreid.training.start import has_checkpoint
+
+_GIB = 2**30
+
+
+def memory_advice(config: RunConfig, run: Path, device: torch.device) -> str:
+    """Return which settings to lower, and to what, after a step that found too little memory.
+
+    What a batch keeps for its backward pass grows with its images and their pixels; half of either is half of it.
+    """
+    identities, image = config.sampler.ids_per_batch, config.image
+    ways = []
+    if identities >= 4:
+        ways.append(
+            f"--sampler.ids_per_batch {identities // 2} (it is {identities}) with --train.accumulate "
+            f"{2 * config.train.accumulate} halves a batch, and a step sees as many images"
+        )
+    if config.train.precision == "32-true":
+        ways.append("--train.precision bf16-mixed nearly halves what a batch takes")
+    height, width = image.height * 3 // 4, image.width * 3 // 4
+    ways.append(f"--image.height {height} --image.width {width} (it is {image.height} x {image.width}) takes 56 %")
+    again = (
+        f"go on from its last save in a new run, with --init {run} and another --out"
+        if has_checkpoint(run)
+        else f"it has not saved: delete {run}, or choose another --out"
+    )
+    return (
+        f"a step needs more than there is; {_peak(device) / _GIB:.1f} GiB were in use at the peak. Lower one of: "
+        f"{'; '.join(ways)}. Other settings make another run: {again}"
+    )
+
+
+def disk_advice(run: Path) -> str:
+    """Return what a full disk has cost, and how to go on."""
+    if has_checkpoint(run):
+        return f"make room; the last save is as it was: go on by --resume {run}"
+    return f"make room; nothing was saved yet: {run} begins anew by --resume"
+
+
+def _peak(device: torch.device) -> int:
+    """Return the most memory that was in use, in bytes: a GPU's by this process, or the process's own."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device)
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit

@@ -3,6 +3,8 @@
 The interpreter takes a quarter of a second for each program, so the maps are small.
 """
 
+from typing import Any
+
 import pytest
 import torch
 from torch import Tensor

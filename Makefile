@@ -40,7 +40,7 @@ docs: $(DOCS_STAMP)
 
 bench: $(STAMP)
 	@mkdir -p out/bench
-	@for name in operators model pipeline train_step growth; do \
+	@for name in operators model pipeline train_step ranking growth; do \
 		echo "benchmarks/$$name.py"; $(BIN)/python benchmarks/$$name.py --json out/bench/$${name}_cpu.json || exit 1; \
 	done
 

@@ -1,0 +1,242 @@
+"""Is ranking nearly as cheap as the matrix product that it needs, and re-ranking possible at all?
+
+    python benchmarks/ranking.py --size small msmt17-1000 --rerank 93820 64 --json results/ranking_cpu.json
+    python benchmarks/ranking.py --size msmt17 --rounds 1
+    python benchmarks/ranking.py --device cuda --size msmt17-1000 --json results/ranking_gpu.json
+
+Features of made-up people, 2048-d, of the number of images that a data set has; all candidates take turns in every
+round. The product alone is numpy's (or PyTorch's on a GPU) in float32, into memory that is already there. The ranking
+part starts from one float32 distance matrix, for us and for torchreid's Cython alike. Peers run in their own
+environment (`benchmarks/peers.py`); where that cannot be made, the reason is printed.
+"""
+
+import argparse
+import json
+import tempfile
+import time
+from collections.abc import Callable
+from contextlib import ExitStack
+from pathlib import Path
+from statistics import median
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from measure import Targets, memory_above, ratio, side_by_side, spread
+from numpy.typing import NDArray
+from peers import Peer, install, save
+from provenance import provenance
+
+from jointreid.retrieval.ranking import RankingMetrics, evaluate_distmat, evaluate_ranking
+from jointreid.retrieval.rerank import reranked_blocks
+
+SIZES = {  # queries, gallery images, images a person
+    "small": (200, 5000, 20),
+    "market": (3368, 15_913, 21),
+    "msmt17-1000": (1000, 82_161, 27),
+    "msmt17": (11_659, 82_161, 27),
+}
+DIMS = 2048
+# Peers that sort every row for all of the gallery: minutes a round at the larger sizes.
+SLOW = {"open-metric-learning": ("small",), "pytorch-metric-learning": ("small",)}
+
+
+class Case(NamedTuple):
+    """Features and labels, as `evaluate_ranking` takes them."""
+
+    query: NDArray[np.float32]
+    gallery: NDArray[np.float32]
+    query_pids: NDArray[np.int64]
+    gallery_pids: NDArray[np.int64]
+    query_camids: NDArray[np.int64]
+    gallery_camids: NDArray[np.int64]
+
+
+def make(num_query: int, num_gallery: int, images: int, dims: int = DIMS) -> Case:
+    """Return people that a good model tells apart, most of the time."""
+    draw = np.random.default_rng(0)
+    people = max(1, num_gallery // images)
+    pids = draw.integers(0, people, num_query), draw.integers(0, people, num_gallery)
+    cameras = draw.integers(0, 15, num_query), draw.integers(0, 15, num_gallery)
+    looks = draw.standard_normal((people, 64), dtype=np.float32) @ draw.standard_normal((64, dims), dtype=np.float32)
+    features = []
+    for own in pids:
+        rows = draw.standard_normal((own.size, dims), dtype=np.float32)
+        rows *= 25
+        for start in range(0, own.size, 1000):
+            rows[start : start + 1000] += looks[own[start : start + 1000]]
+        features.append(rows)
+    return Case(features[0], features[1], *pids, *cameras)
+
+
+def slow_reference(distmat: NDArray[np.float32], case: Case, count: int) -> tuple[float, float]:
+    """Return mAP and rank 1 of the first queries, by sorting each row."""
+    precisions, firsts = [], []
+    for i in range(count):
+        order = np.argsort(distmat[i], kind="stable")
+        same = case.gallery_pids[order] == case.query_pids[i]
+        right = same[~(same & (case.gallery_camids[order] == case.query_camids[i]))]
+        if right.any():
+            ranks = np.flatnonzero(right) + 1
+            precisions.append(float(np.mean(np.arange(1, ranks.size + 1) / ranks)))
+            firsts.append(ranks[0] == 1)
+    return float(np.mean(precisions)), float(np.mean(firsts))
+
+
+def check(distmat: NDArray[np.float32], case: Case, found: RankingMetrics) -> None:
+    """Hold the figures against an independent sort of some rows, and features against their distance matrix."""
+    count = min(100, len(distmat))
+    some = case._replace(query_pids=case.query_pids[:count], query_camids=case.query_camids[:count])
+    mean, first = slow_reference(distmat, case, count)
+    ours = evaluate_distmat(distmat[:count], *some[2:])
+    assert abs(ours.mAP - mean) < 1e-9, f"mAP {ours.mAP} from a distance matrix; the reference has {mean}"
+    assert abs(ours.cmc[0] - first) < 1e-9
+    whole = evaluate_distmat(distmat, *case[2:])
+    assert abs(found.mAP - whole.mAP) < 1e-4, f"mAP {found.mAP} from features, {whole.mAP} from their distances"
+
+
+def on_cpu(case: Case, size: str, rounds: int, targets: Targets) -> dict[str, Any]:
+    unit = [part / np.linalg.norm(part, axis=1, keepdims=True) for part in case[:2]]
+    distmat = np.empty((len(case.query), len(case.gallery)), dtype=np.float32)
+
+    def product() -> NDArray[np.float32]:
+        return np.matmul(unit[0], unit[1].T, out=distmat)
+
+    def total() -> RankingMetrics:
+        return evaluate_ranking(*case)
+
+    product()
+    distmat *= -1
+    given = distmat.copy() if size != "msmt17" else distmat
+    with memory_above() as above:
+        found = total()
+    check(given, case, found)
+    figures: dict[str, float] = {"mAP": found.mAP, "rank 1": float(found.cmc[0])}
+    candidates: dict[str, Callable[[], object]] = {"product": product, "total": total}
+    if size != "msmt17":
+        candidates["ranking"] = lambda: evaluate_distmat(given, *case[2:])
+    with tempfile.TemporaryDirectory() as temporary, ExitStack() as stack:
+        times, peers = beside_peers(candidates, case, given, size, rounds, Path(temporary), stack, found)
+    for name, values in times.items():
+        figures[f"{name}, ms"] = median(values)
+    share = ratio(times["total"], times["product"]) if rounds > 1 else [times["total"][0] / times["product"][0]] * 3
+    print(f"total / product alone: {spread(share, 2)}")
+    targets.add(f"{size}: total / matrix product alone", share[1], 1.25, at_most=True)
+    if "torchreid (Cython)" in times:
+        faster = ratio(times["torchreid (Cython)"], times["ranking"])
+        targets.add(f"{size}: ranking part, times faster than torchreid's Cython", faster[1], 10)
+    for name in SLOW:
+        if name in times:
+            figures[f"total, times faster than {name}"] = ratio(times[name], times["total"])[1]
+    targets.add(f"{size}: GB above the features", above[0] / 1e9, 2, at_most=True)
+    return {"figures": figures, "peers": peers, "times": times}
+
+
+def beside_peers(
+    candidates: dict[str, Callable[[], object]],
+    case: Case,
+    distmat: NDArray[np.float32],
+    size: str,
+    rounds: int,
+    folder: Path,
+    stack: ExitStack,
+    found: RankingMetrics,
+) -> tuple[dict[str, list[float]], dict[str, str]]:
+    """Return the milliseconds of ourselves and of the peers in turn, and what the peers are, or why they are not."""
+    names = [] if size == "msmt17" else ["torchreid (Cython)", *(name for name, at in SLOW.items() if size in at)]
+    reasons: dict[str, str] = {}
+    if names and (failed := install()):
+        print(f"no peers: {failed}")
+        reasons, names = dict.fromkeys(names, failed), []
+    if names:
+        save(folder, case._asdict() | {"distmat": distmat})
+    clocks: dict[str, list[float]] = {}
+    for name in names:
+        peer = stack.enter_context(Peer(name, folder))
+        try:
+            first = peer()
+        except RuntimeError as error:
+            reasons[name] = f"failed: {error}"
+            print(f"{name} {reasons[name]}")
+            continue
+        reasons[name] = f"version {first['version']}, mAP {first['mAP']:.6f}"
+        print(f"{name}: {reasons[name]}; ours {found.mAP:.6f}")
+        if name != "pytorch-metric-learning":  # which knows no camera rule
+            assert abs(first["mAP"] - found.mAP) < 1e-4, f"{name} says mAP {first['mAP']}, and we {found.mAP}"
+        clocks[name] = []
+        candidates[name] = lambda peer=peer, clock=clocks[name]: clock.append(peer()["ms"])  # type: ignore[misc]
+    times = side_by_side(candidates, rounds)
+    return times | {name: clock[-rounds:] for name, clock in clocks.items()}, reasons
+
+
+def on_gpu(case: Case, size: str, rounds: int, targets: Targets) -> dict[str, Any]:
+    query, gallery = (torch.as_tensor(part, device="cuda") for part in case[:2])
+    unit = [torch.nn.functional.normalize(part) for part in (query, gallery)]
+    out = torch.empty((len(query), len(gallery)), device="cuda")
+
+    def product() -> torch.Tensor:
+        return torch.matmul(unit[0], unit[1].T, out=out)
+
+    def total() -> RankingMetrics:
+        return evaluate_ranking(query, gallery, *case[2:])
+
+    found = total()
+    check((-product()).cpu().numpy(), case, found)
+    torch.cuda.reset_peak_memory_stats()
+    before = torch.cuda.memory_allocated()
+    total()
+    above = torch.cuda.max_memory_allocated() - before
+    times = side_by_side({"product": product, "total": total}, rounds, "cuda", warm_up=2)
+    share = ratio(times["total"], times["product"])
+    print(f"total / product alone: {spread(share, 2)}")
+    targets.add(f"{size}: total / matrix product alone", share[1], 1.25, at_most=True)
+    targets.add(f"{size}: GB above the features", above / 1e9, 2, at_most=True)
+    figures = {"mAP": found.mAP} | {f"{name}, ms": median(values) for name, values in times.items()}
+    return {"figures": figures, "peers": {}, "times": times}
+
+
+def rerank(targets: Targets, images: int, dims: int) -> dict[str, float]:
+    """Return what re-ranking takes; the sets do not depend on the dimensions, so MSMT17's fit into a short run."""
+    case = make(images // 8, images - images // 8, 27, dims)
+    with memory_above() as above:
+        start = time.perf_counter()
+        found = evaluate_distmat(reranked_blocks(case.query, case.gallery), *case[2:])
+        seconds = time.perf_counter() - start
+    plain = evaluate_ranking(*case)
+    what = f"re-ranking {images:,} images, {dims}-d"
+    print(f"{what}: {seconds:.0f} s, mAP {plain.mAP:.4f} -> {found.mAP:.4f}")
+    more = 4 * images * (DIMS - dims)  # the copy of features that is wider at full width
+    targets.add(f"{what}: GB above the features, at {DIMS}-d by calculation", (above[0] + more) / 1e9, 8, at_most=True)
+    return {f"{what}: seconds": seconds, f"{what}: GB above the features": above[0] / 1e9}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu", help="where to compute (default: cpu)")
+    parser.add_argument(
+        "--size", nargs="+", choices=tuple(SIZES), default=["small"], help="like which data sets (default: small)"
+    )
+    parser.add_argument("--rounds", type=int, default=7, help="rounds to take medians over (default: 7)")
+    parser.add_argument("--rerank", type=int, nargs=2, metavar=("N", "D"), help="also re-rank N images of D dimensions")
+    parser.add_argument("--json", type=Path, metavar="OUT", help="also write the results to this file")
+    args = parser.parse_args()
+    targets = Targets()
+    small = make(50, 500, 9, 64)
+    evaluate_ranking(*small)  # compiles
+    list(reranked_blocks(*small[:2]))
+    figures: dict[str, float] = {"rounds": args.rounds}
+    rows = {}
+    for size in args.size:
+        report = (on_gpu if args.device == "cuda" else on_cpu)(make(*SIZES[size]), size, args.rounds, targets)
+        figures |= {f"{size}: {what}": value for what, value in report.pop("figures").items()}
+        rows[size] = report
+    if args.rerank:
+        figures |= rerank(targets, *args.rerank)
+    if args.json:
+        head = provenance("torch", "numpy", "numba", "scipy") | {"device": args.device, "size": args.size}
+        head |= {"threads": torch.get_num_threads(), "targets": targets.lines}
+        args.json.write_text(json.dumps(head | {"figures": figures, "rows": rows}, indent=2) + "\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -23,14 +23,16 @@ def _divide(a, b):
     """Correctly rounded, as on a CPU: the mean of equal taps is exact and leaves nothing that eps would blow up."""
     if a.dtype == tl.float64:
         return a / b
-    return tl.div_rn(a, b)
+    else:
+        return tl.div_rn(a, b)
 
 
 @triton.jit
 def _root(a):
     if a.dtype == tl.float64:
         return tl.sqrt(a)
-    return tl.sqrt_rn(a)
+    else:
+        return tl.sqrt_rn(a)
 
 
 @triton.jit

@@ -214,7 +214,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu", help="where to compute (default: cpu)")
     parser.add_argument(
-        "--size", nargs="+", choices=tuple(SIZES), default=["small"], help="like which data sets (default: small)"
+        "--size", nargs="+", choices=tuple(SIZES), default=["market"], help="like which data sets (default: market)"
     )
     parser.add_argument("--rounds", type=int, default=7, help="rounds to take medians over (default: 7)")
     parser.add_argument("--rerank", type=int, nargs=2, metavar=("N", "D"), help="also re-rank N images of D dimensions")

@@ -236,7 +236,7 @@ def checked_lengths(name: str, rows: Any, lengths: Doubles, cosine: bool) -> Dou
     """
     limits = np.finfo(np.float64)
     for row in np.flatnonzero(~(lengths < np.sqrt(limits.max / 64))):
-        fault = "too large for float64" if np.isfinite(np.asarray(rows[row])).all() else "not finite (NaN or infinite)"
+        fault = "too large for float64" if np.isfinite(rows[row].tolist()).all() else "not finite (NaN or infinite)"
         raise JointreidError(f"{name} row {row} holds values that are {fault}; look at how it was extracted")
     for row in np.flatnonzero(lengths**2 < limits.tiny) if cosine else ():
         raise JointreidError(

@@ -88,9 +88,9 @@ def evaluate_ranking(
         exclude_same_camera: ignore gallery images with both pid and camid of the query.
         metric: cosine, or euclidean. No feature may be all zeros under cosine: its direction is undefined.
         max_rank: length of the CMC curve.
-        max_memory: bytes for distances and copies of features, besides some arrays of length Q and G, and of all
-            features unless they are float32 or float64 in C order. One query against all of the gallery is the least,
-            whatever it takes: 4 G bytes (float32) or 8 G.
+        max_memory: bytes for distances and copies of features, besides some arrays with an entry for each query, image
+            and match, and a copy of all features unless they are float32 or float64 in C order. One query against all
+            of the gallery is the least, whatever it takes: 4 G bytes (float32) or 8 G.
         device: a CUDA device, or its name, to compute on; None: where the features are. All others mean the CPU.
 
     Raises:
@@ -188,28 +188,22 @@ class _Labels:
         self._query_camids = self._camids("query_camids", query_camids, self.num_queries, exclude_same_camera)
         self._gallery_camids = self._camids("gallery_camids", gallery_camids, self.num_gallery, exclude_same_camera)
         names, codes = np.unique(np.concatenate(pids), return_inverse=True)
-        self._query_codes, gallery_codes = np.split(codes.astype(np.int64, copy=False), [self.num_queries])
-        self._by_pid = np.argsort(gallery_codes, kind="stable")
-        self._starts = np.searchsorted(gallery_codes[self._by_pid], np.arange(len(names) + 1))
-        matches = [self._matches(index) for index in range(self.num_queries)]
-        counts = np.array([columns.size for columns in matches])
+        query_codes, gallery_codes = np.split(codes.astype(np.int64, copy=False), [self.num_queries])
+        by_pid = np.argsort(gallery_codes, kind="stable")
+        bounds = np.searchsorted(gallery_codes[by_pid], np.arange(len(names) + 1))
+        self._same_pid = bounds[query_codes + 1] - bounds[query_codes]  # gallery images of each query's pid
+        owners = np.repeat(np.arange(self.num_queries), self._same_pid)
+        first = np.cumsum(self._same_pid) - self._same_pid
+        columns = by_pid[np.arange(owners.size) + (bounds[query_codes] - first)[owners]]
+        if self._query_camids is not None and self._gallery_camids is not None:
+            matches = self._gallery_camids[columns] != self._query_camids[owners]
+            owners, columns = owners[matches], columns[matches]
+        counts = np.bincount(owners, minlength=self.num_queries)
         self.skipped, queries = np.flatnonzero(counts == 0), np.flatnonzero(counts)
         if not queries.size:
             raise JointreidError(self._why_none_is_valid())
-        starts = np.cumsum([0, *counts[queries].tolist()])
-        self.relevance = Relevance(queries, starts, np.concatenate(matches), self._query_codes, gallery_codes)
-
-    def _matches(self, index: int) -> Indices:
-        """Return the gallery indices of a query's matches, ascending."""
-        matches = self._of_pid(index)
-        if self._query_camids is not None and self._gallery_camids is not None:
-            matches = matches[self._gallery_camids[matches] != self._query_camids[index]]
-        return matches
-
-    def _of_pid(self, index: int) -> Indices:
-        code = self._query_codes[index]
-        same_pid: Indices = self._by_pid[self._starts[code] : self._starts[code + 1]]
-        return same_pid
+        starts = np.concatenate([[0], np.cumsum(counts[queries])])
+        self.relevance = Relevance(queries, starts, columns, query_codes, gallery_codes)
 
     @staticmethod
     def _camids(name: str, value: ArrayLike | None, count: int, needed: bool) -> Indices | None:
@@ -224,7 +218,7 @@ class _Labels:
         return None
 
     def _why_none_is_valid(self) -> str:
-        absent = sum(self._of_pid(index).size == 0 for index in range(self.num_queries))
+        absent = int(np.count_nonzero(self._same_pid == 0))
         if absent == self.num_queries:
             return (
                 f"no valid query: the pids of all {absent} queries are missing from gallery_pids; check that query and"

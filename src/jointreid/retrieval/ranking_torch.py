@@ -65,7 +65,7 @@ class _Pairs:
         self.query, self.gallery, self.cosine = query.to(kind), gallery.to(kind), metric == "cosine"
         self.q_lengths, self.g_lengths = _lengths(self.query), _lengths(self.gallery)
         lengths = [
-            checked_lengths(name, part.cpu(), own.cpu().numpy(), self.cosine)
+            checked_lengths(name, part, own.cpu().numpy(), self.cosine)
             for name, part, own in (("query", self.query, self.q_lengths), ("gallery", self.gallery, self.g_lengths))
         ]
         self.kind = kind if is_moderate(lengths[0], lengths[1], self.cosine) else torch.float64

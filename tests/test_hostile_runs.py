@@ -259,13 +259,22 @@ def test_harm_is_refused_in_one_paragraph_and_changes_nothing(run: Path, name: s
 @pytest.mark.parametrize("name", ["optimiser with a flipped bit", "weights that lead out", "weights of another shape"])
 def test_going_on_with_it_is_refused_too(run: Path, name: str, capsys: pytest.CaptureFixture[str]) -> None:
     HARM[name][0]()
-    before = snapshot(run)
+    assert_going_on_is_refused(run, capsys)
+
+
+def test_a_log_folder_that_leads_out_is_not_written_to(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    a_link_out(Path("run/tensorboard"))
+    assert_going_on_is_refused(run, capsys)
+
+
+def assert_going_on_is_refused(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    before = snapshot(Path("outside") if Path("outside").exists() else run) | snapshot(run)
     capsys.readouterr()
     assert main(["train", "--resume", "run"]) == 2
     printed = capsys.readouterr().err
     assert printed.startswith("jointreid: ")
     assert "Traceback" not in printed
-    assert snapshot(run) == before
+    assert snapshot(Path("outside") if Path("outside").exists() else run) | snapshot(run) == before
 
 
 def test_a_damaged_last_gives_way_to_the_one_before_it_and_says_so(

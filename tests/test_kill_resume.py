@@ -77,6 +77,19 @@ def test_a_signal_saves_and_leaves_and_the_run_goes_on_exactly(ground: Ground, n
     assert difference(Path(config.train.out), ground.whole) == ""
 
 
+@pytest.mark.gpu
+def test_the_scaler_of_half_precision_goes_on(ground: Ground) -> None:
+    half = {"precision": "16-mixed", "device": "cuda", "deterministic": False, "eval_every": 0, "compile": "never"}
+    scalers = []
+    for name, sittings in (("half", [5]), ("half-cut", [3, 5])):
+        for sitting, steps in enumerate(sittings):
+            where = {"out": name, "max_steps": steps, "resume": sitting > 0}
+            train(ground.config.replace(train={**half, **where}), quiet(), data=ground.data)
+        scalers.append(open_run(name).state()["scaler"])
+    assert scalers[0]["scale"] > 0
+    assert scalers[0] == scalers[1]
+
+
 def test_a_finished_run_gone_on_with_changes_nothing(ground: Ground) -> None:
     config = ground.config_for("finished")
     for _ in range(2):

@@ -21,7 +21,7 @@ from jointreid.cli import main
 from jointreid.config import RunConfig, TrainConfig, config_hash
 from jointreid.data import augment as augmentation
 from jointreid.data.images import Batch
-from jointreid.errors import JointreidError, ToldElsewhere
+from jointreid.errors import EXIT_RESUMABLE, JointreidError, ToldElsewhere
 from jointreid.losses import reid_loss
 from jointreid.models import build_model
 from jointreid.recipes import apply_recipe
@@ -257,8 +257,10 @@ def test_gradients_are_those_of_one_process_on_the_whole_batch(
 # Going on, and a process that dies
 
 
-def in_child(config: RunConfig, folder: Path, data: TrainingData, rank: int, *, die: int = 0) -> None:
-    """Train as the command line does, in a process whose number 1 is killed in step `die`."""
+def in_child(
+    config: RunConfig, folder: Path, data: TrainingData, rank: int, *, die: int = 0, by: int = signal.SIGKILL
+) -> None:
+    """Train as the command line does, in a process whose number 1 is killed, or asked to stop, in step `die`."""
     patch = pytest.MonkeyPatch()  # ends with the process
     patch.setattr(room, "prepare", lambda config: data)
     count: list[int] = []
@@ -266,7 +268,7 @@ def in_child(config: RunConfig, folder: Path, data: TrainingData, rank: int, *, 
     def augmented(*args: Any) -> torch.Tensor:
         count.append(1)
         if rank == 1 and die and len(count) == die + 1:  # the first is the forecast's
-            os.kill(os.getpid(), signal.SIGKILL)
+            os.kill(os.getpid(), by)
         return augmentation.augment(*args)
 
     patch.setattr(batches, "augment", augmented)
@@ -305,6 +307,23 @@ def test_a_killed_process_ends_the_job_with_one_message_and_a_restart_goes_on(
         for run in (trained[2].path, tmp_path / "run")
     )
     assert lines == unbroken_lines
+
+
+def test_a_signal_to_one_process_stops_all_after_the_same_step_and_the_first_says_so(
+    config: RunConfig, data: TrainingData, trained: dict[int, Trained], tmp_path: Path
+) -> None:
+    job = {"TORCHELASTIC_RUN_ID": "nine"}
+    asked = processes(
+        2, lambda rank: in_child(config, tmp_path, data, rank, die=2, by=signal.SIGTERM), tmp_path / "a", **job
+    )
+    assert [process.code for process in asked] == [EXIT_RESUMABLE, EXIT_RESUMABLE], asked
+    assert "stopped by a signal to another process, saved at step 2 of" in asked[0].error
+    assert "stopped" not in asked[1].error
+    again = {"TORCHELASTIC_RESTART_COUNT": "1"}
+    ended = processes(2, lambda rank: in_child(config, tmp_path, data, rank), tmp_path / "b", **job, **again)
+    assert [process.code for process in ended] == [0, 0], ended
+    unbroken, resumed = (load_file(run / "last" / "model.safetensors") for run in (trained[2].path, tmp_path / "run"))
+    assert all(torch.equal(unbroken[name], resumed[name]) for name in unbroken)
 
 
 def test_an_error_of_one_process_stops_all_and_is_told_once(

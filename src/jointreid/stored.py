@@ -104,14 +104,14 @@ def verify(path: Path) -> None:
     manifest = path.parent / MANIFEST
     if not manifest.is_file():
         return
-    size, expected = _listed(manifest, path.name)
-    found = path.stat().st_size if path.is_file() else None
-    if found is None:
-        raise JointreidError(f"{path} is missing{_remedy(path)}")
-    if found != size:
-        raise JointreidError(f"{path} is damaged: it holds {found:,} bytes, {size:,} were written{_remedy(path)}")
-    if sha256(path) != expected:
-        raise JointreidError(f"{path} is damaged: its content is not what was written (SHA-256){_remedy(path)}")
+    before: tuple[int, str] | None = None
+    damage = ""
+    while (listed := _listed(manifest, path.name)) != before:  # else a run in training has saved in between
+        before = listed
+        damage = _damage(path, *listed)
+        if not damage:
+            return
+    raise JointreidError(f"{path} {damage}{_remedy(path)}")
 
 
 def require_version(version: object, path: Path) -> None:
@@ -177,6 +177,16 @@ def _listed(manifest: Path, name: str) -> tuple[int, str]:
     if not isinstance(entry, dict) or type(entry.get("bytes")) is not int or type(entry.get("sha256")) is not str:
         raise JointreidError(f"{manifest}: does not list {name} with its bytes and sha256; it is damaged")
     return entry["bytes"], entry["sha256"]
+
+
+def _damage(path: Path, size: int, digest: str) -> str:
+    """Return what is wrong with a file, compared with what a manifest says of it."""
+    found = path.stat().st_size if path.is_file() else None
+    if found is None:
+        return "is missing"
+    if found != size:
+        return f"is damaged: it holds {found:,} bytes, {size:,} were written"
+    return "" if sha256(path) == digest else "is damaged: its content is not what was written (SHA-256)"
 
 
 def _remedy(path: Path) -> str:

@@ -10,6 +10,7 @@ from jointreid.device import Precision, pick_precision
 from jointreid.errors import JointreidError
 from jointreid.models.pretrained import NONE, check_source, load_pretrained
 from jointreid.models.reid import ReIDModel
+from jointreid.reading import require_inside
 from jointreid.run import load_weights, open_run
 from jointreid.stored import WEIGHTS, candidates, folder_of
 from jointreid.training.checkpoint import Saved
@@ -70,6 +71,7 @@ def claim(path: Path, config: RunConfig) -> None:
             "another number, batch normalisation and triplets would see other parts of a batch. Start as many as "
             "before, or start a new run from its weights with --init"
         )
+    require_inside(path / "tensorboard", path)  # which training writes into
     changed = config_difference(begun, config)
     refused = [f"{key} was {old}, now {new}" for key, (old, new) in changed.items() if key not in FREE_ON_RESUME]
     if refused:

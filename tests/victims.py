@@ -78,6 +78,7 @@ class Toll:
     cold_starts: int = 0
     lost: int = 0
     lives: int = 0
+    operations: int = 0
     different: list[str] = field(default_factory=list)
     places: list[Place] = field(default_factory=list)
 
@@ -170,13 +171,20 @@ def live(
         toll.different.append(f"{path}: {found}")
 
 
-def places(seed: int, operations: int, steps: int, seconds: float) -> Iterator[Place]:
-    """Yield every operation of a save in turn, and between them random steps, moments and saves, without end."""
+def places(seed: int, operations: list[int], steps: int, seconds: float) -> Iterator[Place]:
+    """Yield every operation of a save in turn, and between them random steps and moments, without end.
+
+    Args:
+        seed: of what is drawn.
+        operations: how many each save of a whole run takes; the first one, which replaces none, takes fewer.
+        steps: of a whole run.
+        seconds: that it takes.
+    """
     rng = random.Random(seed)
     while True:
-        for operation in range(1, operations + 1):
-            yield Place("save", rng.choice((1, 1, 2)), operation)
+        for operation in range(1, max(operations) + 1):
             yield rng.choice([Place("step", rng.randint(1, steps)), Place("time", seconds=rng.uniform(0, seconds))])
+            yield Place("save", rng.choice((1, 2)) if operation <= operations[0] else 2, operation)
 
 
 def _be_victim(config: RunConfig, data: TrainingData, place: Place, writer: int, log: Path) -> None:

@@ -52,10 +52,10 @@ def main() -> int:
         train(config, quiet(), data=data)
         toll = soak(config, data, options.kills, options.cold_starts, since + 60 * options.minutes, options.seed)
     kinds = Counter(place.kind for place in toll.places)
-    reached = sorted({place.operation for place in toll.places if place.kind == "save"})
+    reached = {place.operation for place in toll.places if place.kind == "save"}
     print(
-        f"\nkills {toll.kills}: {kinds['save']} at operations {reached[0]}-{reached[-1]} of a save "
-        f"({len(reached)} different), {kinds['step']} at a step, {kinds['time']} at any moment\n"
+        f"\nkills {toll.kills}: {kinds['save']} at {len(reached)} of the {toll.operations} operations of a save, "
+        f"{kinds['step']} at a step, {kinds['time']} at any moment\n"
         f"lives {toll.lives}, cold starts {toll.cold_starts}, lost {toll.lost}, "
         f"bit-identical ends {toll.lives - len(toll.different)} of {toll.lives}, "
         f"{(time.monotonic() - since) / 60:.1f} minutes"
@@ -73,7 +73,8 @@ def soak(config: RunConfig, data: TrainingData, kills: int, cold_starts: int, un
     toll = Toll()
     death = victim(config.replace(train={"out": "sample"}), data, Place("none"), Path("sample.txt"))
     assert death.status == 0, death.text
-    drawn = places(seed, max(death.operations), death.saved, death.seconds)
+    toll.operations = max(death.operations)
+    drawn = places(seed, death.operations, death.saved, death.seconds)
     spacing = max(1, kills // KILLS_PER_LIFE // max(1, cold_starts))
     while toll.kills < kills and time.monotonic() < until:
         cold = toll.cold_starts < cold_starts and toll.lives % spacing == 0

@@ -20,6 +20,7 @@ from rich.console import Console
 from safetensors.torch import load_file
 from torch import nn
 
+from jointreid.cli import main
 from jointreid.config import DcsdConfig, ImageConfig, RunConfig
 from jointreid.data.augment import normalise
 from jointreid.data.imagefolder import read_image_folder
@@ -53,7 +54,11 @@ def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def trained(images: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return pretrain_here(images, tmp_path_factory.mktemp("trained") / "out")
+    """What the command line makes of `TINY`."""
+    out = tmp_path_factory.mktemp("trained") / "out"
+    settings = [f"--{name.replace('_', '-')}={value}" for name, value in dataclasses.asdict(TINY).items()]
+    assert main(["pretrain", str(images), "--out", str(out), "--device", "cpu", "--workers", "0", *settings]) == 0
+    return out / "model.safetensors"
 
 
 def pretrain_here(images: Path, out: Path, config: PretrainConfig = TINY, **options: Any) -> Path:

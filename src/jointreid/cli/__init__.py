@@ -3,6 +3,7 @@
 Every command exits with 0 only on success; a mistake in input is one paragraph on stderr, without a traceback.
 """
 
+import os
 import sys
 from collections.abc import Sequence
 
@@ -18,7 +19,14 @@ COMMANDS: dict[str, Command] = {"demo": RUN_COMMANDS["demo"], **DATA_COMMANDS, *
 
 def console() -> None:
     """Run the command line and leave the process: the console script."""
-    sys.exit(main(sys.argv[1:]))
+    code = main(sys.argv[1:])
+    distributed = sys.modules.get("torch.distributed")
+    if distributed is not None and distributed.is_available() and distributed.is_initialized():
+        # Taking down what connects several processes can wait for ever, for one that has left already.
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
+    sys.exit(code)
 
 
 def main(argv: Sequence[str]) -> int:

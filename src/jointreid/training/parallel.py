@@ -7,9 +7,6 @@ the triplets, which are found within that part unless `train.gather` is set.
 
 import inspect
 import logging
-import os
-import socket
-import time
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -25,6 +22,7 @@ from torch import Tensor, nn
 from jointreid.config import TrainConfig
 from jointreid.device import Precision
 from jointreid.errors import JointreidError, MadeByAll, ToldElsewhere
+from jointreid.training.peers import Peer, is_lost, what_is_lost
 from jointreid.training.world import World
 
 if TYPE_CHECKING:
@@ -34,8 +32,6 @@ T = TypeVar("T")
 
 # A process may wait for another one that decodes images or ranks a large gallery, but not for ever.
 PATIENCE = timedelta(days=1)
-# Seconds in which the system is sure to show a process that is gone as gone.
-SECONDS_TO_GO = 3.0
 
 
 def make_fabric(
@@ -108,7 +104,7 @@ class Together:
         self._group: Any = None
         if self.size > 1:
             self._group = torch.distributed.new_group(backend="gloo", timeout=PATIENCE)
-        self._peers = self._all((socket.gethostname(), os.getpid()))
+        self._peers = self._all(Peer.here())
 
     # Meeting
 
@@ -137,7 +133,7 @@ class Together:
         try:
             yield
         except Exception as error:
-            if not isinstance(error, ToldElsewhere) and not _is_lost(error):
+            if not isinstance(error, ToldElsewhere) and not is_lost(error):
                 self.agree(error)
             raise
         self.agree()
@@ -269,44 +265,16 @@ class Together:
         """
         try:
             yield
-        except ToldElsewhere:
-            raise
         except JointreidError as error:
-            if self.first:
+            if self.first or isinstance(error, ToldElsewhere):
                 raise
             if isinstance(error, MadeByAll):
                 raise ToldElsewhere(str(error)) from error
             raise JointreidError(f"process {self.rank} of {self.size}: {error}") from error
         except RuntimeError as error:
-            if self.size == 1 or not _is_lost(error):
+            if self.size == 1 or not is_lost(error):
                 raise
-            raise self._what_is_lost(run) from error
-
-    def _what_is_lost(self, run: Path) -> JointreidError:
-        host = self._peers[self.rank][0]
-        here = [rank for rank, (name, _) in enumerate(self._peers) if name == host]
-        gone = self._wait_for(lambda: [rank for rank in here if not _runs(self._peers[rank][1])])
-        speaker = min(rank for rank in here if rank not in gone)
-        if self.rank != speaker:
-            self._wait_for(lambda: [rank for rank in (speaker,) if not _runs(self._peers[rank][1])])
-            return ToldElsewhere(f"process {speaker} tells what happened")
-        if gone:
-            ids = ", ".join(f"{rank} (id {self._peers[rank][1]})" for rank in gone)
-            who = f"process {ids} of {self.size}, on {host}, is gone: killed from outside, or out of memory"
-        else:
-            others = ", ".join(sorted({name for name, _ in self._peers if name != host})) or host
-            who = f"a process on {others} is gone, or cannot be reached"
-        return JointreidError(
-            f"{who}; if it said why, that stands above. The other processes end now. {run} holds what was saved last: "
-            f"go on with `jointreid train --resume {run}`, started as before (`torchrun --max-restarts N` does it by "
-            "itself)"
-        )
-
-    def _wait_for(self, find: Callable[[], list[int]]) -> list[int]:
-        until = time.monotonic() + SECONDS_TO_GO
-        while not (found := find()) and time.monotonic() < until:
-            time.sleep(0.02)
-        return found
+            raise what_is_lost(self._peers, self.rank, run) from error
 
     def _all(self, value: T) -> list[T]:
         """Return a value of every process."""
@@ -339,22 +307,3 @@ def _on_cpu(value: Any) -> Any:
     from lightning_utilities.core.apply_func import apply_to_collection
 
     return apply_to_collection(value, Tensor, lambda tensor: tensor.detach().cpu())
-
-
-def _is_lost(error: Exception) -> bool:
-    """Say whether an error means that another process did not answer: gloo tells by its text alone."""
-    signs = ("Connection closed by peer", "Connection reset by peer", "Broken pipe", "Timed out waiting", "Socket")
-    lost = (torch.distributed.DistBackendError, torch.distributed.DistNetworkError)
-    return isinstance(error, lost) or (isinstance(error, RuntimeError) and any(sign in str(error) for sign in signs))
-
-
-def _runs(pid: int) -> bool:
-    """Say whether a process of this machine is there and no zombie."""
-    try:
-        os.kill(pid, 0)
-        state = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()[0]
-    except ProcessLookupError:
-        return False
-    except OSError:  # another's, or no /proc here
-        return True
-    return state not in "ZX"

@@ -163,7 +163,8 @@ class _Training:
         if config.train.sync_bn and together.size > 1:
             self.model = torch.nn.SyncBatchNorm.convert_sync_batchnorm(self.model)  # type: ignore[no-untyped-call]
         self.model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        one_graph = not is_own(config.model.trunk)
+        # Own code may not fit into one graph, nor does what SyncBatchNorm sends in the middle of a pass.
+        one_graph = not is_own(config.model.trunk) and not config.train.sync_bn
         self.arithmetic = Arithmetic(device, precision, config.train.compile, one_graph)
         optimizer = build_optimizer(self.model, config.optim, fused=self.arithmetic.fused)
         network = self.arithmetic.network(self.model)

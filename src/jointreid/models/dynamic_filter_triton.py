@@ -27,11 +27,11 @@ from jointreid.models import dynamic_filter_triton_kernels as kernels
 # ROWS, BLOCK_H, BLOCK_W, BLOCK_C, warps: wide in what lies side by side in memory, 8 to 64 results for each thread. A
 # thread that holds several rows has no room for windows above 3x3.
 _CHANNELS_LAST = [
-    *((4, 1, 8, 64, 2), (4, 1, 8, 64, 1), (4, 1, 16, 64, 4), (2, 1, 16, 64, 4), (4, 1, 8, 32, 1), (4, 1, 8, 16, 1)),
+    *((4, 1, 8, 64, 2), (4, 1, 16, 64, 4), (2, 1, 16, 64, 4), (4, 1, 8, 32, 1), (4, 1, 8, 16, 1)),
     *((1, 4, 8, 64, 4), (1, 4, 8, 16, 2)),
 ]
 _CONTIGUOUS = [
-    *((4, 1, 32, 8, 2), (4, 1, 32, 8, 1), (4, 1, 16, 16, 2), (4, 2, 16, 8, 2), (4, 4, 8, 8, 2)),
+    *((4, 1, 32, 8, 2), (4, 1, 32, 8, 1), (4, 1, 16, 16, 2), (4, 4, 8, 8, 2)),
     *((1, 4, 32, 8, 4), (1, 8, 8, 8, 2)),
 ]
 

@@ -22,10 +22,10 @@ run() { # NAME SECONDS COMMAND...: its output goes to NAME.txt; a failure does n
 	tail -n 25 "$OUT/$name.txt"
 }
 
-run tests 150 "$PYTHON" -m pytest -q -m gpu
-run operators 90 "$PYTHON" benchmarks/operators.py --device cuda --json "$OUT/operators_gpu.json"
-run model 150 "$PYTHON" benchmarks/model.py --device cuda --json "$OUT/model_gpu.json"
-run train_step 90 "$PYTHON" benchmarks/train_step.py --device cuda --json "$OUT/train_step_gpu.json"
-run ranking 50 "$PYTHON" benchmarks/ranking.py --device cuda --size msmt17-1000 --json "$OUT/ranking_gpu.json"
+run operators 110 "$PYTHON" benchmarks/operators.py --device cuda --json "$OUT/operators_gpu.json"
+run tests 170 "$PYTHON" -m pytest -q -m gpu
+run model 135 "$PYTHON" benchmarks/model.py --device cuda --json "$OUT/model_gpu.json"
+run train_step 80 "$PYTHON" benchmarks/train_step.py --device cuda --json "$OUT/train_step_gpu.json"
+run ranking 40 "$PYTHON" benchmarks/ranking.py --device cuda --size msmt17-1000 --json "$OUT/ranking_gpu.json"
 
 [ -z "$failed" ] || { echo "failed:$failed"; exit 1; }

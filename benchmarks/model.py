@@ -132,7 +132,8 @@ def main() -> None:
         rows[mode] = {"images_per_second": speed, "faster": faster, "share_of_ceiling": share}
     targets.add("peak memory of a training step / ResNet-50's", peaks["bot-dcsd"] / peaks["bot"], 1.05, at_most=True)
     if args.json:
-        report = provenance("torch", "numba") | {"device": args.device, "threads": torch.get_num_threads()}
+        packages = ["torch", "numba", *(["triton"] if args.device == "cuda" else [])]
+        report = provenance(*packages) | {"device": args.device, "threads": torch.get_num_threads()}
         report |= {"batch": batch, "peak_bytes": peaks, "targets": targets.lines, "rows": rows}
         args.json.write_text(json.dumps(report, indent=2) + "\n")
 

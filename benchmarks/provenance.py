@@ -1,5 +1,6 @@
 """What a reader needs to measure the same again: command, commit, machine and versions."""
 
+import os
 import platform
 import subprocess
 import sys
@@ -22,12 +23,13 @@ def gpu() -> dict[str, str]:
 
 
 def provenance(*packages: str) -> dict[str, str]:
-    """Return the command, the commit, the machine, and the versions of packages."""
+    """Return the command, the commit, the machine and its load, and the versions of packages."""
     git = subprocess.run(["git", "rev-parse", "--verify", "HEAD"], capture_output=True, text=True, check=False)
     return {
         "command": " ".join(["python", *sys.argv]),
         "commit": git.stdout.strip() or "unknown",
         "machine": machine(),
+        "load": f"{os.getloadavg()[0]:.1f}" if hasattr(os, "getloadavg") else "unknown",
         **gpu(),
         **{package: version(package) for package in packages},
     }

@@ -23,7 +23,8 @@ HEAD = """# Speed
 
 Written by `python benchmarks/write_results.py` from the files under `results/`. Figures are ratios of medians within
 one run, in which all candidates took turns; PASS and MISSED hold them against what was wanted before they were
-measured. `make bench` measures again on your machine.
+measured. The load is how many processes wanted a core at the end, the benchmark among them: above the number of cores
+others were at work too, and images a second are too few. `make bench` measures again on your machine.
 """
 
 
@@ -50,7 +51,7 @@ def section(title: str, report: dict[str, Any]) -> str:
     """Return one benchmark's part: the targets, and where they were measured."""
     lines = [f"## {title}", "", "| | measured | |", "| --- | --: | --- |"]
     lines += [
-        f"| {target['target']} | {target['measured']:.2f} | {'PASS' if target['passed'] else 'MISSED'} |"
+        f"| {target['target']} | {figure(target['measured'])} | {'PASS' if target['passed'] else 'MISSED'} |"
         for target in report["targets"]
     ]
     lines += [f"| {what} | {figure(value)} | |" for what, value in report.get("figures", {}).items()]
@@ -59,7 +60,7 @@ def section(title: str, report: dict[str, Any]) -> str:
 
 def figure(value: float) -> str:
     """Write a number with three digits or more."""
-    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
+    return f"{value:,.0f}" if value >= 100 else f"{value:#.3g}"
 
 
 def made_by(report: dict[str, Any]) -> str:
@@ -68,6 +69,8 @@ def made_by(report: dict[str, Any]) -> str:
     versions = ", ".join(f"{key} {report[key]}" for key in packages if key in report)
     threads = report.get("threads", "?")
     machine = report.get("gpu") or f"{report['machine']}, {threads} thread{'' if threads == 1 else 's'}"
+    if "load" in report:
+        machine += f", load {report['load']}"
     return f"`{report['command']}`: {machine}; {versions}; commit {report['commit'][:12]}."
 
 

@@ -287,7 +287,7 @@ def test_results_say_what_training_started_from_as_the_checkpoint_does_else_the_
     write_config(open_run(run).config.replace(model={"pretrain": "tv_in1k"}), run / "config.yaml")
     assert evaluate_run(run, device="cpu").pretraining == "torchvision R50 ImageNet V1 (76.1%)"
     start = "torchvision R50 ImageNet V1 (76.1%), sha256 0676ba61"
-    (run / "last" / "state.json").write_text(json.dumps({"pretraining": start}))
+    (run / "last" / "state.json").write_text(json.dumps({"format_version": 1, "pretraining": start}))
     evaluate_run(run, device="cpu")
     assert load_results(run)[0].pretraining == start
 

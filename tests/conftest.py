@@ -1,12 +1,10 @@
 """What several test files share: a tiny data set, skips that say what is missing, and an importable torchvision."""
 
-import ctypes
 import os
 import shutil
 import sys
 from collections.abc import Sequence
 from importlib.abc import MetaPathFinder
-from importlib.machinery import PathFinder
 from importlib.util import find_spec
 from pathlib import Path
 from types import ModuleType
@@ -42,28 +40,10 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 class _BeforeTorchvision(MetaPathFinder):
-    """Lets torchvision import where its compiled part was built for another torch, such as one with CUDA.
-
-    Importing it registers Python code for two of its compiled operators without looking whether they were loaded.
-    Where they cannot be, they are declared here: its transforms and timm need no more than that. Finds nothing itself.
-    """
+    """Lets tests import torchvision where its compiled part was built for another torch. Finds nothing itself."""
 
     def find_spec(self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None) -> None:
-        if fullname == "torchvision" and (spec := PathFinder.find_spec(fullname)) and spec.origin:
-            _declare_missing_operators(Path(spec.origin).parent)
+        if fullname == "torchvision":
+            from jointreid.extras import declare_torchvision
 
-
-def _declare_missing_operators(torchvision: Path) -> None:
-    import torch
-
-    if not any(_loads(library) for library in torchvision.glob("_C*.so")):
-        for name in ("nms", "qnms"):
-            torch.library.define(f"torchvision::{name}", "(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
-
-
-def _loads(library: Path) -> bool:
-    try:
-        ctypes.CDLL(str(library))
-    except OSError:
-        return False
-    return True
+            declare_torchvision()

@@ -1,25 +1,13 @@
-"""A folder of images sorted into classes, `train/CLASS/*` and `val/CLASS/*`, and the two crops of ImageNet training.
+"""A folder of images sorted into classes, `train/CLASS/*` and `val/CLASS/*`."""
 
-Letters in shapes: H height, W width, S side of the square that a network sees, in pixels.
-"""
-
-import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-from numpy.typing import NDArray
-
-from jointreid.data.decode import SUFFIXES, resize_image
+from jointreid.data.decode import SUFFIXES
 from jointreid.errors import JointreidError
 
 SPLITS = ("train", "val")
-
-# Of the random crop: its share of the image's area, its width / height, and how often one is drawn that fits.
-AREA = (0.08, 1.0)
-RATIO = (3 / 4, 4 / 3)
-TRIES = 10
 
 
 @dataclass(frozen=True)
@@ -73,52 +61,6 @@ def read_image_folder(root: str | Path) -> ImageFolder:
                 f"expected files that end in {', '.join(SUFFIXES)}"
             )
     return ImageFolder(tuple(train), _labelled(train), _labelled(val))
-
-
-def random_crop(image: NDArray[np.uint8], size: int, generator: np.random.Generator) -> NDArray[np.uint8]:
-    """Cut a random part out, resize it to a square and mirror it half of the time.
-
-    Where no part of the drawn area and ratio fits in `TRIES` draws, the largest central one of a ratio in `RATIO` is
-    taken.
-
-    Args:
-        image: [H, W, 3].
-        size: S.
-        generator: what is drawn from.
-
-    Returns:
-        [S, S, 3].
-    """
-    height, width = image.shape[:2]
-    for _ in range(TRIES):
-        area = height * width * generator.uniform(*AREA)
-        ratio = math.exp(generator.uniform(math.log(RATIO[0]), math.log(RATIO[1])))
-        w, h = round(math.sqrt(area * ratio)), round(math.sqrt(area / ratio))
-        if 0 < w <= width and 0 < h <= height:
-            x, y = int(generator.integers(width - w + 1)), int(generator.integers(height - h + 1))
-            break
-    else:
-        w, h = min(width, max(1, round(height * RATIO[1]))), min(height, max(1, round(width / RATIO[0])))
-        x, y = (width - w) // 2, (height - h) // 2
-    crop = resize_image(image[y : y + h, x : x + w], size, size)
-    return crop[:, ::-1] if generator.random() < 0.5 else crop
-
-
-def centre_crop(image: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:
-    """Resize the shorter side to 8/7 of a square's (256 for 224) and cut the square out of the centre.
-
-    Args:
-        image: [H, W, 3].
-        size: S.
-
-    Returns:
-        [S, S, 3].
-    """
-    height, width = image.shape[:2]
-    scale = round(size * 8 / 7) / min(height, width)
-    height, width = max(size, round(height * scale)), max(size, round(width * scale))
-    y, x = (height - size) // 2, (width - size) // 2
-    return resize_image(image, height, width)[y : y + size, x : x + size]
 
 
 def _classes(folder: Path) -> Iterator[tuple[str, tuple[Path, ...]]]:

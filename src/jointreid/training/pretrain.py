@@ -1,9 +1,9 @@
 """Train a trunk to classify images, such as ImageNet's, for other trainings to start from: `jointreid pretrain`.
 
 A trunk of generated convolutions learns them from the sample alone: a folder of classes has no domains and no cameras.
-The recipe is that of DDF's ImageNet networks, without the RandAugment and random erasing that their trainer adds by
-default. Which crop an image gets follows from the seed, the epoch and the image, so a training goes on exactly where an
-epoch ended.
+The recipe is that of DDF's ImageNet networks, on the parts of timm that they were trained with: random changes, SGD and
+its rate, without the ten epochs at the last rate that their trainer adds. How an image changes follows from the seed,
+the epoch and the image, so a training goes on exactly where an epoch ended.
 """
 
 import dataclasses
@@ -26,20 +26,17 @@ from torch import Tensor
 from torch.nn import functional
 from torch.utils.data import DataLoader
 
-from jointreid.config import ImageConfig
-from jointreid.data.augment import normalise
 from jointreid.data.decode import scan_images
 from jointreid.data.imagefolder import ImageFolder, LabelledImages, read_image_folder
 from jointreid.device import pick_device, pick_precision
 from jointreid.errors import JointreidError
 from jointreid.files import replacing, write_atomically
 from jointreid.models.pretrained import own_label
-from jointreid.training.pretrain_config import PretrainConfig, rate
-from jointreid.training.pretrain_parts import Pictures, network_of, optimizer_of
+from jointreid.training.pretrain_config import PretrainConfig
+from jointreid.training.pretrain_parts import Pictures, network_of, optimizer_of, schedule_of, transform_of
 from jointreid.training.report import Report
 
 FORMAT_VERSION = 1
-AUGMENTATION = "random resized crop (8-100% of the area, 3/4-4/3 wide, bicubic), mirrored half of the time"
 LOG_EVERY = 50  # steps
 
 
@@ -119,10 +116,13 @@ class _Pretraining:
             raise JointreidError(
                 f"train holds {len(folder.train):,} images, fewer than a batch of {config.batch_size}; lower batch_size"
             )
+        transform_of(config, training=True)  # refuses what it cannot do
         torch.manual_seed(config.seed)
         self.model = network_of(config.network, len(folder.classes))
         self.model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self.wrapped, self.optimizer = fabric.setup(self.model, optimizer_of(self.model, config))
+        optimizer = optimizer_of(self.model, config)
+        self.schedule = schedule_of(optimizer, config)
+        self.wrapped, self.optimizer = fabric.setup(self.model, optimizer)
         self.epoch = 0
         self.measures: dict[str, float] = {}
 
@@ -174,11 +174,10 @@ class _Pretraining:
         config, model = self.config, self.wrapped
         since, losses = time.monotonic(), list[float]()
         model.train()
+        self.schedule.step(self.epoch)
         for step, (images, labels) in enumerate(
             self._batches(self.folder.train, self.epoch), start=self.epoch * self.steps_per_epoch
         ):
-            for group in self.optimizer.param_groups:
-                group["lr"] = rate(config, step, self.steps_per_epoch)
             logits = model(images)
             loss = functional.cross_entropy(logits.float(), labels, label_smoothing=config.label_smoothing)
             if not bool(torch.isfinite(loss)):
@@ -200,7 +199,7 @@ class _Pretraining:
                     since, losses = time.monotonic(), []
 
     def _batches(self, images: LabelledImages, epoch: int | None) -> Iterator[tuple[Tensor, Tensor]]:
-        """Yield this process's share of each batch, normalised and on its device: of an epoch, or of all in order."""
+        """Yield this process's share of each batch, on its device: of an epoch, or of all in order."""
         order = np.arange(len(images))
         if epoch is not None:
             shuffled = np.random.default_rng([self.config.seed, epoch, 0]).permutation(order)
@@ -212,10 +211,9 @@ class _Pretraining:
             num_workers=self.workers,
             pin_memory=self.fabric.device.type == "cuda",
         )
-        statistics = ImageConfig()
         for pictures, labels in loader:
             pictures = pictures.to(self.fabric.device, non_blocking=True, memory_format=torch.channels_last)
-            yield normalise(pictures, statistics.mean, statistics.std), labels.to(self.fabric.device)
+            yield pictures, labels.to(self.fabric.device)
 
     @torch.no_grad()
     def _evaluate(self) -> dict[str, float]:
@@ -284,7 +282,7 @@ class _Pretraining:
             "epochs": self.epoch,
             "sha256": sha256,
             **self._facts(),
-            "versions": {package: version(package) for package in ("jointreid", "torch")},
+            "versions": {package: version(package) for package in ("jointreid", "torch", "timm")},
         }
         write_atomically(path.with_suffix(".json"), json.dumps(facts, indent=1) + "\n")
         source = "dcsd_imagenet" if self.config.network.endswith("-dcsd") else "r50_imagenet"
@@ -298,7 +296,7 @@ class _Pretraining:
             "classes": len(self.folder.classes),
             "train_images": len(self.folder.train),
             "val_images": len(self.folder.val),
-            "recipe": asdict(self.config) | {"augmentation": AUGMENTATION},
+            "recipe": asdict(self.config),
             "class_names": list(self.folder.classes),
         }
 

@@ -1,9 +1,12 @@
 """The state of every generator of random numbers that a process shares, as tensors for a checkpoint.
 
-Training itself draws from generators made of the seed and the step; these serve layers and losses of a person's own.
+Training itself draws from generators made of the seed and the step; these serve layers and losses of a person's own,
+and libraries that draw from what is shared.
 """
 
 import random
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import numpy as np
 import torch
@@ -15,6 +18,27 @@ def seed_all(seed: int) -> None:
     torch.manual_seed(seed)
     np.random.seed(seed % 2**32)  # noqa: NPY002 - what others draw from
     random.seed(seed)
+
+
+@contextmanager
+def randomness_of(*numbers: int) -> Iterator[None]:
+    """Let what draws from PyTorch's CPU generator, numpy's or Python's draw what follows from `numbers` alone.
+
+    Afterwards all three go on as if nothing had been drawn.
+    """
+    python, pytorch = random.getstate(), torch.get_rng_state()
+    of_numpy = np.random.get_state()  # noqa: NPY002 - what others draw from
+    sequence = np.random.SeedSequence(numbers)
+    first, second = sequence.generate_state(2, np.uint64).tolist()
+    random.seed(first)
+    torch.default_generator.manual_seed(second)
+    np.random.seed(sequence.generate_state(4))  # noqa: NPY002
+    try:
+        yield
+    finally:
+        random.setstate(python)
+        torch.set_rng_state(pytorch)
+        np.random.set_state(of_numpy)  # noqa: NPY002
 
 
 def random_state() -> dict[str, Tensor]:

@@ -16,7 +16,7 @@ import torch
 from rich.console import Console
 from safetensors.torch import load_file
 
-import jointreid.training.train as loop
+import jointreid.training.saving as saving
 from jointreid.config import RunConfig
 from jointreid.errors import JointreidError
 from jointreid.models.trunk import ResNet
@@ -173,10 +173,10 @@ def test_a_checkpoint_that_finds_no_room_leaves_the_one_before(
         with largest_file(200_000) if next(saves) == 2 else nullcontext():
             save_checkpoint(*arguments, **named)
 
-    monkeypatch.setattr(loop, "save_checkpoint", save_in_little_room)
+    monkeypatch.setattr(saving, "save_checkpoint", save_in_little_room)
     with pytest.raises(JointreidError, match=r"cannot save a checkpoint: File too large.*--resume"):
         start(config)
-    monkeypatch.setattr(loop, "save_checkpoint", save_checkpoint)
+    monkeypatch.setattr(saving, "save_checkpoint", save_checkpoint)
     assert_goes_on(config, whole)
 
 
@@ -223,10 +223,10 @@ def test_an_image_that_vanishes_on_the_way_ends_the_run_once_and_it_goes_on_when
         if (data / "plaza").is_dir():
             (data / "plaza").rename(data / "away")
 
-    monkeypatch.setattr(loop, "save_checkpoint", save_and_lose)
+    monkeypatch.setattr(saving, "save_checkpoint", save_and_lose)
     with pytest.raises(JointreidError, match=r"data/plaza/\S+\.jpg: no such file"):
         start(config)
-    monkeypatch.setattr(loop, "save_checkpoint", save_checkpoint)
+    monkeypatch.setattr(saving, "save_checkpoint", save_checkpoint)
     (data / "away").rename(data / "plaza")
     assert_goes_on(config, whole)
 

@@ -9,7 +9,6 @@ import torch
 from rich.console import Console
 from safetensors.torch import load_file
 
-import jointreid.training.train as loop
 from jointreid.config import RunConfig
 from jointreid.data.augment import augment
 from jointreid.errors import JointreidError
@@ -18,6 +17,7 @@ from jointreid.recipes import apply_recipe
 from jointreid.retrieval.evaluate import evaluate_run
 from jointreid.run import Run, model_for, open_run
 from jointreid.training import batches as room
+from jointreid.training import parts, saving
 from jointreid.training.checkpoint import save_checkpoint
 from jointreid.training.lock import held
 from jointreid.training.start import precision_of
@@ -186,7 +186,7 @@ def test_a_gradient_that_is_not_finite_stops_before_the_step(
         model.classifier.weight.register_hook(spoil)  # type: ignore[no-untyped-call]
         return model
 
-    monkeypatch.setattr(loop, "model_for", spoilt)
+    monkeypatch.setattr(parts, "model_for", spoilt)
     with pytest.raises(
         JointreidError, match=r"step 2: the loss is finite, but the gradients of classifier\.weight are"
     ):
@@ -199,7 +199,7 @@ def test_a_weight_that_is_not_finite_stops_before_the_step(config: RunConfig, mo
         save_checkpoint(run, name, model, *rest, **named)
         model.classifier.weight.data[0, 0] = torch.nan
 
-    monkeypatch.setattr(loop, "save_checkpoint", save_and_spoil)
+    monkeypatch.setattr(saving, "save_checkpoint", save_and_spoil)
     with pytest.raises(JointreidError, match=r"step 2: the loss term identity is not finite"):
         train(config.replace(train={"save_every": 1}), quiet())
     assert_step_1_is_kept(config)

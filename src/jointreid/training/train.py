@@ -7,7 +7,6 @@ Everything random in a step follows from the seed and the step's number, so a ru
 import math
 import time
 from contextlib import ExitStack, suppress
-from dataclasses import dataclass, field, fields
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -16,52 +15,30 @@ import torch
 from rich.console import Console
 
 from jointreid.config import RunConfig, config_hash
-from jointreid.data.images import ImageStore
-from jointreid.data.joint import LabelSpace
-from jointreid.data.sampling import make_sampler, realised_histogram
-from jointreid.device import Precision, pick_device
-from jointreid.errors import JointreidError, RunStopped
-from jointreid.losses import head_accuracy, loss_function
+from jointreid.device import pick_device
+from jointreid.errors import RunStopped
+from jointreid.losses import head_accuracy
 from jointreid.memory import kept_memory
 from jointreid.models.pretrained import FROM_SCRATCH, NONE
-from jointreid.models.reid import ReIDModel
 from jointreid.own import is_own
-from jointreid.progress import counting
-from jointreid.retrieval.results import Results, render, save_results
-from jointreid.run import Run, model_for, write_config
+from jointreid.retrieval.results import render
+from jointreid.run import Run
 from jointreid.shortage import short_of_disk, short_of_memory
 from jointreid.training.advice import disk_advice, memory_advice
-from jointreid.training.arithmetic import Arithmetic, compiling
-from jointreid.training.batches import AugmentedBatches
-from jointreid.training.checkpoint import Saved, load_checkpoint, newest_whole, save_checkpoint
-from jointreid.training.data import TrainingData, images_hash, prepare
-from jointreid.training.evaluation import Evaluation
-from jointreid.training.forecast import forecast
+from jointreid.training.arithmetic import compiling
+from jointreid.training.data import TrainingData, prepare
+from jointreid.training.epochs import Epochs
+from jointreid.training.forecast import Forecast, forecast
 from jointreid.training.lock import held
-from jointreid.training.optim import WeightAverage, build_optimizer, rate_factor, render_rates, set_rate
+from jointreid.training.optim import render_rates, set_rate
 from jointreid.training.parallel import Together, make_fabric
-from jointreid.training.randomness import seed_all
+from jointreid.training.parts import Parts, make_parts
 from jointreid.training.report import NoReport, Report
-from jointreid.training.start import check_start, claim, load_start, precision_of
+from jointreid.training.saving import Saving
+from jointreid.training.start import check_start, claim, precision_of
 from jointreid.training.stop import Leave, StopSignals
-from jointreid.training.watch import Watch, Window
+from jointreid.training.watch import Watch
 from jointreid.training.world import goes_on, record_launch, render_world, settings_of_all, told_once, world_of
-
-
-@dataclass
-class Progress:
-    """How far a run has come; saved in every checkpoint."""
-
-    step: int = 0
-    best: float = -1.0
-    window: Window = field(default_factory=dict)
-    """The values since the last logged step, by name."""
-    evaluated: int = -1
-    """The step of the last evaluation on the test splits."""
-    lines: int | None = None
-    """Lines of the log that tell of the steps taken, where they are known."""
-    epoch_open: bool = False
-    """Whether a signal came while the epoch's end was logged and measured: that is to be done again."""
 
 
 def train(config: RunConfig, console: Console | None = None, *, data: TrainingData | None = None) -> Run:
@@ -112,291 +89,149 @@ def train(config: RunConfig, console: Console | None = None, *, data: TrainingDa
             short_of_memory(lambda: memory_advice(config, path, device)),
             short_of_disk(lambda: disk_advice(path)),
         ):
-            return _Training(config, path, data, together, precision, console).run()
+            return _Training(make_parts(config, path, data, together, precision, console), console).run()
 
 
 class _Training:
-    """One run in the making: what the loop works on."""
+    """One run in the making."""
 
-    def __init__(
-        self,
-        config: RunConfig,
-        path: Path,
-        data: TrainingData,
-        together: Together,
-        precision: Precision,
-        console: Console,
-    ) -> None:
-        self.data, self.together, self.precision, self.console = data, together, precision, console
-        self.fabric: Any = together.fabric
-        self.device = device = together.fabric.device
-        self.space = data.train_set.label_space
-        self.result = Run(path, config, self.space)
-        self.config = config = settings_of_all(config)
-        self.sampler = make_sampler(data.train_set, config.sampler, config.train.seed)
-        self.loss = loss_function(config.loss.kind)
-        self.steps_per_epoch = max(1, len(self.sampler) // config.train.accumulate)
-        self.total_steps = config.schedule.epochs * self.steps_per_epoch
-        with counting(console, "decoding") as progress:
-            self.store = together.in_turn(
-                lambda: ImageStore.build(
-                    [sample.record for sample in data.train_set.samples],
-                    config.image,
-                    Path(config.data.cache),
-                    config.train.workers,
-                    config.data.cache_mode,
-                    progress,
-                )
-            )
-        part = together.rank, together.size
-        self.batches = AugmentedBatches(self.store, data.train_set, self.sampler, config, device, *part)
-        seed_all(config.train.seed)
-        torch.use_deterministic_algorithms(config.train.deterministic)
-        self.model: ReIDModel = model_for(config, self.space)
-        self.saved: Saved | None = None
-        with together.meeting():
-            if together.first and config.train.resume:
-                self.saved = newest_whole(self.result, self._say)
-            started = load_start(self.model, self.saved, config, console) if together.first else ""
-        self.pretraining = together.from_first(started)
-        together.same_weights(self.model)
-        if config.train.sync_bn and together.size > 1:
-            self.model = torch.nn.SyncBatchNorm.convert_sync_batchnorm(self.model)  # type: ignore[no-untyped-call]
-        self.model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        # Own code may not fit into one graph, nor does what SyncBatchNorm sends in the middle of a pass.
-        one_graph = not is_own(config.model.trunk) and not config.train.sync_bn
-        self.arithmetic = Arithmetic(device, precision, config.train.compile, one_graph)
-        optimizer = build_optimizer(self.model, config.optim, fused=self.arithmetic.fused)
-        network = self.arithmetic.network(self.model)
-        # With several processes the network is compiled, not what sends its gradients around.
-        self.wrapped, self.optimizer = self.fabric.setup(network, optimizer, _reapply_compile=together.size == 1)
-        self.average = WeightAverage(self.model, config.train.ema) if config.train.ema else None
+    def __init__(self, parts: Parts, console: Console) -> None:
+        self.parts, self.console = parts, console
         self.stop = StopSignals(self._say)
-        self.evaluation = Evaluation(
-            self.result.config, data, self.model, self.average, self.pretraining, together, self.stop.leave_if_asked
-        )
-        self.images_hash = images_hash(data.train_set)
-        self.progress = Progress()
+        self.saving = Saving(parts)
+        self.epochs = Epochs(parts, self.saving, self.stop.leave_if_asked)
 
     def run(self) -> Run:
         """Train from where the run stands to its end, or to `max_steps` or `minutes`."""
-        run = self.result
-        if self.config.train.resume:
-            self._resume()
-        elif self.together.first:
-            self.space.save(run.path / "labels.json")
-            write_config(run.config, run.path / "config.yaml")  # last: it makes the folder a run
-        start = FROM_SCRATCH if self.pretraining == NONE else self.pretraining
-        self.console.print(f"Start: {start}", highlight=False, markup=False, soft_wrap=True)
-        self.console.print(self.arithmetic.render(), highlight=False)
-        limit = min(self.total_steps, self.config.train.max_steps or self.total_steps)
-        by_epoch = [self._rate(first) for first in range(0, self.total_steps, self.steps_per_epoch)]
-        self.console.print(f"Learning rate by epoch: {render_rates(by_epoch)}", highlight=False, soft_wrap=True)
-        self._forecast(limit)
-        first, begun = self.together.first, self.progress
-        made = Report(run.path, self.total_steps, begun.step, self.console, begun.lines) if first else NoReport()
+        parts, run = self.parts, self.parts.run
+        if parts.config.train.resume:
+            self.saving.resume()
+            self._say(f"Resuming {run.path} at step {self.saving.progress.step:,} of {parts.total_steps:,}.")
+        else:
+            self.saving.begin()
+        limit = min(parts.total_steps, parts.config.train.max_steps or parts.total_steps)
+        self._announce(limit)
+        first, progress = parts.together.first, self.saving.progress
+        made = Report(run.path, parts.total_steps, progress.step, self.console, progress.lines) if first else NoReport()
         results, finished = None, False
-        with self.batches, self.stop, made as report:
+        with parts.batches, self.stop, made as report:
             with suppress(Leave):
                 self._loop(report, limit)
                 if not self._is_asked_to_stop():
-                    results = self._evaluate(report) if self._is_to_be_measured() else None
+                    results = self.epochs.measure(report) if self.epochs.is_to_be_measured() else None
                     finished = True
-            self._save(report, "last")
+            self.saving.save(report, "last")
         if not finished:
             text = (
                 f"stopped by {self.stop.name or 'a signal to another process'}, saved at step "
-                f"{self.progress.step:,} of {self.total_steps:,}; go on with `jointreid train --resume {run.path}`"
+                f"{progress.step:,} of {parts.total_steps:,}; go on with `jointreid train --resume {run.path}`"
             )
             raise RunStopped(text if first else "")
         if results is not None:
-            self.console.print(render(results), highlight=False, markup=False, soft_wrap=True)
-        self.console.print(f"Run directory: {run.path}", highlight=False, markup=False, soft_wrap=True)
+            self._say(render(results))
+        self._say(f"Run directory: {run.path}")
         return run
 
     def _loop(self, report: Report, limit: int) -> None:
-        config, progress, model = self.config, self.progress, self.wrapped
-        samples = self.data.train_set.samples
-        at_once, scaled = not self.arithmetic.reads_seldom, self.arithmetic.scaled
-        mean = self.together.mean
-        watch = Watch(self.device, at_once, progress.window, lambda index: samples[index].record, scaled, mean)
-        if not at_once:
-            self.optimizer.optimizer.found_inf = watch.spoilt
-        stop_at = time.monotonic() + config.train.minutes * 60 if config.train.minutes else math.inf
-        since, images, self.batches.waited = time.monotonic(), 0, 0.0
+        """Take steps up to a limit; log, measure and save when it is time."""
+        parts, train, progress = self.parts, self.parts.config.train, self.saving.progress
+        watch = self._watch()
+        stop_at = time.monotonic() + train.minutes * 60 if train.minutes else math.inf
+        since, images, parts.batches.waited = time.monotonic(), 0, 0.0
         if progress.epoch_open:
-            self._end_epoch(report, progress.step // self.steps_per_epoch, limit)
-        model.train()
+            self.epochs.end(report, progress.step // parts.steps_per_epoch, limit)
+        parts.network.train()
         while progress.step < limit and self._in_time(stop_at) and not self._is_asked_to_stop():
-            epoch = progress.step // self.steps_per_epoch + 1
-            rate = self._rate(progress.step)
-            set_rate(self.optimizer, rate)
-            self.together.seed(config.train.seed, progress.step)
-            for micro in range(config.train.accumulate):
-                number = progress.step * config.train.accumulate + micro
-                batch, indices = self.batches(number)
-                with self.fabric.no_backward_sync(model, enabled=micro + 1 < config.train.accumulate):
-                    output = self.together.outputs(model(batch.images), gather=config.train.gather)
-                    terms = self.loss(output, batch, config.loss, self.batches.generator(number, "pairs"))
-                    accuracy = head_accuracy(output.factor_logits, batch.domain_ids, batch.global_camids)
-                    watch.note(progress.step + 1, terms, accuracy, indices)
-                    self.fabric.backward(terms.total / config.train.accumulate)
-            watch.note_gradients(progress.step + 1, self.model)
-            if config.optim.clip_norm:
-                norm = config.optim.clip_norm
-                self.fabric.clip_gradients(model, self.optimizer, max_norm=norm, error_if_nonfinite=False)
-            self.optimizer.step()
-            self.optimizer.zero_grad(set_to_none=True)
+            epoch, rate = progress.step // parts.steps_per_epoch + 1, parts.rate(progress.step)
+            self._step(progress.step, rate, watch)
             progress.step += 1
-            self.together.average_statistics(self.model)
-            if self.average:
-                self.average.update(self.model)
 
-            images += config.train.accumulate * config.sampler.batch_size
+            images += train.accumulate * parts.config.sampler.batch_size
             report.advance(progress.step)
-            logged = progress.step % config.train.log_every == 0 or progress.step == limit
-            ended = progress.step % self.steps_per_epoch == 0
-            saved = config.train.save_every and progress.step % config.train.save_every == 0
+            logged = progress.step % train.log_every == 0 or progress.step == limit
+            ended = progress.step % parts.steps_per_epoch == 0
+            saved = train.save_every and progress.step % train.save_every == 0
             if logged or ended or saved:
                 watch.read()
             if logged:
                 values = {**watch.take_means(), "rate": rate}
                 report.log("train", progress.step, epoch, values)
                 seconds = time.monotonic() - since
-                report.step_line(progress.step, epoch, values, images / seconds, self.batches.waited / seconds)
+                report.step_line(progress.step, epoch, values, images / seconds, parts.batches.waited / seconds)
             if ended:
-                self._end_epoch(report, epoch, limit)
+                self.epochs.end(report, epoch, limit)
             if logged or ended:
-                since, images, self.batches.waited = time.monotonic(), 0, 0.0
+                since, images, parts.batches.waited = time.monotonic(), 0, 0.0
             if saved:
-                self._save(report, "last")
+                self.saving.save(report, "last")
         watch.read()
+
+    def _step(self, step: int, rate: float, watch: Watch) -> None:
+        """Take the step of a number, counted from 0: forward, Eq. 5 and backward for each of its batches, then Adam."""
+        parts, config, together, model = self.parts, self.parts.config, self.parts.together, self.parts.model
+        fabric: Any = together.fabric
+        set_rate(parts.optimizer, rate)
+        together.seed(config.train.seed, step)
+        for micro in range(config.train.accumulate):
+            number = step * config.train.accumulate + micro
+            batch, indices = parts.batches(number)
+            with fabric.no_backward_sync(parts.network, enabled=micro + 1 < config.train.accumulate):
+                output = together.outputs(parts.network(batch.images), gather=config.train.gather)
+                terms = parts.loss(output, batch, config.loss, parts.batches.generator(number, "pairs"))
+                accuracy = head_accuracy(output.factor_logits, batch.domain_ids, batch.global_camids)
+                watch.note(step + 1, terms, accuracy, indices)
+                fabric.backward(terms.total / config.train.accumulate)
+        watch.note_gradients(step + 1, model)
+        if norm := config.optim.clip_norm:
+            fabric.clip_gradients(parts.network, parts.optimizer, max_norm=norm, error_if_nonfinite=False)
+        parts.optimizer.step()
+        parts.optimizer.zero_grad(set_to_none=True)
+        together.average_statistics(model)
+        if parts.average:
+            parts.average.update(model)
+
+    def _watch(self) -> Watch:
+        """Return what sees the values of each step; on a GPU, what keeps a spoilt one from the weights."""
+        parts, arithmetic, samples = self.parts, self.parts.arithmetic, self.parts.data.train_set.samples
+        watch = Watch(
+            arithmetic.device,
+            not arithmetic.reads_seldom,
+            self.saving.progress.window,
+            lambda index: samples[index].record,
+            arithmetic.scaled,
+            parts.together.mean,
+        )
+        if arithmetic.reads_seldom:
+            parts.optimizer.optimizer.found_inf = watch.spoilt
+        return watch
 
     def _is_asked_to_stop(self) -> bool:
         """Say whether a signal came, to any of the processes: all leave after the same step."""
-        return self.together.any(bool(self.stop.name))
-
-    def _is_to_be_measured(self) -> bool:
-        """Say whether no sitting before this one has measured the weights as they are."""
-        measured = self.progress.evaluated == self.progress.step and (self.result.path / "results.json").is_file()
-        return bool(self.data.test) and not self.together.from_first(measured)
+        return self.parts.together.any(bool(self.stop.name))
 
     def _in_time(self, stop_at: float) -> bool:
-        return stop_at == math.inf or self.together.from_first(time.monotonic() < stop_at)
+        return stop_at == math.inf or self.parts.together.from_first(time.monotonic() < stop_at)
 
-    def _rate(self, step: int) -> float:
-        """Return the learning rate of a step."""
-        return self.config.optim.lr * rate_factor(self.config.schedule, step, self.steps_per_epoch)
+    def _announce(self, limit: int) -> None:
+        """Say where training starts, how it computes, its learning rates, and what steps up to a limit will cost."""
+        parts = self.parts
+        self._say(f"Start: {FROM_SCRATCH if parts.pretraining == NONE else parts.pretraining}")
+        self._say(parts.arithmetic.render())
+        by_epoch = [parts.rate(first) for first in range(0, parts.total_steps, parts.steps_per_epoch)]
+        self._say(f"Learning rate by epoch: {render_rates(by_epoch)}")
+        self._say(self._forecast().render(limit - self.saving.progress.step))
 
-    def _end_epoch(self, report: Report, epoch: int, limit: int) -> None:
-        """Log which domains and cameras the epoch held, choose `best`, evaluate when due."""
-        self.progress.epoch_open, self.progress.lines = True, report.lines
-        config, per_epoch = self.config, self.steps_per_epoch * self.config.train.accumulate
-        drawn = [self.sampler.batch_at(number) for number in range((epoch - 1) * per_epoch, epoch * per_epoch)]
-        histogram = realised_histogram(self.data.train_set, drawn)
-        first, last = ((epoch - 1) * self.steps_per_epoch, epoch * self.steps_per_epoch - 1)
-        rates = {"first_rate": self._rate(first), "last_rate": self._rate(last)}
-        report.log("epoch", self.progress.step, epoch, {**rates, **histogram._asdict()})
-        due = config.train.eval_every and epoch % config.train.eval_every == 0
-        if self.progress.step < limit and due and self.data.test:
-            results = self._evaluate(report)
-            if results is not None:
-                report.say(render(results))
-        if self.data.val and (due or self.progress.step >= limit):
-            self._choose_best(report, epoch)
-        self.progress.epoch_open = False
+    def _forecast(self) -> Forecast:
+        parts, config, together = self.parts, self.parts.config, self.parts.together
+        batch, _ = parts.batches(self.saving.progress.step * config.train.accumulate)
 
-    def _choose_best(self, report: Report, epoch: int) -> None:
-        """Save `best` when the mean mAP on the held-out identities is the highest so far."""
-        found = self.evaluation.on_held_out()
-        if found is not None:
-            report.log("validation", self.progress.step, epoch, found.to_dict()["mean"])
-        reached = self.together.from_first(found.mean["mAP"] if found else 0.0)
-        if reached > self.progress.best:
-            self.progress.best = reached
-            self._save(report, "best")
+        def loss() -> torch.Tensor:
+            output = together.outputs(parts.network(batch.images), gather=config.train.gather)
+            return parts.loss(output, batch, config.loss, None).total
 
-    def _evaluate(self, report: Report) -> Results | None:
-        """Evaluate on every domain; the numbers go to `results.json` and the log. Only the first process has them."""
-        found = self.evaluation.on_test()
-        if found is None:
-            return None
-        results, queries = found
-        epoch = -(-self.progress.step // self.steps_per_epoch)
-        domains = {result.domain: {"mAP": result.mAP, "rank1": result.cmc[1]} for result in results.domains}
-        report.log("evaluation", self.progress.step, epoch, domains)
-        save_results(results, queries, self.result.path)
-        self.progress.evaluated = self.progress.step
-        return results
-
-    def _save(self, report: Report, name: str) -> None:
-        report.sync()
-        if not self.progress.epoch_open:
-            self.progress.lines = report.lines
-        run = self.result
-        state: dict[str, Any] = {
-            "step": self.progress.step,
-            "epoch": self.progress.step / self.steps_per_epoch,
-            "best": self.progress.best,
-            "window": self.progress.window,
-            "evaluated": self.progress.evaluated,
-            "lines": self.progress.lines,
-            "epoch_open": self.progress.epoch_open,
-            "scaler": self.fabric.strategy.precision.state_dict(),
-            "sampler": {**self.sampler.state_dict(), "step": self.progress.step * self.config.train.accumulate},
-            "labels": self.space.hash,
-            "images": self.images_hash,
-            "config": config_hash(run.config),
-            "pretraining": self.pretraining,
-            "precision": self.precision,
-        }
-        optimizer = self.optimizer.optimizer if name == "last" else None
-        with self.together.meeting():
-            if self.together.first:
-                save_checkpoint(run.path, name, self.model, state, average=self.average, optimizer=optimizer)
-
-    def _resume(self) -> None:
-        """Load what `last` holds, in the first process, and hand it to the others; without a save a run begins anew."""
-        with self.together.meeting():
-            if self.together.first:
-                self._load_last()
-        average = self.average.tensors if self.average else None
-        self.progress = self.together.from_first(self.progress)
-        if scaler := self.together.from_first(self.saved.state.get("scaler") if self.saved else None):
-            self.fabric.strategy.precision.load_state_dict(scaler)
-        self.together.same_state(self.model, self.optimizer.optimizer, average)
-        self._say(f"Resuming {self.result.path} at step {self.progress.step:,} of {self.total_steps:,}.")
-
-    def _load_last(self) -> None:
-        run = self.result
-        if LabelSpace.load(run.path / "labels.json").hash != self.space.hash:
-            raise JointreidError(
-                f"{run.path}/labels.json: the data has other identities or cameras than when the run began; "
-                "resume with the same data, or start a new run from its weights with --init"
-            )
-        if self.saved:
-            state = self.saved.state
-            if state.get("images", self.images_hash) != self.images_hash:
-                raise JointreidError(
-                    f"{run.path}: the train images have other names or another order than when the run began, so its "
-                    "batches would be others; resume with the same data, or start a new run from its weights with "
-                    "--init"
-                )
-            load_checkpoint(run, self.saved, self.model, self.optimizer.optimizer, self.average)
-            self.sampler.load_state_dict(state["sampler"])
-            self.progress = Progress(**{f.name: state[f.name] for f in fields(Progress) if f.name in state})
+        parts.model.train()
+        with compiling():
+            return forecast(parts.model, loss, config.train.accumulate, together.fabric.backward)
 
     def _say(self, text: str) -> None:
         self.console.print(text, highlight=False, markup=False, soft_wrap=True)
-
-    def _forecast(self, limit: int) -> None:
-        batch, _ = self.batches(self.progress.step * self.config.train.accumulate)
-
-        def loss() -> torch.Tensor:
-            output = self.together.outputs(self.wrapped(batch.images), gather=self.config.train.gather)
-            return self.loss(output, batch, self.config.loss, None).total
-
-        self.model.train()
-        with compiling():
-            cost = forecast(self.model, loss, self.config.train.accumulate, self.fabric.backward)
-        self.console.print(cost.render(limit - self.progress.step), highlight=False, markup=False, soft_wrap=True)

@@ -30,7 +30,8 @@ from jointreid.run import open_run
 from jointreid.training import batches
 from jointreid.training import train as room
 from jointreid.training.data import TrainingData, prepare
-from jointreid.training.parallel import Together, make_fabric
+from jointreid.training.fabric import make_fabric
+from jointreid.training.parallel import Together
 from jointreid.training.world import World, goes_on, record_launch, settings_of_all, told_once, world_of
 
 STEPS = 2

@@ -28,10 +28,11 @@ from jointreid.training.advice import disk_advice, memory_advice
 from jointreid.training.arithmetic import compiling
 from jointreid.training.data import TrainingData, prepare
 from jointreid.training.epochs import Epochs
+from jointreid.training.fabric import make_fabric
 from jointreid.training.forecast import Forecast, forecast
 from jointreid.training.lock import held
 from jointreid.training.optim import render_rates, set_rate
-from jointreid.training.parallel import Together, make_fabric
+from jointreid.training.parallel import Together
 from jointreid.training.parts import Parts, make_parts
 from jointreid.training.report import NoReport, Report
 from jointreid.training.saving import Saving

@@ -1,5 +1,6 @@
 #!/bin/sh
-# Every measurement and every test that needs a GPU, in one call of under nine minutes; what comes out lies in one folder.
+# The measurements and every test that need a GPU, in one call of under nine minutes; what comes out lies in one folder.
+# (Images on their way to a GPU are measured apart: benchmarks/pipeline.py --device cuda.)
 #
 #   sh benchmarks/gpu.sh                  the environment in .venv, results in out/gpu
 #   PYTHON=python3 OUT=/tmp/gpu sh benchmarks/gpu.sh

@@ -21,10 +21,10 @@ TITLES = {
 DEVICES = {"cpu": "on a CPU", "gpu": "on a GPU"}
 HEAD = """# Speed
 
-Written by `python benchmarks/write_results.py` from the files under `results/`. Figures are ratios of medians within
-one run, in which all candidates took turns; PASS and MISSED hold them against what was wanted before they were
-measured. The load is how many processes wanted a core at the end, the benchmark among them: above the number of cores
-others were at work too, and images a second are too few. `make bench` measures again on your machine.
+Written by `python benchmarks/write_results.py` from the files under `results/`. Ratios are medians over rounds in which
+all candidates took turns, images a second are medians; PASS and MISSED hold them against what was wanted before they
+were measured. The load is how many processes wanted a core at the end, the benchmark among them: above the number of
+cores others were at work too, and images a second are too few. `make bench` measures again on your machine.
 """
 
 
@@ -68,7 +68,8 @@ def made_by(report: dict[str, Any]) -> str:
     packages = ("torch", "numba", "triton", "torchvision", "pillow")
     versions = ", ".join(f"{key} {report[key]}" for key in packages if key in report)
     threads = report.get("threads", "?")
-    machine = report.get("gpu") or f"{report['machine']}, {threads} thread{'' if threads == 1 else 's'}"
+    on_cpu = f"{report['machine']}, {threads} thread{'' if threads == 1 else 's'}"
+    machine = report["gpu"] if report.get("device") == "cuda" else on_cpu
     if "load" in report:
         machine += f", load {report['load']}"
     return f"`{report['command']}`: {machine}; {versions}; commit {report['commit'][:12]}."

@@ -122,8 +122,8 @@ def test_a_killed_process_leaves_nothing_that_another_trips_over(tmp_path: Path,
     code = f"""
 import os, signal
 from jointreid.data.prepare import prepare
-fsync, calls = os.fsync, iter(range(6))
-os.fsync = lambda file: os.kill(os.getpid(), signal.SIGKILL) if next(calls) == 5 else fsync(file)
+fsync, calls = os.fsync, iter(range(11))  # of each file, then of its folder
+os.fsync = lambda file: os.kill(os.getpid(), signal.SIGKILL) if next(calls) == 10 else fsync(file)
 prepare("cuhk_sysu", {str(releases.raw["cuhk_sysu"])!r}, {str(target)!r})
 """
     killed = subprocess.run([sys.executable, "-c", code], check=False)

@@ -2,7 +2,6 @@
 
 import base64
 import io
-import json
 import math
 from collections.abc import Sequence
 from dataclasses import replace
@@ -13,7 +12,6 @@ import pytest
 import torch
 from numpy.typing import NDArray
 from PIL import Image
-from safetensors.torch import save_file
 
 from jointreid.analysis.pictures import differences, render_domain, thumbnail
 from jointreid.analysis.ranklists import (
@@ -36,6 +34,7 @@ from jointreid.recipes import apply_recipe
 from jointreid.retrieval.distances import Features, Metric
 from jointreid.retrieval.evaluate import evaluate_run
 from jointreid.run import model_for, write_config
+from jointreid.training.checkpoint import save_checkpoint
 
 NASTY = 'a<b>&"c"'
 
@@ -152,9 +151,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> list[ReportedRun]:
         write_config(config, path / "config.yaml")
         space.save(path / "labels.json")
         torch.manual_seed(seed)
-        (path / "last").mkdir()
-        save_file(model_for(config, space).state_dict(), path / "last" / "model.safetensors")
-        (path / "last" / "state.json").write_text(json.dumps({"step": 0, "epoch": 0.0}))
+        save_checkpoint(path, "last", model_for(config, space), {"step": 0, "epoch": 0.0})
         evaluate_run(path, device="cpu", flip=bool(seed))
         paths.append(path)
     return open_runs([RunGroup("Noise", paths)])

@@ -8,7 +8,6 @@ from typing import Any
 
 import pytest
 import torch
-from safetensors.torch import save_file
 
 from jointreid.analysis.report import write_report
 from jointreid.analysis.reported import RunGroup, open_runs
@@ -22,6 +21,7 @@ from jointreid.recipes import apply_recipe
 from jointreid.retrieval.evaluate import evaluate_run
 from jointreid.retrieval.results import DomainResult, QueryResult, Results, save_results
 from jointreid.run import model_for, write_config
+from jointreid.training.checkpoint import save_checkpoint
 
 NASTY = "x<b>&\"y'"
 
@@ -103,9 +103,7 @@ def make_run(
     write_config(RunConfig().replace(**sections), path / "config.yaml")
     space_of(*(trained_on or rates)).save(path / "labels.json")
     save_results(results, queries, path)
-    (path / "last").mkdir()
-    (path / "last" / "model.safetensors").touch()
-    (path / "last" / "state.json").write_text(json.dumps({"step": 40, "epoch": 4.0}))
+    save_checkpoint(path, "last", torch.nn.Identity(), {"step": 40, "epoch": 4.0})
     if log:
         (path / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in log))
     return path
@@ -327,10 +325,8 @@ def test_a_page_with_pictures_is_whole_the_same_each_time_and_fetches_nothing(
     space = join(load_domains([str(tiny_manifest)])).label_space
     write_config(config, path / "config.yaml")
     space.save(path / "labels.json")
-    (path / "last").mkdir()
     torch.manual_seed(0)
-    save_file(model_for(config, space).state_dict(), path / "last" / "model.safetensors")
-    (path / "last" / "state.json").write_text(json.dumps({"step": 0, "epoch": 0.0}))
+    save_checkpoint(path, "last", model_for(config, space), {"step": 0, "epoch": 0.0})
     evaluate_run(path, device="cpu")
     page = report(tmp_path, {"Alone": [path]}, queries=3, device="cpu")
     written = (tmp_path / "out" / "report.html").read_bytes()

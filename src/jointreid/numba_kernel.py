@@ -17,8 +17,8 @@ from numba.np.ufunc import threading_layer
 Array = npt.NDArray[Any]
 
 # Reassociation is what lets a sum over channels use SIMD lanes. "nnan" and "ninf" are left out on purpose: a diverged
-# network must give NaN here as it does in PyTorch. (numba's cache looks at the file of a loop, not at its options:
-# after a change here, delete `__pycache__`.)
+# network must give NaN here as it does in PyTorch. (numba's cache looks at the file of a loop, not at its options,
+# nor at what it calls in another file: after a change of either, delete `__pycache__`.)
 OPTIONS: dict[str, Any] = {"nogil": True, "error_model": "numpy", "fastmath": {"contract", "nsz", "reassoc"}}
 
 WORKQUEUE_LOCK = threading.Lock()

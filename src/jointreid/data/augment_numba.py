@@ -4,10 +4,13 @@ import numba
 import numpy as np
 from numpy.typing import NDArray
 
+from jointreid.numba_kernel import cached
+
 # Without fastmath: what is looked up is copied, so the outcome is the reference's to the last bit.
-_compiled = numba.njit(cache=True, nogil=True, error_model="numpy")
+_compiled = numba.njit(nogil=True, error_model="numpy")
 
 
+@cached
 @_compiled
 def change(
     images: NDArray[np.uint8],

@@ -1,4 +1,4 @@
-"""The small weights the demo starts from, and the command that trains them anew: `jointreid demo --make-weights DIR`.
+"""The small weights the demo starts from, and the command that trains them anew: `jointreid demo --make-weights`.
 
 They are learnt from synthetic people of other identities, before other cameras, than those of the demo; both systems
 see the same pictures for as many steps. A trunk this small learns slowly from random weights, more so with generated

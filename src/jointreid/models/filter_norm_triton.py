@@ -125,15 +125,20 @@ _PROGRAMS = 1024  # repeats of std are cut to make about so many programs: sever
 
 
 def _grouped(t: Tensor, dim: int) -> Tensor:
-    """A view [N0, N1, N2, T], taps last; a copy only above four dimensions."""
+    """A view [N0, N1, N2, T], taps last; above four dimensions a copy unless the taps lie last in memory."""
     t = t.movedim(dim, -1)
     if t.ndim > 4:
         t = t.flatten(0, -2)
     return t[(None,) * (4 - t.ndim)]
 
 
-def _without_gaps(raw: Tensor) -> Tensor:
-    """The tensor itself if a new one like it has the same steps in memory, else a copy that has."""
+def _without_gaps(raw: Tensor, dim: int) -> Tensor:
+    """The tensor itself if a new one like it has the same steps in memory, else a copy that has.
+
+    Above four dimensions the taps lie last, so that flattening the others gives views.
+    """
+    if raw.ndim > 4:
+        return raw.movedim(dim, -1).contiguous().movedim(-1, dim)
     return raw if torch.empty_like(raw, device="meta").stride() == raw.stride() else raw.contiguous()
 
 
@@ -145,7 +150,7 @@ def _compiled_in(raw: Tensor, dim: int, eps: float) -> dict[str, Any]:
 
 def filter_norm(raw: Tensor, dim: int, std: Tensor, eps: float) -> Tensor:
     """The normalisation on checked tensors; see `jointreid.models.dynamic_filter.filter_norm`."""
-    raw = _without_gaps(raw)
+    raw = _without_gaps(raw, dim)
     out = torch.empty_like(raw, dtype=torch.promote_types(raw.dtype, torch.float32))
     if not raw.numel():
         return out
@@ -163,7 +168,7 @@ def filter_norm_backward(grad: Tensor, raw: Tensor, dim: int, std: Tensor, eps: 
     """Gradients of raw and std for `grad`, of the shape of raw."""
     if not raw.numel():
         return torch.zeros_like(raw), torch.zeros_like(std)
-    raw = _without_gaps(raw)
+    raw = _without_gaps(raw, dim)
     grad_raw = torch.empty_like(raw)
     part = _repeating_part(std, raw, dim)
     rows, repeats = math.prod(part[:-1]), raw.numel() // math.prod(part)

@@ -107,10 +107,11 @@ def evaluate_domains(
 
 def _memory_advice(config: RunConfig) -> str:
     batch, block = config.eval.batch_size, config.eval.max_memory
+    same = "Re-ranked figures may change in their last digits" if config.eval.rerank else "Figures stay the same"
     return (
         f"measuring needs more than there is. Lower --eval.batch_size to {max(1, batch // 4)} (it is {batch}), or if "
         f"the ranking failed, --eval.max_memory to {max(2**20, block // 4)} (it is {block} bytes); for `evaluate` they "
-        "are --batch-size and --max-memory. Figures stay the same, and a run is gone on with by --resume"
+        f"are --batch-size and --max-memory. {same}, and a run is gone on with by --resume"
     )
 
 

@@ -76,7 +76,8 @@ def evaluate_ranking(
     The distance of a pair is -q.g / (|q| |g|) or |q - g|^2 in float64, and depends on the two rows alone: equal gallery
     rows tie exactly, different ones where float64 gives the same number, as it does for small integers. The ranks are
     the same for every max_memory, number of threads and BLAS library; `distances` says how a float32 product, which
-    float32 features are compared by first, comes to that. Near ties cost time, about 1 us each at D = 2048.
+    float32 features are compared by first, comes to that. On a GPU float64 sums have another order, so pairs whose
+    distances differ in the last bit may rank otherwise than on a CPU.
 
     Args:
         query: [Q, D] real features; a NumPy array, or anything that `numpy.asarray` takes.
@@ -329,7 +330,8 @@ def _labels(name: str, value: ArrayLike, count: int | None = None, strings: bool
 
 def _array(name: str, value: ArrayLike) -> NDArray[Any]:
     try:
-        return np.asarray(value)
+        on_gpu = getattr(value, "is_cuda", False)  # a tensor that is to be ranked on the CPU
+        return np.asarray(value.detach().cpu() if on_gpu else value)  # type: ignore[union-attr]
     except (TypeError, ValueError, RuntimeError) as error:
         raise JointreidError(f"{name} cannot be read as an array: {error}") from error
 

@@ -62,7 +62,8 @@ class _Pairs:
     def __init__(self, query: Tensor, gallery: Tensor, metric: Metric) -> None:
         narrow = {query.dtype, gallery.dtype} <= {torch.float16, torch.bfloat16, torch.float32}
         kind = torch.float32 if narrow else torch.float64
-        self.query, self.gallery, self.cosine = query.to(kind), gallery.to(kind), metric == "cosine"
+        self.cosine = metric == "cosine"
+        self.query, self.gallery = (_aligned(part.to(kind)) for part in (query, gallery))
         self.q_lengths, self.g_lengths = _lengths(self.query), _lengths(self.gallery)
         lengths = [
             checked_lengths(name, part, own.cpu().numpy(), self.cosine)
@@ -138,8 +139,17 @@ def _ranks_of_block(pairs: _Pairs, relevance: Relevance, chosen: slice) -> Indic
     return result
 
 
+def _aligned(rows: Tensor) -> Tensor:
+    """Add columns of zeros up to a multiple of 4: a GPU sums rows that start elsewhere in another order."""
+    return torch.nn.functional.pad(rows, (0, -rows.shape[1] % 4))
+
+
 def _lengths(rows: Tensor) -> Tensor:
-    parts = [part.double().square().sum(1) for part in torch.split(rows, _PAIRS)]
+    """Return the length of each row, always summed in blocks of one size, so that equal rows have equal lengths."""
+    parts = []
+    for part in torch.split(rows, _PAIRS):
+        whole = torch.nn.functional.pad(part, (0, 0, 0, _PAIRS - len(part))).double()
+        parts.append(whole.square_().sum(1)[: len(part)])
     return torch.cat(parts).sqrt_()
 
 
@@ -149,6 +159,7 @@ def _whole_float32() -> Iterator[None]:
     before = torch.get_float32_matmul_precision()
     torch.set_float32_matmul_precision("highest")
     try:
-        yield
+        with torch.autocast("cuda", enabled=False):
+            yield
     finally:
         torch.set_float32_matmul_precision(before)

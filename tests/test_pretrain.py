@@ -11,11 +11,13 @@ import socket
 from collections.abc import Callable
 from multiprocessing import get_context
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from lightning_fabric.plugins.precision import MixedPrecision
 from PIL import Image
 from rich.console import Console
 from safetensors.torch import load_file
@@ -28,9 +30,11 @@ from jointreid.errors import JointreidError
 from jointreid.models.dcsd import DCSD
 from jointreid.models.trunk import build_trunk
 from jointreid.recipes import apply_recipe
+from jointreid.training.lock import held
 from jointreid.training.pretrain import pretrain
 from jointreid.training.pretrain_config import PretrainConfig
 from jointreid.training.pretrain_parts import Pictures, network_of, optimizer_of, schedule_of, transform_of
+from jointreid.training.pretrain_saving import PretrainSaving
 from jointreid.training.report import Report
 from jointreid.training.train import train
 
@@ -148,6 +152,8 @@ def test_what_cannot_be_trained_is_refused_and_nothing_written(images: Path, tmp
         pretrain_here(images, out, resume=True)
     with pytest.raises(JointreidError, match="no such folder"):
         pretrain_here(tmp_path / "nothing", out)
+    with held(out, print), pytest.raises(JointreidError, match=r"is in use by process .*--out"):
+        pretrain_here(images, out)
     assert not out.exists()
 
 
@@ -155,6 +161,34 @@ def test_a_loss_that_is_not_finite_stops_before_the_step(images: Path, tmp_path:
     with pytest.raises(JointreidError, match=r"step \d: the loss is not finite; stopped before the step"):
         pretrain_here(images, tmp_path, dataclasses.replace(TINY, lr=1e30))
     assert not (tmp_path / "training.safetensors").exists()
+
+
+@pytest.mark.parametrize("steps", [0, 1])  # a scaler may have skipped all of them
+def test_the_scale_of_the_losses_is_gone_on_with(steps: int, tmp_path: Path) -> None:
+    def saving(seed: int) -> tuple[PretrainSaving, nn.Module, torch.optim.Optimizer, MixedPrecision]:
+        torch.manual_seed(seed)
+        model, precision = nn.Linear(2, 3), MixedPrecision("16-mixed", "cpu")
+        optimizer = optimizer_of(model, TINY)
+        return PretrainSaving(tmp_path, {"recipe": {}}, model, optimizer, precision), model, optimizer, precision
+
+    before, model, optimizer, precision = saving(0)
+    assert precision.scaler is not None
+    for value in [math.inf, *[1.0] * steps]:  # one step that overflows, which halves the scale
+        loss = precision.scaler.scale(model(torch.ones(1, 2)).sum() * value)
+        torch.autograd.backward(loss)
+        precision.optimizer_step(optimizer)
+        optimizer.zero_grad()
+    before.epoch, before.measures = 1, {"top1": 0.5, "top5": 1.0}
+    before.save()
+    after, twin, other, again = saving(1)
+    after.resume()
+    assert again.scaler is not None
+    assert again.scaler.get_scale() == 2.0**15
+    assert again.state_dict() == precision.state_dict()
+    assert (after.epoch, after.measures) == (before.epoch, before.measures)
+    torch.testing.assert_close(twin.state_dict(), model.state_dict(), rtol=0, atol=0)
+    torch.testing.assert_close(other.state_dict(), optimizer.state_dict(), rtol=0, atol=0)
+    assert len(other.state) == 2 * steps
 
 
 @pytest.mark.parametrize(
@@ -291,13 +325,34 @@ def free_port() -> int:
 
 
 def as_rank(rank: int, port: int, images: Path, out: Path, config: PretrainConfig) -> None:
-    """One of two processes, told of the other as torchrun does."""
+    """One of two processes, told of the other by nothing but torchrun's variables."""
     os.environ |= {
         "TORCHELASTIC_RUN_ID": "test", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "GROUP_RANK": "0",
         "WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2", "RANK": str(rank), "LOCAL_RANK": str(rank),
     }  # fmt: skip
     torch.set_num_threads(1)  # a process forked after OpenMP started may not enter it
-    pretrain_here(images, out, config, devices=2)
+    pretrain_here(images, out, config)
+
+
+def fail_as_rank(rank: int, port: int, images: Path, out: Path, config: PretrainConfig) -> None:
+    """The same, but the loss of the second process alone is not a number; write what each one says of it."""
+    if rank == 1:
+        spoilt = SimpleNamespace(cross_entropy=lambda logits, *_, **__: logits.sum() * math.nan)
+        pytest.MonkeyPatch().setattr("jointreid.training.pretrain.functional", spoilt)
+    try:
+        as_rank(rank, port, images, out, config)
+    except JointreidError as error:
+        (out / f"{rank}.txt").write_text(f"{type(error).__name__}: {error}")
+
+
+def run_both(work: Callable[..., None], images: Path, out: Path, config: PretrainConfig) -> None:
+    context, port = get_context("fork"), free_port()
+    ranks = [context.Process(target=work, args=(rank, port, images, out, config)) for rank in (0, 1)]
+    for process in ranks:
+        process.start()
+    for process in ranks:
+        process.join(120)
+    assert [process.exitcode for process in ranks] == [0, 0]
 
 
 def taught_by_hand(images: Path, config: PretrainConfig) -> nn.Module:
@@ -332,14 +387,7 @@ def taught_by_hand(images: Path, config: PretrainConfig) -> nn.Module:
 
 def test_two_processes_take_the_step_of_both_halves_of_a_batch(images: Path, tmp_path: Path) -> None:
     config = dataclasses.replace(TINY, epochs=1, warmup_epochs=0, batch_size=12, lr=1.0)
-    context = get_context("fork")
-    port = free_port()
-    ranks = [context.Process(target=as_rank, args=(rank, port, images, tmp_path, config)) for rank in (0, 1)]
-    for process in ranks:
-        process.start()
-    for process in ranks:
-        process.join(120)
-    assert [process.exitcode for process in ranks] == [0, 0]
+    run_both(as_rank, images, tmp_path, config)
     written = load_file(tmp_path / "model.safetensors")
     expected = {name.removeprefix("trunk."): x for name, x in taught_by_hand(images, config).state_dict().items()}
     assert written.keys() == expected.keys()
@@ -347,6 +395,14 @@ def test_two_processes_take_the_step_of_both_halves_of_a_batch(images: Path, tmp
     assert [line["step"] for line in metrics(tmp_path, "train")] == [3]  # of 39 images, 3 batches of 12; told once
     (evaluation,) = metrics(tmp_path, "evaluation")
     assert evaluation["top1"] * 12 == pytest.approx(round(evaluation["top1"] * 12))  # each of the 12, once
+
+
+def test_a_loss_that_is_not_finite_in_one_process_stops_both_and_is_told_once(images: Path, tmp_path: Path) -> None:
+    run_both(fail_as_rank, images, tmp_path, dataclasses.replace(TINY, epochs=1, warmup_epochs=0, batch_size=12))
+    first, second = ((tmp_path / f"{rank}.txt").read_text() for rank in (0, 1))
+    assert first.startswith("MadeByAll: step 1: the loss is not finite; stopped before the step.")
+    assert second.startswith("ToldElsewhere: ")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["0.txt", "1.txt", "tensorboard"]
 
 
 # Runs that start from it

@@ -12,6 +12,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Mapping
+from importlib.metadata import version
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -21,7 +22,14 @@ from numpy.typing import NDArray
 
 ROOT = Path(__file__).resolve().parents[1]
 VENV = Path(os.environ.get("PEERS_VENV", ROOT / "out" / "peers" / ".venv"))
-PACKAGES = ("numpy<2", "torch", "open-metric-learning", "omegaconf", "pytorch-metric-learning", "faiss-cpu")
+PACKAGES = (
+    "numpy<2",
+    f"torch=={version('torch').partition('+')[0]}",
+    "open-metric-learning",
+    "omegaconf",
+    "pytorch-metric-learning",
+    "faiss-cpu",
+)
 WITHOUT_DEPENDENCIES = ("pyppbox-torchreid",)
 
 
@@ -30,11 +38,12 @@ def install() -> str:
     if (VENV / "bin" / "python").exists():
         return ""
     uv = shutil.which("uv") or str(ROOT / ".tools" / "bin" / "uv")
+    like_pip = ["sh", str(ROOT / ".ci" / "like-pip"), "python3", uv]  # finds packages where pip does
     into = ["pip", "install", "--quiet", "--python", str(VENV / "bin" / "python")]
     for command in (
         [uv, "venv", "--quiet", "--python", sys.executable, str(VENV)],
-        [uv, *into, *PACKAGES],
-        [uv, *into, "--no-deps", *WITHOUT_DEPENDENCIES],
+        [*like_pip, *into, *PACKAGES],
+        [*like_pip, *into, "--no-deps", *WITHOUT_DEPENDENCIES],
     ):
         try:
             done = subprocess.run(command, capture_output=True, text=True, check=False)

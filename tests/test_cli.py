@@ -1,13 +1,16 @@
 """The commands as people type them, on small drawn images; each calls `main(argv)` in this process."""
 
 import json
+import os
 import shutil
+import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
+import jointreid.cli as room
 from jointreid.cli import COMMANDS, main
 from jointreid.training.pretrain_config import PretrainConfig
 
@@ -183,3 +186,54 @@ def test_pretraining_hands_its_settings_on(monkeypatch: pytest.MonkeyPatch, caps
     assert named == {"device": "auto", "devices": 1, "nodes": 1, "workers": 8, "resume": True}
     assert main(["pretrain", "images", "--out", "o", "--network", "vgg"]) == 2
     assert "invalid choice" in error(capsys)
+
+
+class Left(Exception):
+    """In place of the end of the process."""
+
+
+@pytest.fixture
+def connected(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let this process take itself for one of several."""
+
+    def leave(code: int) -> None:
+        raise Left(code)
+
+    monkeypatch.setattr(room, "_is_connected", lambda: True)
+    monkeypatch.setattr(os, "_exit", leave)
+
+
+@pytest.mark.usefixtures("connected")
+def test_one_of_several_processes_leaves_at_once_even_by_an_error_of_ours(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fail(argv: list[str]) -> int:
+        raise RuntimeError("a bug")
+
+    monkeypatch.setattr(room, "main", fail)
+    with pytest.raises(Left, match="1"):
+        room.console()
+    assert "RuntimeError: a bug" in capsys.readouterr().err
+    monkeypatch.setattr(room, "_is_connected", lambda: False)
+    with pytest.raises(RuntimeError, match="a bug"):
+        room.console()
+
+
+@pytest.mark.usefixtures("connected")
+@pytest.mark.parametrize(
+    ("environ", "waits"), [({"LOCAL_RANK": "1"}, 3), ({"LOCAL_RANK": "0"}, 0), ({"LOCAL_RANK": "1", "RANK": "1"}, 0)]
+)
+def test_a_process_that_devices_started_fails_after_the_first_has_left(
+    environ: dict[str, str], waits: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("RANK", "LOCAL_RANK"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in environ.items():
+        monkeypatch.setenv(name, value)
+    slept: list[float] = []
+    monkeypatch.setattr(time, "sleep", slept.append)
+    monkeypatch.setattr(os, "getppid", lambda: 1 if len(slept) == 3 else 7)
+    monkeypatch.setattr(room, "main", lambda argv: 75)
+    with pytest.raises(Left, match="75"):
+        room.console()
+    assert len(slept) == waits

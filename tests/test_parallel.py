@@ -3,15 +3,18 @@
 import json
 import multiprocessing
 import os
+import random
 import signal
 import socket
 import sys
 import traceback
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
+import numpy as np
 import pytest
 import torch
 from rich.console import Console
@@ -32,6 +35,7 @@ from jointreid.training import train as room
 from jointreid.training.data import TrainingData, prepare
 from jointreid.training.fabric import make_fabric
 from jointreid.training.parallel import Together
+from jointreid.training.randomness import randomness_of
 from jointreid.training.world import World, goes_on, record_launch, settings_of_all, told_once, world_of
 
 STEPS = 2
@@ -319,6 +323,7 @@ def test_a_signal_to_one_process_stops_all_after_the_same_step_and_the_first_say
     )
     assert [process.code for process in asked] == [EXIT_RESUMABLE, EXIT_RESUMABLE], asked
     assert "stopped by a signal to another process, saved at step 2 of" in asked[0].error
+    assert "`, started as before" in asked[0].error
     assert "stopped" not in asked[1].error
     again = {"TORCHELASTIC_RESTART_COUNT": "1"}
     ended = processes(2, lambda rank: in_child(config, tmp_path, data, rank), tmp_path / "b", **job, **again)
@@ -347,6 +352,33 @@ def test_an_error_of_one_process_stops_all_and_is_told_once(
     assert [process.error for process in ended] == ["", "jointreid: process 1 of 2: no images here\n"]
 
 
+@pytest.mark.parametrize("differs", ["settings", "images"])
+def test_processes_that_differ_are_refused_before_the_first_step(
+    config: RunConfig, data: TrainingData, tmp_path: Path, differs: str
+) -> None:
+    def work(rank: int) -> None:
+        if rank == 1 and differs == "images":
+            in_child(config, tmp_path, replace(data, test=()), rank)
+        in_child(config.replace(train={"seed": rank if differs == "settings" else 0}), tmp_path, data, rank)
+
+    ended = processes(2, work, tmp_path)
+    assert [process.code for process in ended] == [2, 2], ended
+    assert ended[0].error.startswith(f"jointreid: the {differs} or ")
+    assert "differ between process 0 and process 1: start all with the same options" in ended[0].error
+    assert ended[1].error == ""
+
+
+def test_own_code_draws_in_a_step_what_follows_from_its_number_and_process() -> None:
+    def drawn(rank: int, step: int) -> tuple[float, float, float]:
+        Together.seed(cast(Together, SimpleNamespace(rank=rank, size=2)), 0, step)
+        return float(torch.rand(1)), float(np.random.rand()), random.random()  # noqa: NPY002
+
+    with randomness_of(0):
+        first = drawn(0, 1)
+        assert all(a != b for other in (drawn(1, 1), drawn(0, 2)) for a, b in zip(first, other, strict=True))
+        assert drawn(0, 1) == first
+
+
 def test_another_number_of_processes_may_not_go_on(
     config: RunConfig, data: TrainingData, trained: dict[int, Trained]
 ) -> None:
@@ -363,7 +395,7 @@ SLURM = {"SLURM_NTASKS": "8", "SLURM_NTASKS_PER_NODE": "4", "SLURM_NNODES": "2",
 
 def test_torchrun_and_slurm_are_recognised() -> None:
     assert world_of(TrainConfig(), {}) == World(1, 1, "self")
-    assert world_of(TrainConfig(devices=8, nodes=4), {}).size == 32
+    assert world_of(TrainConfig(devices=8, nodes=4), {"MASTER_ADDR": "first", "MASTER_PORT": "1"}).size == 32
     launched = world_of(TrainConfig(), {**TORCHRUN, "TORCHELASTIC_RUN_ID": "a", "TORCHELASTIC_RESTART_COUNT": "2"})
     assert launched == World(4, 2, "torchrun", "a", 2)
     assert world_of(TrainConfig(devices=4, nodes=2), SLURM) == World(4, 2, "slurm")
@@ -380,6 +412,7 @@ def test_torchrun_and_slurm_are_recognised() -> None:
         ({"nodes": 3}, SLURM, "slurm started 8 processes, but"),
         ({}, {**TORCHRUN, "LOCAL_WORLD_SIZE": "5"}, "started 8 processes, 5 of them on this machine"),
         ({}, {"SLURM_NTASKS": "8"}, "--ntasks-per-node"),
+        ({"nodes": 2}, {"MASTER_ADDR": "first"}, "train.nodes is 2, but nothing says where.*MASTER_PORT and NODE_RANK"),
     ],
 )
 def test_processes_that_were_not_asked_for_are_refused(
@@ -413,6 +446,8 @@ def test_only_restarts_of_the_same_job_go_on(tmp_path: Path) -> None:
     first, again = (World(2, 1, "torchrun", "a", restarts) for restarts in (0, 1))
     assert not goes_on(tmp_path, again)
     record_launch(tmp_path, first)
+    assert not goes_on(tmp_path, again)  # it failed before it was a run
+    (tmp_path / "config.yaml").touch()
     assert goes_on(tmp_path, again)
     assert not goes_on(tmp_path, first)
     assert not goes_on(tmp_path, World(2, 1, "torchrun", "b", 1))

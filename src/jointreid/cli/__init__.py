@@ -5,7 +5,10 @@ Every command exits with 0 only on success; a mistake in input is one paragraph 
 
 import os
 import sys
+import time
+import traceback
 from collections.abc import Sequence
+from contextlib import suppress
 
 from jointreid.cli.command import Command
 from jointreid.cli.data import DATA_COMMANDS
@@ -16,17 +19,48 @@ from jointreid.own import trust
 
 COMMANDS: dict[str, Command] = {"demo": RUN_COMMANDS["demo"], **DATA_COMMANDS, **RUN_COMMANDS, **PAPER_COMMANDS}
 
+# The first process is done well before: it prints a line.
+_SECONDS_TO_LEAVE = 10.0
+
 
 def console() -> None:
     """Run the command line and leave the process: the console script."""
-    code = main(sys.argv[1:])
-    distributed = sys.modules.get("torch.distributed")
-    if distributed is not None and distributed.is_available() and distributed.is_initialized():
+    parent = os.getppid()
+    try:
+        code = main(sys.argv[1:])
+    except Exception:
+        if not _is_connected():
+            raise
+        code = 1
+        with suppress(OSError, ValueError):
+            traceback.print_exc()
+    if _is_connected():
         # Taking down what connects several processes can wait for ever, for one that has left already.
-        sys.stdout.flush()
-        sys.stderr.flush()
+        for stream in (sys.stdout, sys.stderr):
+            with suppress(OSError, ValueError):
+                stream.flush()
+        if code:
+            _let_first_leave(parent)
         os._exit(code)
     sys.exit(code)
+
+
+def _is_connected() -> bool:
+    """Say whether this is one of several processes that have met."""
+    distributed = sys.modules.get("torch.distributed")
+    return distributed is not None and distributed.is_available() and distributed.is_initialized()
+
+
+def _let_first_leave(parent: int) -> None:
+    """Wait for the process that started this one by `--devices`: it kills all, itself too, if one of them fails first.
+
+    It has its own message to print and its own exit code. Where something else started them, nobody is waited for.
+    """
+    if int(os.environ.get("LOCAL_RANK", 0)) == 0 or "RANK" in os.environ:
+        return
+    until = time.monotonic() + _SECONDS_TO_LEAVE
+    while os.getppid() == parent and time.monotonic() < until:
+        time.sleep(0.05)
 
 
 def main(argv: Sequence[str]) -> int:

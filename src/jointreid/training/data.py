@@ -72,3 +72,12 @@ def images_hash(train_set: JointTrainSet) -> str:
         record = sample.record
         digest.update(f"{record.path.name}\0{record.box}\0{sample.label}\0{sample.global_camid}\n".encode())
     return digest.hexdigest()
+
+
+def data_hash(data: TrainingData) -> str:
+    """Return a hash of what must be alike in all processes of a run: train images, labels, and what is measured on."""
+    digest = hashlib.sha256(f"{images_hash(data.train_set)} {data.train_set.label_space.hash}".encode())
+    for domain in (*data.test, *data.val):
+        for record in (*domain.query, *domain.gallery):
+            digest.update(f"{domain.name}\0{record.path.name}\0{record.box}\n".encode())
+    return digest.hexdigest()

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from jointreid.errors import JointreidError, MadeByAll, ToldElsewhere
 from jointreid.training.peers import Peer, is_lost, what_is_lost
+from jointreid.training.randomness import seed_all
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
@@ -79,6 +80,23 @@ class Together:
                 self.agree(error)
             raise
         self.agree()
+
+    def require_same(self, what: str, value: str) -> None:
+        """Refuse processes that differ in a value, which would wait for each other, or train on what is not meant.
+
+        Args:
+            what: what the value is of, in the plural.
+            value: of this process, short.
+
+        Raises:
+            MadeByAll: another process has another value.
+        """
+        values = self._all(value)
+        for rank, other in enumerate(values):
+            if other != values[0]:
+                raise MadeByAll(
+                    f"{what} differ between process 0 and process {rank}: start all with the same options and data"
+                )
 
     def in_turn(self, work: Callable[[], T]) -> T:
         """Do work in the first process of each machine, then in the others, which find what it left on the disk."""
@@ -171,13 +189,13 @@ class Together:
             buffer.copy_(mean.view_as(buffer))
 
     def seed(self, *numbers: int) -> None:
-        """Seed PyTorch's own generator for a step, each process differently; a single process goes on with its own.
+        """Seed the shared generators for a step, each process differently; a single process goes on with its own.
 
-        Nothing here draws from it, but a network of a person's own may. So it need not be saved for every process.
+        Nothing here draws from them, but a network of a person's own may. So they need not be saved for every process.
         """
         if self.size > 1:
             entropy = np.random.SeedSequence([*numbers, self.rank])
-            torch.manual_seed(int(entropy.generate_state(1, np.uint64)[0] >> 1))
+            seed_all(int(entropy.generate_state(1, np.uint64)[0] >> 1))
 
     # Evaluation
 

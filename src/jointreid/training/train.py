@@ -26,7 +26,7 @@ from jointreid.run import Run
 from jointreid.shortage import short_of_disk, short_of_memory
 from jointreid.training.advice import disk_advice, memory_advice
 from jointreid.training.arithmetic import compiling
-from jointreid.training.data import TrainingData, prepare
+from jointreid.training.data import TrainingData, data_hash, prepare
 from jointreid.training.epochs import Epochs
 from jointreid.training.fabric import make_fabric
 from jointreid.training.forecast import Forecast, forecast
@@ -72,6 +72,9 @@ def train(config: RunConfig, console: Console | None = None, *, data: TrainingDa
     config = config.replace(train={"resume": together.from_first(config.train.resume)})
     console = (console or Console()) if together.first else Console(quiet=True)
     with together.watched(path), ExitStack() as stack:
+        # Folders may be called otherwise on each machine: what the data are is compared when they are read.
+        alike = config_hash(config.replace(data={"sources": (), "cache": "cache"}))
+        together.require_same("the settings or the arithmetic", f"{alike} {precision}")
         with together.meeting():
             if together.first:
                 say = partial(console.print, highlight=False, markup=False, soft_wrap=True)
@@ -85,6 +88,8 @@ def train(config: RunConfig, console: Console | None = None, *, data: TrainingDa
             console.print("Checking the data; the first time every image is decoded.", highlight=False)
             data = together.in_turn(lambda: prepare(config))
             console.print(data.summary, highlight=False, markup=False, soft_wrap=True)
+        if together.size > 1:
+            together.require_same("the images or labels", data_hash(data))
         with (
             kept_memory(device.type),
             short_of_memory(lambda: memory_advice(config, path, device)),

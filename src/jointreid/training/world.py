@@ -43,7 +43,8 @@ def world_of(config: TrainConfig, environ: Mapping[str, str] = os.environ) -> Wo
     """Return the processes that the environment tells of, else those that the settings ask for.
 
     Raises:
-        JointreidError: the settings ask for others than have been started, or the machines have unequal numbers.
+        JointreidError: the settings ask for others than have been started, the machines have unequal numbers, or
+            nothing says where the others are.
     """
     if environ.keys() >= {"RANK", "LOCAL_RANK", "WORLD_SIZE"}:
         size = int(environ["WORLD_SIZE"])
@@ -56,6 +57,11 @@ def world_of(config: TrainConfig, environ: Mapping[str, str] = os.environ) -> Wo
             raise JointreidError("SLURM: start the processes with --ntasks-per-node N, one for each GPU of a node")
         world = World(int(environ["SLURM_NTASKS_PER_NODE"]), nodes, "slurm")
     else:
+        if config.nodes > 1 and not environ.keys() >= {"MASTER_ADDR", "MASTER_PORT"}:
+            raise JointreidError(
+                f"train.nodes is {config.nodes}, but nothing says where the other machines are: start with torchrun or "
+                "srun, or set MASTER_ADDR, MASTER_PORT and NODE_RANK on each"
+            )
         return World(config.devices, config.nodes, "self")
     if world.size != size:
         raise JointreidError(
@@ -128,10 +134,13 @@ def record_launch(run: Path, world: World) -> None:
 def goes_on(run: Path, world: World) -> bool:
     """Say whether a job that torchrun has started again is to go on with a run: one that the same job worked on.
 
-    A run of another job that stands in the way is as much in the way of a restart as it was at first.
+    A run of another job that stands in the way is as much in the way of a restart as it was at first. What failed
+    before it was a run begins anew.
     """
     noted = run / _LAUNCH
-    return world.restarts > 0 and noted.is_file() and noted.read_text(encoding="utf-8").strip() == world.launch
+    if world.restarts == 0 or not noted.is_file() or not (run / "config.yaml").is_file():
+        return False
+    return noted.read_text(encoding="utf-8").strip() == world.launch
 
 
 def _launch(environ: Mapping[str, str]) -> str:

@@ -1,3 +1,4 @@
+import errno
 import json
 from pathlib import Path
 from typing import Any
@@ -5,6 +6,7 @@ from typing import Any
 import pytest
 import torch
 
+from jointreid import stored
 from jointreid.config import RunConfig
 from jointreid.data.joint import LabelSpace, join
 from jointreid.data.records import Domain, ImageRecord
@@ -88,6 +90,23 @@ def test_a_checkpoint_cut_off_between_its_two_renames_is_still_found(run: Run) -
     save_checkpoint(run.path, "last", model, {"step": 2}, optimizer=optimizer)
     assert run.state()["step"] == 2
     assert not (run.path / "last.old").exists()
+
+
+def test_a_save_that_a_kill_left_beside_its_name_stays_until_the_next_is_whole(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model, optimizer = trained(run, 0)
+    save_checkpoint(run.path, "last", model, {"step": 1}, optimizer=optimizer)
+    (run.path / "last").rename(run.path / "last.new")
+
+    def fail(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(stored, "write_new", fail)
+    with pytest.raises(JointreidError, match="is as it was"):
+        save_checkpoint(run.path, "last", model, {"step": 2}, optimizer=optimizer)
+    assert run.state()["step"] == 1
+    assert not (run.path / "last.new").exists()
 
 
 class Bomb:

@@ -15,7 +15,7 @@ from rich.console import Console
 
 from jointreid.config import RunConfig
 from jointreid.data.joint import DomainLabels, LabelSpace
-from jointreid.errors import JointreidError
+from jointreid.errors import JointreidError, RunStopped
 from jointreid.paper import run as room
 from jointreid.paper.plan import Task, make_plan
 from jointreid.paper.render import markdown
@@ -158,14 +158,16 @@ def test_an_unfinished_training_is_not_measured(request_: Request) -> None:
     assert not load_records(request_.out)
 
 
-def test_a_run_killed_between_its_first_files_is_begun_anew(request_: Request) -> None:
-    path = request_.out / "runs" / "bot-joint-plaza+streets-s0"
-    path.mkdir(parents=True)
-    (path / "config.yaml").write_text("train: {seed: 0}\n")
-    (task,) = make_plan(replace(request_, models=("bot",))).tasks
-    room._discard_if_empty(path)
-    assert not (path / "config.yaml").exists()
-    assert task.steps_done == 0
+def test_a_signal_stops_the_grid_and_names_the_command_that_goes_on(
+    request_: Request, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stop(task: Task, *rest: Any) -> str:
+        raise RunStopped("stopped by SIGTERM, saved at step 1 of 2", "go on with `jointreid train`")
+
+    monkeypatch.setattr(room, "complete", stop)
+    said = r"^bot-joint\S*: stopped by SIGTERM, saved at step 1 of 2; give the same command again to go on$"
+    with pytest.raises(RunStopped, match=said):
+        run_grid(request_, quiet())
 
 
 def test_data_that_are_not_the_papers_are_refused_unless_allowed(

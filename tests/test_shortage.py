@@ -22,7 +22,9 @@ from jointreid.errors import JointreidError
 from jointreid.models.trunk import ResNet
 from jointreid.recipes import apply_recipe
 from jointreid.retrieval import evaluate
+from jointreid.run import open_run
 from jointreid.shortage import short_of_disk, short_of_memory
+from jointreid.training.advice import disk_advice
 from jointreid.training.checkpoint import save_checkpoint
 from jointreid.training.report import Report
 from jointreid.training.train import train
@@ -145,9 +147,18 @@ def test_memory_that_runs_out_in_an_evaluation_names_its_settings_and_a_resume_m
     monkeypatch.setattr(evaluate, "_rank", failing(2, ERRORS[0], rank))
     with pytest.raises(JointreidError, match=r"measuring needs more.* --eval\.batch_size to 16 \(it is 64.*268435456"):
         start(config)
+    assert (open_run(config.train.out).state()["step"], open_run(config.train.out).state()["evaluated"]) == (1, -1)
     monkeypatch.setattr(evaluate, "_rank", rank)
     start(config.replace(eval={"batch_size": 16, "max_memory": 2**28}), resume=True)
     assert (Path(config.train.out) / "results.json").is_file()
+
+
+def test_memory_that_runs_out_for_features_names_the_settings_of_an_evaluation(
+    base: RunConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(evaluate, "extract", failing(1, MemoryError(), lambda: None))
+    with pytest.raises(JointreidError, match=r"measuring needs more.* --eval\.batch_size"):
+        evaluate.embed(torch.nn.Identity(), (), base, torch.device("cpu"), "a", None)  # type: ignore[arg-type]
 
 
 # Disk
@@ -189,6 +200,12 @@ def test_a_log_that_finds_no_room_loses_nothing(config: RunConfig, whole: End, m
         start(config)
     monkeypatch.setattr(Report, "log", log)
     assert_goes_on(config, whole)
+
+
+def test_a_disk_that_is_full_before_the_run_began_needs_no_resume(tmp_path: Path) -> None:
+    assert disk_advice(tmp_path) == "make room, and give the same command again"
+    (tmp_path / "config.yaml").touch()
+    assert disk_advice(tmp_path).endswith("begins anew by --resume")
 
 
 def test_a_cache_that_finds_no_room_stops_before_the_first_step(config: RunConfig, tmp_path: Path) -> None:

@@ -25,7 +25,15 @@ class RunStopped(KeyboardInterrupt):
 
     An interrupt and no error, so that nobody takes it for a failure and begins the next run. The command line exits
     with `EXIT_RESUMABLE`. Without a message where another process tells it.
+
+    Args:
+        where: what stopped it, and how far it has come.
+        again: how to go on; whoever was asked for more than this run says it anew.
     """
+
+    def __init__(self, where: str = "", again: str = "") -> None:
+        super().__init__("; ".join(part for part in (where, again) if part))
+        self.where = where
 
 
 EXIT_RESUMABLE = 75  # EX_TEMPFAIL of sysexits.h: the same command, tried later, succeeds

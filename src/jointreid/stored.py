@@ -7,7 +7,7 @@ a readable one was cut off. A new checkpoint is read back before it takes the pl
 import hashlib
 import json
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +38,7 @@ def write_checkpoint(run: Path, name: str, contents: Mapping[str, Callable[[], b
     """
     folder, new = run / name, run / f"{name}{NEW}"
     try:
+        _keep_finished(folder, new, contents)
         remove(new)
         new.mkdir(parents=True)
         listed = {file: _write(new / file, make()) for file, make in contents.items()}
@@ -134,6 +135,19 @@ def _state_from_1(state: dict[str, Any]) -> dict[str, Any]:
 
 # Version -> what makes progress of it into that of the next.
 MIGRATIONS: dict[int, Callable[[dict[str, Any]], dict[str, Any]]] = {1: _state_from_1}
+
+
+def _keep_finished(folder: Path, new: Path, files: Iterable[str]) -> None:
+    """Let a save that a kill left beside its name have it: it may be the only whole one until the next is written."""
+    if folder.exists() or folder.is_symlink() or new.is_symlink() or not _is_finished(new):
+        return
+    try:
+        for file in files:
+            verify(new / file)
+    except JointreidError:
+        return
+    os.rename(new, folder)
+    sync(folder.parent)
 
 
 def _write(path: Path, content: bytes) -> dict[str, Any]:

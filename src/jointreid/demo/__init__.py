@@ -13,7 +13,7 @@ from jointreid.analysis.reported import RunGroup
 from jointreid.config import RunConfig
 from jointreid.data.synthetic import synthesise
 from jointreid.demo.weights import NETWORK, SYSTEMS, committed_weights
-from jointreid.errors import JointreidError, no_such
+from jointreid.errors import JointreidError, RunStopped, no_such
 from jointreid.progress import counting
 from jointreid.recipes import apply_recipe
 from jointreid.retrieval.results import Results, load_results
@@ -167,7 +167,10 @@ def _train_all(runs: Mapping[str, RunConfig], console: Console) -> None:
     console.print(data.summary, highlight=False, markup=False, soft_wrap=True)
     for number, (name, config) in enumerate(runs.items(), start=1):
         console.rule(f"{number} of {len(runs)}: {name}")
-        train(config, console, data=data)
+        try:
+            train(config, console, data=data)
+        except RunStopped as stopped:
+            raise RunStopped(f"{name}: {stopped.where}", "the same command begins the demo anew") from stopped
 
 
 def _side_by_side(runs: Mapping[str, RunConfig]) -> str:

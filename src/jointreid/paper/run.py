@@ -18,7 +18,7 @@ from jointreid.data.joint import join
 from jointreid.data.preflight import check
 from jointreid.data.records import Domain
 from jointreid.device import pick_device
-from jointreid.errors import JointreidError
+from jointreid.errors import JointreidError, RunStopped
 from jointreid.models.reid import ModelOutput, ReIDModel
 from jointreid.paper.holdings import Holding, is_withdrawn, load_holdings, require_papers_counts
 from jointreid.paper.plan import Plan, Task, plan_for
@@ -29,7 +29,6 @@ from jointreid.retrieval.results import QueryResult, Results, save_results
 from jointreid.run import Run, open_run
 from jointreid.training.data import TrainingData
 from jointreid.training.forecast import duration
-from jointreid.training.start import has_checkpoint
 from jointreid.training.train import train
 
 
@@ -48,6 +47,7 @@ def run_grid(request: Request, console: Console | None = None) -> Plan:
     Raises:
         JointreidError: the data cannot be read or are not those of the paper's Table I (before anything is run), or
             trainings failed or were stopped early (after the others are done).
+        RunStopped: a signal stopped a training, which has saved.
     """
     console = console or Console()
     ground = prepare_ground(request, console)
@@ -58,6 +58,8 @@ def run_grid(request: Request, console: Console | None = None) -> Plan:
         say(console, f"{number} of {len(todo)}: {task.name}, {task.steps - task.steps_done:,} iterations")
         try:
             say(console, f"  {complete(task, ground, console)}")
+        except RunStopped as stopped:
+            raise RunStopped(f"{task.name}: {stopped.where}", "give the same command again to go on") from stopped
         except (JointreidError, OSError, RuntimeError) as error:  # PyTorch's own are RuntimeErrors: memory, CUDA
             failures.append(f"{task.name}: {error}")
             say(console, f"  failed: {error}")
@@ -131,7 +133,6 @@ def complete(task: Task, ground: Ground, console: Console) -> str:
     path = Path(task.config.train.out)
     data = ground.training_data(task.run.places)
     if task.steps_done < task.steps:
-        _discard_if_empty(path)
         config = task.config.replace(train={"resume": (path / "config.yaml").is_file()})
         # A bar where there is a terminal; elsewhere metrics.jsonl tells, and a line a step would bury the rest.
         quiet = console if console.is_terminal else Console(quiet=True)
@@ -167,12 +168,6 @@ def finish(request: Request, ground: Ground, failures: Sequence[str]) -> Plan:
 def say(console: Console, text: str) -> None:
     """Print a line as it is."""
     console.print(text, highlight=False, markup=False, soft_wrap=True)
-
-
-def _discard_if_empty(path: Path) -> None:
-    """Remove what a run left that was killed between its first two files: it cannot be gone on with, nor be opened."""
-    if not (path / "labels.json").is_file() and not has_checkpoint(path):
-        (path / "config.yaml").unlink(missing_ok=True)
 
 
 def _measure(task: Task, run: Run, step: int, ground: Ground) -> RunRecord:

@@ -8,7 +8,7 @@ from typing import Any
 
 from rich.console import Console
 
-from jointreid.errors import JointreidError
+from jointreid.errors import JointreidError, RunStopped
 from jointreid.paper.plan import Plan, plan_for
 from jointreid.paper.request import Request
 from jointreid.paper.run import complete, finish, prepare_ground, say
@@ -63,6 +63,9 @@ def _work(request: Request, gpu: str, tasks: Any, outcomes: Any) -> None:
         task = next(task for task in plan_for(request, ground.holdings).tasks if task.name == name)
         try:
             outcomes.put((name, complete(task, ground, quiet), False))
+        except RunStopped as stopped:  # by a signal to this process: it takes no other training
+            outcomes.put((name, stopped.where, True))
+            return
         except (JointreidError, OSError, RuntimeError) as error:
             outcomes.put((name, str(error), True))
 

@@ -266,19 +266,20 @@ def embed(
         on_batch: called with (what, images done, images in all) after each batch.
 
     Raises:
-        JointreidError: an unreadable image, or a feature that is not finite.
+        JointreidError: an unreadable image, a feature that is not finite, or too little memory.
     """
-    return extract(
-        model,
-        records,
-        config.image,
-        config.eval,
-        device=device,
-        cache_dir=Path(config.data.cache),
-        workers=config.train.workers,
-        cache_mode=config.data.cache_mode,
-        on_batch=on_batch and (lambda done, total: on_batch(what, done, total)),
-    )
+    with short_of_memory(lambda: _memory_advice(config)):
+        return extract(
+            model,
+            records,
+            config.image,
+            config.eval,
+            device=device,
+            cache_dir=Path(config.data.cache),
+            workers=config.train.workers,
+            cache_mode=config.data.cache_mode,
+            on_batch=on_batch and (lambda done, total: on_batch(what, done, total)),
+        )
 
 
 def _without_junk(domain: Domain, split: Literal["query", "gallery"]) -> tuple[ImageRecord, ...]:

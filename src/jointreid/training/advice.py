@@ -43,7 +43,9 @@ def disk_advice(run: Path) -> str:
     """Return what a full disk has cost, and how to go on."""
     if has_checkpoint(run):
         return f"make room; the last save is as it was: go on by --resume {run}"
-    return f"make room; nothing was saved yet: {run} begins anew by --resume"
+    if (run / "config.yaml").is_file():
+        return f"make room; nothing was saved yet: {run} begins anew by --resume"
+    return "make room, and give the same command again"
 
 
 def _peak(device: torch.device) -> int:

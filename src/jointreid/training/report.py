@@ -77,7 +77,7 @@ class Report:
         """Append a line to `metrics.jsonl`, and its numbers to TensorBoard.
 
         Args:
-            kind: `train`, `epoch` or `evaluation`.
+            kind: `train`, `epoch`, `validation` or `evaluation`.
             step: steps completed.
             epoch: epochs begun.
             values: numbers, or dicts of them.

@@ -124,15 +124,19 @@ class _Training:
             with suppress(Leave):
                 self._loop(report, limit)
                 if not self._is_asked_to_stop():
-                    results = self.epochs.measure(report) if self.epochs.is_to_be_measured() else None
+                    if self.epochs.is_to_be_measured():
+                        self.saving.save(report, "last")  # an evaluation that fails, or is killed, costs no step
+                        results = self.epochs.measure(report)
                     finished = True
             self.saving.save(report, "last")
         if not finished:
-            text = (
+            where = (
                 f"stopped by {self.stop.name or 'a signal to another process'}, saved at step "
-                f"{progress.step:,} of {parts.total_steps:,}; go on with `jointreid train --resume {run.path}`"
+                f"{progress.step:,} of {parts.total_steps:,}"
             )
-            raise RunStopped(text if first else "")
+            started = ", started as before" if parts.together.size > 1 else ""
+            again = f"go on with `jointreid train --resume {run.path}`{started}"
+            raise RunStopped(where, again) if first else RunStopped()
         if results is not None:
             self._say(render(results))
         self._say(f"Run directory: {run.path}")

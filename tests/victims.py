@@ -104,7 +104,8 @@ def victim(config: RunConfig, data: TrainingData, place: Place, log: Path) -> De
     saves = [(int(step), int(count)) for step, count in lines]
     saved, counts = max((step for step, _ in saves), default=-1), [count for _, count in saves]
     code = 0 if killed else os.waitstatus_to_exitcode(status)
-    return Death(killed, code, saved, counts, log.read_text(), seconds)
+    printed = log.read_text() if log.exists() else ""  # it may die before it has a log
+    return Death(killed, code, saved, counts, printed, seconds)
 
 
 def is_lost(config: RunConfig, death: Death) -> str:

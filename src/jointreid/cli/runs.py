@@ -138,8 +138,10 @@ def _pretrain(argv: list[str]) -> int:
     given = vars(_pretrain_parser().read(argv))
     from jointreid.training.pretrain import pretrain
     from jointreid.training.pretrain_config import PretrainConfig
+    from jointreid.training.world import told_once
 
-    config = PretrainConfig(**{field.name: given.pop(field.name) for field in fields(PretrainConfig)})
+    with told_once():
+        config = PretrainConfig(**{field.name: given.pop(field.name) for field in fields(PretrainConfig)})
     pretrain(given.pop("images"), given.pop("out"), config, **given)
     return 0
 

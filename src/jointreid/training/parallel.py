@@ -216,8 +216,8 @@ class Together:
     # Failing
 
     @contextmanager
-    def watched(self, run: Path) -> Iterator[None]:
-        """Say which process is gone, once on each machine, when those that are left cannot go on.
+    def watched(self, run: Path, again: str) -> Iterator[None]:
+        """Say which process is gone and how to go on, once on each machine, when those that are left cannot.
 
         Raises:
             JointreidError: a process is gone; or another error of this process, which then says of which one it is.
@@ -234,7 +234,7 @@ class Together:
         except RuntimeError as error:
             if self.size == 1 or not is_lost(error):
                 raise
-            raise what_is_lost(self._peers, self.rank, run) from error
+            raise what_is_lost(self._peers, self.rank, run, again) from error
 
     def _all(self, value: T) -> list[T]:
         """Return a value of every process."""

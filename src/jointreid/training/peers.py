@@ -34,13 +34,14 @@ def is_lost(error: Exception) -> bool:
     return isinstance(error, lost) or (isinstance(error, RuntimeError) and any(sign in str(error) for sign in signs))
 
 
-def what_is_lost(peers: Sequence[Peer], rank: int, run: Path) -> JointreidError:
+def what_is_lost(peers: Sequence[Peer], rank: int, run: Path, again: str) -> JointreidError:
     """Return the error for people, or `ToldElsewhere` if a process of a lower number on this machine has it.
 
     Args:
         peers: all processes, by rank.
         rank: of this one.
         run: the run directory.
+        again: how to go on.
     """
     host = peers[rank].host
     here = [number for number, peer in enumerate(peers) if peer.host == host]
@@ -57,8 +58,7 @@ def what_is_lost(peers: Sequence[Peer], rank: int, run: Path) -> JointreidError:
         who = f"a process on {others} is gone, or cannot be reached"
     return JointreidError(
         f"{who}; if it said why, that stands above. The other processes end now. {run} holds what was saved last: "
-        f"go on with `jointreid train --resume {run}`, started as before (`torchrun --max-restarts N` does it by "
-        "itself)"
+        f"{again}"
     )
 
 

@@ -86,7 +86,7 @@ def pretrain(
     fabric.launch()
     together = Together(fabric)
     console = (console or Console()) if together.first else Console(quiet=True)
-    with together.watched(out), ExitStack() as stack:
+    with together.watched(out, "give the same command again with --resume"), ExitStack() as stack:
         with together.meeting():
             if together.first:
                 say = partial(console.print, highlight=False, markup=False, soft_wrap=True)

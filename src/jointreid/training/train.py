@@ -71,7 +71,8 @@ def train(config: RunConfig, console: Console | None = None, *, data: TrainingDa
     together = Together(fabric)
     config = config.replace(train={"resume": together.from_first(config.train.resume)})
     console = (console or Console()) if together.first else Console(quiet=True)
-    with together.watched(path), ExitStack() as stack:
+    again = f"go on with `jointreid train --resume {path}`, started as before (torchrun restarts go on by themselves)"
+    with together.watched(path, again), ExitStack() as stack:
         # Folders may be called otherwise on each machine: what the data are is compared when they are read.
         alike = config_hash(config.replace(data={"sources": (), "cache": "cache"}))
         together.require_same("the settings or the arithmetic", f"{alike} {precision}")

@@ -29,7 +29,7 @@ IMAGENET = (1000, 1_281_167, 50_000)
 
 _TV, _A1 = "timm/resnet50.tv_in1k", "timm/resnet50.a1_in1k"  # where timm keeps them on the Hugging Face hub
 _TV_HOW = (
-    "torchvision's resnet50-0676ba61.pth (ResNet50_Weights.IMAGENET1K_V1), or model.safetensors from "
+    "resnet50-0676ba61.pth, torchvision's ResNet50_Weights.IMAGENET1K_V1, or model.safetensors from "
     "https://huggingface.co/timm/resnet50.tv_in1k"
 )
 _A1_HOW = "model.safetensors from https://huggingface.co/timm/resnet50.a1_in1k"

@@ -18,6 +18,11 @@ def read(folder: Path, *names: str) -> list[Any]:
 
 
 def torchreid_cython(folder: Path) -> Callable[[], Measured]:
+    import torch
+
+    if not torch.cuda.is_available():  # torchvision's compiled part may be for CUDA; its models are not needed
+        for name in ("nms", "qnms"):
+            torch.library.define(f"torchvision::{name}", "(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
     from pyppbox_torchreid.metrics.rank import (  # type: ignore[import-not-found,unused-ignore]
         IS_CYTHON_AVAI,
         evaluate_rank,

@@ -4,7 +4,6 @@ import hashlib
 import json
 import os
 import pickle
-import resource
 import shutil
 import struct
 import subprocess
@@ -18,6 +17,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from full_disk import largest_file
 from jointreid import own
 from jointreid.cli import main
 from jointreid.errors import JointreidError
@@ -332,13 +332,8 @@ def test_a_full_disk_loses_nothing(small_disk: Path) -> None:
 def test_a_limit_on_the_size_of_files_loses_nothing(tmp_path: Path) -> None:
     save_checkpoint(tmp_path, "last", saved_tensors(64), {"step": 1})
     before = snapshot(tmp_path)
-    limit = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, limit[1]))
-    try:
-        with pytest.raises(JointreidError, match=r"File too large.* is as it was"):
-            save_checkpoint(tmp_path, "last", saved_tensors(64), {"step": 2})
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, limit)
+    with largest_file(10_000), pytest.raises(JointreidError, match=r"File too large.* is as it was"):
+        save_checkpoint(tmp_path, "last", saved_tensors(64), {"step": 2})
     assert snapshot(tmp_path) == before
 
 

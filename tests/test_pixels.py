@@ -1,7 +1,6 @@
 """The file of decoded images: what it holds, who shares it, and what it survives."""
 
 import os
-import resource
 import shutil
 import signal
 import time
@@ -17,6 +16,7 @@ import pytest
 from filelock import FileLock
 from PIL import Image
 
+from full_disk import largest_file
 from jointreid.config import ImageConfig
 from jointreid.data import pixels
 from jointreid.data.pixels import PixelFile, Pixels, cached_pixels, decode
@@ -239,17 +239,6 @@ def test_a_complete_file_is_read_while_another_process_adds(records: list[ImageR
 
 
 # Where there is no room.
-
-
-@contextmanager
-def largest_file(size: int) -> Iterator[None]:
-    """Let writes beyond a size fail, as on a full disk."""
-    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, limits[1]))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
 
 
 def test_a_failing_write_keeps_what_was_finished(

@@ -2,11 +2,10 @@
 
 import errno
 import os
-import resource
 import shutil
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from collections.abc import Callable
+from contextlib import nullcontext
 from itertools import count
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -17,6 +16,7 @@ from rich.console import Console
 from safetensors.torch import load_file
 
 import jointreid.training.saving as saving
+from full_disk import largest_file
 from jointreid.config import RunConfig
 from jointreid.errors import JointreidError
 from jointreid.models.trunk import ResNet
@@ -162,17 +162,6 @@ def test_memory_that_runs_out_for_features_names_the_settings_of_an_evaluation(
 
 
 # Disk
-
-
-@contextmanager
-def largest_file(size: int) -> Iterator[None]:
-    """Let the system refuse to write files beyond a size, as a full disk does with ENOSPC."""
-    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, limits[1]))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
 
 
 def test_a_checkpoint_that_finds_no_room_leaves_the_one_before(

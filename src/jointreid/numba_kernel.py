@@ -10,7 +10,6 @@ from typing import Any
 import numba
 import numpy as np
 import numpy.typing as npt
-import torch
 from numba import njit
 from numba.np.ufunc import threading_layer
 
@@ -68,6 +67,8 @@ class Kernel:
 
     def __call__(self, *args: Array | int | np.floating[Any]) -> None:
         """Run the loop on as many threads as torch uses."""
+        import torch  # here, because drawing people shares this room and needs no torch
+
         threads = min(torch.get_num_threads(), numba.config.NUMBA_NUM_THREADS)  # type: ignore[attr-defined]
         if threads == 1:
             self._serial(*args)

@@ -9,10 +9,14 @@ Letters in shapes: L limbs, M materials, H and W height and width in pixels, S s
 """
 
 import math
+from collections.abc import Callable
+from typing import Any
 
 import numba
 import numpy as np
 from numpy.typing import NDArray
+
+from jointreid.numba_kernel import cached
 
 KNOTS = 9
 SUBPIXELS = 3
@@ -58,7 +62,9 @@ _DIAGONAL, _FLOWERS, _OPEN, _FADED, _HEAD, _BEARD, _SHOE, _HEM = range(8, len(PA
 _NO_LOGO, _DISC, _BLOCK, _RING, _LINES, _WEDGE, _CROSS = range(len(LOGOS))
 _NO_STRAP, _TWO, _LEFT, _RIGHT = range(len(STRAP_KINDS))
 
-_compiled = numba.njit(cache=True, nogil=True, fastmath=True, error_model="numpy")
+
+def _compiled(loop: Callable[..., Any]) -> Any:
+    return cached(numba.njit(nogil=True, fastmath=True, error_model="numpy")(loop))
 
 
 def render(

@@ -27,7 +27,7 @@ demo: $(STAMP)
 
 test: $(STAMP)
 	$(BIN)/pytest -m "not triton"
-	TRITON_INTERPRET=1 $(BIN)/pytest -m triton tests/test_dynamic_filter_triton.py
+	TRITON_INTERPRET=1 $(BIN)/pytest -m triton tests/models/test_dynamic_filter_triton.py
 
 lint: $(STAMP)
 	$(BIN)/ruff check .

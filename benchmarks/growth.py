@@ -17,7 +17,7 @@ from measure import side_by_side
 from model import make, training_step
 from provenance import provenance
 
-from jointreid.memory import kept_memory
+from jointreid.machine.memory import kept_memory
 from jointreid.models import build_model
 from jointreid.retrieval.ranking import evaluate_ranking
 

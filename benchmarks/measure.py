@@ -8,7 +8,7 @@ from statistics import quantiles
 
 import torch
 
-from jointreid.memory import kept_memory
+from jointreid.machine.memory import kept_memory
 
 Run = Callable[[], object]
 Milliseconds = dict[str, list[float]]

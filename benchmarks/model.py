@@ -21,7 +21,7 @@ from provenance import provenance
 from torch import Tensor, nn
 from torch.nn import functional
 
-from jointreid.memory import kept_memory
+from jointreid.machine.memory import kept_memory
 from jointreid.models import ReIDModel, build_model
 from jointreid.models.dcsd import DCSD
 

@@ -25,7 +25,7 @@ from measure import Targets, memory_above, ratio, side_by_side, spread
 from provenance import provenance
 from torch import Tensor
 
-from jointreid.memory import kept_memory
+from jointreid.machine.memory import kept_memory
 from jointreid.models.dynamic_filter import dynamic_filter, dynamic_filter_reference
 
 SHAPES = ((64, 64, 32), (128, 32, 16), (256, 16, 8), (512, 16, 8))  # channels, height, width

@@ -32,7 +32,7 @@ from jointreid.config import ImageConfig
 from jointreid.data.augment import apply_reference, augment, draw
 from jointreid.data.images import ImageStore
 from jointreid.data.records import ImageRecord
-from jointreid.memory import kept_memory
+from jointreid.machine.memory import kept_memory
 
 SIZES = ((128, 64), (300, 120))  # height, width: Market-1501's, and a larger one as detectors cut them
 IMAGES, BATCH = 512, 64

@@ -20,7 +20,7 @@ from provenance import provenance
 
 from jointreid.data.records import Domain, ImageRecord
 from jointreid.data.sources import load_domains
-from jointreid.files import write_atomically
+from jointreid.machine.files import write_atomically
 from jointreid.retrieval.ranking import evaluate_ranking
 from jointreid.retrieval.results import load_results
 from jointreid.run import open_run

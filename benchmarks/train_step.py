@@ -33,9 +33,9 @@ from jointreid.data.images import Batch, ImageStore
 from jointreid.data.joint import JointTrainSet, join
 from jointreid.data.records import Domain, ImageRecord
 from jointreid.data.sampling import make_sampler
-from jointreid.device import pick_precision
 from jointreid.losses import head_accuracy, reid_loss
-from jointreid.memory import kept_memory
+from jointreid.machine.device import pick_precision
+from jointreid.machine.memory import kept_memory
 from jointreid.models import ReIDModel
 from jointreid.training.batches import AugmentedBatches
 from jointreid.training.optim import build_optimizer

@@ -15,7 +15,7 @@ import pytest
 @pytest.fixture(scope="session")
 def tiny_manifest(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The manifest of the preset `tiny`, 32x16 pixels: five domains of 16 + 12 identities, one with one camera."""
-    from jointreid.data.synthetic import synthesise
+    from jointreid.synthetic import synthesise
 
     return synthesise(tmp_path_factory.mktemp("tiny") / "data", "tiny", height=32)
 
@@ -44,6 +44,6 @@ class _BeforeTorchvision(MetaPathFinder):
 
     def find_spec(self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None) -> None:
         if fullname == "torchvision":
-            from jointreid.extras import declare_torchvision
+            from jointreid.machine.extras import declare_torchvision
 
             declare_torchvision()

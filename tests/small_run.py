@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from jointreid import own
+from jointreid import custom
 
 FIXTURE = Path(__file__).parent / "fixtures" / "run_v1"
 
@@ -15,5 +15,5 @@ def copy_of_fixture(to: Path, patch: pytest.MonkeyPatch) -> Path:
     shutil.copytree(FIXTURE, to)
     patch.chdir(to)
     patch.syspath_prepend(str(FIXTURE))
-    patch.setattr(own, "_trusted", {"tiny_trunk"})
+    patch.setattr(custom, "_trusted", {"tiny_trunk"})
     return to

@@ -11,7 +11,7 @@ from jointreid.config import (
     from_dict,
     to_dict,
 )
-from jointreid.errors import JointreidError
+from jointreid.messages.errors import JointreidError
 
 
 def test_every_field_has_one_line_of_help() -> None:

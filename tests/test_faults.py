@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from fault_table import FAULTS
-from fault_table.judge import judge
-from fault_table.kit import Fault, Handled, Refused
+from tests.fault_table import FAULTS
+from tests.fault_table.judge import judge
+from tests.fault_table.kit import Fault, Handled, Refused
 
 
 @pytest.mark.parametrize("fault", FAULTS, ids=[fault.name for fault in FAULTS])

@@ -17,13 +17,13 @@ import pytest
 from PIL import Image
 
 from jointreid.data import readers
-from jointreid.data.ingest import ingest
 from jointreid.data.joint import LabelSpace, join
 from jointreid.data.manifest import read_manifest, side_file
 from jointreid.data.readers.options import ReaderOptions
 from jointreid.data.records import Domain, ImageRecord
 from jointreid.data.sources import load_domains
-from jointreid.errors import JointreidError
+from jointreid.ingest import ingest
+from jointreid.messages.errors import JointreidError
 
 # What parsers trip over, besides single letters.
 PIECES = [

@@ -12,7 +12,6 @@ from torch.nn import functional
 from jointreid import losses
 from jointreid.config import LossConfig
 from jointreid.data.images import Batch
-from jointreid.errors import JointreidError
 from jointreid.losses import (
     Pairs,
     batch_hard_triplet,
@@ -24,6 +23,7 @@ from jointreid.losses import (
     reid_loss,
     weighted_regularised_triplet,
 )
+from jointreid.messages.errors import JointreidError
 from jointreid.models.dcsd import FactorLogits
 from jointreid.models.norms import Restitution
 from jointreid.models.reid import ModelOutput

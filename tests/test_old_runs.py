@@ -10,7 +10,7 @@ import torch
 from jointreid.cli import main
 from jointreid.retrieval.results import load_results
 from jointreid.run import open_run
-from small_run import copy_of_fixture
+from tests.small_run import copy_of_fixture
 
 
 @pytest.fixture

@@ -23,7 +23,7 @@ from jointreid.data.protocols import canonical_order
 from jointreid.data.records import MAX_CAMID, SPLITS, Domain, ImageRecord
 from jointreid.data.sampling import UnionPK
 from jointreid.data.table import camera_name
-from jointreid.errors import JointreidError
+from jointreid.messages.errors import JointreidError
 from jointreid.retrieval.ranking import RankingMetrics, evaluate_distmat, evaluate_ranking
 
 bounded = settings(max_examples=100, derandomize=True, deadline=None)

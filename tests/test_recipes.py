@@ -5,7 +5,7 @@ from typing import Any, get_args, get_type_hints
 import pytest
 
 from jointreid.config import ModelConfig, RunConfig, config_difference
-from jointreid.errors import JointreidError
+from jointreid.messages.errors import JointreidError
 from jointreid.recipes import PRESETS, RECIPES, apply_recipe
 
 

@@ -7,8 +7,8 @@ from safetensors.torch import save_file
 from jointreid.config import RunConfig
 from jointreid.data.joint import join
 from jointreid.data.records import Domain, ImageRecord
-from jointreid.errors import JointreidError
-from jointreid.reading import read_json
+from jointreid.machine.reading import read_json
+from jointreid.messages.errors import JointreidError
 from jointreid.recipes import apply_recipe
 from jointreid.run import load_weights, model_for, open_run, read_config, write_config
 

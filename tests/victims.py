@@ -20,7 +20,7 @@ import torch
 from rich.console import Console
 
 from jointreid.config import RunConfig
-from jointreid.errors import RunStopped
+from jointreid.messages.errors import RunStopped
 from jointreid.run import open_run
 from jointreid.training import checkpoint as room
 from jointreid.training.checkpoint import newest_whole

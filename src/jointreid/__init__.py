@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from jointreid.config import RunConfig
-    from jointreid.own import trust
+    from jointreid.custom import trust
     from jointreid.retrieval.extract import Embedder
     from jointreid.training.train import train
 
@@ -25,7 +25,7 @@ _HOMES = {
     "Embedder": "jointreid.retrieval.extract",
     "RunConfig": "jointreid.config",
     "train": "jointreid.training.train",
-    "trust": "jointreid.own",
+    "trust": "jointreid.custom",
 }
 
 

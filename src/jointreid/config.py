@@ -12,9 +12,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, get_type_hints
 
-from jointreid.errors import JointreidError, no_such
-from jointreid.own import require_known_or_own
-from jointreid.typed import conform, describe
+from jointreid.custom import require_known_or_own
+from jointreid.messages.errors import JointreidError, no_such
+from jointreid.messages.typed import conform, describe
 
 # One field a line reads better than the formatter's three.
 # fmt: off

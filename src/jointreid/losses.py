@@ -11,13 +11,13 @@ from torch import Tensor
 from torch.nn import functional
 
 from jointreid.config import LossConfig
+from jointreid.custom import is_own, own_function
 from jointreid.data.images import Batch
-from jointreid.device import sent
-from jointreid.errors import JointreidError
+from jointreid.machine.device import sent
+from jointreid.messages.errors import JointreidError
 from jointreid.models.dcsd import FactorLogits
 from jointreid.models.norms import Restitution
 from jointreid.models.reid import ModelOutput
-from jointreid.own import is_own, own_function
 
 
 class LossTerms(NamedTuple):

@@ -10,11 +10,11 @@ import jsonargparse
 import yaml
 
 from jointreid.config import SECTIONS, RunConfig, all_keys
-from jointreid.errors import JointreidError, no_such
-from jointreid.own import is_own, trust
+from jointreid.custom import is_own, trust
+from jointreid.messages.errors import JointreidError, no_such
+from jointreid.messages.typed import describe
 from jointreid.recipes import apply_recipe
 from jointreid.run import read_config
-from jointreid.typed import describe
 
 SHORT = {
     "--out": "--train.out",

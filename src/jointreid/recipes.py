@@ -6,8 +6,8 @@ A person's own recipe is any importable function `RunConfig -> RunConfig`, named
 from collections.abc import Callable
 
 from jointreid.config import RunConfig
-from jointreid.errors import JointreidError, no_such
-from jointreid.own import is_own, own_function, require_known_or_own, trust
+from jointreid.custom import is_own, own_function, require_known_or_own, trust
+from jointreid.messages.errors import JointreidError, no_such
 
 Recipe = Callable[[RunConfig], RunConfig]
 

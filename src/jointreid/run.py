@@ -10,10 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 from jointreid.config import RunConfig, from_dict, to_dict
 from jointreid.data.joint import LabelSpace
-from jointreid.errors import JointreidError
-from jointreid.files import write_atomically
-from jointreid.reading import facts_of, misfits, read_facts, read_tensors, read_yaml, require_inside, some_of
-from jointreid.stored import (
+from jointreid.machine.files import write_atomically
+from jointreid.machine.reading import facts_of, misfits, read_facts, read_tensors, read_yaml, require_inside, some_of
+from jointreid.machine.run_files import (
     CHECKPOINTS,
     FORMAT_VERSION,
     STATE,
@@ -23,6 +22,7 @@ from jointreid.stored import (
     require_version,
     verify,
 )
+from jointreid.messages.errors import JointreidError
 
 if TYPE_CHECKING:
     from jointreid.models.reid import ReIDModel

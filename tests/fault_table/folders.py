@@ -5,7 +5,7 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from fault_table.kit import CannotBeMade, Fault, Handled, Place, Refused, picture, save
+from tests.fault_table.kit import CannotBeMade, Fault, Handled, Place, Refused, picture, save
 
 Damage = Callable[[Path], object]
 

@@ -11,10 +11,10 @@ import numpy as np
 from PIL import Image
 from rich.console import Console
 
-from fault_table.judge import SETTINGS
-from fault_table.kit import TARGET, CannotBeMade, Fault, Handled, Pixels, Place, Refused, picture, save
 from jointreid.options import read_options
 from jointreid.training.train import train
+from tests.fault_table.judge import SETTINGS
+from tests.fault_table.kit import TARGET, CannotBeMade, Fault, Handled, Pixels, Place, Refused, picture, save
 
 Damage = Callable[[Place], None]
 

@@ -15,7 +15,6 @@ from unittest import mock
 
 import numpy as np
 
-from fault_table.kit import CannotBeMade, Fault, Handled, Place, Refused
 from jointreid.cli import main
 from jointreid.config import ImageConfig, RunConfig
 from jointreid.data.decode import read_image, resize_image
@@ -24,6 +23,7 @@ from jointreid.data.records import ImageRecord
 from jointreid.options import read_options
 from jointreid.run import open_run
 from jointreid.training.data import TrainingData, prepare
+from tests.fault_table.kit import CannotBeMade, Fault, Handled, Place, Refused
 
 # A network and images as small as they go: a step and an evaluation take a tenth of a second.
 SETTINGS = (

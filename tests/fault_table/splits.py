@@ -5,7 +5,7 @@ import re
 import shutil
 from collections.abc import Callable
 
-from fault_table.kit import TARGET, Fault, Handled, Place, Refused, picture, save
+from tests.fault_table.kit import TARGET, Fault, Handled, Place, Refused, picture, save
 
 Damage = Callable[[Place], None]
 

@@ -8,7 +8,7 @@ import pyarrow
 import pyarrow.compute
 import pyarrow.parquet
 
-from fault_table.kit import TARGET, CannotBeMade, Fault, Handled, Place, Refused
+from tests.fault_table.kit import TARGET, CannotBeMade, Fault, Handled, Place, Refused
 
 Damage = Callable[[Place], None]
 

@@ -1,4 +1,4 @@
-"""Print what comes of every fault of the table: `.venv/bin/python tests/soak/faults.py`; 1 if any is lost."""
+"""Print what comes of every fault of the table: `.venv/bin/python -m tests.soak.faults`; 1 if any is lost."""
 
 import faulthandler
 import sys
@@ -6,10 +6,8 @@ import tempfile
 from collections import Counter
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).parents[1]))
-
-from fault_table import FAULTS
-from fault_table.judge import judge
+from tests.fault_table import FAULTS
+from tests.fault_table.judge import judge
 
 # A fault that takes this long, in seconds, hangs: the process ends with where it stands.
 LIMIT = 120

@@ -1,6 +1,6 @@
 """Two hosts with names, addresses and a network of their own, as namespaces of this machine, train one model.
 
-    python tests/soak/hosts.py [--out DIR]
+    python -m tests.soak.hosts [--out DIR]
 
 For root only. It makes two network namespaces and a cable between them, with addresses that nothing else sees, starts
 torchrun in each, and removes both at the end, however that comes. Seven minutes at most.
@@ -14,10 +14,8 @@ import sys
 import time
 from pathlib import Path
 
-from jointreid.data.synthetic import synthesise
-
-sys.path.insert(0, str(Path(__file__).parent))
-from ranks import SETTINGS, expect
+from jointreid.synthetic import synthesise
+from tests.soak.ranks import SETTINGS, expect
 
 HOSTS = (f"jointreid{os.getpid()}a", f"jointreid{os.getpid()}b")
 ADDRESSES = ("10.213.77.1", "10.213.77.2")

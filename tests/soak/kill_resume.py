@@ -1,4 +1,4 @@
-"""Kill runs again and again: `.venv/bin/python tests/soak/kill_resume.py --kills 100 --minutes 25`; 1 if any is lost.
+"""Kill runs again and again: `.venv/bin/python -m tests.soak.kill_resume --kills 100 --minutes 25`; 1 if any is lost.
 
 Each life of a run is killed at some places, goes on after each, comes to its end and is compared with one that was
 never killed. Victims fork from this process; some lives end in a fresh interpreter instead, which starts cold and goes
@@ -18,7 +18,6 @@ from pathlib import Path
 # Before torch is loaded: a child may not enter the OpenMP of its parent, and bits depend on the number of threads.
 os.environ["OMP_NUM_THREADS"] = "1"
 os.environ["NUMBA_NUM_THREADS"] = "1"
-sys.path.insert(0, str(Path(__file__).parents[1]))
 
 import pytest
 import torch
@@ -27,8 +26,8 @@ from jointreid.config import RunConfig
 from jointreid.run import read_config
 from jointreid.training.data import TrainingData, prepare
 from jointreid.training.train import train
-from small_run import FIXTURE, copy_of_fixture
-from victims import Place, Toll, live, places, quiet, victim
+from tests.small_run import FIXTURE, copy_of_fixture
+from tests.victims import Place, Toll, live, places, quiet, victim
 
 KILLS_PER_LIFE = 5
 

@@ -1,6 +1,6 @@
 """Several processes as people start them: by --devices and by torchrun, one of them killed, and torchrun's restart.
 
-    python tests/soak/ranks.py [--out DIR] [--processes N]
+    python -m tests.soak.ranks [--out DIR] [--processes N]
 
 Every job is a run of its own on synthetic people; those that were broken must end with the very weights of those that
 were not. About four minutes on two cores.
@@ -16,7 +16,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from jointreid.data.synthetic import synthesise
+from jointreid.synthetic import synthesise
 
 STEPS = 12
 SETTINGS = (

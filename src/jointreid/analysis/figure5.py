@@ -37,8 +37,8 @@ from jointreid.data.preflight import check
 from jointreid.data.readers.options import ReaderOptions
 from jointreid.data.records import Domain, ImageRecord
 from jointreid.data.sources import load_domains
-from jointreid.errors import JointreidError
-from jointreid.extras import library
+from jointreid.machine.extras import library
+from jointreid.messages.errors import JointreidError
 from jointreid.retrieval.evaluate import OnBatch
 from jointreid.run import Run, open_run
 

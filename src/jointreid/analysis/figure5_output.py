@@ -8,7 +8,7 @@ from pathlib import Path
 from jointreid.analysis.figure5 import Cell, Figure5
 from jointreid.analysis.filters import NEIGHBOURS
 from jointreid.analysis.scatter import Panel, scatter_grid
-from jointreid.files import write_atomically
+from jointreid.machine.files import write_atomically
 from jointreid.retrieval.results import percent, table_text
 
 LINE = 105  # characters that fit below the picture

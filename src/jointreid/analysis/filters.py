@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from jointreid.data.records import Domain, ImageRecord
-from jointreid.device import pick_device
-from jointreid.errors import JointreidError, no_such
+from jointreid.machine.device import pick_device
+from jointreid.messages.errors import JointreidError, no_such
 from jointreid.models.dcsd import DCSD
 from jointreid.models.reid import ReIDModel
 from jointreid.retrieval.extract import extract

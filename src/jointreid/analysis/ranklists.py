@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 from jointreid.analysis.reported import ReportedRun, domain_names
 from jointreid.config import EvalConfig
 from jointreid.data.records import Domain, ImageRecord
-from jointreid.device import pick_device
-from jointreid.errors import JointreidError
+from jointreid.machine.device import pick_device
+from jointreid.messages.errors import JointreidError
 from jointreid.models.reid import ReIDModel
 from jointreid.retrieval.distances import Doubles, Features, Floats, Indices
 from jointreid.retrieval.evaluate import OnBatch, embed, own_domains

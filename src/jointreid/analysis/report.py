@@ -9,8 +9,8 @@ from jointreid.analysis.pictures import differences, mark, render_domain, symbol
 from jointreid.analysis.ranklists import LENGTH, rank_domains
 from jointreid.analysis.reported import ReportedRun, RunGroup, domain_names, open_runs
 from jointreid.analysis.tables import accuracy_table, settings_table
-from jointreid.errors import JointreidError
-from jointreid.files import write_atomically
+from jointreid.machine.files import write_atomically
+from jointreid.messages.errors import JointreidError
 from jointreid.retrieval.evaluate import OnBatch
 
 SYSTEMS = {

@@ -10,7 +10,7 @@ from string import ascii_uppercase
 from typing import Any
 
 from jointreid.analysis.curves import Line, Point
-from jointreid.errors import JointreidError
+from jointreid.messages.errors import JointreidError
 from jointreid.retrieval.results import DomainResult, QueryResult, Results, load_results
 from jointreid.run import Run, open_run
 

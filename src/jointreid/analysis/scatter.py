@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from jointreid.extras import library
+from jointreid.machine.extras import library
 
 # Okabe and Ito's colours, which colour-blind people can tell apart, without their yellow: it is lost on white. As
 # seven and eight have no common divisor, 56 classes pass before colour and shape come together again.

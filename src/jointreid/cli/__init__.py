@@ -14,8 +14,8 @@ from jointreid.cli.command import Command
 from jointreid.cli.data import DATA_COMMANDS
 from jointreid.cli.paper import PAPER_COMMANDS
 from jointreid.cli.runs import RUN_COMMANDS
-from jointreid.errors import EXIT_RESUMABLE, JointreidError, RunStopped, ToldElsewhere, no_such
-from jointreid.own import trust
+from jointreid.custom import trust
+from jointreid.messages.errors import EXIT_RESUMABLE, JointreidError, RunStopped, ToldElsewhere, no_such
 
 COMMANDS: dict[str, Command] = {"demo": RUN_COMMANDS["demo"], **DATA_COMMANDS, **RUN_COMMANDS, **PAPER_COMMANDS}
 

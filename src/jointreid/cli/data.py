@@ -98,7 +98,7 @@ def _ingest_parser() -> Parser:
 
 
 def _ingest(argv: list[str]) -> int:
-    from jointreid.data.ingest import ingest
+    from jointreid.ingest import ingest
 
     settings = vars(_ingest_parser().read(argv))
     as_json = settings.pop("json")
@@ -122,8 +122,8 @@ def _prepare_parser() -> Parser:
 def _prepare(argv: list[str]) -> int:
     from rich.console import Console
 
-    from jointreid.data.prepare import prepare, render, terms_of
-    from jointreid.progress import counting
+    from jointreid.messages.progress import counting
+    from jointreid.prepare import prepare, render, terms_of
 
     options = _prepare_parser().read(argv)
     # Before the work, and not among what --json prints.
@@ -153,9 +153,9 @@ def _synth_parser() -> Parser:
 def _synth(argv: list[str]) -> int:
     from rich.console import Console
 
-    from jointreid.data.ingest.summary import check_command
-    from jointreid.data.synthetic import synthesise
-    from jointreid.progress import counting
+    from jointreid.ingest.summary import check_command
+    from jointreid.messages.progress import counting
+    from jointreid.synthetic import synthesise
 
     options = _synth_parser().read(argv)
     since = time.monotonic()

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from jointreid.cli.command import Command, Parser, print_json
 from jointreid.cli.data import data_arguments
-from jointreid.errors import JointreidError
+from jointreid.messages.errors import JointreidError
 
 if TYPE_CHECKING:
     from jointreid.paper.request import Request

@@ -9,14 +9,14 @@ from typing import get_args, get_type_hints
 
 from jointreid.cli.command import Command, Parser, print_json
 from jointreid.cli.data import data_arguments, reader_options
-from jointreid.errors import JointreidError
+from jointreid.messages.errors import JointreidError
 
 # train
 
 
 def _train(argv: list[str]) -> int:
     from jointreid.options import read_options
-    from jointreid.training.world import told_once
+    from jointreid.training.distributed.world import told_once
 
     with told_once():
         config = read_options(argv)
@@ -112,7 +112,7 @@ def _compare(argv: list[str]) -> int:
 
 
 def _pretrain_parser() -> Parser:
-    from jointreid.training.pretrain_config import PretrainConfig
+    from jointreid.training.pretrain.config import PretrainConfig
 
     parser = Parser(RUN_COMMANDS["pretrain"].usage)
     parser.add_argument("images", metavar="IMAGEFOLDER", help="a folder with train/CLASS/* and val/CLASS/*")
@@ -136,9 +136,9 @@ def _pretrain_parser() -> Parser:
 
 def _pretrain(argv: list[str]) -> int:
     given = vars(_pretrain_parser().read(argv))
-    from jointreid.training.pretrain import pretrain
-    from jointreid.training.pretrain_config import PretrainConfig
-    from jointreid.training.world import told_once
+    from jointreid.training.distributed.world import told_once
+    from jointreid.training.pretrain.config import PretrainConfig
+    from jointreid.training.pretrain.loop import pretrain
 
     with told_once():
         config = PretrainConfig(**{field.name: given.pop(field.name) for field in fields(PretrainConfig)})

@@ -14,8 +14,8 @@ import torch
 from torch import Tensor
 
 from jointreid.config import ImageConfig
-from jointreid.device import sent
-from jointreid.errors import JointreidError
+from jointreid.machine.device import sent
+from jointreid.messages.errors import JointreidError
 
 # Rectangles tried before an image is left whole, as in torchvision.
 ERASE_ATTEMPTS = 10

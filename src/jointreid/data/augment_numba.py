@@ -4,7 +4,7 @@ import numba
 import numpy as np
 from numpy.typing import NDArray
 
-from jointreid.numba_kernel import cached
+from jointreid.machine.numba_kernel import cached
 
 # Without fastmath: what is looked up is copied, so the outcome is the reference's to the last bit.
 _compiled = numba.njit(nogil=True, error_model="numpy")

@@ -14,7 +14,7 @@ from PIL import ExifTags, Image, UnidentifiedImageError
 
 from jointreid.data.records import ImageRecord
 from jointreid.data.remembered import look_up
-from jointreid.errors import JointreidError
+from jointreid.messages.errors import JointreidError
 
 Box = tuple[int, int, int, int]
 Interpolation = Literal["bicubic", "bilinear"]

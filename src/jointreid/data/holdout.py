@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 
 from jointreid.data.records import Domain, ImageRecord
-from jointreid.errors import JointreidError
+from jointreid.messages.errors import JointreidError
 
 
 def hold_out(domain: Domain, count: int, seed: int) -> tuple[Domain, Domain]:

@@ -20,7 +20,7 @@ from jointreid.config import ImageConfig
 from jointreid.data.joint import JointTrainSet
 from jointreid.data.pixels import Pixels, Progress, Rows, cached_pixels, decode, in_order
 from jointreid.data.records import ImageRecord
-from jointreid.errors import JointreidError
+from jointreid.messages.errors import JointreidError
 
 Indices = NDArray[np.int64]
 CacheMode = Literal["disk", "memory", "off"]

@@ -18,10 +18,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from jointreid.data.records import Domain, ImageRecord
-from jointreid.errors import JointreidError, no_such
-from jointreid.files import write_atomically
-from jointreid.reading import read_json
-from jointreid.stored import FORMAT_VERSION, require_version
+from jointreid.machine.files import write_atomically
+from jointreid.machine.reading import read_json
+from jointreid.machine.run_files import FORMAT_VERSION, require_version
+from jointreid.messages.errors import JointreidError, no_such
 
 CameraIds = Literal["global", "local"]
 Value = TypeVar("Value", str, int)

@@ -33,8 +33,8 @@ from jointreid.data.table import (
     read_rows,
     root_base,
 )
-from jointreid.errors import JointreidError, no_such
-from jointreid.files import replacing
+from jointreid.machine.files import replacing
+from jointreid.messages.errors import JointreidError, no_such
 
 MissingCamid = Literal["refuse", "one_camera"]
 

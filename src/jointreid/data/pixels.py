@@ -25,7 +25,7 @@ from jointreid.config import ImageConfig
 from jointreid.data.decode import read_image, resize_image
 from jointreid.data.records import ImageRecord
 from jointreid.data.remembered import content_hashes
-from jointreid.errors import JointreidError
+from jointreid.messages.errors import JointreidError
 
 Pixels = NDArray[np.uint8]
 Rows = NDArray[np.int64]

@@ -30,7 +30,7 @@ from jointreid.data.overlaps import (
 from jointreid.data.protocols import WITHDRAWN, ProtocolMatch, count_split, identify
 from jointreid.data.records import SPLITS, Domain, ImageRecord
 from jointreid.data.remembered import content_hashes
-from jointreid.errors import JointreidError
+from jointreid.messages.errors import JointreidError
 
 
 def check(

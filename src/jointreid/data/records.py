@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from jointreid.errors import JointreidError
+from jointreid.messages.errors import JointreidError
 
 SPLITS = ("train", "query", "gallery")
 # A camera's number has nine digits at most, here and in a table, so that it fits every array and file.

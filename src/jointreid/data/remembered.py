@@ -9,9 +9,9 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, Generic, NamedTuple, TypeVar
 
-from jointreid.errors import JointreidError
-from jointreid.files import write_atomically
-from jointreid.typed import conform
+from jointreid.machine.files import write_atomically
+from jointreid.messages.errors import JointreidError
+from jointreid.messages.typed import conform
 
 Fact = TypeVar("Fact")
 

@@ -11,9 +11,9 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from jointreid.config import SamplerConfig
+from jointreid.custom import is_own, own_function
 from jointreid.data.joint import JointTrainSet
-from jointreid.errors import JointreidError
-from jointreid.own import is_own, own_function
+from jointreid.messages.errors import JointreidError
 
 Indices = NDArray[np.int64]
 

@@ -13,7 +13,7 @@ from jointreid.data.readers import READERS
 from jointreid.data.readers.market_style import is_market_style, market_style
 from jointreid.data.readers.options import DEFAULTS, ReaderOptions
 from jointreid.data.records import Domain
-from jointreid.errors import JointreidError, no_such
+from jointreid.messages.errors import JointreidError, no_such
 
 
 def load_domains(

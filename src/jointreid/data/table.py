@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from jointreid.data.records import SPLITS, ImageRecord
-from jointreid.errors import JointreidError
+from jointreid.messages.errors import JointreidError
 
 COLUMNS = ("domain", "split", "path", "pid", "camid")
 BOX_COLUMNS = ("x", "y", "w", "h")

@@ -11,13 +11,13 @@ from rich.console import Console
 from jointreid.analysis.report import write_report
 from jointreid.analysis.reported import RunGroup
 from jointreid.config import RunConfig
-from jointreid.data.synthetic import synthesise
 from jointreid.demo.weights import NETWORK, SYSTEMS, committed_weights
-from jointreid.errors import JointreidError, RunStopped, no_such
-from jointreid.progress import counting
+from jointreid.messages.errors import JointreidError, RunStopped, no_such
+from jointreid.messages.progress import counting
 from jointreid.recipes import apply_recipe
 from jointreid.retrieval.results import Results, load_results
 from jointreid.run import read_config
+from jointreid.synthetic import synthesise
 from jointreid.training.data import prepare
 from jointreid.training.train import train
 

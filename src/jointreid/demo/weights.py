@@ -14,12 +14,12 @@ from typing import Any
 
 from rich.console import Console
 
-from jointreid.data.synthetic import synthesise
-from jointreid.errors import JointreidError
-from jointreid.files import replacing, write_atomically
-from jointreid.progress import counting
+from jointreid.machine.files import replacing, write_atomically
+from jointreid.messages.errors import JointreidError
+from jointreid.messages.progress import counting
 from jointreid.recipes import apply_recipe
 from jointreid.run import Run
+from jointreid.synthetic import synthesise
 from jointreid.training.train import train
 
 SYSTEMS = ("bot", "bot-dcsd")

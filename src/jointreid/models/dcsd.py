@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from jointreid.errors import JointreidError, no_such
+from jointreid.messages.errors import JointreidError, no_such
 from jointreid.models.dynamic_filter import dynamic_filter, dynamic_filter_sum, filter_norm
 
 Factor = Literal["sample", "domain", "camera"]

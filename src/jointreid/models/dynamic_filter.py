@@ -16,7 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from jointreid.errors import JointreidError
+from jointreid.messages.errors import JointreidError
 from jointreid.models.dynamic_filter_checks import check_dynamic_filter, check_filter_norm
 
 

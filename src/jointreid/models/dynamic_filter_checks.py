@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 from torch import Tensor
 
-from jointreid.errors import JointreidError
+from jointreid.messages.errors import JointreidError
 
 
 def _check_tensors(op: str, **tensors: Tensor) -> None:

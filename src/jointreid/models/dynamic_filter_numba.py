@@ -18,7 +18,7 @@ import torch
 from numba import prange
 from torch import Tensor
 
-from jointreid.numba_kernel import Array, Kernel, inlined
+from jointreid.machine.numba_kernel import Array, Kernel, inlined
 
 # Loops whose pieces need partial sums are cut into at least this many: enough for the cores of a workstation.
 _PIECES = 32

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from jointreid.errors import JointreidError
+from jointreid.messages.errors import JointreidError
 from jointreid.models.dcsd import global_average_pool
 
 

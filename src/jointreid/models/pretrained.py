@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from jointreid.errors import JointreidError, no_such
+from jointreid.messages.errors import JointreidError, no_such
 from jointreid.models.dcsd import DCSD
 from jointreid.models.reid import ReIDModel
 from jointreid.models.trunk import Bottleneck, Trunk

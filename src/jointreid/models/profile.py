@@ -17,7 +17,7 @@ from torch.overrides import TorchFunctionMode
 from torch.utils.hooks import RemovableHandle
 
 from jointreid.config import DcsdConfig
-from jointreid.errors import JointreidError, no_such
+from jointreid.messages.errors import JointreidError, no_such
 from jointreid.models.agw import NonLocal
 from jointreid.models.dcsd import DCSD, SpatialBranch, global_average_pool
 from jointreid.models.reid import SYSTEMS, ReIDModel, build_model

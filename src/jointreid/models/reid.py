@@ -9,7 +9,7 @@ from typing import Any, Literal, NamedTuple, TypedDict, Unpack
 from torch import Tensor, nn
 
 from jointreid.config import DcsdConfig, ModelConfig
-from jointreid.errors import JointreidError, no_such
+from jointreid.messages.errors import JointreidError, no_such
 from jointreid.models.agw import GeM, NonLocal
 from jointreid.models.dcsd import FactorLogits, global_average_pool
 from jointreid.models.norms import SNR, InstanceNorm, Restitution

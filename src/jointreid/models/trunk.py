@@ -13,10 +13,10 @@ from typing import Literal, NamedTuple, get_args
 from torch import Tensor, nn
 
 from jointreid.config import DcsdConfig
-from jointreid.errors import JointreidError, no_such
+from jointreid.custom import is_own, own_function, require_known_or_own
+from jointreid.messages.errors import JointreidError, no_such
 from jointreid.models.dcsd import DCSD, FactorLogits
 from jointreid.models.norms import SNR, Restitution
-from jointreid.own import is_own, own_function, require_known_or_own
 
 # (channels, stride) -> a module that maps [B, channels, H, W] to [B, channels, ceil(H / stride), ceil(W / stride)];
 # a DCSD also returns its factor logits.

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from jointreid.config import RunConfig
 from jointreid.data.protocols import TABLE_I
-from jointreid.errors import JointreidError, no_such
+from jointreid.messages.errors import JointreidError, no_such
 from jointreid.paper.facts import JOINT, OWN, RATE_TABLES, TABLES, Row, table_rows
 
 # What the paper lacks: what the sample alone gains on single data sets, and a baseline that starts as high as DDF does.

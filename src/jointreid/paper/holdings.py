@@ -13,7 +13,7 @@ from jointreid.data.protocols import TABLE_I, WITHDRAWN, ProtocolMatch, count_sp
 from jointreid.data.readers.options import ReaderOptions
 from jointreid.data.records import SPLITS, Domain
 from jointreid.data.sources import load_domains
-from jointreid.errors import JointreidError, no_such
+from jointreid.messages.errors import JointreidError, no_such
 from jointreid.paper import facts
 
 

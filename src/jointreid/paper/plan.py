@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from jointreid.config import RunConfig, config_difference
 from jointreid.data.joint import DomainLabels, LabelSpace
-from jointreid.errors import JointreidError
+from jointreid.messages.errors import JointreidError
 from jointreid.paper.grid import PlannedRun, iterations
 from jointreid.paper.holdings import Holding, is_withdrawn, load_holdings, papers_holdings
 from jointreid.paper.request import Request, config_for, run_name
@@ -248,8 +248,8 @@ def _seconds_per_step(config: RunConfig, space: LabelSpace) -> float:
     import torch
 
     from jointreid.data.images import Batch
-    from jointreid.device import pick_device, pick_precision
     from jointreid.losses import reid_loss
+    from jointreid.machine.device import pick_device, pick_precision
     from jointreid.run import model_for
     from jointreid.training.forecast import forecast
 

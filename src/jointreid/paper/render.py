@@ -9,7 +9,7 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
-from jointreid.files import write_atomically
+from jointreid.machine.files import write_atomically
 from jointreid.paper.facts import TABLES
 from jointreid.paper.figures import QUOTED, Figure, Table
 

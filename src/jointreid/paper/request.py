@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, get_args, get_type_hints
 
 from jointreid.config import ModelConfig, RunConfig, config_difference
-from jointreid.errors import JointreidError, no_such
+from jointreid.messages.errors import JointreidError, no_such
 from jointreid.paper.facts import JOINT, TABLES
 from jointreid.paper.grid import PLACES, PlannedRun, plan_grid
 from jointreid.paper.holdings import Holding

@@ -17,8 +17,8 @@ from rich.console import Console
 from jointreid.data.joint import join
 from jointreid.data.preflight import check
 from jointreid.data.records import Domain
-from jointreid.device import pick_device
-from jointreid.errors import JointreidError, RunStopped
+from jointreid.machine.device import pick_device
+from jointreid.messages.errors import JointreidError, RunStopped
 from jointreid.models.reid import ModelOutput, ReIDModel
 from jointreid.paper.holdings import Holding, is_withdrawn, load_holdings, require_papers_counts
 from jointreid.paper.plan import Plan, Task, plan_for

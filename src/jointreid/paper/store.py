@@ -11,11 +11,11 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from jointreid.errors import JointreidError
-from jointreid.files import write_atomically
+from jointreid.machine.files import write_atomically
+from jointreid.machine.reading import read_json
+from jointreid.messages.errors import JointreidError
 from jointreid.paper.facts import JOINT
 from jointreid.paper.holdings import Holding
-from jointreid.reading import read_json
 from jointreid.retrieval.results import DomainResult, Results
 
 SETUP_FILE = "grid.json"

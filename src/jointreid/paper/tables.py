@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from jointreid.data.records import SPLITS
-from jointreid.errors import JointreidError, no_such
+from jointreid.messages.errors import JointreidError, no_such
 from jointreid.paper import facts
 from jointreid.paper.facts import TABLES
 from jointreid.paper.figures import NO_DATA, NOT_RUN_WITHDRAWN, Column, Figure, Table, TableRow

@@ -8,7 +8,7 @@ from typing import Any
 
 from rich.console import Console
 
-from jointreid.errors import JointreidError, RunStopped
+from jointreid.messages.errors import JointreidError, RunStopped
 from jointreid.paper.plan import Plan, plan_for
 from jointreid.paper.request import Request
 from jointreid.paper.run import complete, finish, prepare_ground, say

@@ -26,7 +26,7 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from jointreid.errors import JointreidError
+from jointreid.messages.errors import JointreidError
 from jointreid.retrieval.ranking_numba import count_ahead, measure, squares
 
 Metric = Literal["cosine", "euclidean"]

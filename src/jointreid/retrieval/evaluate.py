@@ -21,8 +21,9 @@ from jointreid.data.protocols import ProtocolMatch, identify
 from jointreid.data.readers.options import DEFAULTS, ReaderOptions
 from jointreid.data.records import Domain, ImageRecord
 from jointreid.data.sources import load_domains
-from jointreid.device import pick_device
-from jointreid.errors import JointreidError
+from jointreid.machine.device import pick_device
+from jointreid.machine.shortage import short_of_memory
+from jointreid.messages.errors import JointreidError
 from jointreid.models.pretrained import label_of
 from jointreid.models.reid import ReIDModel
 from jointreid.retrieval.extract import Embeddings, extract
@@ -30,7 +31,6 @@ from jointreid.retrieval.ranking import RankingMetrics, evaluate_distmat, evalua
 from jointreid.retrieval.rerank import reranked_blocks
 from jointreid.retrieval.results import RANKS, DomainResult, QueryResult, Results, save_results
 from jointreid.run import Run, open_run
-from jointreid.shortage import short_of_memory
 
 # Called with (domain, images done, images in all) after each batch.
 OnBatch = Callable[[str, int, int], None]

@@ -21,10 +21,10 @@ from jointreid.data.augment import normalise
 from jointreid.data.decode import read_image, resize_image, to_rgb
 from jointreid.data.images import CacheMode, ImageStore
 from jointreid.data.records import ImageRecord
-from jointreid.device import pick_device
-from jointreid.errors import JointreidError
-from jointreid.files import replacing
-from jointreid.memory import kept_memory
+from jointreid.machine.device import pick_device
+from jointreid.machine.files import replacing
+from jointreid.machine.memory import kept_memory
+from jointreid.messages.errors import JointreidError
 from jointreid.models.reid import ModelOutput, ReIDModel
 from jointreid.run import Run, open_run
 

@@ -22,7 +22,7 @@ from typing import Any, get_args
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from jointreid.errors import JointreidError
+from jointreid.messages.errors import JointreidError
 from jointreid.retrieval.distances import Features, Floats, Indices, Metric, Relevance, count_given
 
 # Rows of given distances that are converted and ranked at once.

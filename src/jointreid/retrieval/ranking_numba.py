@@ -12,7 +12,7 @@ import numpy as np
 from numba import njit, prange
 from numpy.typing import NDArray
 
-from jointreid.numba_kernel import Kernel
+from jointreid.machine.numba_kernel import Kernel
 
 _STRICT: dict[str, Any] = {"fastmath": False}
 # Values that are looked at together: most hold nothing that is near enough to count.

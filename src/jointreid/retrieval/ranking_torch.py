@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from jointreid.errors import JointreidError
+from jointreid.messages.errors import JointreidError
 from jointreid.retrieval.distances import (
     Indices,
     Metric,

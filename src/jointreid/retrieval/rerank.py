@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
-from jointreid.errors import JointreidError
+from jointreid.messages.errors import JointreidError
 from jointreid.retrieval.distances import Features, Floats, Metric
 from jointreid.retrieval.rerank_numba import combine, expand, nearest
 

@@ -9,7 +9,7 @@ import numpy as np
 from numba import njit, prange
 from numpy.typing import NDArray
 
-from jointreid.numba_kernel import Kernel
+from jointreid.machine.numba_kernel import Kernel
 from jointreid.retrieval.ranking_numba import distance
 
 _STRICT: dict[str, Any] = {"fastmath": False}

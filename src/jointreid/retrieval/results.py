@@ -13,10 +13,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from jointreid.data.protocols import ProtocolMatch
-from jointreid.errors import JointreidError
-from jointreid.files import replacing, write_atomically
-from jointreid.reading import read_json, require_inside
-from jointreid.stored import FORMAT_VERSION, require_version
+from jointreid.machine.files import replacing, write_atomically
+from jointreid.machine.reading import read_json, require_inside
+from jointreid.machine.run_files import FORMAT_VERSION, require_version
+from jointreid.messages.errors import JointreidError
 
 if TYPE_CHECKING:
     from rich.table import Table

@@ -8,8 +8,8 @@ from typing import Any, Literal
 import torch
 from torch import nn
 
-from jointreid.device import Precision
-from jointreid.errors import JointreidError
+from jointreid.machine.device import Precision
+from jointreid.messages.errors import JointreidError
 
 
 @dataclass(frozen=True)

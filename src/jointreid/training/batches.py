@@ -12,14 +12,14 @@ import torch
 from numpy.typing import NDArray
 
 from jointreid.config import RunConfig
+from jointreid.custom import is_own
 from jointreid.data.ahead import Ahead
 from jointreid.data.augment import augment
 from jointreid.data.images import Batch, ImageStore, train_batch
 from jointreid.data.joint import JointTrainSet
 from jointreid.data.sampling import OwnBatches, UnionPK
-from jointreid.errors import JointreidError
 from jointreid.losses import require_triplets
-from jointreid.own import is_own
+from jointreid.messages.errors import JointreidError
 
 
 class Numbered(NamedTuple):

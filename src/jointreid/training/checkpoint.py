@@ -15,11 +15,8 @@ import torch
 from safetensors.torch import save
 from torch import Tensor, nn
 
-from jointreid.errors import JointreidError
-from jointreid.models.reid import ReIDModel
-from jointreid.reading import TensorFacts, facts_of, misfits, read_facts, read_tensors, require_inside, some_of
-from jointreid.run import Run, load_weights
-from jointreid.stored import (
+from jointreid.machine.reading import TensorFacts, facts_of, misfits, read_facts, read_tensors, require_inside, some_of
+from jointreid.machine.run_files import (
     FORMAT_VERSION,
     STATE,
     TRAINING,
@@ -28,6 +25,9 @@ from jointreid.stored import (
     verify,
     write_checkpoint,
 )
+from jointreid.messages.errors import JointreidError
+from jointreid.models.reid import ReIDModel
+from jointreid.run import Run, load_weights
 from jointreid.training.optim import WeightAverage
 from jointreid.training.randomness import random_state, set_random_state
 

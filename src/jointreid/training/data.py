@@ -14,7 +14,7 @@ from jointreid.data.protocols import ProtocolMatch
 from jointreid.data.readers.options import ReaderOptions
 from jointreid.data.records import Domain
 from jointreid.data.sources import load_domains
-from jointreid.errors import JointreidError
+from jointreid.messages.errors import JointreidError
 
 
 @dataclass(frozen=True)

@@ -14,8 +14,8 @@ from jointreid.retrieval.evaluate import embed, evaluate_domains, images_of
 from jointreid.retrieval.extract import Embeddings
 from jointreid.retrieval.results import QueryResult, Results
 from jointreid.training.data import TrainingData
+from jointreid.training.distributed.processes import Together
 from jointreid.training.optim import WeightAverage
-from jointreid.training.parallel import Together
 
 
 class Evaluation:

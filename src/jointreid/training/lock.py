@@ -13,10 +13,10 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from jointreid.errors import JointreidError
-from jointreid.files import write_atomically
-from jointreid.reading import read_json
-from jointreid.typed import conform
+from jointreid.machine.files import write_atomically
+from jointreid.machine.reading import read_json
+from jointreid.messages.errors import JointreidError
+from jointreid.messages.typed import conform
 
 
 @dataclass(frozen=True)

@@ -8,23 +8,23 @@ import torch
 from rich.console import Console
 
 from jointreid.config import RunConfig
+from jointreid.custom import is_own
 from jointreid.data.images import ImageStore
 from jointreid.data.sampling import OwnBatches, UnionPK, make_sampler
-from jointreid.device import Precision
 from jointreid.losses import LossFunction, loss_function
+from jointreid.machine.device import Precision
+from jointreid.messages.progress import counting
 from jointreid.models.reid import ReIDModel
-from jointreid.own import is_own
-from jointreid.progress import counting
 from jointreid.run import Run, model_for
 from jointreid.training.arithmetic import Arithmetic
 from jointreid.training.batches import AugmentedBatches
 from jointreid.training.checkpoint import Saved, newest_whole
 from jointreid.training.data import TrainingData
+from jointreid.training.distributed.processes import Together
+from jointreid.training.distributed.world import settings_of_all
 from jointreid.training.optim import WeightAverage, build_optimizer, rate_factor
-from jointreid.training.parallel import Together
 from jointreid.training.randomness import seed_all
 from jointreid.training.start import load_start
-from jointreid.training.world import settings_of_all
 
 
 @dataclass(frozen=True)

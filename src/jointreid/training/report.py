@@ -11,7 +11,7 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from jointreid.files import sync, write_atomically
+from jointreid.machine.files import sync, write_atomically
 
 
 class Report:

@@ -5,7 +5,7 @@ from typing import Any
 
 from jointreid.config import config_hash
 from jointreid.data.joint import LabelSpace
-from jointreid.errors import JointreidError
+from jointreid.messages.errors import JointreidError
 from jointreid.run import write_config
 from jointreid.training.checkpoint import Saved, load_checkpoint, save_checkpoint
 from jointreid.training.data import images_hash

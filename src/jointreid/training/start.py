@@ -6,13 +6,13 @@ import torch
 from rich.console import Console
 
 from jointreid.config import RunConfig, config_difference
-from jointreid.device import Precision, pick_precision
-from jointreid.errors import JointreidError
+from jointreid.machine.device import Precision, pick_precision
+from jointreid.machine.reading import require_inside
+from jointreid.machine.run_files import WEIGHTS, candidates, folder_of
+from jointreid.messages.errors import JointreidError
 from jointreid.models.pretrained import NONE, check_source, load_pretrained
 from jointreid.models.reid import ReIDModel
-from jointreid.reading import require_inside
 from jointreid.run import load_weights, open_run
-from jointreid.stored import WEIGHTS, candidates, folder_of
 from jointreid.training.checkpoint import Saved
 
 # Settings that may differ from those a run was begun with: they say where and how long it runs, not what it computes.

@@ -15,31 +15,38 @@ import torch
 from rich.console import Console
 
 from jointreid.config import RunConfig, config_hash
-from jointreid.device import pick_device
-from jointreid.errors import RunStopped
+from jointreid.custom import is_own
 from jointreid.losses import head_accuracy
-from jointreid.memory import kept_memory
+from jointreid.machine.device import pick_device
+from jointreid.machine.memory import kept_memory
+from jointreid.machine.shortage import short_of_disk, short_of_memory
+from jointreid.messages.errors import RunStopped
 from jointreid.models.pretrained import FROM_SCRATCH, NONE
-from jointreid.own import is_own
 from jointreid.retrieval.results import render
 from jointreid.run import Run
-from jointreid.shortage import short_of_disk, short_of_memory
 from jointreid.training.advice import disk_advice, memory_advice
 from jointreid.training.arithmetic import compiling
 from jointreid.training.data import TrainingData, data_hash, prepare
+from jointreid.training.distributed.fabric import make_fabric
+from jointreid.training.distributed.processes import Together
+from jointreid.training.distributed.world import (
+    goes_on,
+    record_launch,
+    render_world,
+    settings_of_all,
+    told_once,
+    world_of,
+)
 from jointreid.training.epochs import Epochs
-from jointreid.training.fabric import make_fabric
 from jointreid.training.forecast import Forecast, forecast
 from jointreid.training.lock import held
 from jointreid.training.optim import render_rates, set_rate
-from jointreid.training.parallel import Together
 from jointreid.training.parts import Parts, make_parts
 from jointreid.training.report import NoReport, Report
 from jointreid.training.saving import Saving
 from jointreid.training.start import check_start, claim, precision_of
 from jointreid.training.stop import Leave, StopSignals
 from jointreid.training.watch import Watch
-from jointreid.training.world import goes_on, record_launch, render_world, settings_of_all, told_once, world_of
 
 
 def train(config: RunConfig, console: Console | None = None, *, data: TrainingData | None = None) -> Run:

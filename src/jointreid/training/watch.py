@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from jointreid.data.records import ImageRecord
-from jointreid.errors import JointreidError, MadeByAll
 from jointreid.losses import HeadAccuracy, Terms
+from jointreid.messages.errors import JointreidError, MadeByAll
 
 Window = dict[str, list[float]]
 

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 from jointreid.data.readers.market_style import Splits, distinct_folders, first_few, is_market_style, read_splits
 from jointreid.data.readers.options import DEFAULTS, Cuhk03Boxes, ReaderOptions
 from jointreid.data.records import SPLITS, Domain, ImageRecord
-from jointreid.errors import JointreidError
+from jointreid.messages.errors import JointreidError
 
 KNOWN_FOLDERS = ("cuhk03", "CUHK03", "cuhk03-np", "cuhk03np", "cuhknp", "CUHK03-NP", "cuhk03/cuhk03-np")
 TERMS = (

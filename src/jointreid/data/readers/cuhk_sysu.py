@@ -11,7 +11,7 @@ from pathlib import Path
 from jointreid.data.readers.market_style import distinct_folders, find_layout, look_for_layouts, read_splits
 from jointreid.data.readers.options import DEFAULTS, ReaderOptions
 from jointreid.data.records import Domain
-from jointreid.errors import JointreidError
+from jointreid.messages.errors import JointreidError
 
 MIN_IMAGES = 4
 KNOWN_PARENTS = ("CUHK-SYSU", "cuhk-sysu", "cuhk-sysu/CUHK-SYSU", "cuhk_sysu", "cuhk_sysu/CUHK-SYSU", "cuhksysu")

@@ -9,7 +9,7 @@ from pathlib import Path
 from jointreid.data.readers.market_style import find_root, read_splits
 from jointreid.data.readers.options import DEFAULTS, ReaderOptions
 from jointreid.data.records import Domain
-from jointreid.errors import JointreidError
+from jointreid.messages.errors import JointreidError
 
 KNOWN_FOLDERS = (
     "DukeMTMC-reID",

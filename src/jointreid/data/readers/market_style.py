@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import NamedTuple, TypedDict
 
 from jointreid.data.records import Domain, ImageRecord
-from jointreid.errors import JointreidError
+from jointreid.messages.errors import JointreidError
 
 SPLIT_FOLDERS = {"train": "bounding_box_train", "query": "query", "gallery": "bounding_box_test"}
 # `0002_c1s1_000451_03.jpg`, `0005_c2_f0046985.jpg`, `0781_c11_0015.jpg`, `0001_c1_1.png`: identity, then camera from 1.

@@ -13,7 +13,7 @@ from typing import NamedTuple
 from jointreid.data.readers.market_style import SPLIT_FOLDERS, Splits, find_layout, first_few, read_splits
 from jointreid.data.readers.options import DEFAULTS, ReaderOptions
 from jointreid.data.records import Domain, ImageRecord
-from jointreid.errors import JointreidError
+from jointreid.messages.errors import JointreidError
 
 KNOWN_FOLDERS = (
     "MSMT17_V1",

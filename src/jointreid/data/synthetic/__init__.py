@@ -1,6 +1,0 @@
-"""Synthetic people: several domains with their own fashions and cameras, drawn from a seed; nobody is shown."""
-
-from jointreid.data.synthetic.presets import PRESETS
-from jointreid.data.synthetic.write import synthesise
-
-__all__ = ["PRESETS", "synthesise"]

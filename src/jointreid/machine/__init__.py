@@ -1,0 +1,1 @@
+"""What the computer gives: files, devices, memory, compiled loops and optional packages."""

@@ -1,0 +1,200 @@
+"""Reading files that may be damaged or come from a stranger: bounded, never executed, one clear error.
+
+A file that is not what it should be is told by its name; nothing of it is used.
+"""
+
+import hashlib
+import json
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from jointreid.messages.errors import JointreidError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+# Far above what is written: a hundred thousand identities fill some MiB of labels.json.
+MAX_JSON, MAX_YAML, MAX_YAML_DEPTH = 256 * 2**20, 2**16, 10
+
+_FLOATS = {"F64", "F32", "F16", "BF16"}
+
+
+class TensorFacts(NamedTuple):
+    """What a safetensors file says of a tensor: its type in that format's words, such as F32, and its shape."""
+
+    dtype: str
+    shape: tuple[int, ...]
+
+
+def read_text(path: Path, limit: int) -> str:
+    """Read a text in UTF-8 of at most `limit` bytes.
+
+    Raises:
+        JointreidError: it is missing, no regular file, larger or not UTF-8.
+    """
+    require_regular(path)
+    try:
+        if (size := path.stat().st_size) > limit:
+            raise JointreidError(f"{path}: holds {size:,} bytes, expected at most {limit:,}; nothing of it was read")
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise JointreidError(f"{path}: cannot be read as text: {error}") from error
+
+
+def read_json(path: Path, limit: int = MAX_JSON) -> dict[str, Any]:
+    """Read a JSON object.
+
+    Raises:
+        JointreidError: it is missing or not a JSON object.
+    """
+    text = read_text(path, limit)
+    try:
+        plain = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise JointreidError(f"{path}: cannot be read as JSON: {_brief(error)}") from error
+    if not isinstance(plain, dict):
+        raise JointreidError(f"{path}: expected a JSON object, found {type(plain).__name__}")
+    return plain
+
+
+def read_yaml(path: Path) -> object:
+    """Read YAML of plain values. Aliases are refused: a few lines of them stand for more than any memory holds.
+
+    Raises:
+        JointreidError: it is missing, no YAML, too deep, or holds an alias or a value that is not plain.
+    """
+    import yaml
+
+    text = read_text(path, MAX_YAML)
+    try:
+        depth = 0
+        for event in yaml.parse(text, Loader=yaml.SafeLoader):  # as it is read: depth alone takes the parser minutes
+            depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+            if depth > MAX_YAML_DEPTH:
+                raise JointreidError(f"{path}: cannot read settings: they are nested too deeply")
+            if isinstance(event, yaml.AliasEvent):
+                raise JointreidError(f"{path}: refers from one place to another (*{event.anchor}); write it out")
+        return yaml.safe_load(text)
+    except JointreidError:
+        raise
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        raise JointreidError(f"{path}: cannot read settings: {_brief(error)}") from error
+
+
+def read_facts(path: Path) -> dict[str, TensorFacts]:
+    """Return what a safetensors file holds, by name, without reading the tensors.
+
+    Raises:
+        JointreidError: it is missing, cut off, or another kind of file.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    require_regular(path)
+    try:
+        with safe_open(path, "pt") as opened:
+            slices = {name: opened.get_slice(name) for name in opened.keys()}  # noqa: SIM118 - it is no dict
+            return {name: TensorFacts(part.get_dtype(), tuple(part.get_shape())) for name, part in slices.items()}
+    except (OSError, SafetensorError) as error:
+        raise _no_tensors(path, error) from error
+
+
+def read_tensors(path: Path) -> "dict[str, Tensor]":
+    """Read a safetensors file; nothing in it can be executed.
+
+    Raises:
+        JointreidError: it is missing, cut off, or another kind of file.
+    """
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    require_regular(path)
+    try:
+        return load_file(path)
+    except (OSError, SafetensorError) as error:
+        raise _no_tensors(path, error) from error
+
+
+def misfits(found: dict[str, TensorFacts], expected: dict[str, TensorFacts], *, any_float: bool = False) -> list[str]:
+    """Return a line for each tensor that is missing, left over, or of another shape or type.
+
+    Args:
+        found: what a file holds.
+        expected: what it should hold.
+        any_float: whether floats of another width fit.
+    """
+    wrong = [f"{name} is missing" for name in expected if name not in found]
+    wrong += [f"{name} is left over" for name in found if name not in expected]
+    for name in expected.keys() & found.keys():
+        is_, should = found[name], expected[name]
+        if is_.shape != should.shape:
+            wrong.append(f"{name} is {is_.shape}, expected {should.shape}")
+        elif is_.dtype != should.dtype and not (any_float and {is_.dtype, should.dtype} <= _FLOATS):
+            wrong.append(f"{name} is of type {is_.dtype}, expected {should.dtype}")
+    return wrong
+
+
+def facts_of(tensors: "dict[str, Tensor]") -> dict[str, TensorFacts]:
+    """Return what a safetensors file of these tensors would say of them."""
+    return {name: TensorFacts(dtype_name(tensor), tuple(tensor.shape)) for name, tensor in tensors.items()}
+
+
+def dtype_name(tensor: "Tensor") -> str:
+    """Return a tensor's type in the words of safetensors.
+
+    >>> import torch
+    >>> dtype_name(torch.zeros(1)), dtype_name(torch.zeros(1, dtype=torch.int64))
+    ('F32', 'I64')
+    """
+    words = str(tensor.dtype).removeprefix("torch.")
+    for long, short in (("bfloat", "BF"), ("float", "F"), ("uint", "U"), ("int", "I")):
+        words = words.replace(long, short) if words.startswith(long) else words
+    return words.upper()
+
+
+def some_of(lines: Iterable[str], count: int = 5) -> str:
+    """Return the first lines, and how many more there are.
+
+    >>> some_of("abc", 2)
+    'a; b and 1 more'
+    """
+    lines = list(lines)
+    return "; ".join(lines[:count]) + (f" and {len(lines) - count} more" if len(lines) > count else "")
+
+
+def require_regular(path: Path) -> None:
+    """Refuse what is missing, a folder, or a pipe or device, which would be waited for without end.
+
+    Raises:
+        JointreidError: see above.
+    """
+    if not path.is_file():
+        what = "is no regular file" if path.exists() else "is not there"
+        raise JointreidError(f"{path}: cannot be read: it {what}")
+
+
+def require_inside(path: Path, folder: Path) -> None:
+    """Refuse a path that a link leads out of a folder.
+
+    Raises:
+        JointreidError: names where it leads.
+    """
+    if not (real := path.resolve()).is_relative_to(folder.resolve()):
+        raise JointreidError(f"{path}: is a link to {real}, outside {folder}; nothing there was read or changed")
+
+
+def sha256(path: Path) -> str:
+    """Return the SHA-256 of a file's content, in hex digits."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _no_tensors(path: Path, error: Exception) -> JointreidError:
+    return JointreidError(
+        f"{path}: not a readable safetensors file ({error}). Nothing in it was loaded or executed; "
+        "restore the file from a copy, or train again"
+    )
+
+
+def _brief(error: Exception) -> str:
+    return "it is nested too deeply" if isinstance(error, RecursionError) else f"{error!s:.300}"

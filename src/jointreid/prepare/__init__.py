@@ -1,0 +1,119 @@
+"""Raw releases that no reader takes as they are -> folders that one does."""
+
+import shlex
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from jointreid.data.readers.cuhk03 import TERMS as CUHK03_TERMS
+from jointreid.data.readers.cuhk_sysu import TERMS as CUHK_SYSU_TERMS
+from jointreid.messages.errors import JointreidError, no_such
+from jointreid.prepare import cuhk03, cuhk_sysu
+from jointreid.prepare.conversion import Conversion, Part, Progress, carry_out
+
+
+class _Release(NamedTuple):
+    """A data set that needs a conversion: how it is found in a folder, and its owner's terms."""
+
+    find: Callable[[Path], Conversion]
+    terms: str
+
+
+RELEASES: Mapping[str, _Release] = {
+    "cuhk03": _Release(cuhk03.find_release, CUHK03_TERMS),
+    "cuhk_sysu": _Release(cuhk_sysu.find_release, CUHK_SYSU_TERMS),
+}
+_READ_AS_THEY_ARE = ("market1501", "dukemtmc", "msmt17")
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A data set that is ready for its reader.
+
+    Attributes:
+        name: the data set.
+        target: the folder it was written to.
+        already: whether all of it stood there before.
+        parts: what the splits hold; CUHK03 has a part for each kind of boxes.
+        notes: what a person should know: counts that differ from the whole release's, what was not there.
+        terms: the owner's terms of use.
+        arguments: what to give to a command that uses it, such as `("--data", "cuhk03=DST")`.
+    """
+
+    name: str
+    target: Path
+    already: bool
+    parts: tuple[Part, ...]
+    notes: tuple[str, ...]
+    terms: str
+    arguments: tuple[str, ...]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain values for JSON."""
+        return {**asdict(self), "target": str(self.target)}
+
+
+def prepare(name: str, source: str | Path, target: str | Path, *, progress: Progress | None = None) -> Prepared:
+    """Convert a raw release into a folder that the reader of the data set takes.
+
+    Interrupted at any point, the same call goes on where it stopped and ends with the same files. Before the end, no
+    reader finds a whole data set in `target`.
+
+    Args:
+        name: the data set, `cuhk03` or `cuhk_sysu`.
+        source: the folder with the release, or one above it.
+        target: a folder that is new, empty, or holds an earlier call's work.
+        progress: called with (images done, images in all).
+
+    Returns:
+        What was written where.
+
+    Raises:
+        JointreidError: the data set needs no conversion, or is unknown; the release is not at `source`, or a file of
+            it is damaged; `target` holds something else, was prepared from other files, or cannot be written.
+    """
+    source, target = Path(source).expanduser(), Path(target).expanduser()
+    release = _release(name, str(source))
+    if not source.is_dir():
+        raise JointreidError(f"{source}: there is no such folder; give the one that holds the release of {name}")
+    conversion = release.find(source)
+    parts, already = carry_out(conversion, target, progress)
+    differences = [difference for part in parts for difference in part.differences]
+    return Prepared(
+        name,
+        target,
+        already,
+        parts,
+        notes=tuple(note for note in (conversion.note, *differences) if note),
+        terms=release.terms,
+        arguments=("--data", f"{name}={target}", *conversion.options),
+    )
+
+
+def terms_of(name: str) -> str:
+    """Return the owner's terms of use, to be shown before a data set is prepared.
+
+    Raises:
+        JointreidError: the data set needs no conversion, or is unknown.
+    """
+    return _release(name, "PATH").terms
+
+
+def render(prepared: Prepared) -> str:
+    """Return the summary for people."""
+    lines = [f"{prepared.name}: {'already prepared' if prepared.already else 'prepared'} in {prepared.target}"]
+    for part in prepared.parts:
+        lines += [f"  {part.name}, {split}: {found}" for split, found in part.found.items()]
+    lines += [f"note: {note}" for note in prepared.notes]
+    return "\n".join([*lines, f"use it with {shlex.join(prepared.arguments)}"])
+
+
+def _release(name: str, path: str) -> _Release:
+    if name in _READ_AS_THEY_ARE:
+        raise JointreidError(
+            f"{name} needs no conversion; use it as it is, with --data {shlex.quote(f'{name}={path}')}"
+        )
+    if name not in RELEASES:
+        raise JointreidError(no_such("data set to prepare", name, (*RELEASES, *_READ_AS_THEY_ARE)))
+    return RELEASES[name]

@@ -1,0 +1,222 @@
+"""Synthetic people on disk: JPEG files in Market-1501's layout, a manifest, and a sheet to look at."""
+
+import hashlib
+import json
+import os
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor, as_completed
+from contextlib import contextmanager, suppress
+from functools import lru_cache
+from multiprocessing import get_context
+from pathlib import Path
+
+import numpy as np
+
+from jointreid.data.manifest import write_manifest
+from jointreid.data.readers.market_style import SPLIT_FOLDERS
+from jointreid.data.records import Domain, ImageRecord
+from jointreid.machine.files import write_atomically
+from jointreid.messages.errors import JointreidError, no_such
+from jointreid.synthetic.cameras import Camera, draw_camera, photograph
+from jointreid.synthetic.looks import Look, draw_look
+from jointreid.synthetic.plan import STRANGER, Shot, plan
+from jointreid.synthetic.presets import PRESETS, Recipe
+from jointreid.synthetic.sheet import contact_sheet
+
+TERMS = "Drawn by a program: nobody is shown. Names, people, places and cameras are made up."
+
+_DRAWING = 1  # raised when the same arguments draw other pictures than before
+_STATE = "synthetic.json"
+_CHUNK = 128  # shots a worker takes at a time
+_FEW = 8 * _CHUNK  # below this, starting other processes takes longer than it saves
+_LEAST_HEIGHT = 32  # what stands in a street is a pixel or more wide
+_LEFT_BEHIND = 60  # seconds after which a half-written file is nobody's: writing one takes a thousandth of that
+
+Progress = Callable[[int, int], object]
+
+
+def synthesise(
+    folder: str | Path,
+    preset: str | Sequence[Recipe] = "tiny",
+    *,
+    seed: int = 0,
+    limit: int = 0,
+    height: int = 128,
+    workers: int = 0,
+    progress: Progress = lambda done, total: None,
+) -> Path:
+    """Draw people before the cameras of several domains, and write them to disk.
+
+    A shot is drawn from the seed, its domain and its number alone: equal arguments give equal files, on one machine
+    with one version of NumPy, numba and Pillow, in however many processes. An interrupted call goes on where it
+    stopped.
+
+    Args:
+        folder: where to write: `manifest.csv`, its side file, `sheet.jpg`, and for each domain a folder in the layout
+            of Market-1501, which its reader and those of other tools read.
+        preset: a name among `PRESETS`, or domains of one's own.
+        seed: of everything that is drawn.
+        limit: images at most, see `plan`; 0 draws all.
+        height: of an image, in pixels; it is half as wide.
+        workers: processes; 0 takes one for each core. With more than one, a script that calls this begins its work
+            under `if __name__ == "__main__":`, since each process imports it anew.
+        progress: called with (images done, images in all).
+
+    Returns:
+        The path of the manifest.
+
+    Raises:
+        JointreidError: no such preset, domains that cannot be planned, a number out of range, or a folder that holds
+            something else.
+    """
+    folder = Path(folder)
+    if isinstance(preset, str) and preset not in PRESETS:
+        raise JointreidError(no_such("preset", preset, PRESETS))
+    if height < _LEAST_HEIGHT or min(limit, seed, workers) < 0:
+        raise JointreidError(
+            f"height is {height}, limit {limit}, seed {seed}, workers {workers}; expected a height of {_LEAST_HEIGHT} "
+            "pixels or more, the others 0 or more"
+        )
+    recipes = PRESETS[preset] if isinstance(preset, str) else tuple(preset)
+    name = preset if isinstance(preset, str) else f"own, {hashlib.sha256(repr(recipes).encode()).hexdigest()[:16]}"
+    shots = plan(recipes, seed, limit)
+    state = {"drawing": _DRAWING, "preset": name, "seed": seed, "limit": limit, "height": height}
+    _claim(folder, state | {"images": {domain: len(taken) for domain, taken in shots.items()}})
+    _draw_all(folder, recipes, shots, seed, height, workers, progress)
+    manifest = folder / "manifest.csv"
+    domains = [_domain(folder, recipe, shots[recipe.name]) for recipe in recipes]
+    write_atomically(folder / "sheet.jpg", contact_sheet(domains))
+    write_manifest(domains, manifest)
+    return manifest
+
+
+def _claim(folder: Path, state: Mapping[str, object]) -> None:
+    """Note what is to be drawn here, or find that it was begun; refuse a folder that holds anything else."""
+    path = folder / _STATE
+    text = json.dumps(state, indent=2) + "\n"
+    if path.is_file():
+        if path.read_text(encoding="utf-8") != text:
+            raise JointreidError(
+                f"{folder}: holds other synthetic images ({path.name} says which); remove it, or name another folder"
+            )
+        return
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise JointreidError(f"{folder}: is not empty and holds no synthetic images; name another folder")
+    write_atomically(path, text)
+
+
+def _domain(folder: Path, recipe: Recipe, shots: Sequence[Shot]) -> Domain:
+    splits: dict[str, list[ImageRecord]] = {"train": [], "query": [], "gallery": []}
+    for shot in shots:
+        path = folder / recipe.name / shot.path
+        record = ImageRecord(path, f"{shot.pid:04d}", shot.camid, distractor=shot.pid == STRANGER)
+        splits[shot.split].append(record)
+    return Domain(
+        recipe.name,
+        train=tuple(splits["train"]),
+        query=tuple(splits["query"]),
+        gallery=tuple(splits["gallery"]),
+        exclude_same_camera=recipe.exclude_same_camera,
+        cameras=tuple(range(recipe.cameras)),
+        terms=TERMS,
+        source=str(folder / recipe.name),
+    )
+
+
+# Drawing
+
+
+def _draw_all(
+    folder: Path,
+    recipes: Sequence[Recipe],
+    shots: Mapping[str, Sequence[Shot]],
+    seed: int,
+    height: int,
+    workers: int,
+    progress: Progress,
+) -> None:
+    chunks: list[tuple[int, list[Shot]]] = []
+    for index, recipe in enumerate(recipes):
+        for split in SPLIT_FOLDERS.values():
+            (folder / recipe.name / split).mkdir(parents=True, exist_ok=True)
+            _clear(folder / recipe.name / split)
+        missing = [shot for shot in shots[recipe.name] if not (folder / recipe.name / shot.path).exists()]
+        # By camera, because painting a place takes as long as many shots.
+        missing.sort(key=lambda shot: shot.camid)
+        chunks += [(index, missing[start : start + _CHUNK]) for start in range(0, len(missing), _CHUNK)]
+    total, left = sum(len(taken) for taken in shots.values()), sum(len(chunk) for _, chunk in chunks)
+    for drawn in _draw_chunks(folder, recipes, chunks, seed, height, 1 if left <= _FEW else workers):
+        left -= drawn
+        progress(total - left, total)
+
+
+def _draw_chunks(
+    folder: Path,
+    recipes: Sequence[Recipe],
+    chunks: Sequence[tuple[int, Sequence[Shot]]],
+    seed: int,
+    height: int,
+    workers: int,
+) -> Iterator[int]:
+    """Draw chunks, here or in other processes, and yield the number of shots of each that is finished."""
+    workers = workers or os.cpu_count() or 1
+    if workers == 1:
+        for index, chunk in chunks:
+            yield _draw_chunk(folder, recipes[index], index, chunk, seed, height)
+        return
+    with _pool(workers) as pool:
+        begun: list[Future[int]] = [
+            pool.submit(_draw_chunk, folder, recipes[index], index, chunk, seed, height) for index, chunk in chunks
+        ]
+        for done in as_completed(begun):
+            yield done.result()
+
+
+@contextmanager
+def _pool(workers: int) -> Iterator[ProcessPoolExecutor]:
+    """A pool that, where drawing fails or is interrupted, begins nothing more."""
+    pool = ProcessPoolExecutor(workers, mp_context=get_context("spawn"))
+    try:
+        yield pool
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _draw_chunk(folder: Path, recipe: Recipe, index: int, chunk: Sequence[Shot], seed: int, height: int) -> int:
+    for shot in chunk:
+        random = np.random.default_rng([seed, index, 2, shot.number])
+        view = int(random.integers(recipe.views))
+        camera = _camera(recipe, (seed, index, 0, shot.camid, view))
+        look = _look(recipe, (seed, index, 1, shot.pid, shot.number if shot.pid == STRANGER else 0))
+        content = photograph(look, camera, recipe.world, recipe.fashion, random, height, height // 2)
+        _put(folder / recipe.name / shot.path, content)
+    return len(chunk)
+
+
+@lru_cache(maxsize=256)
+def _camera(recipe: Recipe, seed: tuple[int, ...]) -> Camera:
+    return draw_camera(seed, recipe.world)
+
+
+@lru_cache(maxsize=4096)
+def _look(recipe: Recipe, seed: tuple[int, ...]) -> Look:
+    return draw_look(np.random.default_rng(seed), recipe.fashion)
+
+
+def _put(path: Path, content: bytes) -> None:
+    """Write a file whole, but do not wait for the disk: hundreds are written a second, and any can be drawn again."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        temporary.write_bytes(content)
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _clear(folder: Path) -> None:
+    """Remove half-written files that a killed call left behind, but not those of one that is at work beside this."""
+    for left in folder.glob(".*.tmp"):
+        with suppress(FileNotFoundError):  # just finished
+            if time.time() - left.stat().st_mtime > _LEFT_BEHIND:
+                left.unlink()

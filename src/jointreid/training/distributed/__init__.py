@@ -1,0 +1,1 @@
+"""Several processes that train one model: how many, who starts them, and how they meet."""

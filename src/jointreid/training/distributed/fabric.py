@@ -1,0 +1,69 @@
+"""What starts the processes of a run and averages their gradients: Lightning Fabric, set up for them."""
+
+import inspect
+import logging
+import warnings
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import nn
+
+from jointreid.config import TrainConfig
+from jointreid.machine.device import Precision
+from jointreid.messages.errors import JointreidError
+from jointreid.training.distributed.world import World
+
+if TYPE_CHECKING:
+    from lightning_fabric import Fabric
+
+
+def make_fabric(
+    config: TrainConfig, world: World, device: torch.device, precision: Precision = "32-true", *, unused: bool = False
+) -> "Fabric":
+    """Return what starts the processes and averages their gradients.
+
+    Args:
+        config: what several processes do.
+        world: the processes.
+        device: the kind of device.
+        precision: the arithmetic.
+        unused: whether parts of the network may take no part in a step.
+
+    Raises:
+        JointreidError: fewer devices than processes, or a device that several processes cannot use so.
+    """
+    from lightning_fabric import Fabric
+    from lightning_fabric.plugins.environments.lightning import LightningEnvironment
+    from lightning_fabric.plugins.environments.slurm import SLURMEnvironment
+    from lightning_fabric.plugins.environments.torchelastic import TorchElasticEnvironment
+    from lightning_fabric.strategies.ddp import DDPStrategy
+
+    logging.getLogger("lightning_fabric.utilities").setLevel(logging.WARNING)
+    # Of a 1x1 kernel in channels_last, which has two descriptions of one order; copying it costs nothing to speak of.
+    warnings.filterwarnings("ignore", "Grad strides do not match bucket view strides")
+    if world.size == 1:
+        return Fabric(accelerator=device.type, devices=1, precision=precision, plugins=LightningEnvironment())
+    if device.type == "mps":
+        raise JointreidError("several processes cannot share an MPS device; leave --devices out, or use --device cpu")
+    if device.type == "cuda" and world.devices > torch.cuda.device_count():
+        raise JointreidError(
+            f"{world.devices} processes on this machine need a GPU each, but it has {torch.cuda.device_count()}; "
+            "start fewer (--devices)"
+        )
+    if config.sync_bn and device.type == "cpu":
+        raise JointreidError(
+            "train.sync_bn needs GPUs: PyTorch has no such batch normalisation for a CPU; leave it out"
+        )
+    environments = {"torchrun": TorchElasticEnvironment, "slurm": SLURMEnvironment, "self": LightningEnvironment}
+    # Statistics of batch normalisation are averaged after each step; those of the first process need not go around.
+    known = inspect.signature(nn.parallel.DistributedDataParallel.__init__).parameters
+    around = "forward_sync_buffers" if "forward_sync_buffers" in known else "broadcast_buffers"  # newer, older
+    settings: dict[str, Any] = {around: False, "find_unused_parameters": unused}
+    return Fabric(
+        accelerator=device.type,
+        devices=world.devices,
+        num_nodes=world.nodes,
+        precision=precision,
+        strategy=DDPStrategy(**settings),
+        plugins=environments[world.launcher](),
+    )

@@ -1,0 +1,81 @@
+"""Which process of several is gone, found out by those that are left."""
+
+import os
+import socket
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+
+from jointreid.messages.errors import JointreidError, ToldElsewhere
+
+# Seconds in which the system is sure to show a process that is gone as gone.
+SECONDS_TO_GO = 3.0
+
+
+class Peer(NamedTuple):
+    """A process: its machine's name, and its number there."""
+
+    host: str
+    pid: int
+
+    @classmethod
+    def here(cls) -> "Peer":
+        """Return this process."""
+        return cls(socket.gethostname(), os.getpid())
+
+
+def is_lost(error: Exception) -> bool:
+    """Say whether an error means that another process did not answer: gloo tells by its text alone."""
+    signs = ("Connection closed by peer", "Connection reset by peer", "Broken pipe", "Timed out waiting", "Socket")
+    lost = (torch.distributed.DistBackendError, torch.distributed.DistNetworkError)
+    return isinstance(error, lost) or (isinstance(error, RuntimeError) and any(sign in str(error) for sign in signs))
+
+
+def what_is_lost(peers: Sequence[Peer], rank: int, run: Path, again: str) -> JointreidError:
+    """Return the error for people, or `ToldElsewhere` if a process of a lower number on this machine has it.
+
+    Args:
+        peers: all processes, by rank.
+        rank: of this one.
+        run: the run directory.
+        again: how to go on.
+    """
+    host = peers[rank].host
+    here = [number for number, peer in enumerate(peers) if peer.host == host]
+    gone = _wait_for(lambda: [number for number in here if not _runs(peers[number].pid)])
+    speaker = min(number for number in here if number not in gone)
+    if rank != speaker:  # which would take this process for a lost one, if it left first
+        _wait_for(lambda: [] if _runs(peers[speaker].pid) else [speaker])
+        return ToldElsewhere(f"process {speaker} tells what happened")
+    if gone:
+        ids = ", ".join(f"{number} (id {peers[number].pid})" for number in gone)
+        who = f"process {ids} of {len(peers)}, on {host}, is gone: killed from outside, or out of memory"
+    else:
+        others = ", ".join(sorted({peer.host for peer in peers} - {host})) or host
+        who = f"a process on {others} is gone, or cannot be reached"
+    return JointreidError(
+        f"{who}; if it said why, that stands above. The other processes end now. {run} holds what was saved last: "
+        f"{again}"
+    )
+
+
+def _wait_for(find: Callable[[], list[int]]) -> list[int]:
+    until = time.monotonic() + SECONDS_TO_GO
+    while not (found := find()) and time.monotonic() < until:
+        time.sleep(0.02)
+    return found
+
+
+def _runs(pid: int) -> bool:
+    """Say whether a process of this machine is there and no zombie."""
+    try:
+        os.kill(pid, 0)
+        state = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()[0]
+    except ProcessLookupError:
+        return False
+    except OSError:  # another's, or no /proc here
+        return True
+    return state not in "ZX"

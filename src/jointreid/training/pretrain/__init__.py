@@ -1,0 +1,1 @@
+"""Training a trunk on classes of images, for runs to start from."""

@@ -1,0 +1,245 @@
+"""Train a trunk to classify images, such as ImageNet's, for other trainings to start from: `jointreid pretrain`.
+
+A trunk of generated convolutions learns them from the sample alone: a folder of classes has no domains and no cameras.
+The recipe is that of DDF's ImageNet networks, on the parts of timm that they were trained with: random changes, SGD and
+its rate, without the ten epochs at the last rate that their trainer adds. How an image changes follows from the seed,
+the epoch and the image, so a training goes on exactly where an epoch ended.
+"""
+
+import dataclasses
+import math
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from rich.console import Console
+from torch import Tensor
+from torch.nn import functional
+from torch.utils.data import DataLoader
+
+from jointreid.config import TrainConfig
+from jointreid.data.decode import scan_images
+from jointreid.machine.device import pick_device, pick_precision
+from jointreid.machine.files import write_atomically
+from jointreid.messages.errors import JointreidError, MadeByAll
+from jointreid.training.distributed.fabric import make_fabric
+from jointreid.training.distributed.processes import Together
+from jointreid.training.distributed.world import told_once, world_of
+from jointreid.training.lock import held
+from jointreid.training.pretrain.config import PretrainConfig
+from jointreid.training.pretrain.imagefolder import ImageFolder, LabelledImages, read_image_folder
+from jointreid.training.pretrain.parts import Pictures, network_of, optimizer_of, schedule_of, transform_of
+from jointreid.training.pretrain.saving import PretrainSaving, claim
+from jointreid.training.report import NoReport, Report
+
+LOG_EVERY = 50  # steps
+
+
+def pretrain(
+    images: str | Path,
+    out: str | Path,
+    config: PretrainConfig | None = None,
+    *,
+    device: str = "auto",
+    devices: int = 1,
+    nodes: int = 1,
+    workers: int = 8,
+    resume: bool = False,
+    console: Console | None = None,
+) -> Path:
+    """Train a trunk on a folder of classes and write weights that a run can start from.
+
+    `out` gets `model.safetensors`, `model.json` (top-1 and how it came about), `metrics.jsonl` and, after every epoch,
+    `training.safetensors`, from which `resume` goes on.
+
+    Args:
+        images: a folder with train/CLASS/* and val/CLASS/*.
+        out: folder to write.
+        config: what is trained and how.
+        device: auto, cpu, cuda or mps.
+        devices: how many of them, each a process. Under `torchrun` as many as it starts here.
+        nodes: machines, each with as many; more than one needs `torchrun`.
+        workers: processes a device that decode images; 0 decodes between the steps.
+        resume: go on with the training in `out`.
+        console: where to print; standard output by default.
+
+    Returns:
+        `out`/model.safetensors.
+
+    Raises:
+        JointreidError: the folder or the settings do not allow it, images are unreadable (all are listed in
+            `out`/unreadable.txt), `out` holds a training already or another one, another process trains in it, or a
+            loss is not finite, on whichever device.
+    """
+    config, out = config or PretrainConfig(), Path(out)
+    with told_once():
+        where, world = pick_device(device), world_of(TrainConfig(devices=devices, nodes=nodes))
+        precision = pick_precision(config.precision, where)
+        config = dataclasses.replace(config, precision=precision)
+        folder = read_image_folder(images)
+        fabric = make_fabric(TrainConfig(), world, where, precision)
+    fabric.launch()
+    together = Together(fabric)
+    console = (console or Console()) if together.first else Console(quiet=True)
+    with together.watched(out, "give the same command again with --resume"), ExitStack() as stack:
+        with together.meeting():
+            if together.first:
+                say = partial(console.print, highlight=False, markup=False, soft_wrap=True)
+                stack.enter_context(held(out, say))
+                claim(out, resume)
+        with together.meeting():
+            training = _Pretraining(config, folder, out, together, workers, console)
+            if resume:
+                training.saving.resume()
+        if not resume:
+            training.require_readable()
+        return training.run()
+
+
+class _Pretraining:
+    """One training in the making: what the loop works on."""
+
+    def __init__(
+        self, config: PretrainConfig, folder: ImageFolder, out: Path, together: Together, workers: int, console: Console
+    ) -> None:
+        self.config, self.folder, self.out, self.together = config, folder, out, together
+        self.workers, self.console = workers, console
+        self.fabric: Any = together.fabric
+        self.share, left = divmod(config.batch_size, together.size)
+        if left:
+            raise JointreidError(
+                f"batch_size is {config.batch_size}; expected a multiple of the {together.size} devices"
+            )
+        self.steps_per_epoch = len(folder.train) // config.batch_size
+        if not self.steps_per_epoch:
+            raise JointreidError(
+                f"train holds {len(folder.train):,} images, fewer than a batch of {config.batch_size}; lower batch_size"
+            )
+        transform_of(config, training=True)  # refuses what it cannot do
+        torch.manual_seed(config.seed)
+        self.model = network_of(config.network, len(folder.classes))
+        self.model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        optimizer = optimizer_of(self.model, config)
+        self.schedule = schedule_of(optimizer, config)
+        self.wrapped, self.optimizer = self.fabric.setup(self.model, optimizer)
+        facts = {
+            "network": config.network,
+            "classes": len(folder.classes),
+            "train_images": len(folder.train),
+            "val_images": len(folder.val),
+            "recipe": dataclasses.asdict(config),
+            "class_names": list(folder.classes),
+        }
+        self.saving = PretrainSaving(out, facts, self.model, optimizer, self.fabric.strategy.precision)
+
+    def require_readable(self) -> None:
+        """Decode every image once, and refuse those that cannot be."""
+        self._say("Checking the images: every one is decoded once.")
+        paths = (*self.folder.train.paths, *self.folder.val.paths)
+        mine = scan_images(paths[self.together.rank :: self.together.size], None, max(1, self.workers))
+        causes = [f"{path}: {cause}" for path, cause in mine.unreadable.items()]
+        shares = [self.fabric.broadcast(causes, rank) for rank in range(self.together.size)]
+        if unreadable := sorted(cause for share in shares for cause in share):
+            listed = self.out / "unreadable.txt"
+            if self.together.first:
+                write_atomically(listed, "\n".join(unreadable) + "\n")
+            more = f"; and {len(unreadable) - 10} more" if len(unreadable) > 10 else ""
+            raise MadeByAll(
+                f"{len(unreadable)} images cannot be read: {'; '.join(unreadable[:10])}{more}. All are listed in "
+                f"{listed}; repair or remove them"
+            )
+
+    def run(self) -> Path:
+        """Train from where the training stands to its end, and write the weights."""
+        config, folder, saving, first = self.config, self.folder, self.saving, self.together.first
+        self._say(
+            f"{config.network} on {len(folder.train):,} images of {len(folder.classes):,} classes, "
+            f"{config.epochs - saving.epoch} of {config.epochs} epochs to go, {self.steps_per_epoch:,} steps each, "
+            f"{config.precision} on {self.together.size} x {self.fabric.device.type}."
+        )
+        total, done = config.epochs * self.steps_per_epoch, saving.epoch * self.steps_per_epoch
+        with Report(self.out, total, done, self.console) if first else NoReport() as report:
+            while saving.epoch < config.epochs:
+                self._train_epoch(report)
+                saving.epoch += 1
+                saving.measures = self._evaluate()
+                report.log("evaluation", saving.epoch * self.steps_per_epoch, saving.epoch, saving.measures)
+                shares = ", ".join(f"{name} {share:.1%}" for name, share in saving.measures.items())
+                report.say(f"epoch {saving.epoch}  {shares}")
+                with self.together.meeting():
+                    if first:
+                        saving.save()
+        path = self.out / "model.safetensors"
+        with self.together.meeting():
+            if first:
+                self._say(f"Wrote {path}: {saving.export()}")
+        source = "dcsd_imagenet" if config.network.endswith("-dcsd") else "r50_imagenet"
+        self._say(f"Start from it with --model.pretrain {source} --model.pretrain_file {path}")
+        return path
+
+    def _train_epoch(self, report: Report) -> None:
+        """Take one pass over train; the images that are left after its last whole batch are not seen."""
+        config, model, epoch = self.config, self.wrapped, self.saving.epoch
+        since, losses = time.monotonic(), list[float]()
+        model.train()
+        self.schedule.step(epoch)
+        for step, (images, labels) in enumerate(
+            self._batches(self.folder.train, epoch), start=epoch * self.steps_per_epoch + 1
+        ):
+            logits = model(images)
+            loss = functional.cross_entropy(logits.float(), labels, label_smoothing=config.label_smoothing)
+            losses.append(self.together.mean(loss.detach()).item())  # so that all stop, and none waits in backward
+            if not math.isfinite(losses[-1]):
+                raise MadeByAll(
+                    f"step {step}: the loss is not finite; stopped before the step. Lower lr or train in precision "
+                    f"32-true. {self.out} holds the training up to epoch {epoch}"
+                )
+            self.fabric.backward(loss)
+            self.optimizer.step()
+            self.optimizer.zero_grad(set_to_none=True)
+            report.advance(step)
+            if step % LOG_EVERY == 0 or step % self.steps_per_epoch == 0:
+                values = {"total": sum(losses) / len(losses), "rate": self.optimizer.param_groups[0]["lr"]}
+                speed = len(losses) * config.batch_size / (time.monotonic() - since)
+                report.log("train", step, epoch + 1, values)
+                report.step_line(step, epoch + 1, values, speed)
+                since, losses = time.monotonic(), []
+
+    def _batches(self, images: LabelledImages, epoch: int | None) -> Iterator[tuple[Tensor, Tensor]]:
+        """Yield this process's share of each batch, on its device: of an epoch, or of all in order."""
+        order = np.arange(len(images))
+        if epoch is not None:
+            shuffled = np.random.default_rng([self.config.seed, epoch, 0]).permutation(order)
+            order = shuffled[: self.steps_per_epoch * self.config.batch_size]
+        loader = DataLoader(
+            Pictures(images, self.config, epoch),
+            batch_size=self.share,
+            sampler=order[self.together.rank :: self.together.size].tolist(),
+            num_workers=self.workers,
+            pin_memory=self.fabric.device.type == "cuda",
+        )
+        for pictures, labels in loader:
+            pictures = pictures.to(self.fabric.device, non_blocking=True, memory_format=torch.channels_last)
+            yield pictures, labels.to(self.fabric.device)
+
+    @torch.no_grad()
+    def _evaluate(self) -> dict[str, float]:
+        """Return the shares of val images whose class is the first, and among the first five, of the logits."""
+        self.together.average_statistics(self.model)  # each process normalised by those of its own images
+        self.model.eval()
+        hits = torch.zeros(2, device=self.fabric.device)
+        for images, labels in self._batches(self.folder.val, None):
+            with self.fabric.autocast():
+                logits = self.model(images)
+            ranked = logits.topk(min(5, logits.shape[1])).indices == labels[:, None]  # B 5
+            hits += torch.stack((ranked[:, 0].sum(), ranked.sum()))
+        top1, top5 = self.fabric.all_reduce(hits, reduce_op="sum").tolist()
+        return {"top1": top1 / len(self.folder.val), "top5": top5 / len(self.folder.val)}
+
+    def _say(self, text: str) -> None:
+        self.console.print(text, highlight=False, markup=False, soft_wrap=True)

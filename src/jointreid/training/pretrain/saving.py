@@ -1,0 +1,125 @@
+"""What a training on classes of images leaves: where it stands after each epoch, and weights for runs to start from."""
+
+import hashlib
+import json
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import load_file, save_file
+from torch import nn, optim
+
+from jointreid.machine.files import replacing, write_atomically
+from jointreid.messages.errors import JointreidError
+from jointreid.models.pretrained import own_label
+
+FORMAT_VERSION = 1
+
+
+class PretrainSaving:
+    """Where a training stands, and its files.
+
+    Args:
+        out: the folder of the files.
+        facts: what is trained, on what and how: stands in the JSON and must be the same to go on.
+        model: what is trained.
+        optimizer: SGD with momentum.
+        precision: Fabric's arithmetic, which in 16-mixed holds the scale of the losses.
+
+    Attributes:
+        epoch: whole epochs done.
+        measures: shares of val images after the last of them.
+    """
+
+    def __init__(
+        self, out: Path, facts: dict[str, Any], model: nn.Module, optimizer: optim.Optimizer, precision: Any
+    ) -> None:
+        self.out, self.facts = out, facts
+        self._model, self._optimizer, self._precision = model, optimizer, precision
+        self.epoch = 0
+        self.measures: dict[str, float] = {}
+
+    def save(self) -> None:
+        """Write what is needed to go on after an epoch, in one file, which is replaced whole."""
+        tensors = {f"model/{name}": tensor.contiguous() for name, tensor in self._model.state_dict().items()}
+        for name, parameter in self._model.named_parameters():
+            if slots := self._optimizer.state.get(parameter):  # none as long as a scaler skips the steps
+                tensors[f"momentum/{name}"] = slots["momentum_buffer"].contiguous()
+        state = {
+            "format_version": FORMAT_VERSION,
+            "epoch": self.epoch,
+            **self.measures,
+            "scaler": self._precision.state_dict(),
+            "facts": self.facts,
+        }
+        with replacing(self.out / "training.safetensors") as temporary:
+            save_file(tensors, temporary, {"state": json.dumps(state)})
+
+    def resume(self) -> None:
+        """Load what `save` wrote after the last whole epoch.
+
+        Raises:
+            JointreidError: it is damaged, or of another training.
+        """
+        path = self.out / "training.safetensors"
+        try:
+            with safe_open(path, "pt") as opened:
+                state = json.loads(opened.metadata()["state"])
+            tensors = load_file(path)
+            if changed := _changed(state["facts"], self.facts):
+                raise JointreidError(
+                    f"--resume: {self.out} was begun with other {', '.join(changed)}; leave that as it was, or choose "
+                    "another --out"
+                )
+            scaler = state.get("scaler")  # earlier versions did not keep it
+            stepped = not scaler or any(name.startswith("momentum/") for name in tensors)
+            self._model.load_state_dict({name: tensors[f"model/{name}"] for name in self._model.state_dict()})
+            for name, parameter in self._model.named_parameters() if stepped else ():
+                momentum = tensors[f"momentum/{name}"].to(parameter.device)
+                self._optimizer.state[parameter]["momentum_buffer"] = momentum
+            if scaler:
+                self._precision.load_state_dict(scaler)
+            self.epoch = int(state["epoch"])
+            self.measures = {name: float(state[name]) for name in ("top1", "top5")}
+        except JointreidError:
+            raise
+        except (OSError, SafetensorError, KeyError, TypeError, ValueError, RuntimeError) as error:
+            raise JointreidError(f"{path}: cannot be gone on with ({error!r}); train anew in another --out") from error
+
+    def export(self) -> str:
+        """Write the weights under the trunk's own names, then the JSON, which names this file; return their label."""
+        path = self.out / "model.safetensors"
+        tensors = {name.removeprefix("trunk."): tensor for name, tensor in self._model.state_dict().items()}
+        with replacing(path) as temporary:
+            save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, temporary)
+        sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
+        facts = {
+            "format_version": FORMAT_VERSION,
+            **self.measures,
+            "epochs": self.epoch,
+            "sha256": sha256,
+            **self.facts,
+            "versions": {package: version(package) for package in ("jointreid", "torch", "timm")},
+        }
+        write_atomically(path.with_suffix(".json"), json.dumps(facts, indent=1) + "\n")
+        return own_label(path, sha256)
+
+
+def claim(out: Path, resume: bool) -> None:
+    """Refuse to write over a training, or to go on with none.
+
+    Raises:
+        JointreidError: there is one and no `resume`, or none and `resume`.
+    """
+    begun = (out / "training.safetensors").is_file()
+    if resume and not begun:
+        raise JointreidError(f"--resume: {out} holds no epoch to go on after; leave --resume out to begin")
+    if not resume and (begun or (out / "model.safetensors").is_file()):
+        raise JointreidError(f"{out} already holds a training; go on with it by --resume, or choose another --out")
+
+
+def _changed(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
+    """Return which facts, and which settings of the recipe, are not as they were."""
+    flat_before, flat_now = ({**facts, **facts["recipe"], "recipe": None} for facts in (before, now))
+    return [name for name in flat_now if flat_before.get(name) != flat_now[name]]

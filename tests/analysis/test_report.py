@@ -1,0 +1,345 @@
+"""The whole page: what stands in its tables and charts, from run directories made by hand, and that it is sound."""
+
+import json
+from collections.abc import Mapping, Sequence
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from jointreid.analysis.report import write_report
+from jointreid.analysis.reported import RunGroup, open_runs
+from jointreid.config import RunConfig
+from jointreid.data.joint import LabelSpace, join
+from jointreid.data.protocols import ProtocolMatch
+from jointreid.data.records import Domain, ImageRecord
+from jointreid.data.sources import load_domains
+from jointreid.messages.errors import JointreidError
+from jointreid.recipes import apply_recipe
+from jointreid.retrieval.evaluate import evaluate_run
+from jointreid.retrieval.results import DomainResult, QueryResult, Results, save_results
+from jointreid.run import model_for, write_config
+from jointreid.training.checkpoint import save_checkpoint
+
+NASTY = "x<b>&\"y'"
+
+
+class Page(HTMLParser):
+    """What a page holds; refuses one whose elements are not closed in order."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.elements: list[tuple[str, dict[str, str]]] = []
+        self.tables: list[list[list[tuple[str, str, bool]]]] = []
+        self.texts: list[str] = []
+        self.feed(text)
+        self.close()
+        assert not self.open
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        assert len({name for name, _ in attrs}) == len(attrs)
+        self.elements.append((tag, {name: value or "" for name, value in attrs}))
+        if tag == "table":
+            self.tables.append([])
+        elif tag == "tr":
+            self.tables[-1].append([])
+        elif tag in ("td", "th"):
+            self.tables[-1][-1].append((tag, "", False))
+        if tag not in ("br", "img", "meta"):
+            self.open.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        if self.open and self.open[-1] != "style":
+            self.texts.append(data)
+        if {"td", "th"} & set(self.open):
+            kind, text, _ = self.tables[-1][-1][-1]
+            self.tables[-1][-1][-1] = (kind, text + data, self.open[-1] == "b")
+
+    @property
+    def text(self) -> str:
+        return " ".join(" ".join(self.texts).split())
+
+    def rows(self, table: int) -> list[list[str]]:
+        return [[text for _, text, _ in row] for row in self.tables[table]]
+
+    def bold(self, table: int) -> list[list[str]]:
+        return [[text for kind, text, bold in row if bold and kind == "td"] for row in self.tables[table]]
+
+    def charts(self) -> list[str]:
+        return [attrs["aria-label"] for tag, attrs in self.elements if tag == "svg" and attrs.get("class") == "chart"]
+
+
+def space_of(*names: str) -> LabelSpace:
+    domains = [Domain(name, train=(ImageRecord(Path("1"), "1", 0), ImageRecord(Path("2"), "2", 1))) for name in names]
+    return join(domains).label_space
+
+
+def make_run(
+    path: Path,
+    rates: Mapping[str, tuple[float, float]],
+    *,
+    log: Sequence[Mapping[str, Any]] = (),
+    trained_on: Sequence[str] = (),
+    facts: Mapping[str, Any] | None = None,
+    asked: str = "9",
+    **sections: Any,
+) -> Path:
+    """Make a run directory without weights, evaluated to these (mAP, R1) by domain, of 10 steps an epoch."""
+    domains = [
+        DomainResult(name, mAP, 0.125, {1: rank1, 5: 0.8, 10: 0.9}, 9, 7, 1200, True, True, **(facts or {}))
+        for name, (mAP, rank1) in rates.items()
+    ]
+    queries = [QueryResult(name, "q.png", asked, 0, True, 0.5, 0.5, 2) for name in rates]
+    versions = {"jointreid": "1.2.3"}
+    results = Results(
+        path.name, "last", "abcd0123", tuple(domains), "bn_embedding", "cosine", False, 256, 128, "none", 1, versions
+    )
+    write_config(RunConfig().replace(**sections), path / "config.yaml")
+    space_of(*(trained_on or rates)).save(path / "labels.json")
+    save_results(results, queries, path)
+    save_checkpoint(path, "last", torch.nn.Identity(), {"step": 40, "epoch": 4.0})
+    if log:
+        (path / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in log))
+    return path
+
+
+def step(number: int, total: float, **values: float) -> dict[str, Any]:
+    terms = {"triplet": 1.0, "identity": 2.0, "domain": 0.0, "camera": 0.0, "total": total}
+    return {"kind": "train", "step": number, "epoch": 1, **terms, **values, "rate": 0.001}
+
+
+def evaluation(number: int, rates: Mapping[str, float]) -> dict[str, Any]:
+    domains = {name: {"mAP": rate, "rank1": rate / 2} for name, rate in rates.items()}
+    return {"kind": "evaluation", "step": number, "epoch": 1, **domains}
+
+
+HEADS = {"domain": 1.0, "camera": 1.5, "domain_accuracy": 0.75, "camera_accuracy": 0.5}
+
+
+def report(tmp_path: Path, groups: Mapping[str, Sequence[Path]], **options: Any) -> Page:
+    told = [RunGroup(label, paths) for label, paths in groups.items()]
+    path = write_report(told, tmp_path / "out" / "report.html", **{"title": "A page", "queries": 0, **options})
+    return Page(path.read_text(encoding="utf-8"))
+
+
+# Results
+
+
+def test_the_best_of_each_group_is_bold_as_shown(tmp_path: Path) -> None:
+    a = make_run(tmp_path / "a", {"m": (0.5, 0.6), "n": (0.31234, 0.1)})
+    b = make_run(tmp_path / "b", {"m": (0.4, 0.7), "n": (0.31201, 0.1)})  # the same to one decimal
+    c = make_run(tmp_path / "c", {"m": (0.9, 0.9), "n": (0.9, 0.9)})
+    page = report(tmp_path, {"First": [a, b], "Second": [c]})
+    assert page.rows(0) == [
+        ["", "m", "n", "mean"],
+        ["Run", "mAP", "R1", "mAP", "R1", "mAP", "R1"],
+        ["First"],
+        ["A a bot, resnet50", "50.0", "60.0", "31.2", "10.0", "40.6", "35.0"],
+        ["B b bot, resnet50", "40.0", "70.0", "31.2", "10.0", "35.6", "40.0"],
+        ["Second"],
+        ["C c bot, resnet50", "90.0", "90.0", "90.0", "90.0", "90.0", "90.0"],
+        ["queries with a match", "7", "7", ""],
+    ]
+    bold = page.bold(0)
+    assert bold[3] == ["50.0", "31.2", "10.0", "40.6"]
+    assert bold[4] == ["70.0", "31.2", "10.0", "40.0"]
+    assert bold[6] == []  # alone in its group
+    assert page.rows(1)[1] == ["Run", *["R5", "R10", "mINP"] * 3]
+    assert page.rows(1)[3][1:4] == ["80.0", "90.0", "12.5"]
+
+
+def test_cells_say_which_rows_and_columns_they_name(tmp_path: Path) -> None:
+    page = report(tmp_path, {"First": [make_run(tmp_path / "a", {"m": (0.5, 0.6)})]})
+    cells = [attributes for tag, attributes in page.elements if tag == "th"]
+    assert {attributes.get("scope") for attributes in cells} == {"row", "col", "colgroup", "rowgroup"}
+
+
+def test_runs_on_other_domains_stand_beside_each_other_and_means_are_not_compared(tmp_path: Path) -> None:
+    a = make_run(tmp_path / "a", {"m": (0.5, 0.6), "n": (0.3, 0.1)})
+    b = make_run(tmp_path / "b", {"n": (0.4, 0.7)}, trained_on=["n", "k", "l"])
+    page = report(tmp_path, {"": [a, b]})
+    rows, bold = page.rows(0), page.bold(0)
+    assert rows[2] == ["A a bot, resnet50", "50.0", "60.0", "30.0", "10.0", "40.0", "35.0"]
+    assert rows[3] == ["B b bot, resnet50", "–", "–", "40.0", "70.0", "40.0", "70.0"]
+    assert bold[2:4] == [[], ["40.0", "70.0"]]
+    assert "their means are not of the same things" in page.text
+    assert "2 models were trained, each on data of its own, from 2 to 3 data sets at once" in page.text
+
+
+def test_the_lead_says_what_was_trained_on_what(tmp_path: Path) -> None:
+    rates = {"m": (0.5, 0.6), "n": (0.3, 0.1), "o": (0.3, 0.1)}
+    page = report(tmp_path, {"": [make_run(tmp_path / "a", rates), make_run(tmp_path / "b", rates)]})
+    lead = "2 models were trained, each on 3 data sets at once (m, n, o): 6 people, seen by 6 cameras."
+    assert lead in page.text
+    assert "It has seen none of these people before." in page.text
+    assert "All started from random weights" in page.text
+    alone = report(tmp_path, {"": [make_run(tmp_path / "c", {"m": (0.5, 0.6)})]})
+    assert "One model was trained on one data set (m): 2 people, seen by 2 cameras." in alone.text
+
+
+def test_what_spoils_a_comparison_is_said(tmp_path: Path) -> None:
+    protocol = ProtocolMatch("part of x", False, "Market-1501, half of it", ("train: fewer",))
+    a = make_run(tmp_path / "a", {"m": (0.5, 0.6)}, facts={"protocol": protocol}, asked="1")
+    page = report(tmp_path, {"Half": [a]})
+    assert "m: Market-1501, half of it; not comparable with the paper's figures." in page.text
+    assert "m: 1 queries show people that a model was trained on" in page.text
+    assert "It has seen none" not in page.text
+
+
+# Training
+
+
+def test_every_term_is_a_chart_with_one_line_a_run(tmp_path: Path) -> None:
+    rates = {"m": (0.5, 0.6)}
+    a = make_run(tmp_path / "a", rates, log=[step(20, 8.0), step(40, 4.0), evaluation(40, {"m": 0.5})])
+    b = make_run(tmp_path / "b", rates, log=[step(20, 9.0, **HEADS), step(40, 6.0, **HEADS)])
+    page = report(tmp_path, {"Two": [a, b]})
+    assert page.charts() == [
+        "Total loss, weighted sum: A a · Two ends at 4; B b · Two ends at 6",
+        "Triplet term, distance of embeddings: A a · Two ends at 1; B b · Two ends at 1",
+        "Identity term, nats: A a · Two ends at 2; B b · Two ends at 2",
+        "Domain term, nats, mean over blocks: B b · Two ends at 1",
+        "Camera term, nats, mean over blocks: B b · Two ends at 1.5",
+        "Domain heads right, % of training images: B b · Two ends at 75",
+        "Camera heads right, % of training images: B b · Two ends at 50",
+    ]
+    assert "Accuracy was measured once, at the end" in page.text
+    assert "chance 100%" in page.text  # one domain
+    assert "chance 50%" in page.text  # of two cameras
+    assert "holds two terms more" in page.text
+
+
+def test_steps_become_epochs_and_domains_a_mean(tmp_path: Path) -> None:
+    lines = [evaluation(10, {"m": 0.25, "n": 0.75}), step(15, 2.0), evaluation(20, {"m": 0.5, "n": 1.0})]
+    path = make_run(tmp_path / "a", {"m": (0.5, 0.6), "n": (0.5, 0.6)}, log=lines)
+    (run,) = open_runs([RunGroup("", [path])])
+    assert run.points("train", "total") == [(1.5, 2.0)]
+    assert run.points("evaluation", "mAP") == [(1.0, 0.5), (2.0, 0.75)]
+    assert run.points("evaluation", "rank1") == [(1.0, 0.25), (2.0, 0.375)]
+    assert run.points("validation", "mAP") == []
+    page = report(tmp_path, {"": [path]})
+    assert "mAP, %, mean over domains: A a ends at 75" in page.charts()
+    assert "The accuracy is that of the models as they were at that time." in page.text
+
+
+def test_a_log_that_was_cut_short_is_read_up_to_there(tmp_path: Path) -> None:
+    path = make_run(tmp_path / "a", {"m": (0.5, 0.6)}, log=[step(20, 8.0), step(30, float("nan"))])
+    with (path / "metrics.jsonl").open("a") as file:
+        file.write('{"kind": "train", "step": 40, "tot')
+    (run,) = open_runs([RunGroup("", [path])])
+    assert len(run.log) == 2
+    assert run.points("train", "total") == [(2.0, 8.0)]  # what is not a number is not drawn
+
+
+def test_runs_without_a_log_or_heads_say_so(tmp_path: Path) -> None:
+    page = report(tmp_path, {"": [make_run(tmp_path / "a", {"m": (0.5, 0.6)})]})
+    assert page.charts() == []
+    assert "hold no lines of training in metrics.jsonl" in page.text
+    assert "None of these models has them" in page.text
+
+
+def test_heads_stand_beside_chance(tmp_path: Path) -> None:
+    rates, facts = {"m": (0.5, 0.6), "n": (0.5, 0.6)}, {"domain_accuracy": 0.9, "camera_accuracy": 0.4}
+    a = make_run(tmp_path / "a", rates)
+    b = make_run(tmp_path / "b", rates, facts=facts)
+    page = report(tmp_path, {"Both": [a, b]})
+    assert page.rows(2)[1:] == [
+        ["Run", *["domain", "camera"] * 3],
+        ["Both"],
+        ["B b bot, resnet50", "90.0", "40.0", "90.0", "40.0", "50.0", "25.0"],
+    ]
+    assert "A run directory does not hold the accuracy of each convolution" in page.text
+
+
+# Settings
+
+
+def test_settings_stand_once_where_they_are_the_same(tmp_path: Path) -> None:
+    a = make_run(tmp_path / "a", {"m": (0.5, 0.6)}, optim={"lr": 1e-3}, dcsd={"factors": ("sample",)})
+    b = make_run(tmp_path / "b", {"m": (0.5, 0.6)}, optim={"lr": 2e-3})
+    page = report(tmp_path, {"": [a, b]}, command="jointreid demo --minutes <1>")
+    rows = {row[0]: row[1:] for row in page.rows(2)}
+    assert rows["run directory"] == [str(a), str(b)]
+    assert rows["learning rate"] == ["0.001", "0.002"]
+    assert rows["image"] == ["256 x 128 pixels"]
+    assert rows["trained for"] == ["4 of 120 epochs, 40 steps"]
+    assert rows["versions"] == ["jointreid 1.2.3"]
+    assert rows["dcsd.factors"] == ["sample", "sample, domain, camera"]
+    assert not {"optim.lr", "train.out"} & rows.keys()
+    assert page.text.endswith("Made by jointreid demo --minutes <1>")
+
+
+# The page
+
+
+def test_names_that_are_no_fit_for_html_harm_nothing(tmp_path: Path) -> None:
+    path = make_run(tmp_path / NASTY, {NASTY: (0.5, 0.6)}, log=[step(20, 8.0, **HEADS), step(40, 4.0, **HEADS)])
+    options = {"title": NASTY, "notes": [NASTY, "Plain"], "command": NASTY}
+    page = report(tmp_path, {NASTY: [path]}, **options)
+    assert page.text.count(NASTY) > 8
+    assert f"A {NASTY} · {NASTY}" in page.charts()[0]
+    assert ("html", {"lang": "en"}) in page.elements
+
+
+def test_runs_of_one_name_are_told_apart(tmp_path: Path) -> None:
+    paths = [make_run(tmp_path / folder / "bot", {"m": (0.5, 0.6)}) for folder in ("x", "y", "z")]
+    runs = open_runs([RunGroup("G", paths[:2]), RunGroup("H", paths[2:])])
+    assert [(run.key, run.name) for run in runs] == [("A", "x/bot · G"), ("B", "y/bot · G"), ("C", "bot · H")]
+    assert [(run.line(()).colour, run.line(()).dash) for run in runs] == [(0, 0), (1, 0), (0, 1)]
+    many = open_runs([RunGroup("G", paths[:1] * 28)])
+    assert [many[index].key for index in (25, 26, 27)] == ["Z", "A1", "B1"]
+
+
+def test_what_cannot_be_reported_is_refused_and_nothing_written(tmp_path: Path) -> None:
+    run = make_run(tmp_path / "a", {"m": (0.5, 0.6)})
+    with pytest.raises(JointreidError, match="the group 'G' holds no runs"):
+        RunGroup("G", [])
+    with pytest.raises(JointreidError, match="there are no runs to report"):
+        report(tmp_path, {})
+    with pytest.raises(JointreidError, match="does not exist"):
+        report(tmp_path, {"G": [run, tmp_path / "none"]})
+    with pytest.raises(JointreidError, match="queries is -1; expected 0 or more"):
+        report(tmp_path, {"G": [run]}, queries=-1)
+    (run / "results.json").unlink()
+    with pytest.raises(JointreidError, match=f"run `jointreid evaluate {run}`"):
+        report(tmp_path, {"G": [run]})
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_page_with_pictures_is_whole_the_same_each_time_and_fetches_nothing(
+    tiny_manifest: Path, tmp_path: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    path = tmp_path / "bot-dcsd"
+    config = apply_recipe("bot-dcsd").replace(
+        data={"sources": (str(tiny_manifest),), "cache": str(tmp_path_factory.getbasetemp() / "cache")},
+        image={"height": 32, "width": 16},
+        model={"trunk": "resnet50-w16"},
+        train={"device": "cpu"},
+    )
+    space = join(load_domains([str(tiny_manifest)])).label_space
+    write_config(config, path / "config.yaml")
+    space.save(path / "labels.json")
+    torch.manual_seed(0)
+    save_checkpoint(path, "last", model_for(config, space), {"step": 0, "epoch": 0.0})
+    evaluate_run(path, device="cpu")
+    page = report(tmp_path, {"Alone": [path]}, queries=3, device="cpu")
+    written = (tmp_path / "out" / "report.html").read_bytes()
+    images = [attributes for tag, attributes in page.elements if tag == "img"]
+    assert len(images) == 5 * 3 * (1 + 8)
+    assert all(image["src"].startswith("data:image/jpeg;base64,") and image["alt"] for image in images)
+    for tag, attributes in page.elements:
+        assert tag not in ("script", "link", "iframe", "object")
+        assert attributes.get("href", "#").startswith("#")
+    ids = [attributes["id"] for _, attributes in page.elements if "id" in attributes]
+    assert len(set(ids)) == len(ids)
+    assert {"results", "training", "heads", "lists", "settings", "right", "wrong"} == set(ids)
+    assert "Not as evaluated" not in page.text
+    report(tmp_path, {"Alone": [path]}, queries=3, device="cpu")
+    assert (tmp_path / "out" / "report.html").read_bytes() == written
+    assert len(written) < 500_000

@@ -1,0 +1,49 @@
+from pathlib import Path
+
+import pytest
+
+from jointreid.data.holdout import hold_out
+from jointreid.data.records import Domain, ImageRecord
+from jointreid.messages.errors import JointreidError
+
+
+def image(pid: str, camid: int, number: int) -> ImageRecord:
+    return ImageRecord(Path(f"{pid}_{camid}_{number}.png"), pid, camid)
+
+
+def domain(exclude_same_camera: bool = True) -> Domain:
+    train = [image(f"p{i}", camid, number) for i in range(6) for camid in (0, 3) for number in range(2)]
+    train += [image("alone", 0, number) for number in range(3)] + [image("once", 3, 0)]
+    return Domain("d", train=tuple(train), exclude_same_camera=exclude_same_camera)
+
+
+def test_held_out_identities_leave_train_and_every_query_has_a_match_from_another_camera() -> None:
+    rest, val = hold_out(domain(), 2, seed=0)
+    held = {record.pid for record in val.query}
+    assert len(held) == 2
+    assert held.isdisjoint(rest.train_pids)
+    assert len(rest.train) + 2 * 4 == len(domain().train)
+    assert rest.cameras == val.cameras == (0, 3)
+    for query in val.query:
+        assert any(found.pid == query.pid and found.camid != query.camid for found in val.gallery)
+    assert len(val.query) == 4
+    assert len(val.gallery) == 8
+
+
+def test_without_the_camera_rule_a_query_is_not_in_its_gallery() -> None:
+    _, val = hold_out(domain(exclude_same_camera=False), 7, seed=0)
+    assert "alone" in {record.pid for record in val.query}
+    assert {record.path for record in val.query}.isdisjoint(record.path for record in val.gallery)
+    assert all(any(found.pid == query.pid for found in val.gallery) for query in val.query)
+
+
+def test_the_choice_follows_the_seed() -> None:
+    assert hold_out(domain(), 3, seed=1) == hold_out(domain(), 3, seed=1)
+    assert len({hold_out(domain(), 1, seed=seed)[1].query for seed in range(20)}) > 3
+
+
+def test_too_many_are_refused_with_the_number_that_fits() -> None:
+    with pytest.raises(JointreidError, match="only 6 are seen by two cameras"):
+        hold_out(domain(), 7, seed=0)
+    with pytest.raises(JointreidError, match="one at least must be left"):
+        hold_out(Domain("d", train=tuple(r for r in domain().train if r.pid == "p0")), 1, seed=0)

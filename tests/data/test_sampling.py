@@ -1,0 +1,263 @@
+from collections import Counter
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from jointreid.data.joint import join
+from jointreid.data.records import Domain, ImageRecord
+from jointreid.data.sampling import UnionPK, realised_histogram
+from jointreid.messages.errors import JointreidError
+
+P, K = 4, 3
+# Identities with 1 to 11 images each, unsorted, labels with gaps.
+SIZES = dict(zip([3, 1, 40, 8, 9, 20, 5], [1, 2, 3, 4, 7, 9, 11], strict=True))
+LABELS = np.random.default_rng(7).permutation(np.repeat(list(SIZES), list(SIZES.values())))
+
+
+def batches(sampler: UnionPK, count: int) -> list[list[int]]:
+    """The next batches of a sampler, epoch after epoch."""
+    found: list[list[int]] = []
+    while len(found) < count:
+        found += [batch.tolist() for batch in islice(sampler, count - len(found))]
+    return found
+
+
+def cycle(labels: NDArray[np.int64], seed: int, number: int, p: int = P, k: int = K) -> list[list[int]]:
+    """The batches of a cycle; where it ends follows from counting groups down, as the definition says."""
+    sampler = UnionPK(labels, p, k, seed)
+    step = 0
+    for n in range(number + 1):
+        left = {pid: max(size // k, 1) for pid, size in Counter(labels.tolist()).items()}
+        found = []
+        while len(left) >= p:
+            batch = sampler.batch_at(step).tolist()
+            found.append(batch)
+            step += 1
+            for pid in {int(labels[i]) for i in batch}:
+                left[pid] -= 1
+                if not left[pid]:
+                    del left[pid]
+        if n == number:
+            return found
+    raise AssertionError
+
+
+def check_batch(labels: NDArray[np.int64], batch: list[int], p: int, k: int) -> None:
+    """P different identities, grouped, with K images each; no image twice unless the identity has too few."""
+    groups = [batch[i : i + k] for i in range(0, len(batch), k)]
+    pids = [{int(labels[i]) for i in group} for group in groups]
+    assert len(groups) == p
+    assert all(len(pid) == 1 for pid in pids)
+    assert len(set.union(*pids)) == p
+    for (pid,), group in zip(pids, groups, strict=True):
+        assert len(group) == k
+        if int((labels == pid).sum()) >= k:
+            assert len(set(group)) == k
+
+
+def test_every_batch_has_p_identities_with_k_images() -> None:
+    for batch in batches(UnionPK(LABELS, P, K), 200):
+        check_batch(LABELS, batch, P, K)
+
+
+def test_the_default_batch_is_16_times_4() -> None:
+    labels = np.repeat(np.arange(20), 9)
+    for batch in batches(UnionPK(labels), 30):
+        check_batch(labels, batch, 16, 4)
+
+
+@pytest.mark.parametrize("number", [0, 1, 5])
+def test_a_cycle_shows_no_image_twice(number: int) -> None:
+    found = cycle(LABELS, 0, number)
+    seen = Counter(i for batch in found for i in batch)
+    for pid, size in SIZES.items():
+        times = [seen[i] for i, label in enumerate(LABELS.tolist()) if label == pid]
+        if size >= K:
+            assert max(times) <= 1
+            assert sum(times) <= size // K * K
+        else:
+            assert sum(times) in (0, K)  # one padded group
+
+
+def test_a_cycle_of_equal_identities_shows_every_image_once() -> None:
+    labels = np.repeat(np.arange(P), 2 * K)
+    found = cycle(labels, 3, 2)
+    assert sorted(i for batch in found for i in batch) == list(range(len(labels)))
+
+
+def test_small_identities_are_padded_from_all_their_images() -> None:
+    labels = np.array([0, 1, 1])
+    groups = [group for batch in batches(UnionPK(labels, 2, 4), 200) for group in (batch[:4], batch[4:])]
+    ones = [group for group in groups if group[0] != 0]
+    assert len(ones) == 200
+    # Four draws with replacement out of two: all alike with probability 1/8.
+    assert 10 <= sum(len(set(group)) == 1 for group in ones) <= 40
+    assert 330 <= sum(group.count(1) for group in ones) <= 470
+
+
+def test_the_images_of_an_identity_are_shuffled_before_they_are_cut() -> None:
+    labels = np.repeat(np.arange(2), 5)
+    groups = [batch[i : i + 2] for seed in range(400) for batch in cycle(labels, seed, 0, 2, 2) for i in (0, 2)]
+    assert len(groups) == 400 * 2 * 2
+    together = Counter(tuple(sorted(group)) for group in groups)
+    assert len(together) == 2 * 10
+    assert all(50 <= count <= 112 for count in together.values())  # 80 expected, deviation 8
+    used = Counter(i for group in groups for i in group)
+    assert all(280 <= used[i] <= 360 for i in range(10))  # 4 of 5 each cycle: 320 expected, deviation 8
+
+
+def test_every_identity_is_equally_likely_at_first() -> None:
+    labels = np.repeat(np.arange(10), 4)
+    seen = Counter(int(labels[i]) for seed in range(500) for i in UnionPK(labels, 2, 4, seed).batch_at(0)[::4])
+    assert all(65 <= seen[pid] <= 135 for pid in range(10))  # 100 expected, deviation 9
+
+
+def test_the_seed_decides_the_order() -> None:
+    first = batches(UnionPK(LABELS, P, K, seed=1), 40)
+    assert batches(UnionPK(LABELS, P, K, seed=1), 40) == first
+    assert batches(UnionPK(LABELS, P, K, seed=2), 40) != first
+    # Neighbouring seeds and cycles do not share their draws.
+    assert cycle(LABELS, 0, 1) != cycle(LABELS, 1, 0)
+
+
+def test_cycles_differ() -> None:
+    assert cycle(LABELS, 0, 0) != cycle(LABELS, 0, 1)
+
+
+@pytest.mark.parametrize(("images", "expected"), [(24, 2), (35, 2), (36, 3), (8, 1)])
+def test_the_length_of_an_epoch_is_exact(images: int, expected: int) -> None:
+    sampler = UnionPK(np.arange(images) % P, P, K)
+    assert len(sampler) == expected
+    for _ in range(4):
+        assert len(list(sampler)) == expected
+
+
+def test_epochs_run_on_over_the_ends_of_cycles() -> None:
+    sampler = UnionPK(LABELS, 2, K)
+    assert any(len(cycle(LABELS, 0, number, p=2)) != len(sampler) for number in range(3))
+    epochs = [batch.tolist() for _ in range(3) for batch in sampler]
+    cycles = [batch for number in range(5) for batch in cycle(LABELS, 0, number, p=2)]
+    assert epochs == cycles[: len(epochs)]
+
+
+def test_batch_at_does_not_depend_on_what_was_asked_before() -> None:
+    sampler, steps = UnionPK(LABELS, P, K), [50, 3, 51, 0, 17, 3]
+    fresh = [UnionPK(LABELS, P, K).batch_at(step).tolist() for step in steps]
+    assert [sampler.batch_at(step).tolist() for step in steps] == fresh
+    assert sampler.step == 0
+
+
+@pytest.mark.parametrize("stop", [0, 1, 2, 3, 7, 29])
+def test_resuming_anywhere_equals_never_stopping(stop: int) -> None:
+    whole = batches(UnionPK(LABELS, P, K, seed=5), 40)
+    interrupted = UnionPK(LABELS, P, K, seed=5)
+    before = batches(interrupted, stop)
+    resumed = UnionPK(LABELS, P, K, seed=5)
+    resumed.load_state_dict(interrupted.state_dict())
+    left_of_epoch = len(list(resumed))
+    assert left_of_epoch == len(resumed) - stop % len(resumed)
+    assert resumed.step == stop + left_of_epoch
+    resumed.load_state_dict(interrupted.state_dict())
+    assert before + batches(resumed, 40 - stop) == whole
+
+
+def test_the_state_of_a_caller_that_fetches_ahead() -> None:
+    sampler = UnionPK(LABELS, P, K)
+    fetched = batches(sampler, 5)
+    resumed = UnionPK(LABELS, P, K)
+    resumed.load_state_dict({**sampler.state_dict(), "step": 2})
+    assert batches(resumed, 3) == fetched[2:]
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"step": -1}, "step -1; expected an integer"),
+        ({"step": 1.0}, "step 1.0; expected an integer"),
+        ({"step": True}, "step True; expected an integer"),
+        ({"seed": 4}, "saved with seed 4, now it is 0"),
+        ({"num_images": 4}, "saved with num_images 4"),
+        ({"cycle": 4}, "has the keys"),
+    ],
+)
+def test_a_state_of_other_batches_is_refused(change: dict[str, Any], message: str) -> None:
+    sampler = UnionPK(LABELS, P, K)
+    with pytest.raises(JointreidError, match=message):
+        sampler.load_state_dict({**sampler.state_dict(), **change})
+    assert sampler.step == 0
+
+
+@pytest.mark.parametrize("world_size", [2, 4])
+def test_ranks_share_the_batch_of_a_single_process(world_size: int) -> None:
+    single = batches(UnionPK(LABELS, P, K), 30)
+    ranks = [batches(UnionPK(LABELS, P, K, rank=rank, world_size=world_size), 30) for rank in range(world_size)]
+    for whole, *shares in zip(single, *ranks, strict=True):
+        assert [i for share in shares for i in share] == whole
+        assert {len(share) for share in shares} == {P * K // world_size}
+        pids = [{int(LABELS[i]) for i in share} for share in shares]
+        assert sum(map(len, pids)) == len(set.union(*pids)) == P
+
+
+def test_a_run_goes_on_with_another_number_of_processes() -> None:
+    two = UnionPK(LABELS, P, K, rank=1, world_size=2)
+    batches(two, 3)
+    one = UnionPK(LABELS, P, K)
+    one.load_state_dict(two.state_dict())
+    assert batches(one, 1) == [UnionPK(LABELS, P, K).batch_at(3).tolist()]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"ids_per_batch": 8}, r"has 7 identities, but a batch needs 8 .* --sampler\.ids_per_batch"),
+        ({"world_size": 3}, r"4 identities a batch cannot be shared evenly by 3 .* --sampler\.ids_per_batch"),
+        ({"rank": 2, "world_size": 2}, "rank is 2"),
+        ({"seed": -1}, "seed is -1"),
+        ({"images_per_id": 0}, "4 identities x 0 images"),
+    ],
+)
+def test_arguments_out_of_range_are_refused(arguments: dict[str, int], message: str) -> None:
+    with pytest.raises(JointreidError, match=message):
+        UnionPK(LABELS, **{"ids_per_batch": P, "images_per_id": K, **arguments})
+
+
+@given(
+    sizes=st.lists(st.integers(1, 9), min_size=1, max_size=12),
+    p=st.integers(1, 6),
+    k=st.integers(1, 5),
+    seed=st.integers(0, 2**32),
+    shuffle=st.randoms(use_true_random=False),
+)
+def test_any_label_multiset(sizes: list[int], p: int, k: int, seed: int, shuffle: Any) -> None:
+    listed = [pid for pid, size in enumerate(sizes) for _ in range(size)]
+    shuffle.shuffle(listed)
+    labels = np.array(listed)
+    if len(sizes) < p:
+        with pytest.raises(JointreidError, match="identities"):
+            UnionPK(labels, p, k, seed)
+        return
+    sampler = UnionPK(labels, p, k, seed)
+    assert len(list(sampler)) == len(sampler) == max(1, len(labels) // (p * k))
+    found = cycle(labels, seed, 1, p, k)
+    assert found
+    for batch in found:
+        check_batch(labels, batch, p, k)
+    seen = Counter(i for batch in found for i in batch)
+    assert all(seen[i] <= 1 for i, pid in enumerate(listed) if sizes[pid] >= k)
+
+
+def test_the_histogram_counts_what_the_batches_held() -> None:
+    def domain(name: str, cameras: list[int]) -> Domain:
+        return Domain(name, tuple(ImageRecord(Path(f"{name}{i}"), "p", camid) for i, camid in enumerate(cameras)))
+
+    train_set = join([domain("a", [0, 0, 5]), domain("b", [2]), domain("c", [1])])
+    histogram = realised_histogram(train_set, [[0, 1, 2], [2, 2, 3]])
+    assert histogram.domains == {"a": 5, "b": 1, "c": 0}
+    assert histogram.cameras == [2, 3, 1, 0]
+    assert all(type(count) is int for count in (*histogram.domains.values(), *histogram.cameras))

@@ -1,0 +1,82 @@
+"""The demo at its smallest: what it leaves, that it can be repeated, and what its weights are."""
+
+import hashlib
+import json
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+import jointreid.demo as room
+from jointreid.demo import LABEL, demo
+from jointreid.demo.weights import SYSTEMS, committed_weights
+from jointreid.messages.errors import JointreidError
+from jointreid.run import open_run, write_config
+
+
+def quiet() -> Console:
+    return Console(quiet=True)
+
+
+@pytest.fixture(scope="module")
+def done(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("demo")
+    demo(out, "test", quiet())
+    return out
+
+
+def test_it_leaves_people_four_evaluated_runs_and_a_page(done: Path) -> None:
+    for folder in ("bot", "bot-dcsd", "scratch/bot", "scratch/bot-dcsd"):
+        run = open_run(done / folder)
+        assert run.config.train.label == LABEL
+        assert run.config.model.name == Path(folder).name
+        assert run.label_space.num_domains > 1
+        assert (run.path / "results.json").is_file()
+        assert bool(run.config.train.init) is not folder.startswith("scratch")
+    assert (done / "data" / "sheet.jpg").is_file()
+    assert "<table" in (done / "report.html").read_text()
+
+
+def test_both_systems_are_trained_alike(done: Path) -> None:
+    for folder in ("", "scratch"):
+        bot, dcsd = (open_run(done / folder / system).config for system in SYSTEMS)
+        assert bot.replace(model={"name": "bot-dcsd"}, train={"out": "", "init": ""}) == dcsd.replace(
+            train={"out": "", "init": ""}
+        )
+
+
+def test_it_can_be_repeated_in_place(done: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    trained = []
+    monkeypatch.setattr(room, "train", lambda config, *_, **__: trained.append(config.train.out))
+    monkeypatch.setattr(room, "_finish", lambda *_: done)
+    runs = [done / folder for folder in ("bot", "bot-dcsd", "scratch/bot", "scratch/bot-dcsd")]
+    kept = {run: (run / "config.yaml").read_text() for run in runs}
+    demo(done, "test", quiet())
+    assert [Path(path) for path in trained] == runs
+    assert not any(run.exists() for run in runs)
+    for run, text in kept.items():  # as they were, for the tests that follow
+        run.mkdir(parents=True)
+        (run / "config.yaml").write_text(text)
+
+
+def test_it_leaves_other_runs_alone(tmp_path: Path) -> None:
+    mine = room._settings(tmp_path, "bot", room.SCALES["test"], room._STARTS[0])
+    write_config(mine.replace(train={"label": "mine"}), tmp_path / "bot" / "config.yaml")
+    with pytest.raises(JointreidError, match="bot: holds a run that is not the demo's"):
+        demo(tmp_path, "test", quiet())
+    assert "mine" in (tmp_path / "bot" / "config.yaml").read_text()
+
+
+def test_there_is_no_other_scale(tmp_path: Path) -> None:
+    with pytest.raises(JointreidError, match="there is no scale ful; did you mean full"):
+        demo(tmp_path, "ful", quiet())
+
+
+def test_committed_weights_are_small_and_say_what_they_were_made_of() -> None:
+    origin = json.loads(committed_weights("bot").with_name("weights.json").read_text())
+    for system in SYSTEMS:
+        content = committed_weights(system).read_bytes()
+        assert len(content) <= 4_000_000
+        assert hashlib.sha256(content).hexdigest() == origin["weights"][system]["sha256"]
+    assert len({origin["weights"][system]["steps"] for system in SYSTEMS}) == 1
+    assert origin["people"]["seed"] != 0  # the demo's own people

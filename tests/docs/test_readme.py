@@ -1,0 +1,87 @@
+"""README keeps its word: its commands run, its table is read, its links lead somewhere."""
+
+import re
+import shlex
+import shutil
+from pathlib import Path
+
+import pytest
+
+from jointreid.cli import COMMANDS, main
+from jointreid.data.manifest import read_manifest
+from jointreid.options import read_options
+
+ROOT = Path(__file__).parents[2]
+README = ROOT / "README.md"
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+
+
+def blocks(page: Path, info: str) -> list[str]:
+    """The bodies of the fenced blocks whose info string is exactly `info`."""
+    return re.findall(rf"^```{re.escape(info)}\n(.*?)^```$", page.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
+
+
+def commands(page: Path, info: str) -> list[list[str]]:
+    lines = "".join(blocks(page, info)).replace("\\\n", " ").splitlines()
+    return [shlex.split(line, comments=True)[1:] for line in lines if line.startswith("jointreid ")]
+
+
+# What keeps a training run of the page to seconds; everything else runs as it stands there.
+SMALL = [
+    *("--image.height", "32", "--image.width", "16", "--image.pad", "2", "--model.trunk", "resnet50-w16"),
+    *("--sampler.ids_per_batch", "6", "--max-steps", "2", "--device", "cpu"),
+]
+
+
+def test_blocks_run_one_after_the_other(tiny_manifest: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On folders as the page names them: one folder a person, and one in the layout of Market-1501."""
+    shutil.copytree(tiny_manifest.parent / "plaza", tmp_path / "market-style-folder")
+    for path in (tiny_manifest.parent / "college").rglob("*.jpg"):
+        person = {"0001": "anna", "0002": "ben"}.get(path.name[:4], path.name[:4])
+        folder = tmp_path / "my-shop" / person
+        folder.mkdir(parents=True, exist_ok=True)
+        shutil.copy(path, folder / f"{len(list(folder.iterdir())) + 1}.jpg")
+    monkeypatch.chdir(tmp_path)
+    found = commands(README, "bash")
+    assert {argv[0] for argv in found} >= {"data", "train", "evaluate", "report"}
+    for argv in found:
+        trains = argv[0] == "train" and "--help" not in argv
+        assert main([*argv, *SMALL] if trains else argv) == 0, argv
+    for block in blocks(README, "python"):
+        exec(compile(block, "README.md", "exec"), {})
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_commands_that_need_data_have_settings_that_exist(page: Path) -> None:
+    for argv in commands(page, "bash no-test"):
+        name = " ".join(argv[:2]) if " ".join(argv[:2]) in COMMANDS else argv[0]
+        assert name in COMMANDS or name == "--version"
+        if name == "train":
+            read_options(argv[1:])
+
+
+def test_the_table_of_the_readme_is_one(tmp_path: Path) -> None:
+    (block,) = blocks(ROOT / "README.md", "csv")
+    (tmp_path / "people.csv").write_text(block)
+    (domain,) = read_manifest(tmp_path / "people.csv").values()
+    assert (len(domain.train), len(domain.query), len(domain.gallery)) == (1, 1, 1)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links_to_files_lead_somewhere(page: Path) -> None:
+    for target in re.findall(r"\]\(([^)#]+)", page.read_text(encoding="utf-8")):
+        if "://" not in target:
+            assert (page.parent / target).exists(), f"{page.name} links to {target}"
+
+
+def test_the_presets_hold_as_many_images_as_the_page_says() -> None:
+    from jointreid.synthetic import PRESETS
+    from jointreid.synthetic.plan import plan
+
+    rows = re.findall(
+        r"^\| `(\w+)` \| (\d+) \| ([\d,]+) \|", (ROOT / "docs" / "synthetic.md").read_text(), re.MULTILINE
+    )
+    assert {name for name, _, _ in rows} == set(PRESETS)
+    for name, domains, images in rows:
+        shots = plan(PRESETS[name], 0)
+        assert (len(shots), f"{sum(map(len, shots.values())):,}") == (int(domains), images)

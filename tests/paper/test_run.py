@@ -1,0 +1,198 @@
+"""The grid, run for real on two small drawn data sets, and what it does about failures."""
+
+import hashlib
+import json
+import shutil
+from dataclasses import replace
+from io import StringIO
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from rich.console import Console
+
+from jointreid.config import RunConfig
+from jointreid.data.joint import DomainLabels, LabelSpace
+from jointreid.messages.errors import JointreidError, RunStopped
+from jointreid.paper import run as room
+from jointreid.paper.plan import Task, make_plan
+from jointreid.paper.render import markdown
+from jointreid.paper.request import Request, Scale
+from jointreid.paper.run import complete, prepare_ground, run_grid
+from jointreid.paper.store import load_record, load_records, save_record
+from jointreid.paper.tables import build_tables
+from jointreid.retrieval.extract import extract
+from jointreid.retrieval.results import load_results
+from jointreid.run import open_run
+
+
+def scale(steps: int) -> Scale:
+    return Scale(
+        "test",
+        {
+            "image": {"height": 32, "width": 16, "pad": 2},
+            "model": {"trunk": "resnet50-w16"},
+            "sampler": {"ids_per_batch": 6, "images_per_id": 4},
+            "schedule": {"epochs": 2, "milestones": (1,), "warmup_epochs": 0},
+            "train": {"max_steps": steps, "log_every": 1, "eval_every": 0, "save_every": 0},
+        },
+        "Only a test.",
+    )
+
+
+@pytest.fixture
+def request_(tiny_manifest: Path, tmp_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Request:
+    """BoT and BoT-DCSD on two domains together, for two steps."""
+    base = RunConfig().replace(
+        data={
+            "sources": (f"plaza={tiny_manifest}", f"streets={tiny_manifest}"),
+            "cache": str(tmp_path_factory.getbasetemp() / "cache"),
+        },
+        train={"device": "cpu"},
+    )
+    return Request(tmp_path / "out", base, tables=("V",), models=("bot", "bot-dcsd"), scale=scale(2))
+
+
+def quiet() -> Console:
+    return Console(quiet=True)
+
+
+def test_the_grid_goes_on_where_it_stopped_and_fills_tables(request_: Request, monkeypatch: pytest.MonkeyPatch) -> None:
+    run_grid(replace(request_, scale=scale(1), models=("bot",)), quiet())
+    begun = make_plan(request_)
+    assert [(task.steps_done, task.steps, task.missing) for task in begun.tasks] == [
+        (1, 2, ("market1501", "cuhk_sysu")),
+        (0, 2, ("market1501", "cuhk_sysu")),
+    ]
+    said = StringIO()
+    plan = run_grid(request_, Console(file=said, width=500))
+    assert all(task.done for task in plan.tasks)
+    assert "1 of 2: bot-joint-plaza+streets-s0, 1 iterations" in said.getvalue()
+
+    runs = request_.out / "runs"
+    names = ["bot-dcsd-joint-plaza+streets-s0", "bot-joint-plaza+streets-s0"]
+    assert sorted(path.name for path in runs.iterdir()) == names
+    records = load_records(request_.out)
+    assert [record.step for record in records] == [2, 2]
+    assert len({digest for record in records for digest in record.feature_hashes.values()}) == 4
+    lines = [json.loads(line) for line in (runs / names[0] / "metrics.jsonl").read_text().splitlines()]
+    assert [line["step"] for line in lines if line["kind"] == "train"] == [1, 2]
+    own, queries = load_results(runs / names[0])
+    assert own.domains == records[0].results.domains
+    assert [result.domain for result in own.domains] == ["plaza", "streets"]
+    assert len(queries) == 36
+    hash_is_that_of_the_features(request_, runs / names[0])
+
+    (table,) = build_tables(request_.out, ["V"])
+    text = markdown(table)
+    assert text.startswith("Only a test.\n")
+    assert "plaza (place of Market-1501) mAP" in text
+    assert sum(figure.status == "" for row in table.rows for figure in row.figures) == 4
+    assert "no data / 65.7 / –" in text
+
+    monkeypatch.setattr(room, "train", None)  # nothing is trained again
+    save_record(replace(records[0], results=replace(own, domains=own.domains[:1])), runs / names[0])
+    assert run_grid(request_, quiet()) == plan
+    assert [result.domain for result in load_record(runs / names[0]).results.domains] == ["plaza", "streets"]
+    assert load_results(runs / names[0])[0].domains == own.domains
+    monkeypatch.setattr(room, "evaluate_domains", None)  # nor measured
+    assert run_grid(request_, quiet()) == plan
+
+
+def hash_is_that_of_the_features(request: Request, path: Path) -> None:
+    run = open_run(path)
+    domain = prepare_ground(request, quiet()).domains["market1501"]
+    found = extract(
+        run.model(),
+        [*domain.query, *domain.gallery],
+        run.config.image,
+        run.config.eval,
+        device=torch.device("cpu"),
+        cache_dir=Path(run.config.data.cache),
+        workers=1,
+    )
+    assert found.features.dtype == np.float32
+    assert load_record(path).feature_hashes["plaza"] == hashlib.sha256(found.features.tobytes()).hexdigest()
+
+
+def test_cross_domain_results_stand_apart_from_the_runs_own(request_: Request) -> None:
+    ground = prepare_ground(request_, quiet())
+    plan = make_plan(replace(request_, tables=("III",), models=("bot",)))
+    task = plan.tasks[0]
+    assert (task.name, task.run.tests) == ("bot-plaza-s0", ("market1501", "cuhk_sysu"))
+    complete(task, ground, quiet())
+    path = request_.out / "runs" / "bot-plaza-s0"
+    assert [result.domain for result in load_results(path)[0].domains] == ["plaza"]
+    assert json.loads((path / "results-streets.json").read_text())["domains"][0]["trained_on"] is False
+    record = load_record(path)
+    assert (record.trained_on, record.domains) == ("market1501", ("plaza",))
+    assert [result.domain for result in record.results.domains] == ["plaza", "streets"]
+    assert "train.max_steps" in record.changed
+    trained = replace(task, steps_done=task.steps)
+    LabelSpace((DomainLabels("plaza", ("1",), (0,), 0, 0),), "global").save(path / "labels.json")
+    with pytest.raises(JointreidError, match=r"labels\.json: the data has other identities or cameras than when"):
+        complete(trained, ground, quiet())
+
+
+def test_a_failed_training_does_not_stop_the_others(request_: Request, monkeypatch: pytest.MonkeyPatch) -> None:
+    tried = []
+
+    def fail_first(task: Task, *rest: Any) -> str:
+        tried.append(task.name)
+        if len(tried) == 1:
+            raise JointreidError("the loss is not finite")
+        return "well"
+
+    monkeypatch.setattr(room, "complete", fail_first)
+    with pytest.raises(JointreidError, match=r"1 trainings failed: bot-joint.*: the loss is not finite\. The others"):
+        run_grid(request_, quiet())
+    assert len(tried) == 2
+
+
+def test_an_unfinished_training_is_not_measured(request_: Request) -> None:
+    base = request_.base.replace(train={"minutes": 1e-9})
+    with pytest.raises(JointreidError, match="stopped at step 0 of 2; run again"):
+        run_grid(replace(request_, base=base, models=("bot",)), quiet())
+    assert not load_records(request_.out)
+
+
+def test_a_signal_stops_the_grid_and_names_the_command_that_goes_on(
+    request_: Request, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stop(task: Task, *rest: Any) -> str:
+        raise RunStopped("stopped by SIGTERM, saved at step 1 of 2", "go on with `jointreid train`")
+
+    monkeypatch.setattr(room, "complete", stop)
+    said = r"^bot-joint\S*: stopped by SIGTERM, saved at step 1 of 2; give the same command again to go on$"
+    with pytest.raises(RunStopped, match=said):
+        run_grid(request_, quiet())
+
+
+def test_data_that_are_not_the_papers_are_refused_unless_allowed(
+    request_: Request, tiny_manifest: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(tiny_manifest.parent / "plaza", tmp_path / "people" / "plaza")
+    table = tmp_path / "people" / "market.csv"
+    lines = tiny_manifest.read_text().splitlines()
+    table.write_text("\n".join([lines[0], *(line for line in lines[1:] if ",plaza" in line)]) + "\n")
+    sources = (f"market1501={table}",)
+    wrong = replace(request_, base=request_.base.replace(data={"sources": sources}))
+    with pytest.raises(JointreidError, match=r"not the data sets of the paper's Table I.*--allow-counts"):
+        run_grid(wrong, quiet())
+    assert not (request_.out / "grid.json").exists()
+    ground = prepare_ground(replace(wrong, allow_counts=True), quiet())
+    assert [holding.is_papers for holding in ground.holdings] == [True]
+
+
+def test_data_that_cannot_be_evaluated_on_are_refused_before_anything_is_written(
+    request_: Request, tmp_path: Path
+) -> None:
+    table = tmp_path / "t.csv"
+    table.write_text(
+        "path,pid,camid,split,domain\n" + "".join(f"{s}.png,1,0,{s},a\n" for s in ("train", "query", "gallery"))
+    )
+    with pytest.raises(JointreidError, match=r"the data are not ready: a: .*no such file"):
+        run_grid(replace(request_, base=request_.base.replace(data={"sources": (str(table),)})), quiet())
+    assert not request_.out.exists()

@@ -1,0 +1,170 @@
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from jointreid.data.protocols import ProtocolMatch
+from jointreid.messages.errors import JointreidError
+from jointreid.retrieval.results import DomainResult, QueryResult, Results, load_results, render, save_results
+
+PAPERS = ProtocolMatch("market1501", True, "Market-1501, as it was published")
+DETECTED = ProtocolMatch("cuhk03-x", False, "CUHK03, other boxes (the paper: labeled)", ("train: 1 (the paper: 2)",))
+MARKET = DomainResult(
+    domain="market1501",
+    mAP=0.5,
+    mINP=0.25,
+    cmc={1: 0.75, 5: 0.875, 10: 1.0},
+    num_query=3368,
+    num_valid_queries=3360,
+    num_gallery=15913,
+    exclude_same_camera=True,
+    trained_on=True,
+    domain_accuracy=0.9876,
+    camera_accuracy=0.5,
+    protocol=PAPERS,
+)
+OWN = DomainResult("[own] cats", 0.25, 0.125, {1: 0.25, 5: 0.5, 10: 0.5}, 10, 10, 90, False, False)
+RESULTS = Results(
+    run="bot-dcsd",
+    checkpoint="last",
+    config="0123abcd",
+    domains=(MARKET, OWN),
+    feature="bn_embedding",
+    metric="cosine",
+    flip=False,
+    height=256,
+    width=128,
+    pretraining="none",
+    seconds=1.5,
+    versions={"jointreid": "0.1.0", "torch": "2.13.0"},
+)
+QUERIES = (
+    QueryResult("market1501", "query/ä 1.jpg", "0007", 3, True, 0.5, 0.25, 1),
+    QueryResult("market1501", "query/2.jpg", "7", 0, False),
+)
+
+
+def test_mean_is_over_domains() -> None:
+    assert RESULTS.mean == {"rank1": 0.5, "rank5": 0.6875, "rank10": 0.75, "mAP": 0.375, "mINP": 0.1875}
+
+
+def test_results_come_back_from_json() -> None:
+    plain = RESULTS.to_dict()
+    assert plain["mean"] == RESULTS.mean
+    assert plain["domains"][0]["skipped_queries"] == 8
+    assert Results.from_dict(json.loads(json.dumps(plain))) == RESULTS
+    other = replace(RESULTS, domains=(replace(MARKET, protocol=DETECTED), OWN))
+    assert Results.from_dict(json.loads(json.dumps(other.to_dict()))) == other
+    with pytest.raises(JointreidError, match=r"not the results of an evaluation by this version: they have no 'mAP'"):
+        Results.from_dict({**plain, "domains": [{"domain": "a"}]})
+    with pytest.raises(JointreidError, match="not the results"):
+        Results.from_dict({**plain, "domains": 3})
+    with pytest.raises(JointreidError, match="not the results"):
+        Results.from_dict({**plain, "domains": [{**plain["domains"][0], "protocol": "market1501"}]})
+
+
+def test_each_domain_carries_its_protocol_and_counts() -> None:
+    market, own = RESULTS.to_dict()["domains"]
+    assert market["protocol"] == {
+        "name": "market1501", "comparable": True, "words": "Market-1501, as it was published", "differences": [],
+    }  # fmt: skip
+    assert (market["num_query"], market["num_gallery"]) == (3368, 15913)
+    assert own["protocol"] is None
+
+
+def test_re_ranked_figures_are_marked_and_told_apart() -> None:
+    plain = {key: value for key, value in RESULTS.to_dict().items() if key != "rerank"}
+    assert Results.from_dict(plain) == RESULTS
+    again = replace(RESULTS, rerank=True)
+    assert Results.from_dict(again.to_dict()) == again
+    assert "re-ranked" not in render(RESULTS)
+    assert "bot-dcsd, checkpoint last, re-ranked, rates in percent" in render(again)
+    assert "re-ranked by k-reciprocal neighbours: not comparable with figures without, such as the paper's" in render(
+        again
+    )
+
+
+def test_results_of_an_earlier_version_name_what_is_missing_and_the_command(tmp_path: Path) -> None:
+    save_results(RESULTS, QUERIES, tmp_path)
+    plain = json.loads((tmp_path / "results.json").read_text())
+    for entry in plain["domains"]:
+        del entry["protocol"]
+    (tmp_path / "results.json").write_text(json.dumps(plain))
+    with pytest.raises(JointreidError, match=r"by this version: they have no 'protocol'.*run `jointreid evaluate"):
+        load_results(tmp_path)
+
+
+def test_results_and_queries_come_back_from_the_run_directory(tmp_path: Path) -> None:
+    save_results(RESULTS, QUERIES, tmp_path)
+    assert load_results(tmp_path) == (RESULTS, QUERIES)
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["queries.parquet", "results.json"]
+
+
+def test_queries_come_back_if_none_was_valid_in_the_first_place(tmp_path: Path) -> None:
+    save_results(RESULTS, QUERIES[1:], tmp_path)
+    assert load_results(tmp_path)[1] == QUERIES[1:]
+
+
+def test_other_data_and_best_never_take_the_place_of_the_runs_own_results(tmp_path: Path) -> None:
+    best = replace(RESULTS, checkpoint="best")
+    save_results(best, QUERIES, tmp_path)
+    save_results(RESULTS, QUERIES, tmp_path, own=False)
+    save_results(replace(best, domains=(MARKET,)), QUERIES, tmp_path, own=False)
+    save_results(replace(RESULTS, domains=(replace(OWN, domain="_own] cats"),)), QUERIES, tmp_path, own=False)
+    save_results(replace(RESULTS, domains=(replace(OWN, domain="_own_ cats"),)), QUERIES, tmp_path, own=False)
+    names = sorted(file.name for file in tmp_path.glob("*.json"))
+    assert len(names) == 5
+    assert sum(name.startswith("results-_own__cats-") for name in names) == 2
+    assert {"results.best.json", "results-market1501.best.json"} < set(names)
+    with pytest.raises(JointreidError, match=r"holds no results\.json and no queries\.parquet"):
+        load_results(tmp_path)
+
+
+def test_many_domains_still_make_a_file_name(tmp_path: Path) -> None:
+    domains = tuple(replace(OWN, domain=f"a/{'long' * 20}{i}") for i in range(9))
+    save_results(replace(RESULTS, domains=domains), QUERIES, tmp_path, own=False)
+    assert max(len(file.name) for file in tmp_path.iterdir()) < 120
+
+
+def test_missing_or_damaged_results_name_the_command(tmp_path: Path) -> None:
+    with pytest.raises(JointreidError, match=f"run `jointreid evaluate {tmp_path}`"):
+        load_results(tmp_path)
+    save_results(RESULTS, QUERIES, tmp_path)
+    queries = (tmp_path / "queries.parquet").read_bytes()
+    (tmp_path / "queries.parquet").write_bytes(queries[: len(queries) // 2])
+    with pytest.raises(JointreidError, match=r"damaged .*; run `jointreid evaluate"):
+        load_results(tmp_path)
+    (tmp_path / "queries.parquet").write_bytes(queries)
+    (tmp_path / "results.json").write_text('{"run": 1}')
+    with pytest.raises(JointreidError, match=r"damaged .*; run `jointreid evaluate"):
+        load_results(tmp_path)
+
+
+def test_the_table_is_in_percent_with_the_skipped_queries_below() -> None:
+    lines = render(RESULTS).splitlines()
+    cells = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines[1:6]]
+    assert lines[0] == "bot-dcsd, checkpoint last, rates in percent"
+    assert cells[0] == [
+        "Domain", "Rank-1", "Rank-5", "Rank-10", "mAP", "mINP", "Queries valid/all", "Camera rule",
+    ]  # fmt: skip
+    assert cells[2] == [
+        "market1501", "75.0", "87.5", "100.0", "50.0", "25.0", "3,360/3,368", "same camera ignored",
+    ]  # fmt: skip
+    assert cells[3] == ["[own] cats", "25.0", "50.0", "50.0", "25.0", "12.5", "10/10", "every match counts"]
+    assert cells[4] == ["mean", "50.0", "68.8", "75.0", "37.5", "18.8", "", ""]
+    assert "market1501: 8 queries have no match in the gallery and were skipped" in lines
+    assert "market1501: the model's heads tell the domain of 98.8% and the camera of 50.0% of the images" in lines
+    assert "not trained on: [own] cats" in lines
+    assert lines[-1].startswith("trained from scratch")
+    assert not any("\x1b" in line for line in lines)
+    assert not any("paper" in line for line in lines)
+
+
+def test_a_domain_in_another_protocol_than_the_papers_has_a_footnote() -> None:
+    other = replace(MARKET, domain="cuhk03", protocol=DETECTED)
+    lines = render(replace(RESULTS, domains=(MARKET, other, OWN))).splitlines()
+    assert [line.strip("|").split("|")[0].strip() for line in lines[3:6]] == ["market1501", "cuhk03 *", "[own] cats"]
+    assert [line for line in lines if line.startswith("*")] == [
+        "* cuhk03: CUHK03, other boxes (the paper: labeled); not comparable with the paper's figures"
+    ]

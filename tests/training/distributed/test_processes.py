@@ -1,0 +1,468 @@
+"""Several processes with gloo, forked from this one: what each sees, that all end alike, and what if one dies."""
+
+import json
+import multiprocessing
+import os
+import random
+import signal
+import socket
+import sys
+import traceback
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
+
+import numpy as np
+import pytest
+import torch
+from rich.console import Console
+from safetensors.torch import load_file, save_file
+
+from jointreid.cli import main
+from jointreid.config import RunConfig, TrainConfig, config_hash
+from jointreid.data import augment as augmentation
+from jointreid.data.images import Batch
+from jointreid.losses import reid_loss
+from jointreid.messages.errors import EXIT_RESUMABLE, JointreidError, ToldElsewhere
+from jointreid.models import build_model
+from jointreid.recipes import apply_recipe
+from jointreid.retrieval.evaluate import evaluate_run
+from jointreid.run import open_run
+from jointreid.training import batches
+from jointreid.training import train as room
+from jointreid.training.data import TrainingData, prepare
+from jointreid.training.distributed.fabric import make_fabric
+from jointreid.training.distributed.processes import Together
+from jointreid.training.distributed.world import World, goes_on, record_launch, settings_of_all, told_once, world_of
+from jointreid.training.randomness import randomness_of
+
+STEPS = 2
+
+
+@dataclass(frozen=True)
+class Ended:
+    """A process that has ended: its exit code and what it wrote to standard error."""
+
+    code: int
+    error: str
+
+
+def processes(size: int, work: Callable[[int], None], folder: Path, **environ: str) -> list[Ended]:
+    """Run `work(rank)` in forked processes that find what torchrun would have told them, for a minute at most."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    told = {
+        "WORLD_SIZE": str(size),
+        "LOCAL_WORLD_SIZE": str(size),
+        "MASTER_ADDR": "127.0.0.1",
+        "MASTER_PORT": str(port),
+    }
+
+    def run(rank: int) -> None:
+        sys.stderr = (folder / f"error{rank}.txt").open("w", buffering=1)
+        sys.stdout = (folder / f"out{rank}.txt").open("w", buffering=1)
+        os.environ.update(told, RANK=str(rank), LOCAL_RANK=str(rank), **environ)
+        torch.set_num_threads(1)
+        try:
+            work(rank)
+            code = 0
+        except SystemExit as end:
+            code = int(end.code or 0)
+        except BaseException:
+            traceback.print_exc(file=sys.stderr)
+            code = 99
+        sys.stderr.flush()
+        os._exit(code)  # neither pytest's own ends nor those of its fixtures
+
+    forked = [multiprocessing.get_context("fork").Process(target=run, args=(rank,)) for rank in range(size)]
+    for process in forked:
+        process.start()
+    for process in forked:
+        process.join(60)
+        if process.is_alive():
+            process.kill()
+            process.join()
+    return [
+        Ended(process.exitcode if process.exitcode is not None else 1, (folder / f"error{rank}.txt").read_text())
+        for rank, process in enumerate(forked)
+    ]
+
+
+def alone(work: Callable[[], None], folder: Path) -> None:
+    """Run something in one forked process, whose threads and patches end with it."""
+    (ended,) = processes(1, lambda rank: work(), folder)
+    assert ended.code == 0, ended.error
+
+
+@pytest.fixture(scope="module")
+def config(tiny_manifest: Path, tmp_path_factory: pytest.TempPathFactory) -> RunConfig:
+    """BoT-DCSD with 8 identities a batch, for a few steps of milliseconds."""
+    return apply_recipe("bot-dcsd").replace(
+        data={"sources": (str(tiny_manifest),), "cache": str(tmp_path_factory.mktemp("cache"))},
+        image={"height": 32, "width": 16, "pad": 2},
+        model={"trunk": "resnet50-w16"},
+        sampler={"ids_per_batch": 8, "images_per_id": 4},
+        schedule={"epochs": 2, "milestones": (1,), "warmup_epochs": 1},
+        train={"device": "cpu", "log_every": 1, "eval_every": 0, "max_steps": STEPS, "save_every": 1, "ema": 0.5},
+        eval={"batch_size": 24},
+    )
+
+
+@pytest.fixture(scope="module")
+def data(config: RunConfig) -> TrainingData:
+    import lightning_fabric.strategies  # noqa: F401, loaded once, not in each process
+
+    whole = prepare(config)
+    return TrainingData(whole.train_set, whole.test[:1], (), whole.protocols, "")
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A run, and for each step of each process the images it saw and the weights it ended with."""
+
+    path: Path
+    images: list[list[torch.Tensor]]
+    weights: list[list[dict[str, torch.Tensor]]]
+
+
+def train_in(size: int, config: RunConfig, data: TrainingData, folder: Path) -> Trained:
+    def work(rank: int) -> None:
+        seen: list[torch.Tensor] = []
+        after: list[dict[str, torch.Tensor]] = []
+        augment, average = augmentation.augment, Together.average_statistics
+
+        def augmented(*args: Any) -> torch.Tensor:
+            seen.append(augment(*args))
+            return seen[-1]
+
+        def averaged(self: Together, model: torch.nn.Module) -> None:
+            average(self, model)
+            after.append({name: tensor.clone() for name, tensor in model.state_dict().items()})
+
+        patch = pytest.MonkeyPatch()  # ends with the process
+        patch.setattr(batches, "augment", augmented)
+        patch.setattr(Together, "average_statistics", averaged)
+        room.train(config.replace(train={"out": str(folder / "run")}), Console(quiet=True), data=data)
+        seen = seen[1:]  # the first is the forecast's
+        save_file({str(step): images.contiguous() for step, images in enumerate(seen)}, folder / f"images{rank}")
+        flat = {f"{step}/{name}": tensor for step, weights in enumerate(after) for name, tensor in weights.items()}
+        save_file({name: tensor.contiguous() for name, tensor in flat.items()}, folder / f"weights{rank}")
+
+    ended = processes(size, work, folder)
+    assert [process.code for process in ended] == [0] * size, ended
+    images = [
+        [file[str(step)] for step in range(STEPS)] for file in (load_file(folder / f"images{r}") for r in range(size))
+    ]
+    flat = [load_file(folder / f"weights{rank}") for rank in range(size)]
+    weights = [
+        [{k.partition("/")[2]: v for k, v in file.items() if k.startswith(f"{step}/")} for step in range(STEPS)]
+        for file in flat
+    ]
+    return Trained(folder / "run", images, weights)
+
+
+@pytest.fixture(scope="module")
+def trained(config: RunConfig, data: TrainingData, tmp_path_factory: pytest.TempPathFactory) -> dict[int, Trained]:
+    """The same settings in one, two and four processes."""
+    return {size: train_in(size, config, data, tmp_path_factory.mktemp(f"of{size}")) for size in (1, 2, 4)}
+
+
+@pytest.mark.parametrize("size", [2, 4])
+def test_processes_share_the_very_batch_of_one(trained: dict[int, Trained], size: int) -> None:
+    for step in range(STEPS):
+        parts = [images[step] for images in trained[size].images]
+        assert [len(part) for part in parts] == [32 // size] * size
+        assert torch.equal(torch.cat(parts), trained[1].images[0][step])
+
+
+@pytest.mark.parametrize("size", [2, 4])
+def test_all_processes_have_the_same_weights_after_each_step(trained: dict[int, Trained], size: int) -> None:
+    first, *others = trained[size].weights
+    assert not torch.equal(first[0]["classifier.weight"], first[1]["classifier.weight"])
+    for other in others:
+        for mine, theirs in zip(first, other, strict=True):
+            assert all(torch.equal(mine[name], theirs[name]) for name in mine)
+
+
+def test_shared_evaluation_finds_what_one_process_finds(trained: dict[int, Trained], tmp_path: Path) -> None:
+    run = trained[4].path
+    shared = json.loads((run / "results.json").read_text())
+    assert (run / "queries.parquet").is_file()
+
+    def work() -> None:
+        evaluate_run(run)
+
+    alone(work, tmp_path)
+    again = json.loads((run / "results.json").read_text())
+    measured = {domain["domain"]: domain for domain in again["domains"]}
+    assert len(shared["domains"]) == 1
+    assert all(domain == measured[domain["domain"]] for domain in shared["domains"])
+
+
+def test_only_the_first_process_writes_and_settings_tell_how_many_there_were(trained: dict[int, Trained]) -> None:
+    run = trained[4].path
+    lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    assert [line["step"] for line in lines if line["kind"] == "train"] == [1, 2]
+    assert open_run(run).config.train.devices == 4
+
+
+# Gradients
+
+
+def gradients(together: Together, config: RunConfig, *, gather: bool) -> dict[str, torch.Tensor]:
+    """Return the gradients of this process's part of a batch of 8 x 4 random images, batch normalisation frozen."""
+    generator = torch.Generator().manual_seed(0)
+    images = torch.randn(32, 3, 32, 16, generator=generator)
+    labels = torch.arange(8).repeat_interleave(4)
+    cameras = torch.randint(6, (32,), generator=generator)
+    torch.manual_seed(1)
+    model = build_model("bot-dcsd", 8, 3, 6, trunk="resnet50-w16")
+    wrapped = together.fabric.setup(model)
+    wrapped.eval()  # running statistics, which are those of no batch
+    size = len(labels) // together.size
+    mine = slice(together.rank * size, (together.rank + 1) * size)
+    labelled = slice(None) if gather else mine
+    batch = Batch(images[mine], labels[labelled], cameras[labelled], cameras[labelled] // 2)
+    output = together.outputs(wrapped(batch.images), gather=gather)
+    together.fabric.backward(reid_loss(output, batch, config.loss).total)
+    return {name: p.grad.clone() for name, p in model.named_parameters() if p.grad is not None}
+
+
+def gradients_in(size: int, config: RunConfig, folder: Path, *, gather: bool) -> dict[str, torch.Tensor]:
+    def work(rank: int) -> None:
+        fabric = make_fabric(config.train, world_of(config.train), torch.device("cpu"))
+        fabric.launch()
+        save_file(gradients(Together(fabric), config, gather=gather), folder / f"gradients{rank}")
+
+    ended = processes(size, work, folder)
+    assert [process.code for process in ended] == [0] * size, ended
+    first, *others = (load_file(folder / f"gradients{rank}") for rank in range(size))
+    assert all(torch.equal(first[name], other[name]) for other in others for name in first)
+    return first
+
+
+@pytest.mark.parametrize(("gather", "size"), [(True, 2), (True, 4), (False, 2)])
+def test_gradients_are_those_of_one_process_on_the_whole_batch(
+    config: RunConfig, tmp_path: Path, gather: bool, size: int
+) -> None:
+    if not gather:  # all terms but the triplets' are means over images
+        config = config.replace(loss={"w_triplet": 0.0})
+    whole = gradients_in(1, config, tmp_path / "whole", gather=gather)
+    shared = gradients_in(size, config, tmp_path / "shared", gather=gather)
+    assert whole.keys() == shared.keys()
+    largest = max(float(gradient.abs().max()) for gradient in whole.values())
+    for name, gradient in whole.items():
+        assert torch.allclose(shared[name], gradient, rtol=1e-4, atol=1e-6 * max(1.0, largest)), name
+
+
+# Going on, and a process that dies
+
+
+def in_child(
+    config: RunConfig, folder: Path, data: TrainingData, rank: int, *, die: int = 0, by: int = signal.SIGKILL
+) -> None:
+    """Train as the command line does, in a process whose number 1 is killed, or asked to stop, in step `die`."""
+    patch = pytest.MonkeyPatch()  # ends with the process
+    patch.setattr(room, "prepare", lambda config: data)
+    count: list[int] = []
+
+    def augmented(*args: Any) -> torch.Tensor:
+        count.append(1)
+        if rank == 1 and die and len(count) == die + 1:  # the first is the forecast's
+            os.kill(os.getpid(), by)
+        return augmentation.augment(*args)
+
+    patch.setattr(batches, "augment", augmented)
+    patch.setattr("jointreid.options.read_options", lambda argv: config.replace(train={"out": str(folder / "run")}))
+    sys.exit(main(["train"]))
+
+
+def test_a_killed_process_ends_the_job_with_one_message_and_a_restart_goes_on(
+    config: RunConfig, data: TrainingData, trained: dict[int, Trained], tmp_path: Path
+) -> None:
+    job = {"TORCHELASTIC_RUN_ID": "seven"}
+    killed, survivor = reversed(
+        processes(2, lambda rank: in_child(config, tmp_path, data, rank, die=2), tmp_path / "a", **job)
+    )
+    assert killed.code == -signal.SIGKILL
+    assert survivor.code == 2
+    assert survivor.error.count("jointreid: ") == 1
+    assert "process 1 (id " in survivor.error
+    assert "of 2, on " in survivor.error
+    assert f"go on with `jointreid train --resume {tmp_path / 'run'}`" in survivor.error
+    assert "Traceback" not in survivor.error
+    assert open_run(tmp_path / "run").state()["step"] == 1
+    again = {"TORCHELASTIC_RESTART_COUNT": "1"}
+    other = processes(
+        2, lambda rank: in_child(config, tmp_path, data, rank), tmp_path / "b", TORCHELASTIC_RUN_ID="eight", **again
+    )
+    assert [process.code for process in other] == [2, 2]
+    assert "already holds a run" in other[0].error
+    assert other[1].error == ""
+    ended = processes(2, lambda rank: in_child(config, tmp_path, data, rank), tmp_path / "c", **job, **again)
+    assert [process.code for process in ended] == [0, 0], ended
+    unbroken, resumed = (load_file(run / "last" / "model.safetensors") for run in (trained[2].path, tmp_path / "run"))
+    assert all(torch.equal(unbroken[name], resumed[name]) for name in unbroken)
+    unbroken_lines, lines = (
+        [line for line in (run / "metrics.jsonl").read_text().splitlines() if '"train"' in line]
+        for run in (trained[2].path, tmp_path / "run")
+    )
+    assert lines == unbroken_lines
+
+
+def test_a_signal_to_one_process_stops_all_after_the_same_step_and_the_first_says_so(
+    config: RunConfig, data: TrainingData, trained: dict[int, Trained], tmp_path: Path
+) -> None:
+    job = {"TORCHELASTIC_RUN_ID": "nine"}
+    asked = processes(
+        2, lambda rank: in_child(config, tmp_path, data, rank, die=2, by=signal.SIGTERM), tmp_path / "a", **job
+    )
+    assert [process.code for process in asked] == [EXIT_RESUMABLE, EXIT_RESUMABLE], asked
+    assert "stopped by a signal to another process, saved at step 2 of" in asked[0].error
+    assert "`, started as before" in asked[0].error
+    assert "stopped" not in asked[1].error
+    again = {"TORCHELASTIC_RESTART_COUNT": "1"}
+    ended = processes(2, lambda rank: in_child(config, tmp_path, data, rank), tmp_path / "b", **job, **again)
+    assert [process.code for process in ended] == [0, 0], ended
+    unbroken, resumed = (load_file(run / "last" / "model.safetensors") for run in (trained[2].path, tmp_path / "run"))
+    assert all(torch.equal(unbroken[name], resumed[name]) for name in unbroken)
+
+
+def test_an_error_of_one_process_stops_all_and_is_told_once(
+    config: RunConfig, data: TrainingData, tmp_path: Path
+) -> None:
+    def work(rank: int) -> None:
+        patch = pytest.MonkeyPatch()
+
+        def failing(config: RunConfig) -> TrainingData:
+            if rank == 1:
+                raise JointreidError("no images here")
+            return data
+
+        patch.setattr(room, "prepare", failing)
+        patch.setattr("jointreid.options.read_options", lambda argv: config.replace(train={"out": str(tmp_path / "r")}))
+        sys.exit(main(["train"]))
+
+    ended = processes(2, work, tmp_path)
+    assert [process.code for process in ended] == [2, 2]
+    assert [process.error for process in ended] == ["", "jointreid: process 1 of 2: no images here\n"]
+
+
+@pytest.mark.parametrize("differs", ["settings", "images"])
+def test_processes_that_differ_are_refused_before_the_first_step(
+    config: RunConfig, data: TrainingData, tmp_path: Path, differs: str
+) -> None:
+    def work(rank: int) -> None:
+        if rank == 1 and differs == "images":
+            in_child(config, tmp_path, replace(data, test=()), rank)
+        in_child(config.replace(train={"seed": rank if differs == "settings" else 0}), tmp_path, data, rank)
+
+    ended = processes(2, work, tmp_path)
+    assert [process.code for process in ended] == [2, 2], ended
+    assert ended[0].error.startswith(f"jointreid: the {differs} or ")
+    assert "differ between process 0 and process 1: start all with the same options" in ended[0].error
+    assert ended[1].error == ""
+
+
+def test_own_code_draws_in_a_step_what_follows_from_its_number_and_process() -> None:
+    def drawn(rank: int, step: int) -> tuple[float, float, float]:
+        Together.seed(cast(Together, SimpleNamespace(rank=rank, size=2)), 0, step)
+        return float(torch.rand(1)), float(np.random.rand()), random.random()  # noqa: NPY002
+
+    with randomness_of(0):
+        first = drawn(0, 1)
+        assert all(a != b for other in (drawn(1, 1), drawn(0, 2)) for a, b in zip(first, other, strict=True))
+        assert drawn(0, 1) == first
+
+
+def test_another_number_of_processes_may_not_go_on(
+    config: RunConfig, data: TrainingData, trained: dict[int, Trained]
+) -> None:
+    again = config.replace(train={"out": str(trained[2].path), "resume": True})
+    with pytest.raises(JointreidError, match="was begun by 2 processes, now there are 1"):
+        room.train(again, Console(quiet=True), data=data)
+
+
+# What the settings and the environment ask for
+
+TORCHRUN = {"RANK": "5", "LOCAL_RANK": "1", "WORLD_SIZE": "8", "LOCAL_WORLD_SIZE": "4"}
+SLURM = {"SLURM_NTASKS": "8", "SLURM_NTASKS_PER_NODE": "4", "SLURM_NNODES": "2", "SLURM_PROCID": "5"}
+
+
+def test_torchrun_and_slurm_are_recognised() -> None:
+    assert world_of(TrainConfig(), {}) == World(1, 1, "self")
+    assert world_of(TrainConfig(devices=8, nodes=4), {"MASTER_ADDR": "first", "MASTER_PORT": "1"}).size == 32
+    launched = world_of(TrainConfig(), {**TORCHRUN, "TORCHELASTIC_RUN_ID": "a", "TORCHELASTIC_RESTART_COUNT": "2"})
+    assert launched == World(4, 2, "torchrun", "a", 2)
+    assert world_of(TrainConfig(devices=4, nodes=2), SLURM) == World(4, 2, "slurm")
+    assert world_of(TrainConfig(), {**SLURM, **TORCHRUN}).launcher == "torchrun"
+    # One task that starts the others itself, and a shell within a job.
+    assert world_of(TrainConfig(devices=8), {"SLURM_NTASKS": "1"}) == World(8, 1, "self")
+    assert world_of(TrainConfig(), {**SLURM, "SLURM_JOB_NAME": "bash"}) == World(1, 1, "self")
+
+
+@pytest.mark.parametrize(
+    ("train", "environ", "message"),
+    [
+        ({"devices": 2}, TORCHRUN, "torchrun started 8 processes, but train.devices x train.nodes are 2 x 1"),
+        ({"nodes": 3}, SLURM, "slurm started 8 processes, but"),
+        ({}, {**TORCHRUN, "LOCAL_WORLD_SIZE": "5"}, "started 8 processes, 5 of them on this machine"),
+        ({}, {"SLURM_NTASKS": "8"}, "--ntasks-per-node"),
+        ({"nodes": 2}, {"MASTER_ADDR": "first"}, "train.nodes is 2, but nothing says where.*MASTER_PORT and NODE_RANK"),
+    ],
+)
+def test_processes_that_were_not_asked_for_are_refused(
+    train: dict[str, Any], environ: dict[str, str], message: str
+) -> None:
+    with pytest.raises(JointreidError, match=message):
+        world_of(TrainConfig(**train), environ)
+
+
+def test_a_batch_is_shared_or_grows_with_the_processes() -> None:
+    two = RunConfig(train=TrainConfig(devices=2, nodes=1))
+    assert settings_of_all(two) == two
+    grown = settings_of_all(two.replace(train={"batch": "per_process"}))
+    assert (grown.sampler.ids_per_batch, grown.sampler.batch_size) == (32, 128)
+    assert grown.optim.lr == 2 * two.optim.lr
+    with pytest.raises(JointreidError, match="16 identities a batch cannot be shared evenly by 3 processes"):
+        settings_of_all(two.replace(train={"devices": 3}))
+    with pytest.raises(JointreidError, match="leave one for each of 16 processes"):
+        settings_of_all(two.replace(train={"devices": 8, "nodes": 2}))
+    settings_of_all(two.replace(train={"devices": 8, "nodes": 2, "gather": True}))
+
+
+def test_the_hash_of_settings_tells_processes_but_not_machines_apart() -> None:
+    one, two, split = (RunConfig(train=TrainConfig(devices=d, nodes=n)) for d, n in ((1, 1), (2, 1), (1, 2)))
+    assert config_hash(one) != config_hash(two) == config_hash(split)
+    assert config_hash(one) == config_hash(one.replace(train={"gather": True}))
+    assert config_hash(two) != config_hash(two.replace(train={"gather": True}))
+
+
+def test_only_restarts_of_the_same_job_go_on(tmp_path: Path) -> None:
+    first, again = (World(2, 1, "torchrun", "a", restarts) for restarts in (0, 1))
+    assert not goes_on(tmp_path, again)
+    record_launch(tmp_path, first)
+    assert not goes_on(tmp_path, again)  # it failed before it was a run
+    (tmp_path / "config.yaml").touch()
+    assert goes_on(tmp_path, again)
+    assert not goes_on(tmp_path, first)
+    assert not goes_on(tmp_path, World(2, 1, "torchrun", "b", 1))
+
+
+def test_mistakes_that_all_make_are_told_by_the_first() -> None:
+    with pytest.raises(ToldElsewhere), told_once({"RANK": "1"}):
+        raise JointreidError("no such setting")
+    for environ in ({}, {"RANK": "0", "SLURM_PROCID": "3"}):
+        with pytest.raises(JointreidError) as caught, told_once(environ):
+            raise JointreidError("no such setting")
+        assert not isinstance(caught.value, ToldElsewhere)
+
+
+def test_statistics_of_the_whole_batch_are_refused_on_a_cpu() -> None:
+    two = TrainConfig(devices=2, sync_bn=True)
+    with pytest.raises(JointreidError, match=r"train\.sync_bn needs GPUs"):
+        make_fabric(two, world_of(two, {}), torch.device("cpu"))

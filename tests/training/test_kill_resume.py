@@ -1,0 +1,130 @@
+"""Runs killed at any place go on as if nothing had happened; runs asked to stop save and say how to go on.
+
+`tests/soak/kill_resume.py` is the long form.
+"""
+
+import signal
+import time
+from pathlib import Path
+
+import pytest
+import torch
+
+from jointreid.cli import main
+from jointreid.config import RunConfig
+from jointreid.run import open_run, read_config
+from jointreid.training import report as room
+from jointreid.training.data import TrainingData, prepare
+from jointreid.training.stop import StopSignals
+from jointreid.training.train import train
+from tests.small_run import copy_of_fixture
+from tests.victims import RESUMABLE, Place, Toll, difference, live, quiet, victim
+
+STEPS = 8
+
+
+class Ground:
+    """Settings, data, and a run that was never killed."""
+
+    def __init__(self, config: RunConfig, data: TrainingData, whole: Path) -> None:
+        self.config, self.data, self.whole = config, data, whole
+
+    def config_for(self, name: str) -> RunConfig:
+        return self.config.replace(train={"out": name})
+
+
+@pytest.fixture(scope="module")
+def ground(tmp_path_factory: pytest.TempPathFactory) -> "pytest.Generator[Ground]":  # type: ignore[name-defined]
+    with pytest.MonkeyPatch.context() as patch:
+        place = copy_of_fixture(tmp_path_factory.mktemp("kills") / "place", patch)
+        config = read_config(place / "run" / "config.yaml").replace(
+            train={"max_steps": 0, "save_every": 2, "log_every": 3, "out": "whole"}
+        )
+        data = prepare(config)
+        threads = torch.get_num_threads()
+        torch.set_num_threads(1)
+        try:  # in this process, which then has loaded and compiled what its children need
+            train(config, quiet(), data=data)
+            yield Ground(config, data, place / "whole")
+        finally:
+            torch.set_num_threads(threads)
+
+
+def test_a_run_killed_five_times_ends_bit_for_bit_as_one_never_killed(ground: Ground) -> None:
+    places = iter(
+        [
+            Place("save", 1, 1),  # in the middle of the weights of the first save of all
+            Place("save", 2, 3),  # in the middle of a later one's state
+            Place("step", 5),
+            Place("save", 1, 11),  # between the two renames
+            Place("time", seconds=0.3),
+        ]
+    )
+    toll = Toll()
+    live(ground.config_for("killed"), ground.data, places, 5, ground.whole, toll)
+    assert (toll.kills, toll.lost, toll.different) == (5, 0, [])
+
+
+@pytest.mark.parametrize(("number", "step"), [(signal.SIGTERM, 5), (signal.SIGINT, 4), (signal.SIGUSR1, STEPS)])
+def test_a_signal_saves_and_leaves_and_the_run_goes_on_exactly(ground: Ground, number: int, step: int) -> None:
+    """In mid-epoch; when the epoch's end is being measured, which is done again; in the last evaluation of all."""
+    config = ground.config_for(f"asked{number}")
+    death = victim(config, ground.data, Place("signal", step, number), Path("asked.txt"))
+    assert (death.killed, death.status) == (False, RESUMABLE), death.text
+    assert f"saved at step {step} of {STEPS}; go on with `jointreid train --resume {config.train.out}`" in death.text
+    assert open_run(config.train.out).state()["step"] == step
+    assert victim(config, ground.data, Place("none"), Path("asked.txt")).status == 0
+    assert difference(Path(config.train.out), ground.whole) == ""
+
+
+@pytest.mark.gpu
+def test_the_scaler_of_half_precision_goes_on(ground: Ground) -> None:
+    half = {"precision": "16-mixed", "device": "cuda", "deterministic": False, "eval_every": 0, "compile": "never"}
+    scalers = []
+    for name, sittings in (("half", [5]), ("half-cut", [3, 5])):
+        for sitting, steps in enumerate(sittings):
+            where = {"out": name, "max_steps": steps, "resume": sitting > 0}
+            train(ground.config.replace(train={**half, **where}), quiet(), data=ground.data)
+        scalers.append(open_run(name).state()["scaler"])
+    assert scalers[0]["scale"] > 0
+    assert scalers[0] == scalers[1]
+
+
+def test_a_finished_run_gone_on_with_changes_nothing(ground: Ground) -> None:
+    config = ground.config_for("finished")
+    for _ in range(2):
+        assert victim(config, ground.data, Place("none"), Path("finished.txt")).status == 0
+    assert difference(Path("finished"), ground.whole) == ""
+
+
+def test_a_second_signal_ends_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    said: list[str] = []
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job begins without
+    with StopSignals(said.append) as stop:
+        signal.raise_signal(signal.SIGINT)
+        signal.raise_signal(signal.SIGINT)  # a launcher's, right after
+        assert stop.name == "SIGINT"
+        assert len(said) == 1
+        later = time.monotonic() + 2
+        monkeypatch.setattr(time, "monotonic", lambda: later)
+        with pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGINT)
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    signal.signal(signal.SIGINT, before)
+
+
+def test_the_command_line_exits_with_75(
+    ground: Ground, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    advance = room.Report.advance
+
+    def advance_and_ask(self: room.Report, step: int) -> None:
+        signal.raise_signal(signal.SIGTERM)
+        advance(self, step)
+
+    monkeypatch.setattr(room.Report, "advance", advance_and_ask)
+    argv = ["train", "--config", "run/config.yaml", "--max-steps", "0", "--out", "by-hand"]
+    assert main(argv) == RESUMABLE
+    printed = capsys.readouterr()
+    assert "SIGTERM: saving at the next step" in printed.out
+    assert "jointreid: stopped by SIGTERM, saved at step 1 of 8; go on with" in printed.err

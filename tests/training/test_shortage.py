@@ -1,0 +1,250 @@
+"""Runs that are short of memory or disk, that lose an image on the way, or whose clock jumps."""
+
+import errno
+import os
+import shutil
+import time
+from collections.abc import Callable
+from contextlib import nullcontext
+from itertools import count
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+import torch
+from rich.console import Console
+from safetensors.torch import load_file
+
+import jointreid.training.saving as saving
+from jointreid.config import RunConfig
+from jointreid.machine.shortage import short_of_disk, short_of_memory
+from jointreid.messages.errors import JointreidError
+from jointreid.models.trunk import ResNet
+from jointreid.recipes import apply_recipe
+from jointreid.retrieval import evaluate
+from jointreid.run import open_run
+from jointreid.training.advice import disk_advice
+from jointreid.training.checkpoint import save_checkpoint
+from jointreid.training.report import Report
+from jointreid.training.train import train
+from tests.full_disk import largest_file
+
+
+class End(NamedTuple):
+    """What a run leaves: its weights and its log."""
+
+    weights: dict[str, torch.Tensor]
+    log: str
+
+    def equals(self, other: "End") -> bool:
+        return self.log == other.log and all(
+            torch.equal(tensor, other.weights[name]) for name, tensor in self.weights.items()
+        )
+
+
+@pytest.fixture(scope="module")
+def base(tiny_manifest: Path, tmp_path_factory: pytest.TempPathFactory) -> RunConfig:
+    """BoT for three steps, each of them saved, in a second or two."""
+    return apply_recipe("bot").replace(
+        data={"sources": (str(tiny_manifest),), "cache": str(tmp_path_factory.getbasetemp() / "cache")},
+        image={"height": 32, "width": 16, "pad": 2},
+        model={"trunk": "resnet50-w16"},
+        sampler={"ids_per_batch": 6, "images_per_id": 2},
+        train={"device": "cpu", "log_every": 1, "save_every": 1, "max_steps": 3, "precision": "32-true"},
+    )
+
+
+@pytest.fixture(scope="module")
+def whole(base: RunConfig, tmp_path_factory: pytest.TempPathFactory) -> End:
+    """How a run ends that nothing befalls."""
+    return start(base.replace(train={"out": str(tmp_path_factory.mktemp("whole") / "run")}))
+
+
+@pytest.fixture
+def config(base: RunConfig, tmp_path: Path) -> RunConfig:
+    return base.replace(train={"out": str(tmp_path / "run")})
+
+
+def start(config: RunConfig, *, resume: bool = False) -> End:
+    """Train to the end."""
+    run = train(config.replace(train={"resume": resume}), Console(quiet=True))
+    return End(load_file(run.path / "last" / "model.safetensors"), (run.path / "metrics.jsonl").read_text())
+
+
+def assert_goes_on(config: RunConfig, whole: End) -> None:
+    """Go on with a run that was stopped, and compare its end with one that never was."""
+    assert start(config, resume=True).equals(whole)
+    left = [path.name for path in Path(config.train.out).rglob("*") if path.name.startswith(".") or ".new" in path.name]
+    assert not left
+
+
+# Memory
+
+ERRORS = [
+    torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB\nmore"),
+    MemoryError(),
+    RuntimeError("[enforce fail at alloc_cpu.cpp:127] DefaultCPUAllocator: can't allocate memory: you tried to"),
+]
+
+
+@pytest.mark.parametrize("error", ERRORS, ids=lambda error: type(error).__name__)
+def test_want_of_memory_is_told(error: Exception) -> None:
+    message = r"^out of memory: buy some\. What failed: \S"
+    with pytest.raises(JointreidError, match=message) as caught, short_of_memory(lambda: "buy some"):
+        raise error
+    assert caught.value.__cause__ is error
+    assert "more" not in str(caught.value)
+
+
+def test_other_errors_pass() -> None:
+    for error in (RuntimeError("shape"), ValueError("x"), OSError(errno.ENOENT, "gone")):
+        with pytest.raises(type(error)), short_of_memory(lambda: ""), short_of_disk(lambda: ""):
+            raise error
+
+
+def failing(after: int, error: Exception, function: Callable[..., Any]) -> Callable[..., Any]:
+    """Return a function that raises an error instead of its call of that number."""
+    calls = []
+
+    def wrapped(*arguments: Any, **named: Any) -> Any:
+        calls.append(1)
+        if len(calls) == after:
+            raise error
+        return function(*arguments, **named)
+
+    return wrapped
+
+
+def test_memory_that_runs_out_in_a_step_names_what_to_lower(
+    config: RunConfig, whole: End, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    forward = ResNet.forward
+    monkeypatch.setattr(ResNet, "forward", failing(5, ERRORS[0], forward))  # the first two are the forecast's
+    with pytest.raises(JointreidError, match="out of memory") as caught:
+        start(config)
+    said = str(caught.value)
+    for words in (
+        *("GiB were in use at the peak", "--sampler.ids_per_batch 3 (it is 6) with --train.accumulate 2"),
+        *("--train.precision bf16-mixed", "--image.height 24 --image.width 12 (it is 32 x 16)", "Tried to allocate"),
+        f"--init {config.train.out}",
+    ):
+        assert words in said
+    monkeypatch.setattr(ResNet, "forward", forward)
+    assert_goes_on(config, whole)
+
+
+def test_memory_that_runs_out_before_the_first_save_says_so(config: RunConfig, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ResNet, "forward", failing(1, MemoryError(), ResNet.forward))
+    with pytest.raises(JointreidError, match=rf"it has not saved: delete {config.train.out}"):
+        start(config)
+
+
+def test_memory_that_runs_out_in_an_evaluation_names_its_settings_and_a_resume_may_change_them(
+    config: RunConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = config.replace(train={"max_steps": 1})
+    rank = evaluate._rank
+    monkeypatch.setattr(evaluate, "_rank", failing(2, ERRORS[0], rank))
+    with pytest.raises(JointreidError, match=r"measuring needs more.* --eval\.batch_size to 16 \(it is 64.*268435456"):
+        start(config)
+    assert (open_run(config.train.out).state()["step"], open_run(config.train.out).state()["evaluated"]) == (1, -1)
+    monkeypatch.setattr(evaluate, "_rank", rank)
+    start(config.replace(eval={"batch_size": 16, "max_memory": 2**28}), resume=True)
+    assert (Path(config.train.out) / "results.json").is_file()
+
+
+def test_memory_that_runs_out_for_features_names_the_settings_of_an_evaluation(
+    base: RunConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(evaluate, "extract", failing(1, MemoryError(), lambda: None))
+    with pytest.raises(JointreidError, match=r"measuring needs more.* --eval\.batch_size"):
+        evaluate.embed(torch.nn.Identity(), (), base, torch.device("cpu"), "a", None)  # type: ignore[arg-type]
+
+
+# Disk
+
+
+def test_a_checkpoint_that_finds_no_room_leaves_the_one_before(
+    config: RunConfig, whole: End, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    saves = count(1)
+
+    def save_in_little_room(*arguments: Any, **named: Any) -> None:
+        with largest_file(200_000) if next(saves) == 2 else nullcontext():
+            save_checkpoint(*arguments, **named)
+
+    monkeypatch.setattr(saving, "save_checkpoint", save_in_little_room)
+    with pytest.raises(JointreidError, match=r"cannot save a checkpoint: File too large.*--resume"):
+        start(config)
+    monkeypatch.setattr(saving, "save_checkpoint", save_checkpoint)
+    assert_goes_on(config, whole)
+
+
+def test_a_log_that_finds_no_room_loses_nothing(config: RunConfig, whole: End, monkeypatch: pytest.MonkeyPatch) -> None:
+    log = Report.log
+    full = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "run/metrics.jsonl")
+    monkeypatch.setattr(Report, "log", failing(2, full, log))
+    message = r"metrics\.jsonl cannot be written: No space left on device; make room; the last save.*--resume"
+    with pytest.raises(JointreidError, match=message):
+        start(config)
+    monkeypatch.setattr(Report, "log", log)
+    assert_goes_on(config, whole)
+
+
+def test_a_disk_that_is_full_before_the_run_began_needs_no_resume(tmp_path: Path) -> None:
+    assert disk_advice(tmp_path) == "make room, and give the same command again"
+    (tmp_path / "config.yaml").touch()
+    assert disk_advice(tmp_path).endswith("begins anew by --resume")
+
+
+def test_a_cache_that_finds_no_room_stops_before_the_first_step(config: RunConfig, tmp_path: Path) -> None:
+    config = config.replace(data={"cache": str(tmp_path / "cache")})
+    with largest_file(50_000), pytest.raises(JointreidError, match=r"cannot (be written|write).*--data\.cache"):
+        start(config)
+    assert not (Path(config.train.out) / "metrics.jsonl").exists()
+
+
+def test_a_folder_that_cannot_be_written_is_told_before_the_first_step(config: RunConfig, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(JointreidError, match=r"cannot be written: .*--out"):
+        start(config.replace(train={"out": str(tmp_path / "file" / "run")}))
+    with pytest.raises(JointreidError, match=r"cannot be written: .*--data\.cache"):
+        start(config.replace(data={"cache": str(tmp_path / "file" / "cache")}))
+    assert not Path(config.train.out).exists()
+
+
+# Images and clocks
+
+
+def test_an_image_that_vanishes_on_the_way_ends_the_run_once_and_it_goes_on_when_it_is_back(
+    config: RunConfig, whole: End, tiny_manifest: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Decoding takes place in threads, ahead of the steps."""
+    data = tmp_path / "data"
+    shutil.copytree(tiny_manifest.parent, data)
+    config = config.replace(data={"sources": (str(data / tiny_manifest.name),), "cache_mode": "off"})
+
+    def save_and_lose(*arguments: Any, **named: Any) -> None:
+        save_checkpoint(*arguments, **named)
+        if (data / "plaza").is_dir():
+            (data / "plaza").rename(data / "away")
+
+    monkeypatch.setattr(saving, "save_checkpoint", save_and_lose)
+    with pytest.raises(JointreidError, match=r"data/plaza/\S+\.jpg: no such file"):
+        start(config)
+    monkeypatch.setattr(saving, "save_checkpoint", save_checkpoint)
+    (data / "away").rename(data / "plaza")
+    assert_goes_on(config, whole)
+
+
+def test_jumps_of_the_clock_change_nothing(
+    config: RunConfig, whole: End, tiny_manifest: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = tmp_path / "data"
+    shutil.copytree(tiny_manifest.parent, data)
+    for path in data.rglob("*.jpg"):
+        os.utime(path, (4e9, 4e9))  # the year 2096
+    jumps, now = count(), time.time()
+    monkeypatch.setattr(time, "time", lambda: now + 1e9 * (-1) ** next(jumps))
+    sources = {"sources": (str(data / tiny_manifest.name),), "cache": str(tmp_path / "cache")}
+    assert start(config.replace(data=sources, train={"minutes": 60.0})).equals(whole)

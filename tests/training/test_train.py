@@ -1,0 +1,253 @@
+"""The loop on small drawn images: what it leaves, how it goes on, and what it refuses."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from rich.console import Console
+from safetensors.torch import load_file
+
+from jointreid.config import RunConfig
+from jointreid.data.augment import augment
+from jointreid.messages.errors import JointreidError
+from jointreid.models.reid import ReIDModel
+from jointreid.recipes import apply_recipe
+from jointreid.retrieval.evaluate import evaluate_run
+from jointreid.run import Run, model_for, open_run
+from jointreid.training import batches as room
+from jointreid.training import parts, saving
+from jointreid.training.checkpoint import save_checkpoint
+from jointreid.training.lock import held
+from jointreid.training.start import precision_of
+from jointreid.training.train import train
+from jointreid.training.watch import Watch
+
+
+@pytest.fixture
+def config(tiny_manifest: Path, tmp_path: Path, tmp_path_factory: pytest.TempPathFactory) -> RunConfig:
+    """BoT-DCSD for two epochs of two steps or more, in a second or two."""
+    return apply_recipe("bot-dcsd").replace(
+        data={"sources": (str(tiny_manifest),), "cache": str(tmp_path_factory.getbasetemp() / "cache")},
+        image={"height": 32, "width": 16, "pad": 2},
+        model={"trunk": "resnet50-w16"},
+        sampler={"ids_per_batch": 6, "images_per_id": 4},
+        schedule={"epochs": 2, "milestones": (1,), "warmup_epochs": 1},
+        train={"out": str(tmp_path / "run"), "device": "cpu", "log_every": 1, "eval_every": 0},
+    )
+
+
+def quiet() -> Console:
+    return Console(quiet=True)
+
+
+def metrics(run: Run, kind: str) -> list[dict[str, Any]]:
+    lines = [json.loads(line) for line in (run.path / "metrics.jsonl").read_text().splitlines()]
+    return [line for line in lines if line["kind"] == kind]
+
+
+def weights(run: Run) -> dict[str, torch.Tensor]:
+    return load_file(run.path / "last" / "model.safetensors")
+
+
+def same(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> bool:
+    return a.keys() == b.keys() and all(torch.equal(a[key], b[key]) for key in a)
+
+
+def test_a_run_leaves_its_settings_labels_metrics_weights_and_results(
+    config: RunConfig, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = train(config)
+    opened = open_run(run.path)
+    assert opened.config == config
+    assert opened.label_space.num_domains == len(opened.label_space.domains) > 1
+    steps = metrics(run, "train")
+    total = steps[-1]["step"]
+    assert [line["step"] for line in steps] == list(range(1, total + 1))
+    assert all({"triplet", "identity", "domain", "camera", "total"} <= line.keys() for line in steps)
+    assert all({"domain_accuracy", "camera_accuracy", "rate"} <= line.keys() for line in steps)
+    assert steps[0]["rate"] == pytest.approx(3.5e-5)
+    assert steps[-1]["rate"] == pytest.approx(3.5e-5)
+    epochs = metrics(run, "epoch")
+    assert sum(epochs[0]["domains"].values()) == 24 * total / 2
+    results = json.loads((run.path / "results.json").read_text())
+    assert len(results["domains"]) == opened.label_space.num_domains
+    assert run.state()["step"] == total
+    assert not run.model().training
+    printed = capsys.readouterr().out
+    assert "Forecast:" in printed
+    assert "mAP" in printed
+    assert f"step {total}/{total}" in printed
+    assert "of the time waiting for data" in printed
+    assert "Arithmetic: 32-true on cpu." in printed
+
+
+# SNR draws its pairs at random, so it shows whether that goes on too.
+@pytest.mark.parametrize("system", ["bot-dcsd", "bot-snr"])
+def test_a_run_stopped_and_resumed_equals_an_unbroken_one(config: RunConfig, tmp_path: Path, system: str) -> None:
+    config = config.replace(model={"name": system}, train={"log_every": 3, "ema": 0.5, "accumulate": 1})
+    whole = train(config.replace(train={"out": str(tmp_path / "whole")}), quiet())
+    cut = config.replace(train={"out": str(tmp_path / "cut")})
+    train(cut.replace(train={"max_steps": 2}), quiet())
+    resumed = train(cut.replace(train={"resume": True}), quiet())
+    assert resumed.state() | {"lines": 0} == whole.state() | {"lines": 0}
+    assert same(weights(resumed), weights(whole))
+    training = [load_file(run.path / "last" / "training.safetensors") for run in (whole, resumed)]
+    assert same(*training)
+    # An interrupted run also evaluates where it stops; the training lines are the same.
+    for kind in ("train", "epoch"):
+        assert [line["step"] for line in metrics(resumed, kind)][-1] == metrics(whole, kind)[-1]["step"]
+    assert metrics(resumed, "train")[-1] == metrics(whole, "train")[-1]
+
+
+def test_best_is_chosen_on_held_out_identities(config: RunConfig) -> None:
+    run = train(config.replace(data={"val_ids": 2}, train={"eval_every": 1}), quiet())
+    chosen = metrics(run, "validation")
+    assert len(chosen) == 2
+    assert run.state("best")["best"] == max(line["mAP"] for line in chosen)
+    assert run.label_space.num_ids < sum(len(domain.pids) for domain in run.label_space.domains) + 1
+    run.model("best")
+
+
+def test_init_takes_everything_but_the_heads(config: RunConfig, tmp_path: Path) -> None:
+    first = train(config.replace(train={"max_steps": 1}), quiet())
+    second = config.replace(
+        train={"out": str(tmp_path / "second"), "init": str(first.path), "max_steps": 1, "seed": 5},
+        data={"val_ids": 1},
+        optim={"lr": 1e-12},
+    )
+    run = train(second, quiet())
+    before, after = weights(first), weights(run)
+    key = "trunk.layer1.0.conv2.channel_branch.fc1.weight"
+    assert torch.allclose(before[key], after[key], atol=1e-9)
+    assert before["classifier.weight"].shape != after["classifier.weight"].shape
+
+
+def test_mixed_arithmetic_is_kept_on_going_on(config: RunConfig) -> None:
+    run = train(config.replace(train={"precision": "bf16-mixed", "max_steps": 1}), quiet())
+    assert run.state()["precision"] == "bf16-mixed"
+    cpu = torch.device("cpu")
+    assert precision_of(run.path, config, cpu) == "32-true"
+    assert precision_of(run.path, config.replace(train={"resume": True}), cpu) == "bf16-mixed"
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("system", ["bot-dcsd", "bot-snr"])
+def test_a_step_never_waits_for_the_gpu(config: RunConfig, monkeypatch: pytest.MonkeyPatch, system: str) -> None:
+    note = Watch.note
+
+    def watched(self: Watch, step: int, *rest: Any) -> None:
+        torch.cuda.set_sync_debug_mode("error" if 3 <= step < 6 else "default")
+        note(self, step, *rest)
+
+    monkeypatch.setattr(Watch, "note", watched)
+    train_config = {"device": "cuda", "compile": "never", "log_every": 100, "max_steps": 8}
+    try:
+        train(config.replace(train=train_config, model={"name": system}), quiet())
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+
+
+def test_accumulated_batches_are_averaged_into_one_step(config: RunConfig, tmp_path: Path) -> None:
+    run = train(config.replace(train={"accumulate": 2, "max_steps": 1}, optim={"clip_norm": 1.0}), quiet())
+    assert run.state()["sampler"]["step"] == 2
+    assert run.state()["step"] == 1
+
+
+def test_a_loss_that_is_not_finite_stops_before_the_step(config: RunConfig, monkeypatch: pytest.MonkeyPatch) -> None:
+    config = config.replace(train={"save_every": 1})
+    calls = []
+
+    def poisoned(images: torch.Tensor, *rest: Any) -> torch.Tensor:
+        calls.append(1)
+        changed = augment(images, *rest)
+        return changed * float("nan") if len(calls) == 3 else changed  # the first batch is the forecast's
+
+    monkeypatch.setattr(room, "augment", poisoned)
+    with pytest.raises(JointreidError, match=r"step 2: the loss term triplet and identity.* is not finite") as caught:
+        train(config, quiet())
+    assert ".jpg" in str(caught.value)
+    assert_step_1_is_kept(config)
+
+
+def test_a_gradient_that_is_not_finite_stops_before_the_step(
+    config: RunConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    passes = []
+
+    def spoilt(*arguments: Any) -> ReIDModel:
+        model = model_for(*arguments)
+
+        def spoil(gradient: torch.Tensor) -> torch.Tensor:
+            passes.append(1)
+            return gradient * torch.nan if len(passes) == 4 else gradient  # the first two passes are the forecast's
+
+        model.classifier.weight.register_hook(spoil)  # type: ignore[no-untyped-call]
+        return model
+
+    monkeypatch.setattr(parts, "model_for", spoilt)
+    with pytest.raises(
+        JointreidError, match=r"step 2: the loss is finite, but the gradients of classifier\.weight are"
+    ):
+        train(config.replace(train={"save_every": 1}, optim={"clip_norm": 5.0}), quiet())
+    assert_step_1_is_kept(config)
+
+
+def test_a_weight_that_is_not_finite_stops_before_the_step(config: RunConfig, monkeypatch: pytest.MonkeyPatch) -> None:
+    def save_and_spoil(run: Path, name: str, model: ReIDModel, *rest: Any, **named: Any) -> None:
+        save_checkpoint(run, name, model, *rest, **named)
+        model.classifier.weight.data[0, 0] = torch.nan
+
+    monkeypatch.setattr(saving, "save_checkpoint", save_and_spoil)
+    with pytest.raises(JointreidError, match=r"step 2: the loss term identity is not finite"):
+        train(config.replace(train={"save_every": 1}), quiet())
+    assert_step_1_is_kept(config)
+
+
+def assert_step_1_is_kept(config: RunConfig) -> None:
+    run = open_run(config.train.out)
+    assert run.state()["step"] == 1
+    assert all(bool(torch.isfinite(tensor).all()) for tensor in weights(run).values())
+
+
+def test_a_directory_that_holds_a_run_is_never_written_over(config: RunConfig) -> None:
+    run = train(config.replace(train={"max_steps": 1}), quiet())
+    before = weights(run)
+    with pytest.raises(JointreidError, match="already holds a run; go on with it by --resume"):
+        train(config, quiet())
+    with pytest.raises(JointreidError, match=r"optim\.lr was 0\.00035, now 0\.1"):
+        train(config.replace(train={"resume": True}, optim={"lr": 0.1}), quiet())
+    assert same(before, weights(run))
+
+
+def test_resuming_nothing_and_an_unsupported_device_are_refused(config: RunConfig) -> None:
+    with pytest.raises(JointreidError, match="holds no run to go on with"):
+        train(config.replace(train={"resume": True}), quiet())
+    if not torch.cuda.is_available():
+        with pytest.raises(JointreidError, match="cuda"):
+            train(config.replace(train={"device": "cuda"}), quiet())
+    assert not Path(config.train.out).exists()
+
+
+def test_too_few_identities_are_refused_before_anything_is_written(config: RunConfig) -> None:
+    with pytest.raises(JointreidError, match=r"--sampler\.ids_per_batch"):
+        train(config.replace(sampler={"ids_per_batch": 1000}), quiet())
+    assert not Path(config.train.out).exists()
+
+
+def test_minutes_end_a_run_early_and_whole(config: RunConfig) -> None:
+    run = train(config.replace(train={"minutes": 1e-9}), quiet())
+    assert run.state()["step"] == 0
+    assert (run.path / "results.json").exists()
+
+
+def test_two_runs_in_one_directory_are_refused_and_measuring_is_not(config: RunConfig) -> None:
+    run = train(config.replace(train={"max_steps": 1}), quiet())
+    with held(run.path, print):
+        for resume in (False, True):
+            with pytest.raises(JointreidError, match=r"run is in use by process \d+ on .*--out"):
+                train(config.replace(train={"resume": resume}), quiet())
+        assert evaluate_run(run.path, device="cpu").domains
+    train(config.replace(train={"resume": True, "max_steps": 2}), quiet())
+    assert not list(run.path.glob("lock*"))

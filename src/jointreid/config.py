@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, get_type_hints
 
-from jointreid.custom import require_known_or_own
+from jointreid.custom import require_known_or_custom
 from jointreid.messages.errors import JointreidError, no_such
 from jointreid.messages.typed import conform, describe
 
@@ -103,7 +103,7 @@ class ModelConfig:
     gem_learnable: bool = setting(False, "agw: learn that power, starting from gem_p")
 
     def __post_init__(self) -> None:
-        require_known_or_own("model.trunk", "trunk", self.trunk, TRUNK_NAMES)
+        require_known_or_custom("model.trunk", "trunk", self.trunk, TRUNK_NAMES)
         for name in ("classifier_std", "gem_p"):
             _require(0 < getattr(self, name) < math.inf, f"model.{name}", getattr(self, name), "a positive number")
         _require(self.nonlocal_reduction >= 0, "model.nonlocal_reduction", self.nonlocal_reduction, "0 or more")
@@ -154,7 +154,7 @@ class LossConfig:
     w_snr: tuple[float, float, float, float] = setting((0.1, 0.1, 0.5, 0.5), "weights of that term after each of the four stages")
 
     def __post_init__(self) -> None:
-        require_known_or_own("loss.kind", "loss", self.kind, ("paper",))
+        require_known_or_custom("loss.kind", "loss", self.kind, ("paper",))
         for name in ("id_smoothing", "aux_smoothing"):
             _require(0 <= getattr(self, name) < 1, f"loss.{name}", getattr(self, name), "a share in [0, 1)")
         for name in ("margin", "w_triplet", "w_id", "w_domain", "w_camera"):
@@ -171,7 +171,7 @@ class SamplerConfig:
     images_per_id: int = setting(4, "images of each identity in a batch (K)")
 
     def __post_init__(self) -> None:
-        require_known_or_own("sampler.kind", "sampler", self.kind, ("union_pk",))
+        require_known_or_custom("sampler.kind", "sampler", self.kind, ("union_pk",))
         _require(self.ids_per_batch >= 2, "sampler.ids_per_batch", self.ids_per_batch, "at least 2: a triplet needs a negative")
         _require(self.images_per_id >= 2, "sampler.images_per_id", self.images_per_id, "at least 2: a triplet needs a positive")
 

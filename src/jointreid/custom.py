@@ -15,7 +15,7 @@ from jointreid.messages.errors import JointreidError, no_such
 _trusted: set[str] = set()
 
 
-def is_own(name: str) -> bool:
+def is_custom(name: str) -> bool:
     """Say whether a setting names a function of a person's own."""
     return ":" in name
 
@@ -25,7 +25,7 @@ def trust(module: str) -> None:
     _trusted.add(module)
 
 
-def require_known_or_own(key: str, what: str, name: str, known: Collection[str]) -> None:
+def require_known_or_custom(key: str, what: str, name: str, known: Collection[str]) -> None:
     """Refuse a setting that is neither one of the known names nor `module:function`.
 
     Raises:
@@ -39,7 +39,7 @@ def require_known_or_own(key: str, what: str, name: str, known: Collection[str])
     )
 
 
-def own_function(key: str, name: str) -> Callable[..., Any]:
+def custom_function(key: str, name: str) -> Callable[..., Any]:
     """Return the function that a setting names.
 
     Args:

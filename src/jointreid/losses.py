@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from jointreid.config import LossConfig
-from jointreid.custom import is_own, own_function
+from jointreid.custom import custom_function, is_custom
 from jointreid.data.images import Batch
 from jointreid.machine.device import sent
 from jointreid.messages.errors import JointreidError
@@ -294,9 +294,9 @@ def loss_function(kind: str) -> LossFunction:
         JointreidError: there is no such function, or it is not trusted; when it is called, that it returns another
             thing.
     """
-    if not is_own(kind):
+    if not is_custom(kind):
         return reid_loss
-    function = own_function("loss.kind", kind)
+    function = custom_function("loss.kind", kind)
 
     def checked(output: ModelOutput, batch: Batch, config: LossConfig, generator: torch.Generator | None) -> Terms:
         terms = function(output, batch, config, generator)

@@ -10,7 +10,7 @@ import jsonargparse
 import yaml
 
 from jointreid.config import SECTIONS, RunConfig, all_keys
-from jointreid.custom import is_own, trust
+from jointreid.custom import is_custom, trust
 from jointreid.messages.errors import JointreidError, no_such
 from jointreid.messages.typed import describe
 from jointreid.recipes import apply_recipe
@@ -34,7 +34,7 @@ SHORT = {
 }
 SOURCES = ("--data", "--manifest")
 # Settings that may name a function of a person's own.
-OWN = ("--model.trunk", "--loss.kind", "--sampler.kind")
+CUSTOM = ("--model.trunk", "--loss.kind", "--sampler.kind")
 SWITCHES = {
     f"--{section}.{name}"
     for section, cls in SECTIONS.items()
@@ -136,7 +136,7 @@ def _parse(argv: Sequence[str], base: RunConfig) -> RunConfig:
     for token in given:  # one at a time, so that a message can name the option it is about
         key, _, value = token[2:].partition("=")
         section, _, name = key.partition(".")
-        if f"--{key}" in OWN and is_own(value):
+        if f"--{key}" in CUSTOM and is_custom(value):
             trust(value.partition(":")[0])
         try:
             read = parser.parse_args([token], defaults=False)

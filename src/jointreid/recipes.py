@@ -6,7 +6,7 @@ A person's own recipe is any importable function `RunConfig -> RunConfig`, named
 from collections.abc import Callable
 
 from jointreid.config import RunConfig
-from jointreid.custom import is_own, own_function, require_known_or_own, trust
+from jointreid.custom import custom_function, is_custom, require_known_or_custom, trust
 from jointreid.messages.errors import JointreidError, no_such
 
 Recipe = Callable[[RunConfig], RunConfig]
@@ -154,11 +154,11 @@ def find_recipe(name: str) -> Recipe:
     Raises:
         JointreidError: no such recipe, module or function; the message names the nearest.
     """
-    require_known_or_own("--recipe", "recipe", name, RECIPES)
-    if not is_own(name):
+    require_known_or_custom("--recipe", "recipe", name, RECIPES)
+    if not is_custom(name):
         return RECIPES[name]
     trust(name.partition(":")[0])
-    return own_function("--recipe", name)
+    return custom_function("--recipe", name)
 
 
 def apply_recipe(name: str, preset: str = "paper", base: RunConfig | None = None) -> RunConfig:

@@ -12,7 +12,7 @@ from jointreid.cli import main
 from jointreid.cli.paper import _grid_parser, _request
 from jointreid.config import RunConfig
 from jointreid.data.protocols import TABLE_I
-from jointreid.paper.facts import JOINT, OWN, TABLES, TESTS, printed
+from jointreid.paper.facts import JOINT, SOLO, TABLES, TESTS, printed
 from jointreid.paper.grid import CONTROLS, PLACES, iterations, plan_grid
 
 TEXT = (Path(__file__).parents[2] / "docs" / "reproduce.md").read_text(encoding="utf-8")
@@ -43,9 +43,9 @@ def test_counts_are_those_of_the_grid(table: str) -> None:
 @pytest.mark.parametrize(
     ("name", "table", "recipe", "trained_on"),
     [
-        ("BoT, each alone", "II", "bot", OWN),
+        ("BoT, each alone", "II", "bot", SOLO),
         ("BoT, joint", "II", "bot", JOINT),
-        ("BoT-DCSD, each alone", "II", "bot-dcsd", OWN),
+        ("BoT-DCSD, each alone", "II", "bot-dcsd", SOLO),
         ("BoT-DCSD, joint", "II", "bot-dcsd", JOINT),
         ("AGW, joint", "II", "agw", JOINT),
         ("AGW-DCSD, joint", "II", "agw-dcsd", JOINT),

@@ -6,8 +6,8 @@ from jointreid.data.protocols import TABLE_I as PROTOCOLS
 from jointreid.paper.facts import (
     JOINT,
     MEASURES,
-    OWN,
     RATE_TABLES,
+    SOLO,
     TABLE_I,
     TABLE_IV,
     TESTS,
@@ -40,7 +40,7 @@ def test_tables_agree_on_the_cells_they_share_but_for_one_slip() -> None:
     """Tables II and III print BoT and BoT-DCSD both, V and VI the joint mAP again."""
     for recipe in ("bot", "bot-dcsd"):
         for test, measure in NUMBERS:
-            own = value("II", recipe, OWN, test, measure), value("III", recipe, test, test, measure)
+            own = value("II", recipe, SOLO, test, measure), value("III", recipe, test, test, measure)
             if (recipe, test, measure) == ("bot-dcsd", "msmt17", "mAP"):
                 assert own == (58.2, 59.5)
             else:
@@ -65,7 +65,7 @@ def test_some_numbers_by_hand() -> None:
 def test_every_row_that_is_not_quoted_is_a_recipe() -> None:
     rows = [row for table in RATE_TABLES for row in table_rows(table) if row.recipe]
     assert {recipe for row in rows for recipe in (row.recipe, row.minus) if recipe} == set(RECIPES)
-    assert {row.trained_on for row in rows} == {OWN, JOINT, *TESTS}
+    assert {row.trained_on for row in rows} == {SOLO, JOINT, *TESTS}
 
 
 def test_table_i_is_that_of_the_protocols_but_for_one_slip() -> None:
@@ -118,7 +118,7 @@ def test_footnotes_say_what_the_numbers_say() -> None:
         assert [f"{abs(number):.1f}" in said for number in joint] == [True, True]
     (lowers,) = [note.text for note in FOOTNOTES if note.slip == 8]
     falls = [
-        value("II", "bot", JOINT, test, measure) - value("II", "bot", OWN, test, measure)
+        value("II", "bot", JOINT, test, measure) - value("II", "bot", SOLO, test, measure)
         for test, measure in NUMBERS
         if test != "cuhk_sysu"
     ]

@@ -24,12 +24,12 @@ MARKET = DomainResult(
     camera_accuracy=0.5,
     protocol=PAPERS,
 )
-OWN = DomainResult("[own] cats", 0.25, 0.125, {1: 0.25, 5: 0.5, 10: 0.5}, 10, 10, 90, False, False)
+SOLO = DomainResult("[own] cats", 0.25, 0.125, {1: 0.25, 5: 0.5, 10: 0.5}, 10, 10, 90, False, False)
 RESULTS = Results(
     run="bot-dcsd",
     checkpoint="last",
     config="0123abcd",
-    domains=(MARKET, OWN),
+    domains=(MARKET, SOLO),
     feature="bn_embedding",
     metric="cosine",
     flip=False,
@@ -54,7 +54,7 @@ def test_results_come_back_from_json() -> None:
     assert plain["mean"] == RESULTS.mean
     assert plain["domains"][0]["skipped_queries"] == 8
     assert Results.from_dict(json.loads(json.dumps(plain))) == RESULTS
-    other = replace(RESULTS, domains=(replace(MARKET, protocol=DETECTED), OWN))
+    other = replace(RESULTS, domains=(replace(MARKET, protocol=DETECTED), SOLO))
     assert Results.from_dict(json.loads(json.dumps(other.to_dict()))) == other
     with pytest.raises(JointreidError, match=r"not the results of an evaluation by this version: they have no 'mAP'"):
         Results.from_dict({**plain, "domains": [{"domain": "a"}]})
@@ -111,8 +111,8 @@ def test_other_data_and_best_never_take_the_place_of_the_runs_own_results(tmp_pa
     save_results(best, QUERIES, tmp_path)
     save_results(RESULTS, QUERIES, tmp_path, own=False)
     save_results(replace(best, domains=(MARKET,)), QUERIES, tmp_path, own=False)
-    save_results(replace(RESULTS, domains=(replace(OWN, domain="_own] cats"),)), QUERIES, tmp_path, own=False)
-    save_results(replace(RESULTS, domains=(replace(OWN, domain="_own_ cats"),)), QUERIES, tmp_path, own=False)
+    save_results(replace(RESULTS, domains=(replace(SOLO, domain="_own] cats"),)), QUERIES, tmp_path, own=False)
+    save_results(replace(RESULTS, domains=(replace(SOLO, domain="_own_ cats"),)), QUERIES, tmp_path, own=False)
     names = sorted(file.name for file in tmp_path.glob("*.json"))
     assert len(names) == 5
     assert sum(name.startswith("results-_own__cats-") for name in names) == 2
@@ -122,7 +122,7 @@ def test_other_data_and_best_never_take_the_place_of_the_runs_own_results(tmp_pa
 
 
 def test_many_domains_still_make_a_file_name(tmp_path: Path) -> None:
-    domains = tuple(replace(OWN, domain=f"a/{'long' * 20}{i}") for i in range(9))
+    domains = tuple(replace(SOLO, domain=f"a/{'long' * 20}{i}") for i in range(9))
     save_results(replace(RESULTS, domains=domains), QUERIES, tmp_path, own=False)
     assert max(len(file.name) for file in tmp_path.iterdir()) < 120
 
@@ -163,7 +163,7 @@ def test_the_table_is_in_percent_with_the_skipped_queries_below() -> None:
 
 def test_a_domain_in_another_protocol_than_the_papers_has_a_footnote() -> None:
     other = replace(MARKET, domain="cuhk03", protocol=DETECTED)
-    lines = render(replace(RESULTS, domains=(MARKET, other, OWN))).splitlines()
+    lines = render(replace(RESULTS, domains=(MARKET, other, SOLO))).splitlines()
     assert [line.strip("|").split("|")[0].strip() for line in lines[3:6]] == ["market1501", "cuhk03 *", "[own] cats"]
     assert [line for line in lines if line.startswith("*")] == [
         "* cuhk03: CUHK03, other boxes (the paper: labeled); not comparable with the paper's figures"

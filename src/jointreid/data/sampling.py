@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from jointreid.config import SamplerConfig
-from jointreid.custom import is_own, own_function
+from jointreid.custom import custom_function, is_custom
 from jointreid.data.joint import JointTrainSet
 from jointreid.messages.errors import JointreidError
 
@@ -208,7 +208,7 @@ class Batches(Protocol):
         """Return the images of batch `step`, integers [B] into the train set, the same whenever it is asked for."""
 
 
-class OwnBatches:
+class CustomBatches:
     """A person's own sampler, its batches checked.
 
     Args:
@@ -224,7 +224,7 @@ class OwnBatches:
 
     def __init__(self, kind: str, train_set: JointTrainSet, config: SamplerConfig, seed: int) -> None:
         self._kind, self._num_images, self._seed = kind, len(train_set.labels), seed
-        self._batches: Batches = own_function("sampler.kind", kind)(train_set, config, seed)
+        self._batches: Batches = custom_function("sampler.kind", kind)(train_set, config, seed)
         if not callable(getattr(self._batches, "batch_at", None)) or not hasattr(self._batches, "__len__"):
             raise JointreidError(
                 f"sampler.kind {kind} returned {type(self._batches).__name__}; expected an object with batch_at(step) "
@@ -257,14 +257,14 @@ class OwnBatches:
         """Do nothing: any batch can be asked for at any time."""
 
 
-def make_sampler(train_set: JointTrainSet, config: SamplerConfig, seed: int) -> UnionPK | OwnBatches:
+def make_sampler(train_set: JointTrainSet, config: SamplerConfig, seed: int) -> UnionPK | CustomBatches:
     """Return the sampler that `sampler.kind` names.
 
     Raises:
-        JointreidError: see `UnionPK` and `OwnBatches`.
+        JointreidError: see `UnionPK` and `CustomBatches`.
     """
-    if is_own(config.kind):
-        return OwnBatches(config.kind, train_set, config, seed)
+    if is_custom(config.kind):
+        return CustomBatches(config.kind, train_set, config, seed)
     return UnionPK(train_set.labels, config.ids_per_batch, config.images_per_id, seed)
 
 

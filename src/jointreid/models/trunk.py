@@ -13,7 +13,7 @@ from typing import Literal, NamedTuple, get_args
 from torch import Tensor, nn
 
 from jointreid.config import DcsdConfig
-from jointreid.custom import is_own, own_function, require_known_or_own
+from jointreid.custom import custom_function, is_custom, require_known_or_custom
 from jointreid.messages.errors import JointreidError, no_such
 from jointreid.models.dcsd import DCSD, FactorLogits
 from jointreid.models.norms import SNR, Restitution
@@ -285,9 +285,9 @@ def build_trunk(
         JointreidError: an unknown name (the message gives the nearest), a setting out of range, or a trunk of one's
             own that has no place for the additions or is none.
     """
-    require_known_or_own("trunk", "trunk", name, TRUNKS)
+    require_known_or_custom("trunk", "trunk", name, TRUNKS)
     conv3x3 = static_conv3x3 if dcsd is None else dcsd_conv3x3(dcsd, num_domains, num_cameras)
-    if is_own(name):
+    if is_custom(name):
         return _own_trunk(name, conv3x3, last_stride, additions)
     return ResNet(
         TRUNKS[name], conv3x3, last_stride=last_stride, stem_relu=stem_relu, stem_pool=stem_pool, additions=additions
@@ -300,7 +300,7 @@ def _own_trunk(name: str, conv3x3: Conv3x3Factory, last_stride: int, additions: 
             f"trunk {name}: this system adds blocks at places that only a ResNet has; a trunk of your own goes with "
             "bot and bot-dcsd, and may hold whatever else it needs itself"
         )
-    trunk = own_function("model.trunk", name)(conv3x3, last_stride)
+    trunk = custom_function("model.trunk", name)(conv3x3, last_stride)
     if not isinstance(trunk, Trunk) or not isinstance(getattr(trunk, "out_channels", None), int):
         raise JointreidError(
             f"trunk {name} returned {type(trunk).__name__}; expected a subclass of jointreid.models.trunk.Trunk with "

@@ -23,7 +23,7 @@ TESTS = {
 }
 
 # What a row was trained on, besides a single data set by name: on that of each column, or on all together.
-OWN = "own"
+SOLO = "own"
 JOINT = "joint"
 
 Measure = Literal["rank1", "mAP"]
@@ -56,7 +56,7 @@ class Row:
     Attributes:
         label: the row's name.
         recipe: of the model, or nothing for one that the paper quotes from others.
-        trained_on: `OWN`, `JOINT` or a key of `TESTS`; nothing for a quoted one.
+        trained_on: `SOLO`, `JOINT` or a key of `TESTS`; nothing for a quoted one.
         minus: for a row of differences, the recipe whose rates are subtracted, trained on the same.
         rates: (test, measure) -> percent, or None where the paper prints none.
     """

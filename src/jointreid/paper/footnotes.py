@@ -3,7 +3,7 @@
 from collections.abc import Container
 from dataclasses import dataclass
 
-from jointreid.paper.facts import OWN
+from jointreid.paper.facts import SOLO
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,7 @@ FOOTNOTES = (
         "The paper prints two values for BoT-DCSD trained and tested on MSMT17: mAP 58.2 in Table II and 59.5 in "
         "Table III; Rank-1 is 79.8 in both.",
         ("II", "III"),
-        (("II", "bot-dcsd", OWN, "msmt17"), ("III", "bot-dcsd", "msmt17", "msmt17")),
+        (("II", "bot-dcsd", SOLO, "msmt17"), ("III", "bot-dcsd", "msmt17", "msmt17")),
         slip=1,
     ),
     Footnote(
@@ -82,7 +82,7 @@ FOOTNOTES = (
         "The paper discusses that BoT-DCSD on CUHK-SYSU alone is 0.4 mAP below BoT, but not that AGW-DCSD is 5.2 "
         "Rank-1 and 5.1 mAP below AGW there, nor that BoT-DCSD is 2.3 Rank-1 below BoT on CUHK03.",
         ("II",),
-        (("II", "agw-dcsd", OWN, "cuhk_sysu"), ("II", "bot-dcsd", OWN, "cuhk03")),
+        (("II", "agw-dcsd", SOLO, "cuhk_sysu"), ("II", "bot-dcsd", SOLO, "cuhk03")),
         slip=9,
     ),
     Footnote(

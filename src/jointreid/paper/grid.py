@@ -10,13 +10,13 @@ from typing import NamedTuple
 from jointreid.config import RunConfig
 from jointreid.data.protocols import TABLE_I
 from jointreid.messages.errors import JointreidError, no_such
-from jointreid.paper.facts import JOINT, OWN, RATE_TABLES, TABLES, Row, table_rows
+from jointreid.paper.facts import JOINT, RATE_TABLES, SOLO, TABLES, Row, table_rows
 
 # What the paper lacks: what the sample alone gains on single data sets, and a baseline that starts as high as DDF does.
 CONTROLS = "controls"
 CONTROL_ROWS = (
-    Row("BoT-DCSD, S", "bot-dcsd-s", OWN),
-    Row("BoT, from ResNet-50 a1_in1k", "bot-a1", OWN),
+    Row("BoT-DCSD, S", "bot-dcsd-s", SOLO),
+    Row("BoT, from ResNet-50 a1_in1k", "bot-a1", SOLO),
     Row("BoT (Joint Training), from ResNet-50 a1_in1k", "bot-a1", JOINT),
 )
 # Models that are a recipe with other weights to start from.
@@ -148,7 +148,7 @@ def _cells_of(row: Row, there: Sequence[str]) -> Iterator[Cell]:
     if not row.recipe or row.minus:
         return
     for test in there:
-        trained_on = test if row.trained_on == OWN else row.trained_on
+        trained_on = test if row.trained_on == SOLO else row.trained_on
         if trained_on in there or (trained_on == JOINT and len(there) > 1):
             yield Cell(row.recipe, trained_on, test)
 

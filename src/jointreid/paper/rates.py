@@ -6,7 +6,7 @@ from typing import Any
 
 from jointreid.data.protocols import TABLE_I
 from jointreid.paper import facts
-from jointreid.paper.facts import JOINT, OWN, Measure, Row
+from jointreid.paper.facts import JOINT, SOLO, Measure, Row
 from jointreid.paper.figures import NO_DATA, NOT_RUN, NOT_RUN_WITHDRAWN, QUOTED, Column, Figure, Table, TableRow
 from jointreid.paper.footnotes import footnote_texts, footnotes_of, withdrawn_note
 from jointreid.paper.grid import PLACES, SAME_RECIPE, rows_of
@@ -91,7 +91,7 @@ class _RatesTable:
         if not row.recipe:
             quoted = footnote_texts(self.name, row.label, "", test)
             return Figure(row.rates.get((test, measure)), status=QUOTED, remarks=quoted)
-        trained_on = test if row.trained_on == OWN else row.trained_on
+        trained_on = test if row.trained_on == SOLO else row.trained_on
         if row.minus:
             return self._gain(row, trained_on, test, measure)
         paper = row.rates.get((test, measure))

@@ -12,12 +12,12 @@ import torch
 from numpy.typing import NDArray
 
 from jointreid.config import RunConfig
-from jointreid.custom import is_own
+from jointreid.custom import is_custom
 from jointreid.data.ahead import Ahead
 from jointreid.data.augment import augment
 from jointreid.data.images import Batch, ImageStore, train_batch
 from jointreid.data.joint import JointTrainSet
-from jointreid.data.sampling import OwnBatches, UnionPK
+from jointreid.data.sampling import CustomBatches, UnionPK
 from jointreid.losses import require_triplets
 from jointreid.messages.errors import JointreidError
 
@@ -50,7 +50,7 @@ class AugmentedBatches:
         self,
         store: ImageStore,
         train_set: JointTrainSet,
-        sampler: UnionPK | OwnBatches,
+        sampler: UnionPK | CustomBatches,
         config: RunConfig,
         device: torch.device,
         rank: int = 0,
@@ -98,6 +98,6 @@ class AugmentedBatches:
         mine = indices[self._rank * size : (self._rank + 1) * size]
         labelled = indices if self._config.train.gather else mine
         batch = train_batch(self._store, self._train_set, mine, self._device.type == "cuda", labelled)
-        if not is_own(self._config.loss.kind):
+        if not is_custom(self._config.loss.kind):
             require_triplets(batch.labels)  # here, where the labels are at hand: asking a GPU would wait for its work
         return Numbered(batch, indices)

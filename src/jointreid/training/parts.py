@@ -8,9 +8,9 @@ import torch
 from rich.console import Console
 
 from jointreid.config import RunConfig
-from jointreid.custom import is_own
+from jointreid.custom import is_custom
 from jointreid.data.images import ImageStore
-from jointreid.data.sampling import OwnBatches, UnionPK, make_sampler
+from jointreid.data.sampling import CustomBatches, UnionPK, make_sampler
 from jointreid.losses import LossFunction, loss_function
 from jointreid.machine.device import Precision
 from jointreid.messages.progress import counting
@@ -53,7 +53,7 @@ class Parts:
     config: RunConfig
     data: TrainingData
     together: Together
-    sampler: UnionPK | OwnBatches
+    sampler: UnionPK | CustomBatches
     batches: AugmentedBatches
     steps_per_epoch: int
     loss: LossFunction
@@ -106,7 +106,7 @@ def make_parts(
     torch.use_deterministic_algorithms(config.train.deterministic)
     model, saved, pretraining = _started(run, config, together, console)
     # Own code may not fit into one graph, nor does what SyncBatchNorm sends in the middle of a pass.
-    one_graph = not is_own(config.model.trunk) and not config.train.sync_bn
+    one_graph = not is_custom(config.model.trunk) and not config.train.sync_bn
     arithmetic = Arithmetic(device, precision, config.train.compile, one_graph)
     # With several processes the network is compiled, not what sends its gradients around.
     network, optimizer = together.fabric.setup(

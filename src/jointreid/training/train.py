@@ -15,7 +15,7 @@ import torch
 from rich.console import Console
 
 from jointreid.config import RunConfig, config_hash
-from jointreid.custom import is_own
+from jointreid.custom import is_custom
 from jointreid.losses import head_accuracy
 from jointreid.machine.device import pick_device
 from jointreid.machine.memory import kept_memory
@@ -73,7 +73,7 @@ def train(config: RunConfig, console: Console | None = None, *, data: TrainingDa
         path = Path(config.train.out or f"runs/{config.train.label or config.model.name}-{config_hash(config)}")
         config = config.replace(train={"resume": config.train.resume or goes_on(path, world)})
         precision = precision_of(path, config, device)
-        fabric = make_fabric(config.train, world, device, precision, unused=is_own(config.model.trunk))
+        fabric = make_fabric(config.train, world, device, precision, unused=is_custom(config.model.trunk))
     fabric.launch()
     together = Together(fabric)
     config = config.replace(train={"resume": together.from_first(config.train.resume)})

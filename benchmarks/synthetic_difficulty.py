@@ -88,7 +88,7 @@ def measure(preset: str, path: Path) -> list[Row]:
             round(found[domain.name].mAP, 4),
             start,
         )
-        for domain in load_domains(run.config.data.sources)
+        for domain in load_domains(run.config.data)
         if domain.name in found
     ]
 

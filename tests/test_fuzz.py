@@ -16,10 +16,10 @@ import pyarrow.parquet
 import pytest
 from PIL import Image
 
+from jointreid.config import DataConfig
 from jointreid.data import readers
 from jointreid.data.joint import LabelSpace, join
 from jointreid.data.manifest import read_manifest, side_file
-from jointreid.data.readers.options import ReaderOptions
 from jointreid.data.records import Domain, ImageRecord
 from jointreid.data.sources import load_domains
 from jointreid.ingest import ingest
@@ -99,11 +99,12 @@ def test_names_are_read_or_refused(reader: str, tmp_path: Path) -> None:
     for folder in folders:
         (tmp_path / folder).mkdir(parents=True)
         (tmp_path / folder / example).touch()
+    data = DataConfig(sources=(f"{reader}={tmp_path}",), acknowledge_withdrawn=True)
     rng, read = random.Random(reader), 0
     for name in file_names(example, rng, 400):
         path = tmp_path / rng.choice(folders) / name
         path.touch()
-        read += reads(name, load_domains, [f"{reader}={tmp_path}"], options=ReaderOptions(acknowledge_withdrawn=True))
+        read += reads(name, load_domains, data)
         path.unlink()
     assert read > 10
 
@@ -119,7 +120,7 @@ def test_lists_are_read_or_refused(tmp_path: Path) -> None:
     for number in range(1200):
         content = mutated_text(line * 2, rng).encode() if number % 2 else mutated_bytes(line.encode(), rng)
         (tmp_path / "list_train.txt").write_bytes(content)
-        read += reads(content, load_domains, [f"msmt17={tmp_path}"])
+        read += reads(content, load_domains, DataConfig(sources=(f"msmt17={tmp_path}",)))
     assert read > 10
 
 
@@ -132,7 +133,7 @@ def test_splits_in_json_are_read_or_refused(tmp_path: Path) -> None:
     for _ in range(1500):
         text = mutated_text(content, rng)
         (tmp_path / "splits_new_labeled.json").write_text(text)
-        read += reads(text, load_domains, [f"cuhk03={tmp_path}"])
+        read += reads(text, load_domains, DataConfig(sources=(f"cuhk03={tmp_path}",)))
     assert read > 10
 
 

@@ -16,6 +16,9 @@ from jointreid.custom import require_known_or_custom
 from jointreid.messages.errors import JointreidError, no_such
 from jointreid.messages.typed import conform, describe
 
+MissingCamid = Literal["refuse", "one_camera"]
+Cuhk03Boxes = Literal["labeled", "detected"]
+
 # One field a line reads better than the formatter's three.
 # fmt: off
 
@@ -44,9 +47,9 @@ class DataConfig:
 
     sources: tuple[str, ...] = setting((), "data sets, each NAME=PATH (a reader's folder, or a manifest) or a manifest's PATH for all of its domains")
     val_ids: int = setting(0, "identities held out of train per domain, to choose `best` on; 0 keeps none")
-    missing_camid: Literal["refuse", "one_camera"] = setting("refuse", "a table without camid: refuse, or treat each such domain as one camera and exclude none")
+    missing_camid: MissingCamid = setting("refuse", "a table without camid: refuse, or treat each such domain as one camera and exclude none")
     acknowledge_withdrawn: bool = setting(False, "read data sets that their owner has withdrawn (DukeMTMC-reID)")
-    cuhk03: Literal["labeled", "detected"] = setting("labeled", "boxes of CUHK03: drawn by hand (the paper's), or found by a detector")
+    cuhk03: Cuhk03Boxes = setting("labeled", "boxes of CUHK03: drawn by hand (the paper's), or found by a detector")
     msmt17_trainval: bool = setting(False, "add MSMT17's list_val to train; the paper trains on list_train alone")
     camera_ids: Literal["global", "local"] = setting("global", "camera classes: one per camera of all data sets (Fig. 3), or local ids shared by them")
     skip_unreadable: bool = setting(False, "list unreadable images and go on without them, instead of refusing")

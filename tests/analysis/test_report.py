@@ -11,7 +11,7 @@ import torch
 
 from jointreid.analysis.report import write_report
 from jointreid.analysis.reported import RunGroup, open_runs
-from jointreid.config import RunConfig
+from jointreid.config import DataConfig, RunConfig
 from jointreid.data.joint import LabelSpace, join
 from jointreid.data.protocols import ProtocolMatch
 from jointreid.data.records import Domain, ImageRecord
@@ -322,7 +322,7 @@ def test_a_page_with_pictures_is_whole_the_same_each_time_and_fetches_nothing(
         model={"trunk": "resnet50-w16"},
         train={"device": "cpu"},
     )
-    space = join(load_domains([str(tiny_manifest)])).label_space
+    space = join(load_domains(DataConfig(sources=(str(tiny_manifest),)))).label_space
     write_config(config, path / "config.yaml")
     space.save(path / "labels.json")
     torch.manual_seed(0)

@@ -1,12 +1,13 @@
-"""`NAME=PATH` and `PATH` as a person writes them become domains in an order of their own."""
+"""Sources written as `NAME=PATH` or `PATH` become domains in a fixed order."""
 
 import itertools
 from pathlib import Path
 
 import pytest
 
-from jointreid.data.readers.options import ReaderOptions
-from jointreid.data.sources import load_domains
+from jointreid.config import DataConfig
+from jointreid.data.records import Domain
+from jointreid.data.sources import load_by_source, load_domains
 from jointreid.messages.errors import JointreidError
 
 
@@ -26,8 +27,12 @@ def market(path: Path) -> Path:
     return path
 
 
+def load(*sources: str) -> tuple[Domain, ...]:
+    return load_domains(DataConfig(sources=sources))
+
+
 def names(*sources: str) -> list[str]:
-    return [domain.name for domain in load_domains(sources)]
+    return [domain.name for domain in load(*sources)]
 
 
 def test_a_manifest_gives_all_its_domains_or_the_one_named(tmp_path: Path) -> None:
@@ -38,12 +43,12 @@ def test_a_manifest_gives_all_its_domains_or_the_one_named(tmp_path: Path) -> No
 
 def test_the_only_domain_of_a_manifest_can_be_renamed(tmp_path: Path) -> None:
     path = table(tmp_path / "t.csv", "a")
-    (domain,) = load_domains([f"shop={path}"])
+    (domain,) = load(f"shop={path}")
     assert (domain.name, domain.source, domain.train[0].path) == ("shop", path, tmp_path / "a.png")
 
 
 def test_a_folder_is_read_by_the_reader_named(tmp_path: Path) -> None:
-    (domain,) = load_domains([f"market1501={market(tmp_path / 'data')}"])
+    (domain,) = load(f"market1501={market(tmp_path / 'data')}")
     assert (domain.name, len(domain.train)) == ("market1501", 1)
 
 
@@ -77,13 +82,13 @@ def test_missing_camid_reaches_the_manifest(tmp_path: Path) -> None:
     path = tmp_path / "t.csv"
     path.write_text("domain,split,path,pid\na,train,a.png,1\n")
     with pytest.raises(JointreidError, match="no camera ids for a"):
-        load_domains([str(path)])
-    assert not load_domains([str(path)], "one_camera")[0].exclude_same_camera
+        load(str(path))
+    assert not load_domains(DataConfig(sources=(str(path),), missing_camid="one_camera"))[0].exclude_same_camera
 
 
 def test_no_sources_shows_how() -> None:
     with pytest.raises(JointreidError, match=r"--data market1501=/data/market1501 or --manifest table\.csv"):
-        load_domains([])
+        load()
 
 
 @pytest.mark.parametrize(
@@ -107,7 +112,7 @@ def test_what_cannot_be_loaded(tmp_path: Path, source: str, words: str) -> None:
     table(tmp_path / "t.csv", "aaa", "abb")
     table(tmp_path / "t.xlsx", "aaa")
     with pytest.raises(JointreidError) as caught:
-        load_domains([source.format(tmp_path)])
+        load(source.format(tmp_path))
     assert words.format(tmp_path) in str(caught.value)
 
 
@@ -121,21 +126,32 @@ def test_a_folder_in_the_layout_of_market1501_goes_by_any_name(tmp_path: Path) -
     for split in ("bounding_box_train", "query", "bounding_box_test"):
         (tmp_path / split).mkdir()
     (tmp_path / "query" / "7_c2.png").touch()
-    [domain] = load_domains([f"shop={tmp_path}"])
+    [domain] = load(f"shop={tmp_path}")
     assert (domain.name, domain.query[0].pid, domain.query[0].camid) == ("shop", "7", 1)
 
 
-def test_choices_about_published_data_sets_reach_their_readers(tmp_path: Path) -> None:
+def test_settings_of_published_data_sets_reach_their_readers(tmp_path: Path) -> None:
     with pytest.raises(JointreidError, match="withdrawn"):
-        load_domains([f"dukemtmc={tmp_path}"])
+        load(f"dukemtmc={tmp_path}")
     with pytest.raises(JointreidError, match="no DukeMTMC-reID here"):
-        load_domains([f"dukemtmc={tmp_path}"], options=ReaderOptions(acknowledge_withdrawn=True))
+        load_domains(DataConfig(sources=(f"dukemtmc={tmp_path}",), acknowledge_withdrawn=True))
 
 
 def test_a_domain_given_twice_names_both_sources(tmp_path: Path) -> None:
     first, second = table(tmp_path / "1.csv", "a"), table(tmp_path / "2.csv", "b", "a")
     with pytest.raises(JointreidError) as caught:
-        load_domains([first, second])
+        load(first, second)
     for word in ("domain a is given twice", first, second):
         assert word in str(caught.value)
     assert names(f"c={first}", second) == ["a", "b", "c"]
+
+
+def test_each_source_knows_its_domains(tmp_path: Path) -> None:
+    first, second = table(tmp_path / "1.csv", "z"), table(tmp_path / "2.csv", "b", "a")
+    loaded = load_by_source(DataConfig(sources=(first, second)))
+    assert {source: [domain.name for domain in domains] for source, domains in loaded.items()} == {
+        first: ["z"],
+        second: ["a", "b"],
+    }
+    with pytest.raises(JointreidError, match="domain z is given twice"):
+        load_by_source(DataConfig(sources=(first, first)))

@@ -11,9 +11,9 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
+from jointreid.config import DataConfig
 from jointreid.data.protocols import SplitCounts
 from jointreid.data.readers import READERS
-from jointreid.data.readers.options import ReaderOptions
 from jointreid.messages.errors import JointreidError
 from jointreid.prepare import Prepared, prepare, render
 from tests.prepare.test_matlab import EMPTY, Cell, Writer, both_versions, write_v5, write_v73
@@ -150,7 +150,7 @@ def test_the_summary_says_what_was_found_and_how_to_use_it(both: Prepared) -> No
 
 @pytest.mark.parametrize("boxes", ["labeled", "detected"])
 def test_the_reader_takes_it(both: Prepared, boxes: Any) -> None:
-    domain = READERS["cuhk03"](both.target, ReaderOptions(cuhk03=boxes))
+    domain = READERS["cuhk03"](both.target, DataConfig(cuhk03=boxes))
     assert [(record.path.name, record.pid, record.camid) for record in domain.query] == [
         ("2_001_2_07.png", "0980", 1),
         ("3_001_1_03.png", "0003", 0),

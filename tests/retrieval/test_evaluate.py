@@ -13,7 +13,7 @@ from PIL import Image
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from jointreid.config import RunConfig, config_hash
+from jointreid.config import DataConfig, RunConfig, config_hash
 from jointreid.data.joint import LabelSpace, join
 from jointreid.data.protocols import ProtocolMatch, identify
 from jointreid.data.records import Domain, ImageRecord
@@ -294,12 +294,12 @@ def test_results_say_what_training_started_from_as_the_checkpoint_does_else_the_
 
 def test_a_run_is_evaluated_on_data_it_never_saw(run: Path, trained: Path) -> None:
     own = evaluate_run(run, device="cpu")
-    new = evaluate_run(run, [str(trained / "new.csv")], device="cpu")
+    new = evaluate_run(run, DataConfig(sources=(str(trained / "new.csv"),)), device="cpu")
     assert [(result.domain, result.trained_on) for result in new.domains] == [("n", False)]
     assert load_results(run)[0] == own
     assert (run / "results-n.json").is_file()
     assert pq.ParquetFile(run / "queries-n.parquet").read()["domain"].to_pylist() == ["n"] * 6
-    again = evaluate_run(run, [str(trained / "own.csv")], device="cpu")
+    again = evaluate_run(run, DataConfig(sources=(str(trained / "own.csv"),)), device="cpu")
     assert load_results(run)[0] == again
 
 
@@ -319,7 +319,7 @@ def test_the_protocol_is_that_of_the_data_as_read_not_of_what_is_evaluated(run: 
     assert market.protocol.words == (
         "part of Market-1501: 6 of 12,936 train images, 6 of 3,368 query images and 6 of 15,913 gallery images"
     )
-    evaluate_run(run, [f"market1501={trained / 'new.csv'}"], device="cpu")
+    evaluate_run(run, DataConfig(sources=(f"market1501={trained / 'new.csv'}",)), device="cpu")
     (given,) = json.loads((run / "results-market1501.json").read_text())["domains"]
     assert given["protocol"]["name"] == "part of market1501"
 
@@ -341,7 +341,7 @@ def test_few_images_cannot_be_re_ranked(run: Path) -> None:
 def test_a_given_domain_without_a_test_split_is_refused_and_nothing_written(run: Path, trained: Path) -> None:
     before = sorted(run.iterdir())
     with pytest.raises(JointreidError, match=r"^c \(.*own\.csv\): no images in query"):
-        evaluate_run(run, [f"c={trained / 'own.csv'}"], device="cpu")
+        evaluate_run(run, DataConfig(sources=(f"c={trained / 'own.csv'}",)), device="cpu")
     with pytest.raises(JointreidError, match="holds no checkpoint 'best'"):
         evaluate_run(run, checkpoint="best", device="cpu")
     assert sorted(run.iterdir()) == before

@@ -33,8 +33,7 @@ from jointreid.analysis.filters import (
 from jointreid.analysis.scatter import MAKING
 from jointreid.config import RunConfig, config_difference, config_hash
 from jointreid.data.holdout import hold_out
-from jointreid.data.preflight import check
-from jointreid.data.readers.options import ReaderOptions
+from jointreid.data.preflight import drop_unreadable
 from jointreid.data.records import Domain, ImageRecord
 from jointreid.data.sources import load_domains
 from jointreid.machine.extras import library
@@ -228,10 +227,7 @@ def _check_runs(left: Run, right: Run, *, ablated: bool) -> None:
 
 def _load_domains(config: RunConfig) -> tuple[Domain, ...]:
     """Return a run's domains as it was trained on them: without skipped images and held-out identities."""
-    domains = load_domains(config.data.sources, config.data.missing_camid, ReaderOptions.of(config.data))
-    if config.data.skip_unreadable:
-        cache, threads = Path(config.data.cache), config.train.workers
-        _, domains = check(domains, cache_dir=cache, skip_unreadable=True, threads=threads)
+    domains, _ = drop_unreadable(load_domains(config.data), config.data, config.train.workers)
     if config.data.val_ids:
         domains = tuple(hold_out(domain, config.data.val_ids, config.train.seed)[0] for domain in domains)
     return domains

@@ -6,7 +6,7 @@ import time
 from pathlib import Path
 
 from jointreid.cli.command import Command, Parser, print_json
-from jointreid.data.readers.options import ReaderOptions
+from jointreid.config import DataConfig
 
 
 def data_arguments(parser: Parser) -> None:
@@ -32,9 +32,15 @@ def data_arguments(parser: Parser) -> None:
     )
 
 
-def reader_options(options: argparse.Namespace) -> ReaderOptions:
-    """Return the choices about published data sets among `data_arguments`."""
-    return ReaderOptions(options.acknowledge_withdrawn, options.cuhk03, options.msmt17_trainval)
+def data_config(options: argparse.Namespace) -> DataConfig:
+    """Return the settings that `data_arguments` stand for."""
+    return DataConfig(
+        sources=tuple(options.data + options.manifest),
+        missing_camid=options.missing_camid,
+        acknowledge_withdrawn=options.acknowledge_withdrawn,
+        cuhk03=options.cuhk03,
+        msmt17_trainval=options.msmt17_trainval,
+    )
 
 
 # data check
@@ -55,7 +61,7 @@ def _check(argv: list[str]) -> int:
     from jointreid.data.sources import load_domains
 
     options = _check_parser().read(argv)
-    domains = load_domains(options.data + options.manifest, options.missing_camid, reader_options(options))
+    domains = load_domains(data_config(options))
     report, _ = check(domains, cache_dir=Path(options.cache), skip_unreadable=options.skip_unreadable)
     print_json(report.to_dict()) if options.json else print(render(report))
     return 0 if report.ok else 1

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from jointreid.cli.command import Command, Parser, print_json
-from jointreid.cli.data import data_arguments
+from jointreid.cli.data import data_arguments, data_config
 from jointreid.messages.errors import JointreidError
 
 if TYPE_CHECKING:
@@ -51,14 +51,7 @@ def _request(options: argparse.Namespace) -> "Request":
     if wrong := [given for given, (_, equals, _) in zip(options.init, starts, strict=True) if not equals]:
         raise JointreidError(f"--init {wrong[0]}: expected MODEL=START, as in static=tv_in1k")
     base = RunConfig().replace(
-        data={
-            "sources": tuple(options.data + options.manifest),
-            "missing_camid": options.missing_camid,
-            "acknowledge_withdrawn": options.acknowledge_withdrawn,
-            "cuhk03": options.cuhk03,
-            "msmt17_trainval": options.msmt17_trainval,
-            "cache": options.cache,
-        },
+        data={**vars(data_config(options)), "cache": options.cache},
         train={
             "device": options.device,
             "deterministic": options.deterministic,

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import get_args, get_type_hints
 
 from jointreid.cli.command import Command, Parser, print_json
-from jointreid.cli.data import data_arguments, reader_options
+from jointreid.cli.data import data_arguments, data_config
 from jointreid.messages.errors import JointreidError
 
 # train
@@ -74,10 +74,8 @@ def _evaluate(argv: list[str]) -> int:
 
     results = evaluate_run(
         options.run,
-        sources=tuple(options.data + options.manifest),
-        missing_camid=options.missing_camid,
+        data_config(options),
         checkpoint=options.checkpoint,
-        options=reader_options(options),
         flip=options.flip,
         rerank=options.rerank,
         max_memory=options.max_memory,

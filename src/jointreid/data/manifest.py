@@ -18,6 +18,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
+from jointreid.config import MissingCamid
 from jointreid.data.records import SPLITS, Domain, ImageRecord
 from jointreid.data.table import (
     ALL_COLUMNS,
@@ -35,8 +36,6 @@ from jointreid.data.table import (
 )
 from jointreid.machine.files import replacing
 from jointreid.messages.errors import JointreidError, no_such
-
-MissingCamid = Literal["refuse", "one_camera"]
 
 # More than any data set has; each is a class of a classifier.
 MAX_CAMERAS = 100_000

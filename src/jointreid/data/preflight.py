@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from jointreid.config import DataConfig
 from jointreid.data.decode import Scan, box_outside, scan_images
 from jointreid.data.findings import (
     DomainSummary,
@@ -67,7 +68,7 @@ def check(
     unreadable: list[Unreadable] = []
     checked = []
     for domain in domains:
-        causes = {record.key: cause for record in domain if (cause := _why_unreadable(record, scan))}
+        causes = _find_unreadable(domain, scan)
         unreadable += [Unreadable(domain.name, path, cause) for (path, _), cause in causes.items()]
         problems += _report_unreadable(domain, causes, skip_unreadable)
         checked.append(_without(domain, causes) if causes and skip_unreadable else domain)
@@ -88,6 +89,27 @@ def check(
     return report, tuple(checked)
 
 
+def drop_unreadable(
+    domains: Sequence[Domain], data: DataConfig, threads: int = 2
+) -> tuple[tuple[Domain, ...], tuple[Unreadable, ...]]:
+    """Return the domains without the images that do not decode, and these, if `data.skip_unreadable`; else all.
+
+    Args:
+        domains: what to look through.
+        data: the settings, of which `skip_unreadable` and `cache` count.
+        threads: images decoded at a time.
+
+    Raises:
+        JointreidError: a cache that cannot be written.
+    """
+    if not data.skip_unreadable:
+        return tuple(domains), ()
+    scan = scan_images((record.path for domain in domains for record in domain), Path(data.cache), threads)
+    found = [(domain, _find_unreadable(domain, scan)) for domain in domains]
+    skipped = (Unreadable(domain.name, path, cause) for domain, causes in found for (path, _), cause in causes.items())
+    return tuple(_without(domain, causes) for domain, causes in found), tuple(skipped)
+
+
 def _summarise(domain: Domain, protocol: ProtocolMatch | None) -> DomainSummary:
     return DomainSummary(
         domain.source,
@@ -105,6 +127,11 @@ def _report_other_protocol(name: str, protocol: ProtocolMatch | None) -> Iterato
 
 
 # Unreadable images
+
+
+def _find_unreadable(domain: Domain, scan: Scan) -> dict[tuple[str, tuple[int, ...]], str]:
+    """Return the key of each image that cannot be read, and why."""
+    return {record.key: cause for record in domain if (cause := _why_unreadable(record, scan))}
 
 
 def _why_unreadable(record: ImageRecord, scan: Scan) -> str:

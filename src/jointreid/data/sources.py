@@ -1,4 +1,4 @@
-"""Data sets as a person names them, `NAME=PATH` or `PATH`, read into domains of a fixed order."""
+"""Data sets as the settings name them, `NAME=PATH` or `PATH`, read into domains of a fixed order."""
 
 import dataclasses
 import os
@@ -7,54 +7,56 @@ from collections.abc import Mapping, Sequence
 from difflib import get_close_matches
 from pathlib import Path
 
-from jointreid.data.manifest import MissingCamid, read_manifest
+from jointreid.config import DataConfig
+from jointreid.data.manifest import read_manifest
 from jointreid.data.protocols import canonical_order
 from jointreid.data.readers import READERS
 from jointreid.data.readers.market_style import is_market_style, market_style
-from jointreid.data.readers.options import DEFAULTS, ReaderOptions
 from jointreid.data.records import Domain
 from jointreid.messages.errors import JointreidError, no_such
 
 
-def load_domains(
-    sources: Sequence[str], missing_camid: MissingCamid = "refuse", options: ReaderOptions = DEFAULTS
-) -> tuple[Domain, ...]:
-    """Read the data sets of a run.
+def load_domains(data: DataConfig) -> tuple[Domain, ...]:
+    """Read the data sets that the settings name: the one way from settings to domains.
 
     Args:
-        sources: each one of
+        data: the settings; each of `data.sources` is one of
             `TABLE`, all domains of a manifest (`.csv` or `.parquet`);
             `NAME=TABLE`, the manifest's domain NAME, or its only domain under that name, or, where it holds several
             and none is called so or nearly so, all of them as `NAME-<domain>`;
             `NAME=FOLDER`, a folder that the reader NAME knows, or under any other name one in Market-1501's layout.
-        missing_camid: what to do with a manifest's domain without camera ids, see `read_manifest`.
-        options: choices about the published data sets.
 
     Returns:
-        The domains, the paper's in Table I's order first, then the others by name, whatever the order of `sources`.
+        The domains, the paper's in Table I's order first, then the others by name, whatever the order of the sources.
 
     Raises:
         JointreidError: no sources, a path that does not exist, an unknown name, a domain given twice, or whatever
             the reader found wrong.
     """
-    if not sources:
+    return canonical_order(domain for domains in load_by_source(data).values() for domain in domains)
+
+
+def load_by_source(data: DataConfig) -> dict[str, tuple[Domain, ...]]:
+    """Return the same domains, those of each source under it, in the order of the sources; raises the same."""
+    if not data.sources:
         raise JointreidError(
             "no data sets given; name some, as in --data market1501=/data/market1501 or --manifest table.csv"
         )
-    domains: dict[str, Domain] = {}
+    loaded: dict[str, tuple[Domain, ...]] = {}
     given: dict[str, str] = {}
-    for source in sources:
-        for domain in _load(source, missing_camid, options):
-            if domain.name in domains:
+    for source in data.sources:
+        loaded[source] = tuple(_load(source, data))
+        for domain in loaded[source]:
+            if domain.name in given:
                 raise JointreidError(
                     f"domain {domain.name} is given twice, by {given[domain.name]} and by {source}; "
                     "leave one out, or rename it with NAME=TABLE"
                 )
-            domains[domain.name], given[domain.name] = domain, source
-    return canonical_order(domains.values())
+            given[domain.name] = source
+    return loaded
 
 
-def _load(source: str, missing_camid: MissingCamid, options: ReaderOptions) -> Sequence[Domain]:
+def _load(source: str, data: DataConfig) -> Sequence[Domain]:
     name, path = _split(source)
     try:
         if not path.exists():
@@ -62,8 +64,8 @@ def _load(source: str, missing_camid: MissingCamid, options: ReaderOptions) -> S
                 f"{source}: there is no file or folder {path}; expected NAME=PATH or a manifest's PATH"
             )
         if path.is_dir():
-            return [_read_folder(name, path, options)]
-        table = read_manifest(path, missing_camid)
+            return [_read_folder(name, path, data)]
+        table = read_manifest(path, data.missing_camid)
     except OSError as error:  # a folder that may not be looked into, a name that is too long
         raise JointreidError(f"{source}: {error.filename or path} cannot be read: {error.strerror}") from error
     return list(table.values()) if not name else _pick(name, path, table)
@@ -84,9 +86,9 @@ def _path(text: str) -> Path:
     return Path(os.path.expanduser(text))
 
 
-def _read_folder(name: str, path: Path, options: ReaderOptions) -> Domain:
+def _read_folder(name: str, path: Path, data: DataConfig) -> Domain:
     if name in READERS:
-        return READERS[name](path, options)
+        return READERS[name](path, data)
     if name and is_market_style(path):
         return market_style(path, name)
     wrong = no_such("reader", name, READERS) if name else f"a folder needs a reader's name: {', '.join(READERS)}"
@@ -101,6 +103,6 @@ def _pick(name: str, path: Path, table: Mapping[str, Domain]) -> Sequence[Domain
         return [table[name]]
     if len(table) == 1:
         return [dataclasses.replace(next(iter(table.values())), name=name)]
-    if get_close_matches(name, table, n=1):  # rather a slip than a name of one's own
+    if get_close_matches(name, table, n=1):  # more likely a typing error than a new name
         raise JointreidError(f"{path}: {no_such('domain', name, table)}")
     return [dataclasses.replace(domain, name=f"{name}-{domain.name}") for domain in table.values()]

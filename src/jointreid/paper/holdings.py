@@ -9,10 +9,9 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from jointreid.config import DataConfig
-from jointreid.data.protocols import TABLE_I, WITHDRAWN, ProtocolMatch, count_split, identify
-from jointreid.data.readers.options import ReaderOptions
+from jointreid.data.protocols import TABLE_I, WITHDRAWN, ProtocolMatch, canonical_order, count_split, identify
 from jointreid.data.records import SPLITS, Domain
-from jointreid.data.sources import load_domains
+from jointreid.data.sources import load_by_source
 from jointreid.messages.errors import JointreidError, no_such
 from jointreid.paper import facts
 
@@ -176,14 +175,10 @@ def is_withdrawn(place: str) -> bool:
 
 def _read(data: DataConfig) -> dict[str, tuple[str, Domain]]:
     """Return name -> (the source that reads it alone, the domain), in the order in which domains are numbered."""
-    options = ReaderOptions.of(data)
-    loaded = {source: load_domains([source], data.missing_camid, options) for source in data.sources}
-    found = {d.name: (_alone(source, d, domains), d) for source, domains in loaded.items() for d in domains}
-    if len(found) < sum(map(len, loaded.values())) or len(loaded) < len(data.sources) or not loaded:
-        load_domains(data.sources, data.missing_camid, options)  # says which domain is given twice, or that none is
-    order = list(TABLE_I)
-    ranked = sorted(found, key=lambda name: (order.index(name) if name in order else len(order), name))
-    return {name: found[name] for name in ranked}
+    found = {
+        d.name: (_alone(source, d, domains), d) for source, domains in load_by_source(data).items() for d in domains
+    }
+    return {domain.name: found[domain.name] for domain in canonical_order(domain for _, domain in found.values())}
 
 
 def _alone(source: str, domain: Domain, domains: Sequence[Domain]) -> str:

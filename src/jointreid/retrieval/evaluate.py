@@ -13,12 +13,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from jointreid.config import RunConfig, config_hash
+from jointreid.config import DataConfig, RunConfig, config_hash
 from jointreid.data.joint import LabelSpace
-from jointreid.data.manifest import MissingCamid
-from jointreid.data.preflight import check
+from jointreid.data.preflight import drop_unreadable
 from jointreid.data.protocols import ProtocolMatch, identify
-from jointreid.data.readers.options import DEFAULTS, ReaderOptions
 from jointreid.data.records import Domain, ImageRecord
 from jointreid.data.sources import load_domains
 from jointreid.machine.device import pick_device
@@ -117,11 +115,9 @@ def _memory_advice(config: RunConfig) -> str:
 
 def evaluate_run(
     path: str | Path,
-    sources: Sequence[str] = (),
-    missing_camid: MissingCamid = "refuse",
+    data: DataConfig | None = None,
     checkpoint: str = "last",
     *,
-    options: ReaderOptions = DEFAULTS,
     flip: bool = False,
     rerank: bool = False,
     max_memory: int | None = None,
@@ -132,10 +128,9 @@ def evaluate_run(
 
     Args:
         path: the run directory.
-        sources: data sets, each NAME=PATH or a manifest's PATH; none for those of the run that have a test split.
-        missing_camid: what to do with a table without camid among `sources`.
+        data: which data sets, and how to read them; where it names none, or those of the run, these are read by the
+            run's settings, and those with a test split are evaluated.
         checkpoint: last or best.
-        options: choices about published data sets among `sources`; for the run's own they stand in its settings.
         flip: average features with those of the mirrored images, even if the run's settings do not.
         rerank: re-rank by k-reciprocal neighbours, even if the run's settings do not.
         max_memory: bytes that ranking may take, instead of those in the run's settings.
@@ -148,11 +143,11 @@ def evaluate_run(
     where = pick_device(device)
     run = open_run(path)
     model = run.model(checkpoint).to(where)
-    own = set(sources) in (set(), set(run.config.data.sources))
-    if own:
+    own = data is None or set(data.sources) in (set(), set(run.config.data.sources))
+    if data is None or own:
         read, domains = own_domains(run.config)
     else:
-        read = domains = load_domains(sources, missing_camid, options)
+        read = domains = load_domains(data)
     asked = {"flip": flip or run.config.eval.flip, "rerank": rerank or run.config.eval.rerank}
     least = {"batch_size": batch_size, "max_memory": max_memory}
     config = run.config.replace(eval=asked | {name: value for name, value in least.items() if value is not None})
@@ -188,13 +183,11 @@ def own_domains(config: RunConfig) -> tuple[tuple[Domain, ...], tuple[Domain, ..
     Raises:
         JointreidError: the data cannot be read.
     """
-    read = load_domains(config.data.sources, config.data.missing_camid, ReaderOptions.of(config.data))
+    read = load_domains(config.data)
     domains = tuple(replace(domain, train=()) for domain in read if domain.query and domain.gallery)
-    if config.data.skip_unreadable and domains:
-        cache, threads = Path(config.data.cache), config.train.workers
-        report, domains = check(domains, cache_dir=cache, skip_unreadable=True, threads=threads, purpose="evaluate")
-        for image in report.unreadable:
-            print(f"{image.domain}: skipped {image.path}: {image.cause}", file=sys.stderr)
+    domains, skipped = drop_unreadable(domains, config.data, config.train.workers)
+    for image in skipped:
+        print(f"{image.domain}: skipped {image.path}: {image.cause}", file=sys.stderr)
     return read, domains
 
 

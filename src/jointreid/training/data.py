@@ -11,7 +11,6 @@ from jointreid.data.holdout import hold_out
 from jointreid.data.joint import JointTrainSet, join
 from jointreid.data.preflight import check
 from jointreid.data.protocols import ProtocolMatch
-from jointreid.data.readers.options import ReaderOptions
 from jointreid.data.records import Domain
 from jointreid.data.sources import load_domains
 from jointreid.messages.errors import JointreidError
@@ -42,7 +41,7 @@ def prepare(config: RunConfig) -> TrainingData:
     Raises:
         JointreidError: the pre-flight found that training or evaluation cannot run; the message holds its errors.
     """
-    domains = load_domains(config.data.sources, config.data.missing_camid, ReaderOptions.of(config.data))
+    domains = load_domains(config.data)
     report, domains = check(
         domains,
         cache_dir=Path(config.data.cache),

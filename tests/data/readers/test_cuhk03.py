@@ -6,14 +6,14 @@ from typing import Any
 
 import pytest
 
+from jointreid.config import Cuhk03Boxes, DataConfig
 from jointreid.data.preflight import check
 from jointreid.data.readers import READERS
 from jointreid.data.readers.cuhk03 import KNOWN_FOLDERS, cuhk03
-from jointreid.data.readers.options import Cuhk03Boxes, ReaderOptions
 from jointreid.data.records import Domain, ImageRecord
 from jointreid.messages.errors import JointreidError
 
-DETECTED = ReaderOptions(cuhk03="detected")
+DETECTED = DataConfig(cuhk03="detected")
 SPLIT: dict[str, Any] = {
     "train": [["images_labeled/1_001_1_01.png", 3, 0], ["/home/me/data/cuhk03/images_labeled/1_001_2_06.png", 3, 1]],
     "query": [["C:\\data\\cuhk03\\images_labeled\\5_001_1_01.png", 1461, 0]],
@@ -98,7 +98,7 @@ def test_the_layout_of_market_1501(tmp_path: Path, suffix: str) -> None:
 def test_every_usual_folder_is_found(tmp_path: Path, folder: str, inside: str, boxes: Cuhk03Boxes) -> None:
     root = build_market(tmp_path / folder / inside)
     for path in (tmp_path, tmp_path / folder, root):
-        found = cuhk03(str(path), ReaderOptions(cuhk03=boxes))
+        found = cuhk03(str(path), DataConfig(cuhk03=boxes))
         assert (found.source, found.variant) == (str(root), f"{boxes} boxes")
 
 

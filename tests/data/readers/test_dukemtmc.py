@@ -4,14 +4,14 @@ from pathlib import Path
 
 import pytest
 
+from jointreid.config import DataConfig
 from jointreid.data.preflight import check
 from jointreid.data.readers import READERS
 from jointreid.data.readers.dukemtmc import KNOWN_FOLDERS, dukemtmc
-from jointreid.data.readers.options import ReaderOptions
 from jointreid.data.records import Domain, ImageRecord
 from jointreid.messages.errors import JointreidError
 
-ACKNOWLEDGED = ReaderOptions(acknowledge_withdrawn=True)
+ACKNOWLEDGED = DataConfig(acknowledge_withdrawn=True)
 FILES = {
     "bounding_box_train": ["0001_c2_f0046182.jpg", "0001_c8_f0046500.jpg", "Thumbs.db", "license.txt"],
     "query": ["0005_c2_f0046985.jpg"],

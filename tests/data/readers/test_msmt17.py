@@ -7,14 +7,14 @@ from types import MappingProxyType
 
 import pytest
 
+from jointreid.config import DataConfig
 from jointreid.data.preflight import check
 from jointreid.data.readers import READERS
 from jointreid.data.readers.msmt17 import KNOWN_FOLDERS, msmt17
-from jointreid.data.readers.options import ReaderOptions
 from jointreid.data.records import Domain, ImageRecord
 from jointreid.messages.errors import JointreidError
 
-TRAINVAL = ReaderOptions(msmt17_trainval=True)
+TRAINVAL = DataConfig(msmt17_trainval=True)
 LISTS = {
     "list_train.txt": "0000/0000_000_01_0303morning_0008_0.jpg 0\n0000/0000_011_15_0303morning_0032_0_ex.jpg 0\n",
     "list_val.txt": "0001/0001_000_02_0303noon_0100_1.jpg 1\n",
@@ -115,29 +115,29 @@ def test_people_of_train_and_test_are_not_taken_for_one_another(tmp_path: Path) 
 
 
 @pytest.mark.parametrize(
-    ("lists", "options", "words"),
+    ("lists", "data", "words"),
     [
-        ({"train": None, "query": None}, ReaderOptions(), "lacks list_train.txt, list_query.txt; the lists come with"),
-        ({"gallery": None}, ReaderOptions(), "beside train and test"),
+        ({"train": None, "query": None}, DataConfig(), "lacks list_train.txt, list_query.txt; the lists come with"),
+        ({"gallery": None}, DataConfig(), "beside train and test"),
         ({"val": None}, TRAINVAL, "lacks list_val.txt; "),
         ({"val": None}, TRAINVAL, "(or leave out data.msmt17_trainval)"),
-        ({"train": "0000/0000_000_01_a_b.jpg\n"}, ReaderOptions(), "list_train.txt, row 1: '0000/0000_000_01_a_b.jpg'"),
-        ({"query": "\n0000/0000_000_16_a_b.jpg 0\n"}, ReaderOptions(), "list_query.txt, row 2: '0000_000_16_a_b.jpg'"),
-        ({"query": "0000/0000_000_00_a_b.jpg 0"}, ReaderOptions(), "no camera from 1 to 15"),
-        ({"query": "0000/cat.jpg 0"}, ReaderOptions(), "no camera from 1 to 15"),
-        ({"query": "../0000_000_01_a_b.jpg 0"}, ReaderOptions(), "leads out of the data set's folder"),
-        ({"query": "/etc/0000_000_01_a_b.jpg 0"}, ReaderOptions(), "leads out of the data set's folder"),
-        ({"query": "a/../../0000_000_01_a_b.jpg 0"}, ReaderOptions(), "leads out of the data set's folder"),
-        ({"query": "a\0b/0000_000_01_a_b.jpg 0"}, ReaderOptions(), "leads out of the data set's folder"),
-        ({"query": "0000/0000_000_01_a_b.jpg zero"}, ReaderOptions(), "expected a path and an identity"),
+        ({"train": "0000/0000_000_01_a_b.jpg\n"}, DataConfig(), "list_train.txt, row 1: '0000/0000_000_01_a_b.jpg'"),
+        ({"query": "\n0000/0000_000_16_a_b.jpg 0\n"}, DataConfig(), "list_query.txt, row 2: '0000_000_16_a_b.jpg'"),
+        ({"query": "0000/0000_000_00_a_b.jpg 0"}, DataConfig(), "no camera from 1 to 15"),
+        ({"query": "0000/cat.jpg 0"}, DataConfig(), "no camera from 1 to 15"),
+        ({"query": "../0000_000_01_a_b.jpg 0"}, DataConfig(), "leads out of the data set's folder"),
+        ({"query": "/etc/0000_000_01_a_b.jpg 0"}, DataConfig(), "leads out of the data set's folder"),
+        ({"query": "a/../../0000_000_01_a_b.jpg 0"}, DataConfig(), "leads out of the data set's folder"),
+        ({"query": "a\0b/0000_000_01_a_b.jpg 0"}, DataConfig(), "leads out of the data set's folder"),
+        ({"query": "0000/0000_000_01_a_b.jpg zero"}, DataConfig(), "expected a path and an identity"),
     ],
 )
 def test_lists_that_cannot_be_read_say_where_and_why(
-    tmp_path: Path, lists: dict[str, str | None], options: ReaderOptions, words: str
+    tmp_path: Path, lists: dict[str, str | None], data: DataConfig, words: str
 ) -> None:
     build(tmp_path, changed=lists)
     with pytest.raises(JointreidError) as caught:
-        msmt17(tmp_path, options)
+        msmt17(tmp_path, data)
     assert words in str(caught.value)
     assert str(tmp_path) in str(caught.value)
 

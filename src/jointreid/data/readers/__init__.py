@@ -4,20 +4,20 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Protocol
 
+from jointreid.config import DataConfig
 from jointreid.data.readers.cuhk03 import cuhk03
 from jointreid.data.readers.cuhk_sysu import cuhk_sysu
 from jointreid.data.readers.dukemtmc import dukemtmc
 from jointreid.data.readers.market1501 import market1501
 from jointreid.data.readers.msmt17 import msmt17
-from jointreid.data.readers.options import DEFAULTS, ReaderOptions
 from jointreid.data.records import Domain
 
 
 class Reader(Protocol):
-    """What reads one data set."""
+    """A function that reads one data set."""
 
-    def __call__(self, path: str | Path, options: ReaderOptions = DEFAULTS) -> Domain:
-        """Return the data set that lies at `path`."""
+    def __call__(self, path: str | Path, data: DataConfig = DataConfig()) -> Domain:
+        """Return the data set at `path`, read as the settings `data` say."""
 
 
 READERS: Mapping[str, Reader] = {

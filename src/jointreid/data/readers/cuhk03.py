@@ -12,8 +12,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from jointreid.config import Cuhk03Boxes, DataConfig
 from jointreid.data.readers.market_style import Splits, distinct_folders, first_few, is_market_style, read_splits
-from jointreid.data.readers.options import DEFAULTS, Cuhk03Boxes, ReaderOptions
 from jointreid.data.records import SPLITS, Domain, ImageRecord
 from jointreid.messages.errors import JointreidError
 
@@ -38,8 +38,8 @@ class _Copy(NamedTuple):
     market_style: bool
 
 
-def cuhk03(path: str | Path, options: ReaderOptions = DEFAULTS) -> Domain:
-    """Read CUHK03, with the boxes that `options.cuhk03` names.
+def cuhk03(path: str | Path, data: DataConfig = DataConfig()) -> Domain:
+    """Read CUHK03, with the boxes that `data.cuhk03` names.
 
     A camera is one of the two views, as in the paper, though five pairs of cameras took the images. Paths in a JSON
     file are of the machine that wrote it: only their last part counts. Some of these files number the train identities
@@ -47,7 +47,7 @@ def cuhk03(path: str | Path, options: ReaderOptions = DEFAULTS) -> Domain:
 
     Args:
         path: the folder with the converted images, or one above it under a name the data set is usually unpacked to.
-        options: `cuhk03` concerns this data set.
+        data: the settings, of which `cuhk03` concerns this data set.
 
     Returns:
         The domain `cuhk03`, with pids of four digits, camids 0 and 1, and which boxes they are in `variant`.
@@ -56,7 +56,7 @@ def cuhk03(path: str | Path, options: ReaderOptions = DEFAULTS) -> Domain:
         JointreidError: no such folder, only the other boxes, two copies, images that are not converted yet, a JSON
             file of another shape, or missing images.
     """
-    copy = _find_copy(Path(path), options.cuhk03)
+    copy = _find_copy(Path(path), data.cuhk03)
     if copy.market_style:
         example = "0001_c1_1.png (cameras 1 and 2)"
         splits = read_splits(copy.root, _NAME, example, (".png", ".jpg"), zero_is_distractor=False)

@@ -8,8 +8,8 @@ import shlex
 from collections import Counter
 from pathlib import Path
 
+from jointreid.config import DataConfig
 from jointreid.data.readers.market_style import distinct_folders, find_layout, look_for_layouts, read_splits
-from jointreid.data.readers.options import DEFAULTS, ReaderOptions
 from jointreid.data.records import Domain
 from jointreid.messages.errors import JointreidError
 
@@ -31,7 +31,7 @@ _OTHER_CROPS = {
 }
 
 
-def cuhk_sysu(path: str | Path, options: ReaderOptions = DEFAULTS) -> Domain:
+def cuhk_sysu(path: str | Path, data: DataConfig = DataConfig()) -> Domain:
     """Read crops of CUHK-SYSU as `jointreid data prepare cuhk_sysu` writes them, and LifelongReID before it.
 
     Train keeps the identities with 4 images or more, a batch's share of one: the paper's 942 of 5,532. `variant` says
@@ -42,7 +42,7 @@ def cuhk_sysu(path: str | Path, options: ReaderOptions = DEFAULTS) -> Domain:
 
     Args:
         path: the folder `cuhksysu4reid` or one above it.
-        options: none concerns this data set.
+        data: ignored; no setting concerns this data set.
 
     Returns:
         The domain `cuhk_sysu`, with pids as in the file names ("00123").

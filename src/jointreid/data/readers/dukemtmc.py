@@ -6,8 +6,8 @@
 import re
 from pathlib import Path
 
+from jointreid.config import DataConfig
 from jointreid.data.readers.market_style import find_root, read_splits
-from jointreid.data.readers.options import DEFAULTS, ReaderOptions
 from jointreid.data.records import Domain
 from jointreid.messages.errors import JointreidError
 
@@ -32,15 +32,15 @@ TERMS = (
 _NAME = re.compile(r"(\d+)_c([1-8])_f\d+")
 
 
-def dukemtmc(path: str | Path, options: ReaderOptions = DEFAULTS) -> Domain:
-    """Read DukeMTMC-reID, if `options.acknowledge_withdrawn` is set.
+def dukemtmc(path: str | Path, data: DataConfig = DataConfig()) -> Domain:
+    """Read DukeMTMC-reID, if `data.acknowledge_withdrawn` is set.
 
     The gallery holds identities that no query shows; by their pid they are wrong answers to every query. Only `.jpg`
     files count.
 
     Args:
         path: the folder with the three splits, or one above it under a name the data set is usually unpacked to.
-        options: `acknowledge_withdrawn` concerns this data set.
+        data: the settings, of which `acknowledge_withdrawn` concerns this data set.
 
     Returns:
         The domain `dukemtmc`, with pids as in the file names ("0005") and camids 0 to 7.
@@ -49,7 +49,7 @@ def dukemtmc(path: str | Path, options: ReaderOptions = DEFAULTS) -> Domain:
         JointreidError: the withdrawal is not acknowledged, no such folder (the message says where it was looked for),
             two of them, or a file whose name has no labels.
     """
-    if not options.acknowledge_withdrawn:
+    if not data.acknowledge_withdrawn:
         raise JointreidError(
             f"dukemtmc={path}: not read. {TERMS} Leave it out; or, if you have weighed this and still must read a copy "
             "you hold, say so with --acknowledge-withdrawn (setting data.acknowledge_withdrawn: true)"

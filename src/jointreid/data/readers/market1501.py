@@ -6,8 +6,8 @@
 import re
 from pathlib import Path
 
+from jointreid.config import DataConfig
 from jointreid.data.readers.market_style import find_root, read_splits
-from jointreid.data.readers.options import DEFAULTS, ReaderOptions
 from jointreid.data.records import Domain
 
 KNOWN_FOLDERS = (
@@ -27,7 +27,7 @@ TERMS = (
 _NAME = re.compile(r"(-1|\d+)_c([1-9]\d*)s\d+_\d+_\d+")
 
 
-def market1501(path: str | Path, options: ReaderOptions = DEFAULTS) -> Domain:
+def market1501(path: str | Path, data: DataConfig = DataConfig()) -> Domain:
     """Read Market-1501, or a data set of the same layout and file names.
 
     Junk (pid -1) is dropped everywhere. Distractors (pid 0000) are kept in the gallery, where they are always wrong
@@ -35,7 +35,7 @@ def market1501(path: str | Path, options: ReaderOptions = DEFAULTS) -> Domain:
 
     Args:
         path: the folder with the three splits, or one above it under a name the data set is usually unpacked to.
-        options: none concerns this data set.
+        data: ignored; no setting concerns this data set.
 
     Returns:
         The domain `market1501`, with pids as in the file names ("0002") and camids from 0: the six of the data set,

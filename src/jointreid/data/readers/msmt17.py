@@ -10,8 +10,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
+from jointreid.config import DataConfig
 from jointreid.data.readers.market_style import SPLIT_FOLDERS, Splits, find_layout, first_few, read_splits
-from jointreid.data.readers.options import DEFAULTS, ReaderOptions
 from jointreid.data.records import Domain, ImageRecord
 from jointreid.messages.errors import JointreidError
 
@@ -41,10 +41,10 @@ _LISTED_NAME = re.compile(r"[^_]+_[^_]+_(0?[1-9]|1[0-5])_")
 _CONVERTED_NAME = re.compile(r"(\d+)_c(0?[1-9]|1[0-5])[_.]")
 
 
-def msmt17(path: str | Path, options: ReaderOptions = DEFAULTS) -> Domain:
+def msmt17(path: str | Path, data: DataConfig = DataConfig()) -> Domain:
     """Read MSMT17 in either edition, as its authors give it out or converted to the layout of Market-1501.
 
-    Train is `list_train.txt` alone, as in the paper, and with `options.msmt17_trainval` `list_val.txt` too. A
+    Train is `list_train.txt` alone, as in the paper, and with `data.msmt17_trainval` `list_val.txt` too. A
     conversion no longer tells these apart and has usually merged them; `variant` says so. Where a folder holds both
     layouts, the lists count.
 
@@ -53,7 +53,7 @@ def msmt17(path: str | Path, options: ReaderOptions = DEFAULTS) -> Domain:
 
     Args:
         path: the folder with the lists, or one above it under a name the data set is usually unpacked to.
-        options: `msmt17_trainval` concerns this data set.
+        data: the settings, of which `msmt17_trainval` concerns this data set.
 
     Returns:
         The domain `msmt17`, with camids 0 to 14, and which edition it is in `variant`.
@@ -70,11 +70,11 @@ def msmt17(path: str | Path, options: ReaderOptions = DEFAULTS) -> Domain:
         )
     edition = _edition(root, layouts[0])
     if layouts[0] == _CONVERTED:
-        splits = _read_converted(root, options.msmt17_trainval)
+        splits = _read_converted(root, data.msmt17_trainval)
         variant = f"{edition}, converted to Market-1501's layout (train and val are usually merged there)"
     else:
-        splits = _read_lists(root, layouts[0], options.msmt17_trainval)
-        variant = f"{edition}, train is list_train{' + list_val' if options.msmt17_trainval else ''}"
+        splits = _read_lists(root, layouts[0], data.msmt17_trainval)
+        variant = f"{edition}, train is list_train{' + list_val' if data.msmt17_trainval else ''}"
     return Domain(
         "msmt17",
         train=_with_side("train", splits["train"]),

@@ -3,7 +3,7 @@
 #   PYTHON=python3.12 make setup        another Python for .venv
 #   UV_TORCH_BACKEND=cpu make setup     another build of PyTorch (uv's names: auto, cpu, cu130, ...)
 
-.PHONY: setup demo test lint docs bench lock clean
+.PHONY: setup demo quick quick-tests test soak lint types format docs bench lock clean
 .DELETE_ON_ERROR:
 
 PYTHON ?= python3
@@ -11,6 +11,8 @@ TORCH := 2.13.0
 BIN := .venv/bin
 STAMP := .venv/.installed
 DOCS_STAMP := .venv/.installed-docs
+# A process of its own for each core, four at most: each takes about 1 GB.
+PYTEST := $(BIN)/pytest --numprocesses auto --maxprocesses 4 --dist worksteal
 UV := $(shell command -v uv || echo .tools/bin/uv)
 
 CHECK_PYTHON = @$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and \
@@ -25,14 +27,37 @@ setup: $(STAMP)
 demo: $(STAMP)
 	$(BIN)/jointreid demo
 
-test: $(STAMP)
-	$(BIN)/pytest -m "not triton"
-	TRITON_INTERPRET=1 $(BIN)/pytest -m triton tests/models/test_dynamic_filter_triton.py
+quick: $(STAMP) ## check style and types and run the fast tests: after each edit, a minute on two cores
+	@$(BIN)/ruff check --quiet .
+	@$(BIN)/ruff format --quiet --check .
+	@$(MAKE) --no-print-directory --jobs 2 --output-sync types quick-tests
 
-lint: $(STAMP)
+quick-tests: $(STAMP)
+	@$(PYTEST) -m "not slow and not triton" --durations 0 --durations-min 1
+
+types: $(STAMP)
+	@$(BIN)/mypy
+
+test: $(STAMP) ## run all tests on all cores, also those of the GPU kernels in Triton's interpreter: six minutes on two cores
+	$(PYTEST) -m "not triton"
+	TRITON_INTERPRET=1 $(PYTEST) -m triton tests/models/test_dynamic_filter_triton.py
+
+soak: $(STAMP) ## run what takes long: train on every fault, kill runs, start several processes and hosts
+	timeout 1200 $(BIN)/python -m tests.soak.faults
+	timeout 900 $(BIN)/python -m tests.soak.kill_resume --kills 100 --minutes 10
+	timeout 900 $(BIN)/python -m tests.soak.ranks
+	@if [ "$$(id -u)" = 0 ] && command -v ip > /dev/null; \
+		then timeout 600 $(BIN)/python -m tests.soak.hosts; \
+		else echo "tests.soak.hosts: left out, needs root and the command ip (iproute2)"; fi
+
+lint: $(STAMP) ## check style, formatting and types, changing nothing
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+format: $(STAMP) ## format the code and correct what ruff can
+	$(BIN)/ruff check --fix --quiet .
+	$(BIN)/ruff format --quiet .
 
 docs: $(DOCS_STAMP)
 	$(BIN)/mkdocs build --quiet --strict --site-dir out/site

@@ -2,8 +2,11 @@
 #
 #   PYTHON=python3.12 make setup        another Python for .venv
 #   UV_TORCH_BACKEND=cpu make setup     another build of PyTorch (uv's names: auto, cpu, cu130, ...)
+#
+# `make` alone lists the commands: each target's line ends in `## its help`.
 
-.PHONY: setup demo quick quick-tests test soak lint types format docs bench lock clean
+.PHONY: help setup demo quick quick-tests test soak lint types format docs bench lock clean
+.DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 
 PYTHON ?= python3
@@ -22,9 +25,12 @@ CHECK_PYTHON = @$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) an
 INSTALL = sh .ci/like-pip $(PYTHON) $(UV) pip install --quiet --compile-bytecode --python $(BIN)/python \
 	--constraint requirements.lock --editable
 
-setup: $(STAMP)
+help: ## list these commands
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-demo: $(STAMP)
+setup: $(STAMP) ## install the package, its tests and its checks into .venv
+
+demo: $(STAMP) ## train on synthetic people and write a report, in minutes on two cores
 	$(BIN)/jointreid demo
 
 quick: $(STAMP) ## check style and types and run the fast tests: after each edit, a minute on two cores
@@ -32,10 +38,10 @@ quick: $(STAMP) ## check style and types and run the fast tests: after each edit
 	@$(BIN)/ruff format --quiet --check .
 	@$(MAKE) --no-print-directory --jobs 2 --output-sync types quick-tests
 
-quick-tests: $(STAMP)
+quick-tests: $(STAMP) ## run the fast tests alone
 	@$(PYTEST) -m "not slow and not triton" --durations 0 --durations-min 1
 
-types: $(STAMP)
+types: $(STAMP) ## check types with mypy
 	@$(BIN)/mypy
 
 test: $(STAMP) ## run all tests on all cores, also those of the GPU kernels in Triton's interpreter: six minutes on two cores
@@ -59,23 +65,23 @@ format: $(STAMP) ## format the code and correct what ruff can
 	$(BIN)/ruff check --fix --quiet .
 	$(BIN)/ruff format --quiet .
 
-docs: $(DOCS_STAMP)
+docs: $(DOCS_STAMP) ## build the pages of docs/ into out/site
 	$(BIN)/mkdocs build --quiet --strict --site-dir out/site
 	@echo "docs: out/site/index.html"
 
-bench: $(STAMP)
+bench: $(STAMP) ## measure speed on this machine, into out/bench
 	@mkdir -p out/bench
 	@for name in operators model pipeline train_step ranking growth; do \
 		echo "benchmarks/$$name.py"; $(BIN)/python benchmarks/$$name.py --json out/bench/$${name}_cpu.json || exit 1; \
 	done
 
 # The newest releases that fit together, for every platform and every extra; without index addresses and hashes.
-lock: | $(UV)
+lock: | $(UV) ## pin the newest releases that fit together in requirements.lock
 	@echo "torch==$(TORCH)" | env -u UV_TORCH_BACKEND UV_FIND_LINKS= sh .ci/like-pip $(PYTHON) $(UV) pip compile --quiet \
 		--upgrade --universal --all-extras --no-annotate --custom-compile-command "make lock" \
 		--constraint - --output-file requirements.lock pyproject.toml
 
-clean:
+clean: ## remove .venv and everything that was built; runs/ stays
 	rm -rf .venv .tools out dist .mypy_cache .ruff_cache .pytest_cache .hypothesis
 	find src tests benchmarks -type d -name __pycache__ -prune -exec rm -rf {} +
 

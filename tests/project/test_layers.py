@@ -5,6 +5,8 @@ Imports inside functions and under TYPE_CHECKING count too: both are knowledge o
 """
 
 import ast
+import re
+import tomllib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
@@ -80,7 +82,7 @@ STARTS_FAST = (
     "ingest",
     "prepare",
 )
-SLOW = {"torch", "torchvision", "timm", "numba", "lightning_fabric", "lightning", "sklearn", "scipy", "tensorboard"}
+SLOW = {"torch", "torchvision", "timm", "numba", "lightning_fabric", "sklearn", "scipy", "tensorboard"}
 
 
 class Import(NamedTuple):
@@ -219,6 +221,19 @@ def loaded_by(name: str, modules: Mapping[str, Module]) -> dict[str, str]:
 @pytest.fixture(scope="module")
 def package() -> dict[str, Module]:
     return parse_package(SOURCE)
+
+
+def test_every_name_in_the_tables_is_a_room_or_a_dependency(package: dict[str, Module]) -> None:
+    rooms = {room for stage in STAGES for rooms in stage for room in rooms}
+    named = rooms | MODEL_BUILDERS | IN_TRITON | {*STARTS_FAST, *MAY_ASK_FOR_RANK}
+    project = tomllib.loads((SOURCE.parent / "pyproject.toml").read_text(encoding="utf-8"))
+    checked = {name for entry in project["tool"]["mypy"]["overrides"] for name in entry["module"]}
+    named |= {name.removeprefix("jointreid.") for name in checked if name.startswith("jointreid.")}
+    assert not named - package.keys()
+    extras = project["project"]["optional-dependencies"].values()
+    required = [*project["project"]["dependencies"], *(name for extra in extras for name in extra)]
+    declared = {re.split(r"[^\w-]", name)[0].replace("-", "_") for name in required}
+    assert ALWAYS_LAZY | SLOW - {"sklearn"} <= declared  # sklearn comes as scikit-learn
 
 
 def test_every_module_has_a_room_and_keeps_to_the_arrows(package: dict[str, Module]) -> None:

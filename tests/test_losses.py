@@ -21,6 +21,7 @@ from jointreid.losses import (
     head_accuracy,
     identity_cross_entropy,
     reid_loss,
+    trained_terms,
     weighted_regularised_triplet,
 )
 from jointreid.messages.errors import JointreidError
@@ -299,7 +300,7 @@ def test_no_heads_cost_nothing(blocks: tuple[FactorLogits, ...]) -> None:
     assert [term.item() for term in factor_cross_entropy(blocks, ids, ids)] == [0.0, 0.0]
     accuracy = head_accuracy(blocks, ids, ids)
     assert math.isnan(accuracy.mean_domain.item())
-    assert accuracy.camera.shape == (0,)
+    assert accuracy.domain.shape == accuracy.camera.shape == (0,)
 
 
 def test_factor_smoothing() -> None:
@@ -317,6 +318,13 @@ def test_head_accuracy_per_block() -> None:
     assert accuracy.domain.tolist() == [1.0, 0.75]
     assert accuracy.camera.tolist() == [0.75, 1.0]
     assert accuracy.mean_domain.item() == accuracy.mean_camera.item() == 0.875
+
+
+def test_head_accuracy_leaves_out_heads_of_one_class() -> None:
+    camera = functional.one_hot(torch.tensor([0, 1, 1, 1]), 2).float()
+    accuracy = head_accuracy([FactorLogits(randn(4, 1), camera)], torch.zeros(4).long(), torch.tensor([0, 1, 0, 0]))
+    assert accuracy.domain.shape == (0,)
+    assert accuracy.camera.tolist() == [0.5]
 
 
 def output_and_batch(dtype: torch.dtype = torch.float32) -> tuple[ModelOutput, Batch]:
@@ -346,12 +354,44 @@ def test_the_snr_term_is_weighted_by_stage_drawn_once_and_can_be_switched_off() 
     )
     pairs = draw_pairs(batch.labels, torch.Generator().manual_seed(7))
     terms = [dual_causality(stage, pairs) for stage in stages]
+    assert without.snr is None
+    assert on.snr is not None
+    assert on.snr.item() > 1  # each of the four parts of dual_causality is near log 2
     torch.testing.assert_close(on.snr, 0.5 * terms[0] + 0.25 * terms[1] + 2 * terms[3])
     torch.testing.assert_close(on.total, without.total + on.snr)
-    assert without.snr == 0
     off = reid_loss(output._replace(restitutions=stages), batch, LossConfig(snr=False, w_snr=config.w_snr))
-    assert off.snr == 0
+    assert off.snr is None
     assert off.total == without.total
+
+
+@pytest.mark.parametrize(
+    ("classes", "names"),
+    [
+        (None, ["triplet", "identity", "total"]),
+        ((1, 1), ["triplet", "identity", "total"]),
+        ((1, 4), ["triplet", "identity", "camera", "total"]),
+        ((3, 1), ["triplet", "identity", "domain", "total"]),
+        ((3, 4), ["triplet", "identity", "domain", "camera", "total"]),
+    ],
+)
+def test_terms_that_train_nothing_are_left_out_but_not_from_the_graph(
+    classes: tuple[int, int] | None, names: list[str]
+) -> None:
+    output, batch = output_and_batch()
+    heads = [randn(4, count).requires_grad_() for count in classes or ()]
+    batch = batch._replace(
+        **{
+            name: torch.arange(4) % count
+            for name, count in zip(("domain_ids", "global_camids"), classes or (), strict=False)
+        }
+    )
+    terms = reid_loss(output._replace(factor_logits=(FactorLogits(*heads),) if heads else ()), batch, LossConfig())
+    trained = trained_terms(terms)
+    assert list(trained) == names
+    assert sum(term.item() for name, term in trained.items() if name != "total") == pytest.approx(terms.total.item())
+    if heads:
+        torch.autograd.backward(terms.total)
+        assert [logits.grad is not None for logits in heads] == [True, True]
 
 
 def test_total_is_the_weighted_sum() -> None:
@@ -362,6 +402,8 @@ def test_total_is_the_weighted_sum() -> None:
     torch.testing.assert_close(terms.identity, identity_cross_entropy(output.id_logits, batch.labels, 0.1))
     expected = factor_cross_entropy(output.factor_logits, batch.domain_ids, batch.global_camids, 0.05)
     assert (terms.domain, terms.camera) == expected
+    assert terms.domain is not None
+    assert terms.camera is not None
     assert terms.domain != terms.camera
     total = 2 * terms.triplet + 3 * terms.identity + 5 * terms.domain + 7 * terms.camera
     torch.testing.assert_close(terms.total, total)
@@ -372,7 +414,8 @@ def test_terms_are_fp32_under_autocast(dtype: Any) -> None:
     output, batch = output_and_batch(dtype)
     with torch.autocast("cpu", dtype):
         terms = reid_loss(output, batch, LossConfig())
-    assert {term.dtype for term in terms} == {torch.float32}
+    assert {term.dtype for term in trained_terms(terms).values()} == {torch.float32}
     exact = ModelOutput(output.embedding.float(), output.bn_embedding, output.id_logits.float(), output.factor_logits)
-    for term, expected in zip(terms, reid_loss(exact, batch, LossConfig()), strict=True):
-        torch.testing.assert_close(term, expected, rtol=1e-6, atol=0)
+    expected = trained_terms(reid_loss(exact, batch, LossConfig()))
+    assert expected.keys() == {"triplet", "identity", "domain", "camera", "total"}
+    torch.testing.assert_close(trained_terms(terms), expected, rtol=1e-6, atol=0)

@@ -21,38 +21,54 @@ from jointreid.models.reid import ModelOutput
 
 
 class LossTerms(NamedTuple):
-    """The terms of Eq. 5, unweighted, that of SNR, weighted over its stages, and the weighted sum; scalars in fp32."""
+    """The terms of Eq. 5, unweighted, that of SNR, weighted over its stages, and the weighted sum; scalars in fp32.
+
+    Attributes:
+        triplet: Eq. 3, or AGW's triplet.
+        identity: Eq. 4 over identities.
+        domain: Eq. 4 over domains; None for a model without domain heads, or whose heads have one class.
+        camera: Eq. 4 over cameras; None as for `domain`.
+        snr: the dual causality loss; None for a model without SNR modules, or with `loss.snr` off.
+        total: the weighted sum, which is minimised.
+    """
 
     triplet: Tensor
     identity: Tensor
-    domain: Tensor
-    camera: Tensor
-    snr: Tensor
+    domain: Tensor | None
+    camera: Tensor | None
+    snr: Tensor | None
     total: Tensor
 
 
 class Terms(Protocol):
-    """Scalars by name, as a NamedTuple has them; `total` is minimised, the others are logged."""
+    """Scalars by name, as a NamedTuple has them; `total` is minimised, the others are logged unless they are None."""
 
     @property
     def total(self) -> Tensor:
-        """What is minimised."""
+        """The sum that is minimised."""
 
-    def _asdict(self) -> dict[str, Tensor]: ...
+    def _asdict(self) -> dict[str, Tensor | None]: ...
 
 
 LossFunction = Callable[[ModelOutput, Batch, LossConfig, torch.Generator | None], Terms]
 
 
 class FactorTerms(NamedTuple):
-    """The last two terms of Eq. 5: cross-entropies averaged over the DCSD blocks; scalars in fp32."""
+    """The last two terms of Eq. 5: cross-entropies averaged over the DCSD blocks; scalars in fp32.
+
+    Attributes:
+        domain: 0 without domain heads, or where they have one class.
+        camera: 0 without camera heads, or where they have one class.
+    """
 
     domain: Tensor
     camera: Tensor
 
 
 class HeadAccuracy(NamedTuple):
-    """How often the heads of each DCSD block are right, rates in [0, 1].
+    """Share of a batch's images for which the heads of each DCSD block are right, in [0, 1].
+
+    Heads with a single class are left out: they cannot be wrong.
 
     Attributes:
         domain: [blocks with a domain head], from input to output.
@@ -85,7 +101,7 @@ def batch_hard_triplet(embedding: Tensor, labels: Tensor, margin: float) -> Tens
 
     Raises:
         JointreidError: on a CPU: an anchor has no positive or no negative; a P x K batch always has both. On a GPU
-            nobody looks: ask `require_triplets` before the labels are sent there.
+            this is not checked: call `require_triplets` before the labels are sent there.
 
     >>> embedding = torch.tensor([[0.0, 0.0], [1.0, 0.0], [0.0, 2.0], [3.0, 0.0]])
     >>> round(batch_hard_triplet(embedding, torch.tensor([0, 0, 1, 1]), margin=0.3).item(), 6)
@@ -227,7 +243,7 @@ def draw_pairs(labels: Tensor, generator: torch.Generator | None = None) -> Pair
 
 
 def dual_causality(restitution: Restitution, pairs: Pairs) -> Tensor:
-    """Return what one SNR module is taught by: the useful part tells identities apart, and the useless part blurs them.
+    """Return the loss of one SNR module: its useful part shall tell identities apart, and its useless part blur them.
 
     With d = (1 - cosine) / 2 to the positive p and to the negative n, and sp = softplus, the mean over images of
 
@@ -277,22 +293,29 @@ def reid_loss(
         output.factor_logits, batch.domain_ids, batch.global_camids, config.aux_smoothing
     )
     total = config.w_triplet * triplet + config.w_id * identity + config.w_domain * domain + config.w_camera * camera
-    snr = torch.zeros_like(total)
+    snr = None
     if config.snr and output.restitutions:
         pairs = draw_pairs(batch.labels, generator)
         terms = [dual_causality(restitution, pairs) for restitution in output.restitutions]
         snr = torch.stack([weight * term for weight, term in zip(config.w_snr, terms, strict=True)]).sum()
-    return LossTerms(triplet, identity, domain, camera, snr, total + snr)
+        total = total + snr
+    has_domains, has_cameras = (any(x.shape[1] > 1 for x in logits) for logits in by_factor(output.factor_logits))
+    return LossTerms(triplet, identity, domain if has_domains else None, camera if has_cameras else None, snr, total)
+
+
+def trained_terms(terms: Terms) -> dict[str, Tensor]:
+    """Return the terms that the model is trained by, and `total`, by name: those that are not None."""
+    return {name: term for name, term in terms._asdict().items() if term is not None}
 
 
 def loss_function(kind: str) -> LossFunction:
-    """Return the loss that `loss.kind` names: `reid_loss`, or a person's own, of the same arguments.
+    """Return the loss that `loss.kind` names: `reid_loss`, or a custom function of the same arguments.
 
-    One of one's own returns scalars of any names in a NamedTuple; `total` is minimised, all are logged.
+    A custom loss returns a NamedTuple of scalars of any names; `total` is minimised, all are logged.
 
     Raises:
-        JointreidError: there is no such function, or it is not trusted; when it is called, that it returns another
-            thing.
+        JointreidError: there is no such function, or its module is not trusted. The function itself raises it when it
+            is called and returns something else.
     """
     if not is_custom(kind):
         return reid_loss
@@ -301,7 +324,8 @@ def loss_function(kind: str) -> LossFunction:
     def checked(output: ModelOutput, batch: Batch, config: LossConfig, generator: torch.Generator | None) -> Terms:
         terms = function(output, batch, config, generator)
         fields = terms._asdict() if hasattr(terms, "_asdict") else {}
-        if "total" not in fields or not all(isinstance(x, Tensor) and x.ndim == 0 for x in fields.values()):
+        scalars = [isinstance(x, Tensor) and x.ndim == 0 for x in fields.values() if x is not None]
+        if not isinstance(fields.get("total"), Tensor) or not all(scalars):
             raise JointreidError(
                 f"loss.kind {kind} returned {type(terms).__name__}; expected a NamedTuple of scalar tensors, one of "
                 "them `total`, such as jointreid.losses.LossTerms"
@@ -313,7 +337,7 @@ def loss_function(kind: str) -> LossFunction:
 
 @torch.no_grad()
 def head_accuracy(factor_logits: Sequence[FactorLogits], domain_ids: Tensor, global_camids: Tensor) -> HeadAccuracy:
-    """Return how often each block names an image's domain and its camera; chance is 1 / classes.
+    """Return how often each block tells an image's domain and its camera; chance is 1 / classes.
 
     Args:
         factor_logits: one per DCSD.
@@ -321,12 +345,12 @@ def head_accuracy(factor_logits: Sequence[FactorLogits], domain_ids: Tensor, glo
         global_camids: int64 [B].
     """
 
-    def rates(logits: Sequence[Tensor], ids: Tensor) -> Tensor:
-        hits = [(x.argmax(1) == ids).float().mean() for x in logits]
-        return torch.stack(hits) if hits else torch.zeros(0, device=ids.device)
+    def shares(logits: Sequence[Tensor], ids: Tensor) -> Tensor:
+        right = [(x.argmax(1) == ids).float().mean() for x in logits if x.shape[1] > 1]
+        return torch.stack(right) if right else torch.zeros(0, device=ids.device)
 
     domain, camera = by_factor(factor_logits)
-    return HeadAccuracy(rates(domain, domain_ids), rates(camera, global_camids))
+    return HeadAccuracy(shares(domain, domain_ids), shares(camera, global_camids))
 
 
 def by_factor(factor_logits: Sequence[FactorLogits]) -> tuple[list[Tensor], list[Tensor]]:

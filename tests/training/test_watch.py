@@ -20,6 +20,7 @@ class Two(NamedTuple):
     near: Tensor
     far: Tensor
     total: Tensor
+    absent: None = None  # a term that this model is not trained by: not to be noted
 
 
 NO_HEADS = HeadAccuracy(torch.zeros(0), torch.zeros(0))

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from jointreid.data.records import ImageRecord
-from jointreid.losses import HeadAccuracy, Terms
+from jointreid.losses import HeadAccuracy, Terms, trained_terms
 from jointreid.messages.errors import JointreidError, MadeByAll
 
 Window = dict[str, list[float]]
@@ -75,7 +75,7 @@ class Watch:
         Raises:
             JointreidError: as `read`, if values are read at once.
         """
-        named = {name: term.detach().float() for name, term in terms._asdict().items()}
+        named = {name: term.detach().float() for name, term in trained_terms(terms).items()}
         count = len(named)
         if len(accuracy.domain):
             named["domain_accuracy"] = accuracy.mean_domain

@@ -16,9 +16,9 @@ from jointreid.messages.errors import JointreidError
 
 def _train(argv: list[str]) -> int:
     from jointreid.options import read_options
-    from jointreid.training.distributed.world import told_once
+    from jointreid.training.distributed.world import report_once
 
-    with told_once():
+    with report_once():
         config = read_options(argv)
     from jointreid.training.train import train
 
@@ -134,11 +134,11 @@ def _pretrain_parser() -> Parser:
 
 def _pretrain(argv: list[str]) -> int:
     given = vars(_pretrain_parser().read(argv))
-    from jointreid.training.distributed.world import told_once
+    from jointreid.training.distributed.world import report_once
     from jointreid.training.pretrain.config import PretrainConfig
     from jointreid.training.pretrain.loop import pretrain
 
-    with told_once():
+    with report_once():
         config = PretrainConfig(**{field.name: given.pop(field.name) for field in fields(PretrainConfig)})
     pretrain(given.pop("images"), given.pop("out"), config, **given)
     return 0

@@ -27,7 +27,7 @@ class Epochs:
             parts.model,
             parts.average,
             parts.pretraining,
-            parts.together,
+            parts.processes,
             on_batch,
         )
 
@@ -74,7 +74,7 @@ class Epochs:
         """Say whether no sitting before this one has measured the weights as they are."""
         parts, progress = self._parts, self._saving.progress
         measured = progress.evaluated == progress.step and (parts.run.path / "results.json").is_file()
-        return bool(parts.data.test) and not parts.together.from_first(measured)
+        return bool(parts.data.test) and not parts.processes.broadcast(measured)
 
     def _choose_best(self, report: Report, epoch: int) -> None:
         """Save `best` when the mean mAP on the held-out identities is the highest so far."""
@@ -82,7 +82,7 @@ class Epochs:
         found = self._evaluation.on_held_out()
         if found is not None:
             report.log("validation", progress.step, epoch, found.to_dict()["mean"])
-        reached = self._parts.together.from_first(found.mean["mAP"] if found else 0.0)
+        reached = self._parts.processes.broadcast(found.mean["mAP"] if found else 0.0)
         if reached > progress.best:
             progress.best = reached
             self._saving.save(report, "best")

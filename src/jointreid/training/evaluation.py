@@ -14,7 +14,7 @@ from jointreid.retrieval.evaluate import embed, evaluate_domains, images_of
 from jointreid.retrieval.extract import Embeddings
 from jointreid.retrieval.results import QueryResult, Results
 from jointreid.training.data import TrainingData
-from jointreid.training.distributed.processes import Together
+from jointreid.training.distributed.processes import Processes
 from jointreid.training.optim import WeightAverage
 
 
@@ -27,7 +27,7 @@ class Evaluation:
         model: the network in training, on its device.
         average: the moving average of its weights.
         pretraining: what training started from, for the results.
-        together: the processes; each has the same weights.
+        processes: the processes; each has the same weights.
         on_batch: called between batches where there is one process; what it raises ends the evaluation.
     """
 
@@ -38,10 +38,10 @@ class Evaluation:
         model: ReIDModel,
         average: WeightAverage | None,
         pretraining: str,
-        together: Together,
+        processes: Processes,
         on_batch: Callable[..., None],
     ) -> None:
-        self._config, self._data, self._model, self._together = config, data, model, together
+        self._config, self._data, self._model, self._processes = config, data, model, processes
         self._average, self._pretraining, self._on_batch = average, pretraining, on_batch
 
     def on_test(self) -> tuple[Results, tuple[QueryResult, ...]] | None:
@@ -54,11 +54,11 @@ class Evaluation:
         return None if found is None else found[0]
 
     def _on(self, domains: Sequence[Domain]) -> tuple[Results, tuple[QueryResult, ...]] | None:
-        together = self._together
-        with self._evaluated() as model, together.meeting():
-            if not together.first:
+        processes = self._processes
+        with self._evaluated() as model, processes.error_barrier():
+            if not processes.is_main:
                 for domain in domains:
-                    embed_together(model, images_of(domain), self._config, domain.name, together)
+                    embed_distributed(model, images_of(domain), self._config, domain.name, processes)
                 return None
             return evaluate_domains(
                 model,
@@ -68,8 +68,8 @@ class Evaluation:
                 device=next(model.parameters()).device,
                 protocols=self._data.protocols if domains is self._data.test else None,
                 pretraining=self._pretraining,
-                embed_with=lambda images, name: embed_together(
-                    model, images, self._config, name, together, self._on_batch
+                embed_with=lambda images, name: embed_distributed(
+                    model, images, self._config, name, processes, self._on_batch
                 ),
             )
 
@@ -87,39 +87,39 @@ class Evaluation:
             self._model.train()
 
 
-def embed_together(
+def embed_distributed(
     model: ReIDModel,
     records: Sequence[ImageRecord],
     config: RunConfig,
     name: str,
-    together: Together,
+    processes: Processes,
     on_batch: Callable[..., None] | None = None,
 ) -> Embeddings:
     """Return the features of images in the first process, to the last bit those that it would find alone.
 
     Process r takes the batches r, r + world, r + 2 world, ..., each the same images as in one process. To be called
-    within a `meeting`. The other processes get numbers without meaning.
+    within a `error_barrier`. The other processes get numbers without meaning.
 
     Args:
         model: in evaluation mode, with the same weights in every process.
         records: the images.
         config: settings of the run.
         name: of the data set.
-        together: the processes.
+        processes: the processes.
         on_batch: called between batches where there is one process.
     """
     device = next(model.parameters()).device
-    if together.size == 1:
+    if processes.world_size == 1:
         return embed(model, records, config, device, name, on_batch)
-    owners = np.arange(len(records)) // config.eval.batch_size % together.size
-    mine = [records[index] for index in np.flatnonzero(owners == together.rank).tolist()]
+    owners = np.arange(len(records)) // config.eval.batch_size % processes.world_size
+    mine = [records[index] for index in np.flatnonzero(owners == processes.rank).tolist()]
     # One without a batch computes an image all the same, to know the shapes.
     part = embed(model, mine or records[:1], config, device, name, None)
-    together.agree()
+    processes.exchange_errors()
 
     def whole(rows: NDArray[np.float32]) -> NDArray[np.float32]:
         found = np.empty((len(records), *rows.shape[1:]), rows.dtype)
-        for rank, rows_of_rank in enumerate(together.collect(rows[: len(mine)], int(np.bincount(owners).max()))):
+        for rank, rows_of_rank in enumerate(processes.gather_rows(rows[: len(mine)], int(np.bincount(owners).max()))):
             places = np.flatnonzero(owners == rank)
             found[places] = rows_of_rank[: len(places)]
         return found

@@ -46,7 +46,7 @@ def _warm(start: float, progress: float) -> float:
 
 
 def render_rates(by_epoch: Sequence[float]) -> str:
-    """Return learning rates at the start of each epoch for people, equal ones together.
+    """Return learning rates at the start of each epoch for people, equal ones grouped.
 
     >>> render_rates([1e-4, 2e-4, 2e-4, 2e-5])
     '1: 1.00e-04, 2-3: 2.00e-04, 4: 2.00e-05'

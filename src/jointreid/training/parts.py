@@ -20,7 +20,7 @@ from jointreid.training.arithmetic import Arithmetic
 from jointreid.training.batches import AugmentedBatches
 from jointreid.training.checkpoint import Saved, newest_whole
 from jointreid.training.data import TrainingData
-from jointreid.training.distributed.processes import Together
+from jointreid.training.distributed.processes import Processes
 from jointreid.training.distributed.world import settings_of_all
 from jointreid.training.optim import WeightAverage, build_optimizer, rate_factor
 from jointreid.training.randomness import seed_all
@@ -35,7 +35,7 @@ class Parts:
         run: its directory, its settings as they were given, and its labels.
         config: the settings of a step over all processes.
         data: what it trains and is measured on.
-        together: the processes.
+        processes: the processes.
         sampler: number -> images of a batch.
         batches: number -> batch, on the device.
         steps_per_epoch: each of `train.accumulate` batches.
@@ -52,7 +52,7 @@ class Parts:
     run: Run
     config: RunConfig
     data: TrainingData
-    together: Together
+    processes: Processes
     sampler: UnionPK | CustomBatches
     batches: AugmentedBatches
     steps_per_epoch: int
@@ -79,7 +79,7 @@ def make_parts(
     config: RunConfig,
     path: Path,
     data: TrainingData,
-    together: Together,
+    processes: Processes,
     precision: Precision,
     console: Console,
 ) -> Parts:
@@ -89,7 +89,7 @@ def make_parts(
         config: the settings as they were given.
         path: the run directory, held.
         data: checked and joined.
-        together: the processes.
+        processes: the processes.
         precision: the arithmetic.
         console: where to print.
 
@@ -97,28 +97,28 @@ def make_parts(
         JointreidError: images cannot be read, the settings do not fit them, or the weights to start from do not fit.
     """
     run = Run(path, config, data.train_set.label_space)
-    config, device = settings_of_all(config), together.fabric.device
+    config, device = settings_of_all(config), processes.fabric.device
     sampler = make_sampler(data.train_set, config.sampler, config.train.seed)
     loss = loss_function(config.loss.kind)
-    store = _decoded(config, data, together, console)
-    batches = AugmentedBatches(store, data.train_set, sampler, config, device, together.rank, together.size)
+    store = _decoded(config, data, processes, console)
+    batches = AugmentedBatches(store, data.train_set, sampler, config, device, processes.rank, processes.world_size)
     seed_all(config.train.seed)
     torch.use_deterministic_algorithms(config.train.deterministic)
-    model, saved, pretraining = _started(run, config, together, console)
+    model, saved, pretraining = _started(run, config, processes, console)
     # Own code may not fit into one graph, nor does what SyncBatchNorm sends in the middle of a pass.
     one_graph = not is_custom(config.model.trunk) and not config.train.sync_bn
     arithmetic = Arithmetic(device, precision, config.train.compile, one_graph)
     # With several processes the network is compiled, not what sends its gradients around.
-    network, optimizer = together.fabric.setup(
+    network, optimizer = processes.fabric.setup(
         arithmetic.network(model),
         build_optimizer(model, config.optim, fused=arithmetic.fused),
-        _reapply_compile=together.size == 1,
+        _reapply_compile=processes.world_size == 1,
     )
     return Parts(
         run=run,
         config=config,
         data=data,
-        together=together,
+        processes=processes,
         sampler=sampler,
         batches=batches,
         steps_per_epoch=max(1, len(sampler) // config.train.accumulate),
@@ -133,10 +133,10 @@ def make_parts(
     )
 
 
-def _decoded(config: RunConfig, data: TrainingData, together: Together, console: Console) -> ImageStore:
+def _decoded(config: RunConfig, data: TrainingData, processes: Processes, console: Console) -> ImageStore:
     """Return the train images, each decoded and resized once."""
     with counting(console, "decoding") as progress:
-        return together.in_turn(
+        return processes.local_main_first(
             lambda: ImageStore.build(
                 [sample.record for sample in data.train_set.samples],
                 config.image,
@@ -148,23 +148,25 @@ def _decoded(config: RunConfig, data: TrainingData, together: Together, console:
         )
 
 
-def _started(run: Run, config: RunConfig, together: Together, console: Console) -> tuple[ReIDModel, Saved | None, str]:
+def _started(
+    run: Run, config: RunConfig, processes: Processes, console: Console
+) -> tuple[ReIDModel, Saved | None, str]:
     """Return the network with the weights of its start, the checkpoint to go on from, and what results call the start.
 
     A checkpoint's own weights are not loaded yet.
     """
     model = model_for(config, run.label_space)
     saved, started = None, ""
-    with together.meeting():
-        if together.first:
+    with processes.error_barrier():
+        if processes.is_main:
             if config.train.resume:
                 saved = newest_whole(
                     run, lambda text: console.print(text, highlight=False, markup=False, soft_wrap=True)
                 )
             started = load_start(model, saved, config, console)
-    pretraining = together.from_first(started)
-    together.same_weights(model)
-    if config.train.sync_bn and together.size > 1:
+    pretraining = processes.broadcast(started)
+    processes.broadcast_weights(model)
+    if config.train.sync_bn and processes.world_size > 1:
         model = torch.nn.SyncBatchNorm.convert_sync_batchnorm(model)  # type: ignore[no-untyped-call]
     model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     return model, saved, pretraining

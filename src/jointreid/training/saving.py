@@ -50,7 +50,7 @@ class Saving:
     def begin(self) -> None:
         """Make the directory a run, without a checkpoint yet."""
         run = self._parts.run
-        if self._parts.together.first:
+        if self._parts.processes.is_main:
             run.label_space.save(run.path / _LABELS)
             write_config(run.config, run.path / "config.yaml")  # last: it makes the folder a run
 
@@ -72,7 +72,7 @@ class Saving:
             "evaluated": progress.evaluated,
             "lines": progress.lines,
             "epoch_open": progress.epoch_open,
-            "scaler": parts.together.fabric.strategy.precision.state_dict(),
+            "scaler": parts.processes.fabric.strategy.precision.state_dict(),
             "sampler": {**parts.sampler.state_dict(), "step": progress.step * parts.config.train.accumulate},
             "labels": parts.run.label_space.hash,
             "images": self._images_hash,
@@ -81,8 +81,8 @@ class Saving:
             "precision": parts.arithmetic.precision,
         }
         optimizer = parts.optimizer.optimizer if name == "last" else None
-        with parts.together.meeting():
-            if parts.together.first:
+        with parts.processes.error_barrier():
+            if parts.processes.is_main:
                 save_checkpoint(parts.run.path, name, parts.model, state, average=parts.average, optimizer=optimizer)
 
     def resume(self) -> None:
@@ -91,17 +91,17 @@ class Saving:
         Raises:
             JointreidError: the data are not those the run began with, or the checkpoint does not fit.
         """
-        parts, together = self._parts, self._parts.together
-        with together.meeting():
-            if together.first:
+        parts, processes = self._parts, self._parts.processes
+        with processes.error_barrier():
+            if processes.is_main:
                 self._check_labels()
                 if parts.saved:
                     self._load(parts.saved)
-        self.progress = together.from_first(self.progress)
-        if scaler := together.from_first(parts.saved.state.get("scaler") if parts.saved else None):
-            together.fabric.strategy.precision.load_state_dict(scaler)
+        self.progress = processes.broadcast(self.progress)
+        if scaler := processes.broadcast(parts.saved.state.get("scaler") if parts.saved else None):
+            processes.fabric.strategy.precision.load_state_dict(scaler)
         average = parts.average.tensors if parts.average else None
-        together.same_state(parts.model, parts.optimizer.optimizer, average)
+        processes.broadcast_state(parts.model, parts.optimizer.optimizer, average)
 
     def _check_labels(self) -> None:
         run = self._parts.run

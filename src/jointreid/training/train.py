@@ -28,13 +28,13 @@ from jointreid.training.advice import disk_advice, memory_advice
 from jointreid.training.arithmetic import compiling
 from jointreid.training.data import TrainingData, data_hash, prepare
 from jointreid.training.distributed.fabric import make_fabric
-from jointreid.training.distributed.processes import Together
+from jointreid.training.distributed.processes import Processes
 from jointreid.training.distributed.world import (
     goes_on,
     record_launch,
     render_world,
+    report_once,
     settings_of_all,
-    told_once,
     world_of,
 )
 from jointreid.training.epochs import Epochs
@@ -66,7 +66,7 @@ def train(config: RunConfig, console: Console | None = None, *, data: TrainingDa
             weights), or memory or disk run out.
         RunStopped: a signal asked it to stop, and it has saved.
     """
-    with told_once():
+    with report_once():
         device, world = pick_device(config.train.device), world_of(config.train)
         config = config.replace(train={"devices": world.devices, "nodes": world.nodes})
         settings_of_all(config)
@@ -75,35 +75,35 @@ def train(config: RunConfig, console: Console | None = None, *, data: TrainingDa
         precision = precision_of(path, config, device)
         fabric = make_fabric(config.train, world, device, precision, unused=is_custom(config.model.trunk))
     fabric.launch()
-    together = Together(fabric)
-    config = config.replace(train={"resume": together.from_first(config.train.resume)})
-    console = (console or Console()) if together.first else Console(quiet=True)
+    processes = Processes(fabric)
+    config = config.replace(train={"resume": processes.broadcast(config.train.resume)})
+    console = (console or Console()) if processes.is_main else Console(quiet=True)
     again = f"go on with `jointreid train --resume {path}`, started as before (torchrun restarts go on by themselves)"
-    with together.watched(path, again), ExitStack() as stack:
+    with processes.report_lost(path, again), ExitStack() as stack:
         # Folders may be called otherwise on each machine: what the data are is compared when they are read.
         alike = config_hash(config.replace(data={"sources": (), "cache": "cache"}))
-        together.require_same("the settings or the arithmetic", f"{alike} {precision}")
-        with together.meeting():
-            if together.first:
+        processes.require_same("the settings or the arithmetic", f"{alike} {precision}")
+        with processes.error_barrier():
+            if processes.is_main:
                 say = partial(console.print, highlight=False, markup=False, soft_wrap=True)
                 stack.enter_context(held(path, say))
                 claim(path, config)
                 check_start(config)
                 record_launch(path, world)
-        if together.size > 1:
+        if processes.world_size > 1:
             console.print(render_world(config, world), highlight=False)
         if data is None:
             console.print("Checking the data; the first time every image is decoded.", highlight=False)
-            data = together.in_turn(lambda: prepare(config))
+            data = processes.local_main_first(lambda: prepare(config))
             console.print(data.summary, highlight=False, markup=False, soft_wrap=True)
-        if together.size > 1:
-            together.require_same("the images or labels", data_hash(data))
+        if processes.world_size > 1:
+            processes.require_same("the images or labels", data_hash(data))
         with (
             kept_memory(device.type),
             short_of_memory(lambda: memory_advice(config, path, device)),
             short_of_disk(lambda: disk_advice(path)),
         ):
-            return _Training(make_parts(config, path, data, together, precision, console), console).run()
+            return _Training(make_parts(config, path, data, processes, precision, console), console).run()
 
 
 class _Training:
@@ -125,7 +125,7 @@ class _Training:
             self.saving.begin()
         limit = min(parts.total_steps, parts.config.train.max_steps or parts.total_steps)
         self._announce(limit)
-        first, progress = parts.together.first, self.saving.progress
+        first, progress = parts.processes.is_main, self.saving.progress
         made = Report(run.path, parts.total_steps, progress.step, self.console, progress.lines) if first else NoReport()
         results, finished = None, False
         with parts.batches, self.stop, made as report:
@@ -142,7 +142,7 @@ class _Training:
                 f"stopped by {self.stop.name or 'a signal to another process'}, saved at step "
                 f"{progress.step:,} of {parts.total_steps:,}"
             )
-            started = ", started as before" if parts.together.size > 1 else ""
+            started = ", started as before" if parts.processes.world_size > 1 else ""
             again = f"go on with `jointreid train --resume {run.path}`{started}"
             raise RunStopped(where, again) if first else RunStopped()
         if results is not None:
@@ -186,15 +186,15 @@ class _Training:
 
     def _step(self, step: int, rate: float, watch: Watch) -> None:
         """Take the step of a number, counted from 0: forward, Eq. 5 and backward for each of its batches, then Adam."""
-        parts, config, together, model = self.parts, self.parts.config, self.parts.together, self.parts.model
-        fabric: Any = together.fabric
+        parts, config, processes, model = self.parts, self.parts.config, self.parts.processes, self.parts.model
+        fabric: Any = processes.fabric
         set_rate(parts.optimizer, rate)
-        together.seed(config.train.seed, step)
+        processes.seed_step(config.train.seed, step)
         for micro in range(config.train.accumulate):
             number = step * config.train.accumulate + micro
             batch, indices = parts.batches(number)
             with fabric.no_backward_sync(parts.network, enabled=micro + 1 < config.train.accumulate):
-                output = together.outputs(parts.network(batch.images), gather=config.train.gather)
+                output = processes.outputs_for_loss(parts.network(batch.images), gather=config.train.gather)
                 terms = parts.loss(output, batch, config.loss, parts.batches.generator(number, "pairs"))
                 accuracy = head_accuracy(output.factor_logits, batch.domain_ids, batch.global_camids)
                 watch.note(step + 1, terms, accuracy, indices)
@@ -204,7 +204,7 @@ class _Training:
             fabric.clip_gradients(parts.network, parts.optimizer, max_norm=norm, error_if_nonfinite=False)
         parts.optimizer.step()
         parts.optimizer.zero_grad(set_to_none=True)
-        together.average_statistics(model)
+        processes.average_batch_norm(model)
         if parts.average:
             parts.average.update(model)
 
@@ -217,7 +217,7 @@ class _Training:
             self.saving.progress.window,
             lambda index: samples[index].record,
             arithmetic.scaled,
-            parts.together.mean,
+            parts.processes.mean,
         )
         if arithmetic.reads_seldom:
             parts.optimizer.optimizer.found_inf = watch.spoilt
@@ -225,10 +225,10 @@ class _Training:
 
     def _is_asked_to_stop(self) -> bool:
         """Say whether a signal came, to any of the processes: all leave after the same step."""
-        return self.parts.together.any(bool(self.stop.name))
+        return self.parts.processes.any(bool(self.stop.name))
 
     def _in_time(self, stop_at: float) -> bool:
-        return stop_at == math.inf or self.parts.together.from_first(time.monotonic() < stop_at)
+        return stop_at == math.inf or self.parts.processes.broadcast(time.monotonic() < stop_at)
 
     def _announce(self, limit: int) -> None:
         """Say where training starts, how it computes, its learning rates, and what steps up to a limit will cost."""
@@ -240,16 +240,16 @@ class _Training:
         self._say(self._forecast().render(limit - self.saving.progress.step))
 
     def _forecast(self) -> Forecast:
-        parts, config, together = self.parts, self.parts.config, self.parts.together
+        parts, config, processes = self.parts, self.parts.config, self.parts.processes
         batch, _ = parts.batches(self.saving.progress.step * config.train.accumulate)
 
         def loss() -> torch.Tensor:
-            output = together.outputs(parts.network(batch.images), gather=config.train.gather)
+            output = processes.outputs_for_loss(parts.network(batch.images), gather=config.train.gather)
             return parts.loss(output, batch, config.loss, None).total
 
         parts.model.train()
         with compiling():
-            return forecast(parts.model, loss, config.train.accumulate, together.fabric.backward)
+            return forecast(parts.model, loss, config.train.accumulate, processes.fabric.backward)
 
     def _say(self, text: str) -> None:
         self.console.print(text, highlight=False, markup=False, soft_wrap=True)

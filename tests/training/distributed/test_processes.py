@@ -34,8 +34,8 @@ from jointreid.training import batches
 from jointreid.training import train as room
 from jointreid.training.data import TrainingData, prepare
 from jointreid.training.distributed.fabric import make_fabric
-from jointreid.training.distributed.processes import Together
-from jointreid.training.distributed.world import World, goes_on, record_launch, settings_of_all, told_once, world_of
+from jointreid.training.distributed.processes import Processes
+from jointreid.training.distributed.world import World, goes_on, record_launch, report_once, settings_of_all, world_of
 from jointreid.training.randomness import randomness_of
 
 STEPS = 2
@@ -133,19 +133,19 @@ def train_in(size: int, config: RunConfig, data: TrainingData, folder: Path) -> 
     def work(rank: int) -> None:
         seen: list[torch.Tensor] = []
         after: list[dict[str, torch.Tensor]] = []
-        augment, average = augmentation.augment, Together.average_statistics
+        augment, average = augmentation.augment, Processes.average_batch_norm
 
         def augmented(*args: Any) -> torch.Tensor:
             seen.append(augment(*args))
             return seen[-1]
 
-        def averaged(self: Together, model: torch.nn.Module) -> None:
+        def averaged(self: Processes, model: torch.nn.Module) -> None:
             average(self, model)
             after.append({name: tensor.clone() for name, tensor in model.state_dict().items()})
 
         patch = pytest.MonkeyPatch()  # ends with the process
         patch.setattr(batches, "augment", augmented)
-        patch.setattr(Together, "average_statistics", averaged)
+        patch.setattr(Processes, "average_batch_norm", averaged)
         room.train(config.replace(train={"out": str(folder / "run")}), Console(quiet=True), data=data)
         seen = seen[1:]  # the first is the forecast's
         save_file({str(step): images.contiguous() for step, images in enumerate(seen)}, folder / f"images{rank}")
@@ -213,7 +213,7 @@ def test_only_the_first_process_writes_and_settings_tell_how_many_there_were(tra
 # Gradients
 
 
-def gradients(together: Together, config: RunConfig, *, gather: bool) -> dict[str, torch.Tensor]:
+def gradients(processes: Processes, config: RunConfig, *, gather: bool) -> dict[str, torch.Tensor]:
     """Return the gradients of this process's part of a batch of 8 x 4 random images, batch normalisation frozen."""
     generator = torch.Generator().manual_seed(0)
     images = torch.randn(32, 3, 32, 16, generator=generator)
@@ -221,14 +221,14 @@ def gradients(together: Together, config: RunConfig, *, gather: bool) -> dict[st
     cameras = torch.randint(6, (32,), generator=generator)
     torch.manual_seed(1)
     model = build_model("bot-dcsd", 8, 3, 6, trunk="resnet50-w16")
-    wrapped = together.fabric.setup(model)
+    wrapped = processes.fabric.setup(model)
     wrapped.eval()  # running statistics, which are those of no batch
-    size = len(labels) // together.size
-    mine = slice(together.rank * size, (together.rank + 1) * size)
+    size = len(labels) // processes.world_size
+    mine = slice(processes.rank * size, (processes.rank + 1) * size)
     labelled = slice(None) if gather else mine
     batch = Batch(images[mine], labels[labelled], cameras[labelled], cameras[labelled] // 2)
-    output = together.outputs(wrapped(batch.images), gather=gather)
-    together.fabric.backward(reid_loss(output, batch, config.loss).total)
+    output = processes.outputs_for_loss(wrapped(batch.images), gather=gather)
+    processes.fabric.backward(reid_loss(output, batch, config.loss).total)
     return {name: p.grad.clone() for name, p in model.named_parameters() if p.grad is not None}
 
 
@@ -236,7 +236,7 @@ def gradients_in(size: int, config: RunConfig, folder: Path, *, gather: bool) ->
     def work(rank: int) -> None:
         fabric = make_fabric(config.train, world_of(config.train), torch.device("cpu"))
         fabric.launch()
-        save_file(gradients(Together(fabric), config, gather=gather), folder / f"gradients{rank}")
+        save_file(gradients(Processes(fabric), config, gather=gather), folder / f"gradients{rank}")
 
     ended = processes(size, work, folder)
     assert [process.code for process in ended] == [0] * size, ended
@@ -370,7 +370,7 @@ def test_processes_that_differ_are_refused_before_the_first_step(
 
 def test_own_code_draws_in_a_step_what_follows_from_its_number_and_process() -> None:
     def drawn(rank: int, step: int) -> tuple[float, float, float]:
-        Together.seed(cast(Together, SimpleNamespace(rank=rank, size=2)), 0, step)
+        Processes.seed_step(cast(Processes, SimpleNamespace(rank=rank, world_size=2)), 0, step)
         return float(torch.rand(1)), float(np.random.rand()), random.random()  # noqa: NPY002
 
     with randomness_of(0):
@@ -454,10 +454,10 @@ def test_only_restarts_of_the_same_job_go_on(tmp_path: Path) -> None:
 
 
 def test_mistakes_that_all_make_are_told_by_the_first() -> None:
-    with pytest.raises(ToldElsewhere), told_once({"RANK": "1"}):
+    with pytest.raises(ToldElsewhere), report_once({"RANK": "1"}):
         raise JointreidError("no such setting")
     for environ in ({}, {"RANK": "0", "SLURM_PROCID": "3"}):
-        with pytest.raises(JointreidError) as caught, told_once(environ):
+        with pytest.raises(JointreidError) as caught, report_once(environ):
             raise JointreidError("no such setting")
         assert not isinstance(caught.value, ToldElsewhere)
 

@@ -27,14 +27,14 @@ class Peer(NamedTuple):
         return cls(socket.gethostname(), os.getpid())
 
 
-def is_lost(error: Exception) -> bool:
+def is_connection_error(error: Exception) -> bool:
     """Say whether an error means that another process did not answer: gloo tells by its text alone."""
     signs = ("Connection closed by peer", "Connection reset by peer", "Broken pipe", "Timed out waiting", "Socket")
     lost = (torch.distributed.DistBackendError, torch.distributed.DistNetworkError)
     return isinstance(error, lost) or (isinstance(error, RuntimeError) and any(sign in str(error) for sign in signs))
 
 
-def what_is_lost(peers: Sequence[Peer], rank: int, run: Path, again: str) -> JointreidError:
+def lost_process_error(peers: Sequence[Peer], rank: int, run: Path, again: str) -> JointreidError:
     """Return the error for people, or `ToldElsewhere` if a process of a lower number on this machine has it.
 
     Args:

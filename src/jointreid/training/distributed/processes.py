@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from jointreid.messages.errors import JointreidError, MadeByAll, ToldElsewhere
-from jointreid.training.distributed.peers import Peer, is_lost, what_is_lost
+from jointreid.training.distributed.peers import Peer, is_connection_error, lost_process_error
 from jointreid.training.randomness import seed_all
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ T = TypeVar("T")
 PATIENCE = timedelta(days=1)
 
 
-class Together:
+class Processes:
     """The processes of a run, seen from one of them. With a single process nothing is sent or waited for.
 
     Args:
@@ -37,21 +37,21 @@ class Together:
 
     Attributes:
         rank: the number of this process, from 0.
-        size: how many there are.
-        first: whether it is number 0, which prints and writes.
+        world_size: how many there are.
+        is_main: whether it is rank 0, which prints and writes.
     """
 
     def __init__(self, fabric: "Fabric") -> None:
         self.fabric = fabric
-        self.rank, self.size, self.first = fabric.global_rank, fabric.world_size, fabric.is_global_zero
+        self.rank, self.world_size, self.is_main = fabric.global_rank, fabric.world_size, fabric.is_global_zero
         self._group: Any = None
-        if self.size > 1:
+        if self.world_size > 1:
             self._group = torch.distributed.new_group(backend="gloo", timeout=PATIENCE)
         self._peers = self._all(Peer.here())
 
     # Meeting
 
-    def agree(self, error: Exception | None = None) -> None:
+    def exchange_errors(self, error: Exception | None = None) -> None:
         """Wait for the others; if one of them comes with an error, all stop.
 
         Raises:
@@ -67,19 +67,19 @@ class Together:
         raise ToldElsewhere(f"process {failed[0]}: {errors[failed[0]]}")
 
     @contextmanager
-    def meeting(self) -> Iterator[None]:
-        """Do something each in its own way, and then agree whether it went well.
+    def error_barrier(self) -> Iterator[None]:
+        """Run a block, then stop all processes if any of them failed in it.
 
-        Others may be met meanwhile by `agree`, so that a process that fails is not waited for in vain; not by a
-        `meeting` within.
+        `exchange_errors` may be called inside the block, so that nobody waits in vain for a process that failed;
+        another `error_barrier` may not.
         """
         try:
             yield
         except Exception as error:
-            if not isinstance(error, ToldElsewhere) and not is_lost(error):
-                self.agree(error)
+            if not isinstance(error, ToldElsewhere) and not is_connection_error(error):
+                self.exchange_errors(error)
             raise
-        self.agree()
+        self.exchange_errors()
 
     def require_same(self, what: str, value: str) -> None:
         """Refuse processes that differ in a value, which would wait for each other, or train on what is not meant.
@@ -98,55 +98,57 @@ class Together:
                     f"{what} differ between process 0 and process {rank}: start all with the same options and data"
                 )
 
-    def in_turn(self, work: Callable[[], T]) -> T:
+    def local_main_first(self, work: Callable[[], T]) -> T:
         """Do work in the first process of each machine, then in the others, which find what it left on the disk."""
         results: list[T] = []
-        for turn in (True, False) if self.size > 1 else (True,):
-            with self.meeting():
+        for turn in (True, False) if self.world_size > 1 else (True,):
+            with self.error_barrier():
                 if (self.fabric.local_rank == 0) == turn:
                     results.append(work())
         return results[0]
 
-    def from_first(self, value: T) -> T:
+    def broadcast(self, value: T) -> T:
         """Return the first process's value, tensors on the CPU; with a single process the value itself."""
-        if self.size == 1:
+        if self.world_size == 1:
             return value
-        values = [_on_cpu(value) if self.first else None]
+        values = [_on_cpu(value) if self.is_main else None]
         torch.distributed.broadcast_object_list(values, src=0, group=self._group)
         return cast(T, values[0])
 
     def any(self, flag: bool) -> bool:
         """Say whether any of the processes has a flag set; all have to ask."""
-        if self.size == 1:
+        if self.world_size == 1:
             return flag
         flags = torch.tensor([int(flag)])
         torch.distributed.all_reduce(flags, torch.distributed.ReduceOp.MAX, group=self._group)
         return bool(flags.item())
 
-    def same_weights(self, model: nn.Module) -> None:
+    def broadcast_weights(self, model: nn.Module) -> None:
         """Give every process the first one's parameters and buffers."""
-        if self.size > 1:
-            model.load_state_dict(self.from_first(model.state_dict()))
+        if self.world_size > 1:
+            model.load_state_dict(self.broadcast(model.state_dict()))
 
-    def same_state(self, model: nn.Module, optimizer: torch.optim.Optimizer, average: dict[str, Tensor] | None) -> None:
+    def broadcast_state(
+        self, model: nn.Module, optimizer: torch.optim.Optimizer, average: dict[str, Tensor] | None
+    ) -> None:
         """Give every process the first one's weights, state of the optimiser, and moving average if there is one."""
-        if self.size == 1:
+        if self.world_size == 1:
             return
-        self.same_weights(model)
-        state = self.from_first(optimizer.state_dict())
-        if not self.first:  # in the first one the order of its numbers in memory is right already
+        self.broadcast_weights(model)
+        state = self.broadcast(optimizer.state_dict())
+        if not self.is_main:  # the memory layout of rank 0 is right already
             optimizer.load_state_dict(state)
         for parameter, slots in optimizer.state.items():
             for key, value in slots.items():
                 if value.shape == parameter.shape:
                     slots[key] = torch.empty_like(parameter, dtype=value.dtype).copy_(value)
         if average is not None:
-            for name, tensor in self.from_first(average).items():
+            for name, tensor in self.broadcast(average).items():
                 average[name].copy_(tensor)
 
     # Steps
 
-    def outputs(self, output: T, *, gather: bool) -> T:
+    def outputs_for_loss(self, output: T, *, gather: bool) -> T:
         """Return what a network found, of this process's images or of those of all, in the order of ranks.
 
         With several processes every tensor takes part in the gradient, if only by zeros: a loss that leaves one out
@@ -155,16 +157,16 @@ class Together:
 
         Args:
             output: float tensors [b, ...] in (named) tuples.
-            gather: whether those of all processes are put together.
+            gather: whether those of all processes are concatenated.
         """
-        if self.size == 1:
+        if self.world_size == 1:
             return output
         tensors = list(_tensors(output))
         joined = torch.cat([tensor.flatten(1).float() for tensor in tensors], dim=1)  # b, all numbers of an image
         if gather:
             parts = list(cast(Tensor, self.fabric.all_gather(joined.detach())).unbind())
             if joined.requires_grad:
-                joined.register_hook(lambda gradient: gradient * self.size)  # type: ignore[no-untyped-call]
+                joined.register_hook(lambda gradient: gradient * self.world_size)  # type: ignore[no-untyped-call]
             parts[self.rank] = joined
             joined = torch.cat(parts)
         split = torch.split(joined, [tensor[0].numel() for tensor in tensors], dim=1)
@@ -174,32 +176,32 @@ class Together:
 
     def mean(self, values: Tensor) -> Tensor:
         """Return the mean of a tensor over the processes, the same on each; NaN if one has NaN."""
-        if self.size == 1:
+        if self.world_size == 1:
             return values
         return cast(Tensor, self.fabric.all_reduce(values.detach().clone(), reduce_op="mean"))
 
     @torch.no_grad()
-    def average_statistics(self, model: nn.Module) -> None:
+    def average_batch_norm(self, model: nn.Module) -> None:
         """Give the batch normalisations of all processes the mean of their running statistics, as after every step."""
         running = [b for name, b in model.named_buffers() if name.endswith(("running_mean", "running_var"))]
-        if self.size == 1 or not running:
+        if self.world_size == 1 or not running:
             return
         means = self.mean(torch.cat([buffer.flatten() for buffer in running]))
         for buffer, mean in zip(running, torch.split(means, [buffer.numel() for buffer in running]), strict=True):
             buffer.copy_(mean.view_as(buffer))
 
-    def seed(self, *numbers: int) -> None:
+    def seed_step(self, *numbers: int) -> None:
         """Seed the shared generators for a step, each process differently; a single process goes on with its own.
 
         Nothing here draws from them, but a network of a person's own may. So they need not be saved for every process.
         """
-        if self.size > 1:
+        if self.world_size > 1:
             entropy = np.random.SeedSequence([*numbers, self.rank])
             seed_all(int(entropy.generate_state(1, np.uint64)[0] >> 1))
 
     # Evaluation
 
-    def collect(self, rows: NDArray[np.float32], longest: int) -> list[NDArray[np.float32]]:
+    def gather_rows(self, rows: NDArray[np.float32], longest: int) -> list[NDArray[np.float32]]:
         """Return the rows of every process, in the order of ranks, in the first; nothing in the others.
 
         Args:
@@ -209,14 +211,14 @@ class Together:
         padded = np.zeros((longest, *rows.shape[1:]), rows.dtype)
         padded[: len(rows)] = rows
         mine = torch.from_numpy(padded)
-        all_rows = [torch.empty_like(mine) for _ in range(self.size)] if self.first else None
+        all_rows = [torch.empty_like(mine) for _ in range(self.world_size)] if self.is_main else None
         torch.distributed.gather(mine, all_rows, group=self._group)
         return [part.numpy() for part in all_rows or ()]
 
     # Failing
 
     @contextmanager
-    def watched(self, run: Path, again: str) -> Iterator[None]:
+    def report_lost(self, run: Path, again: str) -> Iterator[None]:
         """Say which process is gone and how to go on, once on each machine, when those that are left cannot.
 
         Raises:
@@ -226,21 +228,21 @@ class Together:
         try:
             yield
         except JointreidError as error:
-            if self.first or isinstance(error, ToldElsewhere):
+            if self.is_main or isinstance(error, ToldElsewhere):
                 raise
             if isinstance(error, MadeByAll):
                 raise ToldElsewhere(str(error)) from error
-            raise JointreidError(f"process {self.rank} of {self.size}: {error}") from error
+            raise JointreidError(f"process {self.rank} of {self.world_size}: {error}") from error
         except RuntimeError as error:
-            if self.size == 1 or not is_lost(error):
+            if self.world_size == 1 or not is_connection_error(error):
                 raise
-            raise what_is_lost(self._peers, self.rank, run, again) from error
+            raise lost_process_error(self._peers, self.rank, run, again) from error
 
     def _all(self, value: T) -> list[T]:
         """Return a value of every process."""
-        if self.size == 1:
+        if self.world_size == 1:
             return [value]
-        values: list[Any] = [None] * self.size
+        values: list[Any] = [None] * self.world_size
         torch.distributed.all_gather_object(values, value, group=self._group)
         return values
 

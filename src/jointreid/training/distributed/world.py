@@ -1,4 +1,4 @@
-"""How many processes train together, who starts them, and what that makes of a run's settings."""
+"""How many processes train one model, who starts them, and what that makes of a run's settings."""
 
 import os
 import socket
@@ -78,7 +78,7 @@ def world_of(config: TrainConfig, environ: Mapping[str, str] = os.environ) -> Wo
 
 
 @contextmanager
-def told_once(environ: Mapping[str, str] = os.environ) -> Iterator[None]:
+def report_once(environ: Mapping[str, str] = os.environ) -> Iterator[None]:
     """Let only the first process tell of mistakes that all make alike, such as in their options."""
     try:
         yield

@@ -28,8 +28,8 @@ from jointreid.machine.device import pick_device, pick_precision
 from jointreid.machine.files import write_atomically
 from jointreid.messages.errors import JointreidError, MadeByAll
 from jointreid.training.distributed.fabric import make_fabric
-from jointreid.training.distributed.processes import Together
-from jointreid.training.distributed.world import told_once, world_of
+from jointreid.training.distributed.processes import Processes
+from jointreid.training.distributed.world import report_once, world_of
 from jointreid.training.lock import held
 from jointreid.training.pretrain.config import PretrainConfig
 from jointreid.training.pretrain.imagefolder import ImageFolder, LabelledImages, read_image_folder
@@ -77,23 +77,23 @@ def pretrain(
             loss is not finite, on whichever device.
     """
     config, out = config or PretrainConfig(), Path(out)
-    with told_once():
+    with report_once():
         where, world = pick_device(device), world_of(TrainConfig(devices=devices, nodes=nodes))
         precision = pick_precision(config.precision, where)
         config = dataclasses.replace(config, precision=precision)
         folder = read_image_folder(images)
         fabric = make_fabric(TrainConfig(), world, where, precision)
     fabric.launch()
-    together = Together(fabric)
-    console = (console or Console()) if together.first else Console(quiet=True)
-    with together.watched(out, "give the same command again with --resume"), ExitStack() as stack:
-        with together.meeting():
-            if together.first:
+    processes = Processes(fabric)
+    console = (console or Console()) if processes.is_main else Console(quiet=True)
+    with processes.report_lost(out, "give the same command again with --resume"), ExitStack() as stack:
+        with processes.error_barrier():
+            if processes.is_main:
                 say = partial(console.print, highlight=False, markup=False, soft_wrap=True)
                 stack.enter_context(held(out, say))
                 claim(out, resume)
-        with together.meeting():
-            training = _Pretraining(config, folder, out, together, workers, console)
+        with processes.error_barrier():
+            training = _Pretraining(config, folder, out, processes, workers, console)
             if resume:
                 training.saving.resume()
         if not resume:
@@ -105,15 +105,21 @@ class _Pretraining:
     """One training in the making: what the loop works on."""
 
     def __init__(
-        self, config: PretrainConfig, folder: ImageFolder, out: Path, together: Together, workers: int, console: Console
+        self,
+        config: PretrainConfig,
+        folder: ImageFolder,
+        out: Path,
+        processes: Processes,
+        workers: int,
+        console: Console,
     ) -> None:
-        self.config, self.folder, self.out, self.together = config, folder, out, together
+        self.config, self.folder, self.out, self.processes = config, folder, out, processes
         self.workers, self.console = workers, console
-        self.fabric: Any = together.fabric
-        self.share, left = divmod(config.batch_size, together.size)
+        self.fabric: Any = processes.fabric
+        self.share, left = divmod(config.batch_size, processes.world_size)
         if left:
             raise JointreidError(
-                f"batch_size is {config.batch_size}; expected a multiple of the {together.size} devices"
+                f"batch_size is {config.batch_size}; expected a multiple of the {processes.world_size} devices"
             )
         self.steps_per_epoch = len(folder.train) // config.batch_size
         if not self.steps_per_epoch:
@@ -141,12 +147,12 @@ class _Pretraining:
         """Decode every image once, and refuse those that cannot be."""
         self._say("Checking the images: every one is decoded once.")
         paths = (*self.folder.train.paths, *self.folder.val.paths)
-        mine = scan_images(paths[self.together.rank :: self.together.size], None, max(1, self.workers))
+        mine = scan_images(paths[self.processes.rank :: self.processes.world_size], None, max(1, self.workers))
         causes = [f"{path}: {cause}" for path, cause in mine.unreadable.items()]
-        shares = [self.fabric.broadcast(causes, rank) for rank in range(self.together.size)]
+        shares = [self.fabric.broadcast(causes, rank) for rank in range(self.processes.world_size)]
         if unreadable := sorted(cause for share in shares for cause in share):
             listed = self.out / "unreadable.txt"
-            if self.together.first:
+            if self.processes.is_main:
                 write_atomically(listed, "\n".join(unreadable) + "\n")
             more = f"; and {len(unreadable) - 10} more" if len(unreadable) > 10 else ""
             raise MadeByAll(
@@ -156,11 +162,11 @@ class _Pretraining:
 
     def run(self) -> Path:
         """Train from where the training stands to its end, and write the weights."""
-        config, folder, saving, first = self.config, self.folder, self.saving, self.together.first
+        config, folder, saving, first = self.config, self.folder, self.saving, self.processes.is_main
         self._say(
             f"{config.network} on {len(folder.train):,} images of {len(folder.classes):,} classes, "
             f"{config.epochs - saving.epoch} of {config.epochs} epochs to go, {self.steps_per_epoch:,} steps each, "
-            f"{config.precision} on {self.together.size} x {self.fabric.device.type}."
+            f"{config.precision} on {self.processes.world_size} x {self.fabric.device.type}."
         )
         total, done = config.epochs * self.steps_per_epoch, saving.epoch * self.steps_per_epoch
         with Report(self.out, total, done, self.console) if first else NoReport() as report:
@@ -171,11 +177,11 @@ class _Pretraining:
                 report.log("evaluation", saving.epoch * self.steps_per_epoch, saving.epoch, saving.measures)
                 shares = ", ".join(f"{name} {share:.1%}" for name, share in saving.measures.items())
                 report.say(f"epoch {saving.epoch}  {shares}")
-                with self.together.meeting():
+                with self.processes.error_barrier():
                     if first:
                         saving.save()
         path = self.out / "model.safetensors"
-        with self.together.meeting():
+        with self.processes.error_barrier():
             if first:
                 self._say(f"Wrote {path}: {saving.export()}")
         source = "dcsd_imagenet" if config.network.endswith("-dcsd") else "r50_imagenet"
@@ -193,7 +199,7 @@ class _Pretraining:
         ):
             logits = model(images)
             loss = functional.cross_entropy(logits.float(), labels, label_smoothing=config.label_smoothing)
-            losses.append(self.together.mean(loss.detach()).item())  # so that all stop, and none waits in backward
+            losses.append(self.processes.mean(loss.detach()).item())  # so that all stop, and none waits in backward
             if not math.isfinite(losses[-1]):
                 raise MadeByAll(
                     f"step {step}: the loss is not finite; stopped before the step. Lower lr or train in precision "
@@ -219,7 +225,7 @@ class _Pretraining:
         loader = DataLoader(
             Pictures(images, self.config, epoch),
             batch_size=self.share,
-            sampler=order[self.together.rank :: self.together.size].tolist(),
+            sampler=order[self.processes.rank :: self.processes.world_size].tolist(),
             num_workers=self.workers,
             pin_memory=self.fabric.device.type == "cuda",
         )
@@ -230,7 +236,7 @@ class _Pretraining:
     @torch.no_grad()
     def _evaluate(self) -> dict[str, float]:
         """Return the shares of val images whose class is the first, and among the first five, of the logits."""
-        self.together.average_statistics(self.model)  # each process normalised by those of its own images
+        self.processes.average_batch_norm(self.model)  # each process normalised by those of its own images
         self.model.eval()
         hits = torch.zeros(2, device=self.fabric.device)
         for images, labels in self._batches(self.folder.val, None):

@@ -12,6 +12,9 @@ from jointreid.retrieval.results import load_results
 from jointreid.run import open_run
 from tests.small_run import copy_of_fixture
 
+# Names in metrics.jsonl that version 1 wrote -> what they are called now.
+RENAMED = {"rate": "lr", "first_rate": "first_lr", "last_rate": "last_lr"}
+
 
 @pytest.fixture
 def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
@@ -25,7 +28,8 @@ def close(value: Any) -> Any:
 
 
 def lines(path: Path) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in path.read_text().splitlines()]
+    plain = [json.loads(line) for line in path.read_text().splitlines()]
+    return [{RENAMED.get(key, key): value for key, value in line.items()} for line in plain]
 
 
 def test_version_1_is_opened_and_embeds(place: Path) -> None:

@@ -111,7 +111,7 @@ def make_run(
 
 def step(number: int, total: float, **values: float) -> dict[str, Any]:
     terms = {"triplet": 1.0, "identity": 2.0, "domain": 0.0, "camera": 0.0, "total": total}
-    return {"kind": "train", "step": number, "epoch": 1, **terms, **values, "rate": 0.001}
+    return {"kind": "train", "step": number, "epoch": 1, **terms, **values, "lr": 0.001}
 
 
 def evaluation(number: int, rates: Mapping[str, float]) -> dict[str, Any]:

@@ -3,15 +3,15 @@ import torch
 from torch import nn
 
 from jointreid.config import OptimConfig, ScheduleConfig
-from jointreid.training.optim import WeightAverage, build_optimizer, rate_factor, render_rates, set_rate
+from jointreid.training.optim import WeightAverage, build_optimizer, lr_factor, render_lrs, set_lr
 
 # floor(training images / 64) of each data set, in the paper's numbers.
 STEPS = {"market1501": 202, "dukemtmc": 258, "cuhk03": 115, "msmt17": 472, "cuhk_sysu": 68, "joint": 1116}
 
 
 def first_lower_epoch(schedule: ScheduleConfig, steps: int) -> list[int]:
-    """The epochs, counted from 1, that are the first at a lower rate."""
-    after = [rate_factor(schedule, epoch * steps, steps) for epoch in range(schedule.epochs)]
+    """The epochs, counted from 1, that are the first at a lower learning rate."""
+    after = [lr_factor(schedule, epoch * steps, steps) for epoch in range(schedule.epochs)]
     return [epoch + 1 for epoch in range(1, schedule.epochs) if after[epoch] < 0.5 * after[epoch - 1]]
 
 
@@ -22,10 +22,10 @@ def test_paper_decays_after_40_and_90_completed_epochs() -> None:
 
 def test_paper_warms_up_for_ten_epochs_or_two_thousand_steps() -> None:
     for steps, length in ((68, 680), (202, 2000), (1116, 2000)):
-        assert rate_factor(ScheduleConfig(), 0, steps) == pytest.approx(0.1)
-        assert rate_factor(ScheduleConfig(), length // 2, steps) == pytest.approx(0.55)
-        assert rate_factor(ScheduleConfig(), length - 1, steps) < 1
-        assert rate_factor(ScheduleConfig(), length, steps) == 1
+        assert lr_factor(ScheduleConfig(), 0, steps) == pytest.approx(0.1)
+        assert lr_factor(ScheduleConfig(), length // 2, steps) == pytest.approx(0.55)
+        assert lr_factor(ScheduleConfig(), length - 1, steps) < 1
+        assert lr_factor(ScheduleConfig(), length, steps) == 1
 
 
 @pytest.mark.parametrize(
@@ -45,28 +45,28 @@ def test_fastreid_counts_milestones_from_the_end_of_warm_up(name: str, epochs: l
 
 def test_bot_repo_rates_are_those_of_its_scheduler() -> None:
     schedule = ScheduleConfig(kind="bot-repo", milestones=(40, 70), warmup_factor=0.01)
-    rates = {e: 3.5e-4 * rate_factor(schedule, (e - 1) * 7 + 3, 7) for e in (1, 2, 9, 10, 39, 40, 69, 70)}
+    lrs = {e: 3.5e-4 * lr_factor(schedule, (e - 1) * 7 + 3, 7) for e in (1, 2, 9, 10, 39, 40, 69, 70)}
     expected = [3.815e-5, 7.280e-5, 3.1535e-4, 3.5e-4, 3.5e-4, 3.5e-5, 3.5e-5, 3.5e-6]
-    assert list(rates.values()) == pytest.approx(expected, rel=1e-3)
+    assert list(lrs.values()) == pytest.approx(expected, rel=1e-3)
 
 
 def test_rates_are_told_epoch_by_epoch() -> None:
     schedule = ScheduleConfig(epochs=100, warmup_epochs=2)
-    by_epoch = [3.5e-4 * rate_factor(schedule, 10 * epoch, 10) for epoch in range(schedule.epochs)]
-    assert render_rates(by_epoch) == "1: 3.50e-05, 2: 1.93e-04, 3-40: 3.50e-04, 41-90: 3.50e-05, 91-100: 3.50e-06"
+    by_epoch = [3.5e-4 * lr_factor(schedule, 10 * epoch, 10) for epoch in range(schedule.epochs)]
+    assert render_lrs(by_epoch) == "1: 3.50e-05, 2: 1.93e-04, 3-40: 3.50e-04, 41-90: 3.50e-05, 91-100: 3.50e-06"
 
 
-def test_without_warm_up_the_first_rate_is_whole() -> None:
-    assert rate_factor(ScheduleConfig(warmup_epochs=0), 0, 5) == 1
-    assert rate_factor(ScheduleConfig(kind="fastreid", warmup_max_iters=0), 0, 5) == 1
-    assert rate_factor(ScheduleConfig(kind="bot-repo", warmup_epochs=0), 0, 5) == 1
+def test_without_warm_up_the_first_learning_rate_is_whole() -> None:
+    assert lr_factor(ScheduleConfig(warmup_epochs=0), 0, 5) == 1
+    assert lr_factor(ScheduleConfig(kind="fastreid", warmup_max_iters=0), 0, 5) == 1
+    assert lr_factor(ScheduleConfig(kind="bot-repo", warmup_epochs=0), 0, 5) == 1
 
 
 def test_optimizer_scales_the_rate_of_biases_and_leaves_frozen_ones_out() -> None:
     model = nn.Sequential(nn.Linear(2, 3), nn.BatchNorm1d(3))
     model[1].bias.requires_grad_(False)
     optimizer = build_optimizer(model, OptimConfig(bias_lr_factor=2.0))
-    set_rate(optimizer, 0.5)
+    set_lr(optimizer, 0.5)
     weights, biases = optimizer.param_groups
     assert [group["lr"] for group in (weights, biases)] == [0.5, 1.0]
     assert [len(group["params"]) for group in (weights, biases)] == [2, 1]

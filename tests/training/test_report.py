@@ -18,10 +18,10 @@ def test_a_line_each_for_programs_people_and_plots(tmp_path: Path) -> None:
     with Report(tmp_path, total_steps=10, start_step=0, console=console) as report:
         report.advance(2)
         report.log("train", 2, 1, {"total": 1.5, "nested": {"a": 2, "text": "x"}})
-        report.step_line(2, 1, {"total": 1.5, "rate": 0.01}, images_per_second=64.0)
+        report.step_line(2, 1, {"total": 1.5, "lr": 0.01}, images_per_second=64.0)
     line = json.loads((tmp_path / "metrics.jsonl").read_text())
     assert line == {"kind": "train", "step": 2, "epoch": 1, "total": 1.5, "nested": {"a": 2, "text": "x"}}
-    assert console.file.getvalue() == "epoch 1  step 2/10  total 1.500  rate 1.00e-02  64 images/s\n"  # type: ignore[attr-defined]
+    assert console.file.getvalue() == "epoch 1  step 2/10  total 1.500  lr 1.00e-02  64 images/s\n"  # type: ignore[attr-defined]
     events = EventAccumulator(str(tmp_path / "tensorboard"))
     events.Reload()
     assert set(events.Tags()["scalars"]) == {"train/total", "train/nested/a", "train/images_per_second"}
@@ -32,7 +32,7 @@ def test_a_line_each_for_programs_people_and_plots(tmp_path: Path) -> None:
 def test_the_time_waiting_for_data_is_told(tmp_path: Path, terminal: bool) -> None:
     console = Console(file=io.StringIO(), width=200, force_terminal=terminal)
     with Report(tmp_path, total_steps=10, start_step=0, console=console) as report:
-        report.step_line(2, 1, {"total": 1.5, "rate": 0.01}, images_per_second=64.0, waiting=0.256)
+        report.step_line(2, 1, {"total": 1.5, "lr": 0.01}, images_per_second=64.0, waiting=0.256)
     assert "26% of the time waiting for data" in console.file.getvalue()  # type: ignore[attr-defined]
 
 

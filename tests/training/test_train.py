@@ -66,9 +66,9 @@ def test_a_run_leaves_its_settings_labels_metrics_weights_and_results(
     total = steps[-1]["step"]
     assert [line["step"] for line in steps] == list(range(1, total + 1))
     assert all({"triplet", "identity", "domain", "camera", "total"} <= line.keys() for line in steps)
-    assert all({"domain_accuracy", "camera_accuracy", "rate"} <= line.keys() for line in steps)
-    assert steps[0]["rate"] == pytest.approx(3.5e-5)
-    assert steps[-1]["rate"] == pytest.approx(3.5e-5)
+    assert all({"domain_accuracy", "camera_accuracy", "lr"} <= line.keys() for line in steps)
+    assert steps[0]["lr"] == pytest.approx(3.5e-5)
+    assert steps[-1]["lr"] == pytest.approx(3.5e-5)
     epochs = metrics(run, "epoch")
     assert sum(epochs[0]["domains"].values()) == 24 * total / 2
     results = json.loads((run.path / "results.json").read_text())

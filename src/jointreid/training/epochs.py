@@ -45,8 +45,8 @@ class Epochs:
         accumulate, every = parts.config.train.accumulate, parts.config.train.eval_every
         drawn = [parts.sampler.batch_at(number) for number in range(first * accumulate, after * accumulate)]
         histogram = realised_histogram(parts.data.train_set, drawn)
-        rates = {"first_rate": parts.rate(first), "last_rate": parts.rate(after - 1)}
-        report.log("epoch", progress.step, epoch, {**rates, **histogram._asdict()})
+        lrs = {"first_lr": parts.lr(first), "last_lr": parts.lr(after - 1)}
+        report.log("epoch", progress.step, epoch, {**lrs, **histogram._asdict()})
         due = every and epoch % every == 0
         if progress.step < limit and due and parts.data.test:
             results = self.measure(report)

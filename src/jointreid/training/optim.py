@@ -9,13 +9,13 @@ from torch import nn
 from jointreid.config import OptimConfig, ScheduleConfig
 
 
-def rate_factor(schedule: ScheduleConfig, step: int, steps_per_epoch: int) -> float:
+def lr_factor(schedule: ScheduleConfig, step: int, steps_per_epoch: int) -> float:
     """Return the factor on the base learning rate for a step.
 
     `paper`: linear warm-up over `warmup_epochs`, at most `warmup_max_iters` steps, then a decay once each milestone's
     epochs are completed, as the paper prints it. `fastreid`: warm-up over `warmup_max_iters` steps; the epochs that
-    end within it do not count towards the milestones. `bot-repo`: one rate an epoch, the milestones being the first
-    epochs, counted from 1, at the lower rate.
+    end within it do not count towards the milestones. `bot-repo`: the learning rate changes between epochs only, and the milestones are
+    the first epochs, counted from 1, at the lower one.
 
     Args:
         schedule: the settings.
@@ -45,13 +45,13 @@ def _warm(start: float, progress: float) -> float:
     return start + (1 - start) * progress
 
 
-def render_rates(by_epoch: Sequence[float]) -> str:
+def render_lrs(by_epoch: Sequence[float]) -> str:
     """Return learning rates at the start of each epoch for people, equal ones grouped.
 
-    >>> render_rates([1e-4, 2e-4, 2e-4, 2e-5])
+    >>> render_lrs([1e-4, 2e-4, 2e-4, 2e-5])
     '1: 1.00e-04, 2-3: 2.00e-04, 4: 2.00e-05'
     """
-    texts = [f"{rate:.2e}" for rate in by_epoch]
+    texts = [f"{lr:.2e}" for lr in by_epoch]
     parts = []
     for text, group in groupby(enumerate(texts, start=1), key=lambda item: item[1]):
         epochs = [epoch for epoch, _ in group]
@@ -63,7 +63,7 @@ def build_optimizer(model: nn.Module, config: OptimConfig, *, fused: bool = True
     """Return Adam over the trainable parameters, in two groups: weights and biases.
 
     The weight decay is added to the gradient (coupled), on every parameter, batch normalisation included, as in BoT.
-    Each group carries `rate_scale`, its learning rate relative to the scheduled one.
+    Each group carries `lr_scale`, the factor between its learning rate and the scheduled one.
 
     Args:
         model: on its device.
@@ -74,16 +74,16 @@ def build_optimizer(model: nn.Module, config: OptimConfig, *, fused: bool = True
     weights = [parameter for name, parameter in named if not name.endswith("bias")]
     biases = [parameter for name, parameter in named if name.endswith("bias")]
     groups = [
-        {"params": weights, "rate_scale": 1.0},
-        {"params": biases, "rate_scale": config.bias_lr_factor},
+        {"params": weights, "lr_scale": 1.0},
+        {"params": biases, "lr_scale": config.bias_lr_factor},
     ]
     return torch.optim.Adam(groups, lr=config.lr, weight_decay=config.weight_decay, fused=fused)
 
 
-def set_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
-    """Set the learning rate of every group, by its `rate_scale`."""
+def set_lr(optimizer: torch.optim.Optimizer, lr: float) -> None:
+    """Set the learning rate of every group, by its `lr_scale`."""
     for group in optimizer.param_groups:
-        group["lr"] = rate * group["rate_scale"]
+        group["lr"] = lr * group["lr_scale"]
 
 
 class WeightAverage:

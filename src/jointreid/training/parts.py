@@ -22,7 +22,7 @@ from jointreid.training.checkpoint import Saved, newest_whole
 from jointreid.training.data import TrainingData
 from jointreid.training.distributed.processes import Processes
 from jointreid.training.distributed.world import settings_of_all
-from jointreid.training.optim import WeightAverage, build_optimizer, rate_factor
+from jointreid.training.optim import WeightAverage, build_optimizer, lr_factor
 from jointreid.training.randomness import seed_all
 from jointreid.training.start import load_start
 
@@ -70,9 +70,9 @@ class Parts:
         """Steps of the whole run."""
         return self.config.schedule.epochs * self.steps_per_epoch
 
-    def rate(self, step: int) -> float:
+    def lr(self, step: int) -> float:
         """Return the learning rate of a step, counted from 0."""
-        return self.config.optim.lr * rate_factor(self.config.schedule, step, self.steps_per_epoch)
+        return self.config.optim.lr * lr_factor(self.config.schedule, step, self.steps_per_epoch)
 
 
 def make_parts(

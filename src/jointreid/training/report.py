@@ -102,7 +102,7 @@ class Report:
         Args:
             step: steps completed.
             epoch: epochs begun.
-            values: the terms of the loss, accuracies, and `rate`.
+            values: the terms of the loss, accuracies, and `lr`.
             images_per_second: since the last line.
             waiting: share of that time in which steps waited for their batches, if it was measured.
         """
@@ -110,10 +110,10 @@ class Report:
         if self.console.is_terminal:
             self._bar.update(self._task, description=f"epoch {epoch}  loss {values['total']:.3f}{waits}")
         else:
-            terms = "  ".join(f"{name} {value:.3f}" for name, value in values.items() if name != "rate")
+            terms = "  ".join(f"{name} {value:.3f}" for name, value in values.items() if name != "lr")
             self.say(
                 f"epoch {epoch}  step {step}/{self._total_steps}  {terms}  "
-                f"rate {values['rate']:.2e}  {images_per_second:.0f} images/s{waits}"
+                f"lr {values['lr']:.2e}  {images_per_second:.0f} images/s{waits}"
             )
         self._writer.add_scalar("train/images_per_second", images_per_second, step)
         if waiting is not None:

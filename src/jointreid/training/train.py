@@ -40,7 +40,7 @@ from jointreid.training.distributed.world import (
 from jointreid.training.epochs import Epochs
 from jointreid.training.forecast import Forecast, forecast
 from jointreid.training.lock import held
-from jointreid.training.optim import render_rates, set_rate
+from jointreid.training.optim import render_lrs, set_lr
 from jointreid.training.parts import Parts, make_parts
 from jointreid.training.report import NoReport, Report
 from jointreid.training.saving import Saving
@@ -160,8 +160,8 @@ class _Training:
             self.epochs.end(report, progress.step // parts.steps_per_epoch, limit)
         parts.network.train()
         while progress.step < limit and self._in_time(stop_at) and not self._is_asked_to_stop():
-            epoch, rate = progress.step // parts.steps_per_epoch + 1, parts.rate(progress.step)
-            self._step(progress.step, rate, watch)
+            epoch, lr = progress.step // parts.steps_per_epoch + 1, parts.lr(progress.step)
+            self._step(progress.step, lr, watch)
             progress.step += 1
 
             images += train.accumulate * parts.config.sampler.batch_size
@@ -172,7 +172,7 @@ class _Training:
             if logged or ended or saved:
                 watch.read()
             if logged:
-                values = {**watch.take_means(), "rate": rate}
+                values = {**watch.take_means(), "lr": lr}
                 report.log("train", progress.step, epoch, values)
                 seconds = time.monotonic() - since
                 report.step_line(progress.step, epoch, values, images / seconds, parts.batches.waited / seconds)
@@ -184,11 +184,11 @@ class _Training:
                 self.saving.save(report, "last")
         watch.read()
 
-    def _step(self, step: int, rate: float, watch: Watch) -> None:
+    def _step(self, step: int, lr: float, watch: Watch) -> None:
         """Take the step of a number, counted from 0: forward, Eq. 5 and backward for each of its batches, then Adam."""
         parts, config, processes, model = self.parts, self.parts.config, self.parts.processes, self.parts.model
         fabric: Any = processes.fabric
-        set_rate(parts.optimizer, rate)
+        set_lr(parts.optimizer, lr)
         processes.seed_step(config.train.seed, step)
         for micro in range(config.train.accumulate):
             number = step * config.train.accumulate + micro
@@ -235,8 +235,8 @@ class _Training:
         parts = self.parts
         self._say(f"Start: {FROM_SCRATCH if parts.pretraining == NONE else parts.pretraining}")
         self._say(parts.arithmetic.render())
-        by_epoch = [parts.rate(first) for first in range(0, parts.total_steps, parts.steps_per_epoch)]
-        self._say(f"Learning rate by epoch: {render_rates(by_epoch)}")
+        by_epoch = [parts.lr(first) for first in range(0, parts.total_steps, parts.steps_per_epoch)]
+        self._say(f"Learning rate by epoch: {render_lrs(by_epoch)}")
         self._say(self._forecast().render(limit - self.saving.progress.step))
 
     def _forecast(self) -> Forecast:

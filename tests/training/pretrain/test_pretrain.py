@@ -242,11 +242,11 @@ def test_only_filters_and_matrices_decay() -> None:
     assert sum(parameter.ndim == 2 for parameter in free["params"]) == 16  # the spreads of the channel kernels
     assert len(free["params"]) + len(decayed["params"]) == len(list(network.parameters()))
     # One step by hand from rest: with Nesterov the momentum counts once more.
-    weight, rate = torch.nn.Parameter(torch.ones(1, 1)), TINY.lr * TINY.batch_size / 1024
+    weight, lr = torch.nn.Parameter(torch.ones(1, 1)), TINY.lr * TINY.batch_size / 1024
     optimizer = optimizer_of(nn.ParameterList([weight]), TINY)
     weight.grad = torch.full((1, 1), 2.0)
     optimizer.step()
-    assert weight.item() == pytest.approx(1 - rate * (2 + 1e-4) * 1.9)
+    assert weight.item() == pytest.approx(1 - lr * (2 + 1e-4) * 1.9)
 
 
 # Random changes

@@ -2,7 +2,7 @@
 
 A trunk of generated convolutions learns them from the sample alone: a folder of classes has no domains and no cameras.
 The recipe is that of DDF's ImageNet networks, on the parts of timm that they were trained with: random changes, SGD and
-its rate, without the ten epochs at the last rate that their trainer adds. How an image changes follows from the seed,
+the learning rate, without the ten epochs at the last one that their trainer adds. How an image changes follows from the seed,
 the epoch and the image, so a training goes on exactly where an epoch ended.
 """
 
@@ -210,7 +210,7 @@ class _Pretraining:
             self.optimizer.zero_grad(set_to_none=True)
             report.advance(step)
             if step % LOG_EVERY == 0 or step % self.steps_per_epoch == 0:
-                values = {"total": sum(losses) / len(losses), "rate": self.optimizer.param_groups[0]["lr"]}
+                values = {"total": sum(losses) / len(losses), "lr": self.optimizer.param_groups[0]["lr"]}
                 speed = len(losses) * config.batch_size / (time.monotonic() - since)
                 report.log("train", step, epoch + 1, values)
                 report.step_line(step, epoch + 1, values, speed)

@@ -1,6 +1,6 @@
-"""What a training on classes of images is made of: pictures, network, optimiser and its rate.
+"""What a training on classes of images is made of: pictures, network, optimiser and learning rate.
 
-How pictures change, the optimiser and the rate are timm's, with the values of DDF's trainer, which is made of them too.
+How pictures change, the optimiser and the schedule are timm's, with the values of DDF's trainer, which uses them too.
 Letters in shapes: S the side of a picture, in pixels.
 """
 
@@ -93,7 +93,7 @@ def optimizer_of(model: nn.Module, config: PretrainConfig) -> optim.Optimizer:
 def schedule_of(optimizer: optim.Optimizer, config: PretrainConfig) -> Any:
     """Return timm's cosine, whose `step(epoch)` sets the learning rate of an epoch, counted from 0; it keeps no state.
 
-    With P the peak, W the epochs of warm-up, E all, and a and b the shares above, the rate in epoch e is
+    With P the peak, W the epochs of warm-up, E all, and a and b the shares above, the learning rate in epoch e is
     P(a + (1 - a) e / W) where e < W, and P(b + (1 - b)(1 + cos(pi e / E)) / 2) from there on.
     """
     return vision_library("timm.scheduler").CosineLRScheduler(

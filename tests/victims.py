@@ -25,7 +25,7 @@ from jointreid.run import open_run
 from jointreid.training import checkpoint as room
 from jointreid.training.checkpoint import newest_whole
 from jointreid.training.data import TrainingData
-from jointreid.training.report import Report
+from jointreid.training.log import TrainingLog
 from jointreid.training.train import train
 
 # What a checkpoint is made of; a kill comes in the middle of a write, and before each of the others.
@@ -212,7 +212,7 @@ def _be_victim(config: RunConfig, data: TrainingData, place: Place, writer: int,
 def _arm(place: Place, writer: int) -> None:
     """Count the operations of each save in this process, tell of saves that ended, and die at the place."""
     checkpoint: Any = room
-    save, advance = checkpoint.write_checkpoint, Report.advance
+    save, advance = checkpoint.write_checkpoint, TrainingLog.advance
     saves = 0
 
     def counted_save(run: Path, name: str, contents: Any) -> None:
@@ -224,7 +224,7 @@ def _arm(place: Place, writer: int) -> None:
         if name == "last":
             _write(writer, f"{step} {count()}\n".encode())
 
-    def counted_advance(self: Report, step: int) -> None:
+    def counted_advance(self: TrainingLog, step: int) -> None:
         if place.kind == "step" and step >= place.number:
             die()
         if place.kind == "signal" and step == place.number:
@@ -232,7 +232,7 @@ def _arm(place: Place, writer: int) -> None:
         advance(self, step)
 
     checkpoint.write_checkpoint = counted_save
-    Report.advance = counted_advance  # type: ignore[method-assign]
+    TrainingLog.advance = counted_advance  # type: ignore[method-assign]
 
 
 _write = os.write

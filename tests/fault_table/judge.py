@@ -22,7 +22,7 @@ from jointreid.data.images import ImageStore
 from jointreid.data.records import ImageRecord
 from jointreid.options import read_options
 from jointreid.run import open_run
-from jointreid.training.data import TrainingData, prepare
+from jointreid.training.data import TrainingData, load_training_data
 from tests.fault_table.kit import CannotBeMade, Fault, Handled, Place, Refused
 
 # A network and images as small as they go: a step and an evaluation take a tenth of a second.
@@ -102,7 +102,7 @@ def _handling(fault: Fault, expected: Handled, place: Place, data: Sequence[str]
     check, train = _commands(fault, place, data)
     report = _ask(check, (0,), expected.finding or "0 errors, 0 warnings").out
     config = read_options(train[1:])
-    train_set = prepare(config).train_set
+    train_set = load_training_data(config).train_set
     space = train_set.label_space
     if wholly or expected.trained:
         json.loads(_ask([*check, "--json"], (0,)).out)
@@ -175,11 +175,11 @@ def _after_the_check(fault: Fault, place: Place) -> Iterator[None]:
     late = fault.late
 
     def prepare_then_damage(config: RunConfig) -> TrainingData:
-        data = prepare(config)
+        data = load_training_data(config)
         late(place)
         return data
 
-    with mock.patch("jointreid.training.train.prepare", prepare_then_damage):
+    with mock.patch("jointreid.training.train.load_training_data", prepare_then_damage):
         yield
 
 

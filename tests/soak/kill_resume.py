@@ -24,7 +24,7 @@ import torch
 
 from jointreid.config import RunConfig
 from jointreid.run import read_config
-from jointreid.training.data import TrainingData, prepare
+from jointreid.training.data import TrainingData, load_training_data
 from jointreid.training.train import train
 from tests.small_run import FIXTURE, copy_of_fixture
 from tests.victims import Place, Toll, live, places, quiet, victim
@@ -47,7 +47,7 @@ def main() -> int:
         config = read_config(place / "run" / "config.yaml").replace(
             train={"max_steps": 0, "save_every": 2, "log_every": 3, "out": "whole"}
         )
-        data = prepare(config)
+        data = load_training_data(config)
         train(config, quiet(), data=data)
         toll = soak(config, data, options.kills, options.cold_starts, since + 60 * options.minutes, options.seed)
     kinds = Counter(place.kind for place in toll.places)

@@ -13,8 +13,8 @@ import torch
 from jointreid.cli import main
 from jointreid.config import RunConfig
 from jointreid.run import open_run, read_config
-from jointreid.training import report as room
-from jointreid.training.data import TrainingData, prepare
+from jointreid.training import log as room
+from jointreid.training.data import TrainingData, load_training_data
 from jointreid.training.stop import StopSignals
 from jointreid.training.train import train
 from tests.small_run import copy_of_fixture
@@ -40,7 +40,7 @@ def ground(tmp_path_factory: pytest.TempPathFactory) -> "pytest.Generator[Ground
         config = read_config(place / "run" / "config.yaml").replace(
             train={"max_steps": 0, "save_every": 2, "log_every": 3, "out": "whole"}
         )
-        data = prepare(config)
+        data = load_training_data(config)
         threads = torch.get_num_threads()
         torch.set_num_threads(1)
         try:  # in this process, which then has loaded and compiled what its children need
@@ -116,13 +116,13 @@ def test_a_second_signal_ends_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_the_command_line_exits_with_75(
     ground: Ground, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    advance = room.Report.advance
+    advance = room.TrainingLog.advance
 
-    def advance_and_ask(self: room.Report, step: int) -> None:
+    def advance_and_ask(self: room.TrainingLog, step: int) -> None:
         signal.raise_signal(signal.SIGTERM)
         advance(self, step)
 
-    monkeypatch.setattr(room.Report, "advance", advance_and_ask)
+    monkeypatch.setattr(room.TrainingLog, "advance", advance_and_ask)
     argv = ["train", "--config", "run/config.yaml", "--max-steps", "0", "--out", "by-hand"]
     assert main(argv) == RESUMABLE
     printed = capsys.readouterr()

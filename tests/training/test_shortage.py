@@ -25,7 +25,7 @@ from jointreid.retrieval import evaluate
 from jointreid.run import open_run
 from jointreid.training.advice import disk_advice
 from jointreid.training.checkpoint import save_checkpoint
-from jointreid.training.report import Report
+from jointreid.training.log import TrainingLog
 from jointreid.training.train import train
 from tests.full_disk import largest_file
 
@@ -181,13 +181,13 @@ def test_a_checkpoint_that_finds_no_room_leaves_the_one_before(
 
 
 def test_a_log_that_finds_no_room_loses_nothing(config: RunConfig, whole: End, monkeypatch: pytest.MonkeyPatch) -> None:
-    log = Report.log
+    write = TrainingLog.write
     full = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "run/metrics.jsonl")
-    monkeypatch.setattr(Report, "log", failing(2, full, log))
+    monkeypatch.setattr(TrainingLog, "write", failing(2, full, write))
     message = r"metrics\.jsonl cannot be written: No space left on device; make room; the last save.*--resume"
     with pytest.raises(JointreidError, match=message):
         start(config)
-    monkeypatch.setattr(Report, "log", log)
+    monkeypatch.setattr(TrainingLog, "write", write)
     assert_goes_on(config, whole)
 
 

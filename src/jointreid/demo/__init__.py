@@ -18,7 +18,7 @@ from jointreid.recipes import apply_recipe
 from jointreid.retrieval.results import Results, load_results
 from jointreid.run import read_config
 from jointreid.synthetic import synthesise
-from jointreid.training.data import prepare
+from jointreid.training.data import load_training_data
 from jointreid.training.train import train
 
 LABEL = "demo"
@@ -163,7 +163,7 @@ def _settings(out: Path, system: str, scale: Scale, start: Start) -> RunConfig:
 
 def _train_all(runs: Mapping[str, RunConfig], console: Console) -> None:
     """Train one after the other, on data that are read and checked once."""
-    data = prepare(next(iter(runs.values())))
+    data = load_training_data(next(iter(runs.values())))
     console.print(data.summary, highlight=False, markup=False, soft_wrap=True)
     for number, (name, config) in enumerate(runs.items(), start=1):
         console.rule(f"{number} of {len(runs)}: {name}")

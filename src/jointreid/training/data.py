@@ -35,7 +35,7 @@ class TrainingData:
     summary: str
 
 
-def prepare(config: RunConfig) -> TrainingData:
+def load_training_data(config: RunConfig) -> TrainingData:
     """Load, check and join the data sets of a run.
 
     Raises:

@@ -14,8 +14,8 @@ def lr_factor(schedule: ScheduleConfig, step: int, steps_per_epoch: int) -> floa
 
     `paper`: linear warm-up over `warmup_epochs`, at most `warmup_max_iters` steps, then a decay once each milestone's
     epochs are completed, as the paper prints it. `fastreid`: warm-up over `warmup_max_iters` steps; the epochs that
-    end within it do not count towards the milestones. `bot-repo`: the learning rate changes between epochs only, and the milestones are
-    the first epochs, counted from 1, at the lower one.
+    end within it do not count towards the milestones. `bot-repo`: the factor changes between epochs only, and the
+    milestones are the first epochs, counted from 1, at the lower learning rate.
 
     Args:
         schedule: the settings.

@@ -9,8 +9,8 @@ from jointreid.messages.errors import JointreidError
 from jointreid.run import write_config
 from jointreid.training.checkpoint import Saved, load_checkpoint, save_checkpoint
 from jointreid.training.data import images_hash
+from jointreid.training.log import TrainingLog
 from jointreid.training.parts import Parts
-from jointreid.training.report import Report
 from jointreid.training.watch import Window
 
 _LABELS = "labels.json"
@@ -54,16 +54,16 @@ class Saving:
             run.label_space.save(run.path / _LABELS)
             write_config(run.config, run.path / "config.yaml")  # last: it makes the folder a run
 
-    def save(self, report: Report, name: str) -> None:
+    def save(self, log: TrainingLog, name: str) -> None:
         """Write `last` or `best`; to be called by all processes.
 
         Raises:
             JointreidError: it cannot be written; the old one is as it was.
         """
         parts, progress = self._parts, self.progress
-        report.sync()
+        log.sync()
         if not progress.epoch_open:
-            progress.lines = report.lines
+            progress.lines = log.lines
         state: dict[str, Any] = {
             "step": progress.step,
             "epoch": progress.step / parts.steps_per_epoch,

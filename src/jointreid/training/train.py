@@ -26,7 +26,7 @@ from jointreid.retrieval.results import render
 from jointreid.run import Run
 from jointreid.training.advice import disk_advice, memory_advice
 from jointreid.training.arithmetic import compiling
-from jointreid.training.data import TrainingData, data_hash, prepare
+from jointreid.training.data import TrainingData, data_hash, load_training_data
 from jointreid.training.distributed.fabric import make_fabric
 from jointreid.training.distributed.processes import Processes
 from jointreid.training.distributed.world import (
@@ -40,9 +40,9 @@ from jointreid.training.distributed.world import (
 from jointreid.training.epochs import Epochs
 from jointreid.training.forecast import Forecast, forecast
 from jointreid.training.lock import held
+from jointreid.training.log import SilentLog, TrainingLog
 from jointreid.training.optim import render_lrs, set_lr
 from jointreid.training.parts import Parts, make_parts
-from jointreid.training.report import NoReport, Report
 from jointreid.training.saving import Saving
 from jointreid.training.start import check_start, claim, precision_of
 from jointreid.training.stop import Leave, StopSignals
@@ -55,7 +55,7 @@ def train(config: RunConfig, console: Console | None = None, *, data: TrainingDa
     Args:
         config: every setting; `config.data.sources` names the data sets.
         console: where to print; standard output by default.
-        data: what `prepare(config)` gave, where several runs share it; read and checked here by default.
+        data: what `load_training_data(config)` gave, where several runs share it; read and checked here by default.
 
     Returns:
         The run, whose `last` checkpoint is the trained model.
@@ -94,7 +94,7 @@ def train(config: RunConfig, console: Console | None = None, *, data: TrainingDa
             console.print(render_world(config, world), highlight=False)
         if data is None:
             console.print("Checking the data; the first time every image is decoded.", highlight=False)
-            data = processes.local_main_first(lambda: prepare(config))
+            data = processes.local_main_first(lambda: load_training_data(config))
             console.print(data.summary, highlight=False, markup=False, soft_wrap=True)
         if processes.world_size > 1:
             processes.require_same("the images or labels", data_hash(data))
@@ -126,17 +126,21 @@ class _Training:
         limit = min(parts.total_steps, parts.config.train.max_steps or parts.total_steps)
         self._announce(limit)
         first, progress = parts.processes.is_main, self.saving.progress
-        made = Report(run.path, parts.total_steps, progress.step, self.console, progress.lines) if first else NoReport()
+        training_log = (
+            TrainingLog(run.path, parts.total_steps, progress.step, self.console, progress.lines)
+            if first
+            else SilentLog()
+        )
         results, finished = None, False
-        with parts.batches, self.stop, made as report:
+        with parts.batches, self.stop, training_log as log:
             with suppress(Leave):
-                self._loop(report, limit)
+                self._loop(log, limit)
                 if not self._is_asked_to_stop():
                     if self.epochs.is_to_be_measured():
-                        self.saving.save(report, "last")  # an evaluation that fails, or is killed, costs no step
-                        results = self.epochs.measure(report)
+                        self.saving.save(log, "last")  # an evaluation that fails, or is killed, costs no step
+                        results = self.epochs.measure(log)
                     finished = True
-            self.saving.save(report, "last")
+            self.saving.save(log, "last")
         if not finished:
             where = (
                 f"stopped by {self.stop.name or 'a signal to another process'}, saved at step "
@@ -150,14 +154,14 @@ class _Training:
         self._say(f"Run directory: {run.path}")
         return run
 
-    def _loop(self, report: Report, limit: int) -> None:
+    def _loop(self, log: TrainingLog, limit: int) -> None:
         """Take steps up to a limit; log, measure and save when it is time."""
         parts, train, progress = self.parts, self.parts.config.train, self.saving.progress
         watch = self._watch()
         stop_at = time.monotonic() + train.minutes * 60 if train.minutes else math.inf
         since, images, parts.batches.waited = time.monotonic(), 0, 0.0
         if progress.epoch_open:
-            self.epochs.end(report, progress.step // parts.steps_per_epoch, limit)
+            self.epochs.end(log, progress.step // parts.steps_per_epoch, limit)
         parts.network.train()
         while progress.step < limit and self._in_time(stop_at) and not self._is_asked_to_stop():
             epoch, lr = progress.step // parts.steps_per_epoch + 1, parts.lr(progress.step)
@@ -165,7 +169,7 @@ class _Training:
             progress.step += 1
 
             images += train.accumulate * parts.config.sampler.batch_size
-            report.advance(progress.step)
+            log.advance(progress.step)
             logged = progress.step % train.log_every == 0 or progress.step == limit
             ended = progress.step % parts.steps_per_epoch == 0
             saved = train.save_every and progress.step % train.save_every == 0
@@ -173,15 +177,15 @@ class _Training:
                 watch.read()
             if logged:
                 values = {**watch.take_means(), "lr": lr}
-                report.log("train", progress.step, epoch, values)
+                log.write("train", progress.step, epoch, values)
                 seconds = time.monotonic() - since
-                report.step_line(progress.step, epoch, values, images / seconds, parts.batches.waited / seconds)
+                log.print_step(progress.step, epoch, values, images / seconds, parts.batches.waited / seconds)
             if ended:
-                self.epochs.end(report, epoch, limit)
+                self.epochs.end(log, epoch, limit)
             if logged or ended:
                 since, images, parts.batches.waited = time.monotonic(), 0, 0.0
             if saved:
-                self.saving.save(report, "last")
+                self.saving.save(log, "last")
         watch.read()
 
     def _step(self, step: int, lr: float, watch: Watch) -> None:

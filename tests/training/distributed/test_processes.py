@@ -32,7 +32,7 @@ from jointreid.retrieval.evaluate import evaluate_run
 from jointreid.run import open_run
 from jointreid.training import batches
 from jointreid.training import train as room
-from jointreid.training.data import TrainingData, prepare
+from jointreid.training.data import TrainingData, load_training_data
 from jointreid.training.distributed.fabric import make_fabric
 from jointreid.training.distributed.processes import Processes
 from jointreid.training.distributed.world import World, goes_on, record_launch, report_once, settings_of_all, world_of
@@ -116,7 +116,7 @@ def config(tiny_manifest: Path, tmp_path_factory: pytest.TempPathFactory) -> Run
 def data(config: RunConfig) -> TrainingData:
     import lightning_fabric.strategies  # noqa: F401, loaded once, not in each process
 
-    whole = prepare(config)
+    whole = load_training_data(config)
     return TrainingData(whole.train_set, whole.test[:1], (), whole.protocols, "")
 
 
@@ -267,7 +267,7 @@ def in_child(
 ) -> None:
     """Train as the command line does, in a process whose number 1 is killed, or asked to stop, in step `die`."""
     patch = pytest.MonkeyPatch()  # ends with the process
-    patch.setattr(room, "prepare", lambda config: data)
+    patch.setattr(room, "load_training_data", lambda config: data)
     count: list[int] = []
 
     def augmented(*args: Any) -> torch.Tensor:
@@ -343,7 +343,7 @@ def test_an_error_of_one_process_stops_all_and_is_told_once(
                 raise JointreidError("no images here")
             return data
 
-        patch.setattr(room, "prepare", failing)
+        patch.setattr(room, "load_training_data", failing)
         patch.setattr("jointreid.options.read_options", lambda argv: config.replace(train={"out": str(tmp_path / "r")}))
         sys.exit(main(["train"]))
 

@@ -30,12 +30,12 @@ from jointreid.models.dcsd import DCSD
 from jointreid.models.trunk import build_trunk
 from jointreid.recipes import apply_recipe
 from jointreid.training.lock import held
+from jointreid.training.log import TrainingLog
 from jointreid.training.pretrain.config import PretrainConfig
 from jointreid.training.pretrain.imagefolder import LabelledImages, read_image_folder
 from jointreid.training.pretrain.loop import pretrain
 from jointreid.training.pretrain.parts import Pictures, network_of, optimizer_of, schedule_of, transform_of
 from jointreid.training.pretrain.saving import PretrainSaving
-from jointreid.training.report import Report
 from jointreid.training.train import train
 
 CLASSES = {"blue": (60, 60, 200), "green": (60, 200, 60), "red": (200, 60, 60)}
@@ -109,12 +109,12 @@ def test_the_weights_written_reach_the_top1_written(trained: Path, images: Path)
 def test_a_training_killed_and_resumed_equals_an_unbroken_one(
     trained: Path, images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def killed(report: Report, step: int) -> None:
+    def killed(log: TrainingLog, step: int) -> None:
         if step == STEPS + 2:
             raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(Report, "advance", killed)
+        patch.setattr(TrainingLog, "advance", killed)
         with pytest.raises(KeyboardInterrupt):
             pretrain_here(images, tmp_path)
     assert not (tmp_path / "model.safetensors").exists()

@@ -2,8 +2,8 @@
 
 A trunk of generated convolutions learns them from the sample alone: a folder of classes has no domains and no cameras.
 The recipe is that of DDF's ImageNet networks, on the parts of timm that they were trained with: random changes, SGD and
-the learning rate, without the ten epochs at the last one that their trainer adds. How an image changes follows from the seed,
-the epoch and the image, so a training goes on exactly where an epoch ended.
+its schedule, without the ten epochs at the last learning rate that their trainer adds. How an image changes follows
+from the seed, the epoch and the image, so a resumed training continues exactly from the end of an epoch.
 """
 
 import dataclasses
@@ -31,11 +31,11 @@ from jointreid.training.distributed.fabric import make_fabric
 from jointreid.training.distributed.processes import Processes
 from jointreid.training.distributed.world import report_once, world_of
 from jointreid.training.lock import held
+from jointreid.training.log import SilentLog, TrainingLog
 from jointreid.training.pretrain.config import PretrainConfig
 from jointreid.training.pretrain.imagefolder import ImageFolder, LabelledImages, read_image_folder
 from jointreid.training.pretrain.parts import Pictures, network_of, optimizer_of, schedule_of, transform_of
 from jointreid.training.pretrain.saving import PretrainSaving, claim
-from jointreid.training.report import NoReport, Report
 
 LOG_EVERY = 50  # steps
 
@@ -169,14 +169,14 @@ class _Pretraining:
             f"{config.precision} on {self.processes.world_size} x {self.fabric.device.type}."
         )
         total, done = config.epochs * self.steps_per_epoch, saving.epoch * self.steps_per_epoch
-        with Report(self.out, total, done, self.console) if first else NoReport() as report:
+        with TrainingLog(self.out, total, done, self.console) if first else SilentLog() as log:
             while saving.epoch < config.epochs:
-                self._train_epoch(report)
+                self._train_epoch(log)
                 saving.epoch += 1
                 saving.measures = self._evaluate()
-                report.log("evaluation", saving.epoch * self.steps_per_epoch, saving.epoch, saving.measures)
+                log.write("evaluation", saving.epoch * self.steps_per_epoch, saving.epoch, saving.measures)
                 shares = ", ".join(f"{name} {share:.1%}" for name, share in saving.measures.items())
-                report.say(f"epoch {saving.epoch}  {shares}")
+                log.say(f"epoch {saving.epoch}  {shares}")
                 with self.processes.error_barrier():
                     if first:
                         saving.save()
@@ -188,7 +188,7 @@ class _Pretraining:
         self._say(f"Start from it with --model.pretrain {source} --model.pretrain_file {path}")
         return path
 
-    def _train_epoch(self, report: Report) -> None:
+    def _train_epoch(self, log: TrainingLog) -> None:
         """Take one pass over train; the images that are left after its last whole batch are not seen."""
         config, model, epoch = self.config, self.wrapped, self.saving.epoch
         since, losses = time.monotonic(), list[float]()
@@ -208,12 +208,12 @@ class _Pretraining:
             self.fabric.backward(loss)
             self.optimizer.step()
             self.optimizer.zero_grad(set_to_none=True)
-            report.advance(step)
+            log.advance(step)
             if step % LOG_EVERY == 0 or step % self.steps_per_epoch == 0:
                 values = {"total": sum(losses) / len(losses), "lr": self.optimizer.param_groups[0]["lr"]}
                 speed = len(losses) * config.batch_size / (time.monotonic() - since)
-                report.log("train", step, epoch + 1, values)
-                report.step_line(step, epoch + 1, values, speed)
+                log.write("train", step, epoch + 1, values)
+                log.print_step(step, epoch + 1, values, speed)
                 since, losses = time.monotonic(), []
 
     def _batches(self, images: LabelledImages, epoch: int | None) -> Iterator[tuple[Tensor, Tensor]]:

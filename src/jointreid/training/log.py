@@ -14,7 +14,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from jointreid.machine.files import sync, write_atomically
 
 
-class Report:
+class TrainingLog:
     """The three ways to follow a run, as a context manager.
 
     Args:
@@ -55,7 +55,7 @@ class Report:
         self._task = self._bar.add_task("training", total=total_steps, completed=start_step)
         self._total_steps = total_steps
 
-    def __enter__(self) -> "Report":
+    def __enter__(self) -> "TrainingLog":
         self._bar.start()
         return self
 
@@ -73,7 +73,7 @@ class Report:
         """Print a line for people."""
         self.console.print(text, highlight=False, markup=False, soft_wrap=True)
 
-    def log(self, kind: str, step: int, epoch: int, values: dict[str, Any]) -> None:
+    def write(self, kind: str, step: int, epoch: int, values: dict[str, Any]) -> None:
         """Append a line to `metrics.jsonl`, and its numbers to TensorBoard.
 
         Args:
@@ -94,7 +94,7 @@ class Report:
         if self._metrics.exists():
             sync(self._metrics)
 
-    def step_line(
+    def print_step(
         self, step: int, epoch: int, values: dict[str, float], images_per_second: float, waiting: float | None = None
     ) -> None:
         """Show the progress of training: beside the bar on a terminal, as a line elsewhere.
@@ -120,13 +120,13 @@ class Report:
             self._writer.add_scalar("train/waiting_for_data", waiting, step)
 
 
-class NoReport(Report):
+class SilentLog(TrainingLog):
     """Tells nothing: for the processes of a run beside the first."""
 
     def __init__(self) -> None:
         self.lines = 0
 
-    def __enter__(self) -> Report:
+    def __enter__(self) -> TrainingLog:
         return self
 
     def __exit__(self, *error: object) -> None:
@@ -138,13 +138,13 @@ class NoReport(Report):
     def say(self, text: str) -> None:
         """Do nothing."""
 
-    def log(self, kind: str, step: int, epoch: int, values: dict[str, Any]) -> None:
+    def write(self, kind: str, step: int, epoch: int, values: dict[str, Any]) -> None:
         """Do nothing."""
 
     def sync(self) -> None:
         """Do nothing."""
 
-    def step_line(
+    def print_step(
         self, step: int, epoch: int, values: dict[str, float], images_per_second: float, waiting: float | None = None
     ) -> None:
         """Do nothing."""

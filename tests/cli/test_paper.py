@@ -8,9 +8,9 @@ import pytest
 
 import jointreid.paper.run as grid
 from jointreid.cli import main
-from jointreid.paper.request import SCALES, Request, Scale
+from jointreid.paper.request import SCALES, GridScale, Request
 
-SMALL = Scale(
+SMALL = GridScale(
     "tiny",
     {
         "image": {"height": 32, "width": 16, "pad": 2},
@@ -95,7 +95,7 @@ def test_a_grid_is_run_planned_printed_and_drawn(
     assert main(["paper", "tables", "--out", str(out), "--table", "V,controls"]) == 0
     five, controls = capsys.readouterr().out.split("## Controls")
     assert five.startswith("The numbers below mean nothing.\n")
-    assert "plaza (place of Market-1501) mAP" in five
+    assert "plaza (in place of Market-1501) mAP" in five
     assert "| BoT (JT) | no data / 65.7 / – | not run / 89.3 / – |" in five
     assert "| BoT-DCSD, S | no data / – / – | no data / – / – | not run / – / – |" in controls
     assert files[0].read_text() == f"{five}## Controls{controls}".removesuffix("\n")

@@ -13,7 +13,7 @@ from jointreid.cli.paper import _grid_parser, _request
 from jointreid.config import RunConfig
 from jointreid.data.protocols import TABLE_I
 from jointreid.paper.facts import JOINT, SOLO, TABLES, TESTS, printed
-from jointreid.paper.grid import CONTROLS, PLACES, iterations, plan_grid
+from jointreid.paper.grid import CONTROLS, SLOTS, iterations, plan_grid
 
 TEXT = (Path(__file__).parents[2] / "docs" / "reproduce.md").read_text(encoding="utf-8")
 COMMANDS = [
@@ -31,13 +31,13 @@ def row(beginning: str) -> list[str]:
 
 @pytest.mark.parametrize("table", [*TABLES, "all", CONTROLS])
 def test_counts_are_those_of_the_grid(table: str) -> None:
-    def counted(places: tuple[str, ...]) -> str:
-        runs = plan_grid(places, tables=TABLES if table == "all" else (table,))
-        steps = sum(iterations(sum(TABLE_I[p].train.images for p in run.places), RunConfig()) for run in runs)
+    def counted(slots: tuple[str, ...]) -> str:
+        runs = plan_grid(slots, tables=TABLES if table == "all" else (table,))
+        steps = sum(iterations(sum(TABLE_I[p].train.images for p in run.train_slots), RunConfig()) for run in runs)
         return f"{len(runs)}, {sum(len(run.tests) for run in runs)}, {steps:,}"
 
-    without_duke = tuple(place for place in PLACES if place != "dukemtmc")
-    assert row(table)[1:] == [counted(PLACES), counted(without_duke)]
+    without_duke = tuple(slot for slot in SLOTS if slot != "dukemtmc")
+    assert row(table)[1:] == [counted(SLOTS), counted(without_duke)]
 
 
 @pytest.mark.parametrize(

@@ -4,25 +4,25 @@ import pytest
 
 from jointreid.data.protocols import TABLE_I as PROTOCOLS
 from jointreid.paper.facts import (
+    ACCURACY_TABLES,
     JOINT,
-    MEASURES,
-    RATE_TABLES,
+    METRICS,
     SOLO,
     TABLE_I,
     TABLE_IV,
     TESTS,
-    Measure,
+    AccuracyMetric,
     printed,
     table_rows,
 )
 from jointreid.paper.footnotes import FOOTNOTES, footnote_texts, footnotes_of
 from jointreid.recipes import RECIPES
 
-NUMBERS = [(test, measure) for test in TESTS for measure in MEASURES["II"]]
+NUMBERS = [(test, metric) for test in TESTS for metric in METRICS["II"]]
 
 
-def value(table: str, recipe: str, trained_on: str, test: str, measure: Measure) -> float:
-    number = printed(table, recipe, trained_on, test, measure)
+def value(table: str, recipe: str, trained_on: str, test: str, metric: AccuracyMetric) -> float:
+    number = printed(table, recipe, trained_on, test, metric)
     assert number is not None
     return number
 
@@ -31,21 +31,21 @@ def value(table: str, recipe: str, trained_on: str, test: str, measure: Measure)
 def test_joint_training_gain_is_the_difference_of_the_joint_rows(base: str) -> None:
     (gain,) = [row for row in table_rows("II") if row.minus == base]
     assert gain.recipe == f"{base}-dcsd"
-    for test, measure in NUMBERS:
-        with_dcsd, without = (value("II", recipe, JOINT, test, measure) for recipe in (gain.recipe, base))
-        assert gain.rates[test, measure] == pytest.approx(with_dcsd - without, abs=0.001)
+    for test, metric in NUMBERS:
+        with_dcsd, without = (value("II", recipe, JOINT, test, metric) for recipe in (gain.recipe, base))
+        assert gain.metrics[test, metric] == pytest.approx(with_dcsd - without, abs=0.001)
 
 
 def test_tables_agree_on_the_cells_they_share_but_for_one_slip() -> None:
     """Tables II and III print BoT and BoT-DCSD both, V and VI the joint mAP again."""
     for recipe in ("bot", "bot-dcsd"):
-        for test, measure in NUMBERS:
-            own = value("II", recipe, SOLO, test, measure), value("III", recipe, test, test, measure)
-            if (recipe, test, measure) == ("bot-dcsd", "msmt17", "mAP"):
+        for test, metric in NUMBERS:
+            own = value("II", recipe, SOLO, test, metric), value("III", recipe, test, test, metric)
+            if (recipe, test, metric) == ("bot-dcsd", "msmt17", "mAP"):
                 assert own == (58.2, 59.5)
             else:
                 assert own[0] == own[1]
-            assert value("II", recipe, JOINT, test, measure) == value("III", recipe, JOINT, test, measure)
+            assert value("II", recipe, JOINT, test, metric) == value("III", recipe, JOINT, test, metric)
     for table, recipe in [("V", "bot"), ("V", "bot-dcsd"), ("VI", "bot-dcsd"), ("VI", "agw-dcsd")]:
         for test in TESTS:
             assert value(table, recipe, JOINT, test, "mAP") == value("II", recipe, JOINT, test, "mAP")
@@ -57,13 +57,13 @@ def test_some_numbers_by_hand() -> None:
     assert value("VI", "agw-dcsd-no-sg", JOINT, "cuhk03", "mAP") == 76.3
     quoted = {row.label: row for row in table_rows("II") if not row.recipe}
     assert len(quoted) == 17
-    assert quoted["IANet [30]"].rates["cuhk03", "rank1"] == 72.4
-    assert quoted["IANet [30]"].rates["cuhk03", "mAP"] is None
+    assert quoted["IANet [30]"].metrics["cuhk03", "rank1"] == 72.4
+    assert quoted["IANet [30]"].metrics["cuhk03", "mAP"] is None
     assert printed("V", "agw", JOINT, "cuhk03", "mAP") is None
 
 
 def test_every_row_that_is_not_quoted_is_a_recipe() -> None:
-    rows = [row for table in RATE_TABLES for row in table_rows(table) if row.recipe]
+    rows = [row for table in ACCURACY_TABLES for row in table_rows(table) if row.recipe]
     assert {recipe for row in rows for recipe in (row.recipe, row.minus) if recipe} == set(RECIPES)
     assert {row.trained_on for row in rows} == {SOLO, JOINT, *TESTS}
 
@@ -92,8 +92,7 @@ def cross_gains(recipe: str) -> list[tuple[float, float]]:
         for test in TESTS:
             if test != source:
                 rank1, mean_ap = (
-                    value("III", recipe, source, test, m) - value("III", "bot", source, test, m)
-                    for m in MEASURES["III"]
+                    value("III", recipe, source, test, m) - value("III", "bot", source, test, m) for m in METRICS["III"]
                 )
                 gains.append((round(rank1, 1), round(mean_ap, 1)))
     return gains
@@ -113,13 +112,13 @@ def test_footnotes_say_what_the_numbers_say() -> None:
         ("bot-dn", "msmt17", "MSMT17 (+0.1, +0.8)"),
         ("bot-snr", "cuhk_sysu", "CUHK-SYSU (+2.3, +2.2)"),
     ]:
-        joint = [value("III", recipe, JOINT, test, m) - value("III", recipe, test, test, m) for m in MEASURES["III"]]
+        joint = [value("III", recipe, JOINT, test, m) - value("III", recipe, test, test, m) for m in METRICS["III"]]
         assert said in worse
         assert [f"{abs(number):.1f}" in said for number in joint] == [True, True]
     (lowers,) = [note.text for note in FOOTNOTES if note.slip == 8]
     falls = [
-        value("II", "bot", JOINT, test, measure) - value("II", "bot", SOLO, test, measure)
-        for test, measure in NUMBERS
+        value("II", "bot", JOINT, test, metric) - value("II", "bot", SOLO, test, metric)
+        for test, metric in NUMBERS
         if test != "cuhk_sysu"
     ]
     assert round(min(falls), 1) == -1.6
@@ -130,7 +129,7 @@ def test_footnotes_say_what_the_numbers_say() -> None:
 def test_every_slip_is_told_of_once_and_marks_numbers_that_are_there() -> None:
     assert sorted(note.slip for note in FOOTNOTES if note.slip) == list(range(1, 11))
     for note in FOOTNOTES:
-        for table, recipe, trained_on, test in note.cells:
+        for table, recipe, trained_on, test in note.numbers:
             assert table in note.tables
             if table == "I":
                 assert (trained_on, test) in TABLE_I[recipe]

@@ -1,4 +1,4 @@
-"""What the grid is made of: counted as the paper's tables need it, with all data sets and with fewer."""
+"""The trainings and evaluations of the grid, counted with all data sets and with fewer."""
 
 import pytest
 
@@ -6,13 +6,13 @@ from jointreid.config import RunConfig
 from jointreid.data.protocols import TABLE_I
 from jointreid.messages.errors import JointreidError
 from jointreid.paper.facts import JOINT
-from jointreid.paper.grid import CONTROLS, PLACES, PlannedRun, cells, iterations, plan_grid
+from jointreid.paper.grid import CONTROLS, SLOTS, PlannedRun, entries, iterations, plan_grid
 
-WITHOUT_DUKE = tuple(place for place in PLACES if place != "dukemtmc")
+WITHOUT_DUKE = tuple(slot for slot in SLOTS if slot != "dukemtmc")
 
 
 def steps(runs: tuple[PlannedRun, ...]) -> int:
-    return sum(iterations(sum(TABLE_I[place].train.images for place in run.places), RunConfig()) for run in runs)
+    return sum(iterations(sum(TABLE_I[slot].train.images for slot in run.train_slots), RunConfig()) for run in runs)
 
 
 def test_the_whole_grid_is_41_trainings_165_evaluations_and_so_many_iterations() -> None:
@@ -24,7 +24,7 @@ def test_the_whole_grid_is_41_trainings_165_evaluations_and_so_many_iterations()
 
 def test_six_trainings_of_one_model() -> None:
     runs = plan_grid(models=("bot-dcsd",))
-    assert [run.trained_on for run in runs] == [*PLACES, JOINT]
+    assert [run.trained_on for run in runs] == [*SLOTS, JOINT]
     assert steps(runs) == 267_720
     assert steps(runs[:-1]) == 133_800
     assert runs[-1].tables == ("II", "III", "V", "VI")
@@ -43,9 +43,9 @@ def test_the_trainings_of_one_table(table: str, trainings: int, evaluations: int
 def test_without_duke_joint_training_is_on_four() -> None:
     runs = plan_grid(WITHOUT_DUKE)
     assert len(runs) == 41 - 6
-    assert all("dukemtmc" not in (*run.places, *run.tests) for run in runs)
+    assert all("dukemtmc" not in (*run.train_slots, *run.tests) for run in runs)
     joint = [run for run in runs if run.trained_on == JOINT]
-    assert {run.places for run in joint} == {WITHOUT_DUKE}
+    assert {run.train_slots for run in joint} == {WITHOUT_DUKE}
     assert iterations(54_926, RunConfig()) == 120 * 858
 
 
@@ -68,8 +68,8 @@ def test_a_model_that_is_a_recipe_from_other_weights() -> None:
 
 
 def test_rows_of_differences_need_no_training() -> None:
-    assert not [cell for cell in cells("V") if " " in cell.model]
-    assert {cell.model for cell in cells("V")} == {"bot", "bot-dcsd", "bot-dcsd-s", "bot-dcsd-sd", "bot-dcsd-sc"}
+    assert not [entry for entry in entries("V") if " " in entry.model]
+    assert {entry.model for entry in entries("V")} == {"bot", "bot-dcsd", "bot-dcsd-s", "bot-dcsd-sd", "bot-dcsd-sc"}
 
 
 def test_unknown_tables_and_models_are_refused_by_name() -> None:
@@ -79,8 +79,8 @@ def test_unknown_tables_and_models_are_refused_by_name() -> None:
         plan_grid(models=("agw-dn",))
     with pytest.raises(JointreidError, match="no model in these tables bot-dn"):
         plan_grid(tables=("VI",), models=("bot-dn",))
-    with pytest.raises(JointreidError, match="no table of rates IV"):
-        cells("IV")
+    with pytest.raises(JointreidError, match="no accuracy table IV"):
+        entries("IV")
 
 
 @pytest.mark.parametrize(

@@ -8,11 +8,11 @@ import pytest
 
 from jointreid.config import RunConfig
 from jointreid.messages.errors import JointreidError
-from jointreid.paper.plan import Task, calibrate, make_plan, plan_for, progress_of, render, render_time
-from jointreid.paper.request import SCALES, Request, Scale
+from jointreid.paper.plan import GridTask, calibrate, make_plan, plan_for, render, render_time, run_progress
+from jointreid.paper.request import SCALES, GridScale, Request
 from jointreid.run import write_config
 
-SMALL = Scale(
+SMALL = GridScale(
     "small",
     {
         "image": {"height": 32, "width": 16, "pad": 2},
@@ -51,27 +51,27 @@ def test_a_run_that_cannot_be_run_says_why(tmp_path: Path) -> None:
     plan = make_plan(Request(tmp_path, tables=("controls",), models=("bot-a1",), datasets=("cuhk03",)))
     (task,) = plan.tasks
     assert not task.done
-    assert "cannot run: bot-a1 is bot from other weights" in render(plan)
+    assert "cannot run: bot-a1 is bot from other initial weights" in render(plan)
     assert plan.seconds_left(lambda _: 1.0) == 0
 
 
 def test_progress_is_read_from_the_run(tmp_path: Path) -> None:
     config = RunConfig()
-    assert progress_of(tmp_path, config) == (0, frozenset())
+    assert run_progress(tmp_path, config) == (0, frozenset())
     write_config(config, tmp_path / "config.yaml")
-    assert progress_of(tmp_path, config) == (0, frozenset())  # killed before its first save
+    assert run_progress(tmp_path, config) == (0, frozenset())  # killed before its first save
     last = tmp_path / "last"
     last.mkdir()
     (last / "model.safetensors").touch()
     (last / "state.json").write_text('{"format_version": 1, "step": 7}')
     (tmp_path / "labels.json").write_text("{")
-    assert progress_of(tmp_path, config) == (0, frozenset())
+    assert run_progress(tmp_path, config) == (0, frozenset())
     from jointreid.data.joint import DomainLabels, LabelSpace
 
     LabelSpace((DomainLabels("a", ("1",), (0,), 0, 0),), "global").save(tmp_path / "labels.json")
-    assert progress_of(tmp_path, config) == (7, frozenset())
-    assert progress_of(tmp_path, config.replace(train={"max_steps": 9, "device": "cpu"})) == (7, frozenset())
-    assert progress_of(tmp_path, config.replace(optim={"lr": 1.0})) == (0, frozenset())
+    assert run_progress(tmp_path, config) == (7, frozenset())
+    assert run_progress(tmp_path, config.replace(train={"max_steps": 9, "device": "cpu"})) == (7, frozenset())
+    assert run_progress(tmp_path, config.replace(optim={"lr": 1.0})) == (0, frozenset())
 
 
 def test_a_task_is_done_when_trained_and_measured(tmp_path: Path) -> None:
@@ -86,7 +86,7 @@ def test_a_step_is_measured_once_a_model_and_only_when_asked(tmp_path: Path) -> 
     base = RunConfig().replace(train={"device": "cpu"})
     plan = make_plan(Request(tmp_path, base, tables=("V",), models=("bot", "bot-dcsd"), scale=SMALL, seeds=(0, 1)))
     seconds = calibrate(plan)
-    bot: list[Task] = [task for task in plan.tasks if task.run.model == "bot"]
+    bot: list[GridTask] = [task for task in plan.tasks if task.run.model == "bot"]
     first = seconds(bot[0])
     assert 0 < first < 60
     assert seconds(bot[1]) == first  # measured again it would differ

@@ -7,22 +7,31 @@ from pathlib import Path
 
 import pytest
 
-from jointreid.paper.figures import Column, Figure, Table, TableRow
+from jointreid.paper.compared import ComparedColumn, ComparedNumber, ComparedRow, ComparedTable
 from jointreid.paper.render import as_csv, as_json, cell, latex, markdown, write_tables
 
 BEHIND = {"seeds": [0, 1], "steps": 30, "preset": "paper", "pretraining": "none", "commit": "c0ffee"}
-TABLE = Table(
+TABLE = ComparedTable(
     name="V",
     title="What is 100% tested",
     warning="",
     heads=("Method",),
-    columns=(Column("Duke & co", "mAP", "its protocol; 9 valid queries"), Column("MSMT17", "mAP")),
+    columns=(ComparedColumn("Duke & co", "mAP", "its protocol; 9 valid queries"), ComparedColumn("MSMT17", "mAP")),
     rows=(
-        TableRow(
-            ("S_1",), (Figure(50.0, (40.0, 42.0), remarks=("A slip.",), behind=BEHIND), Figure(None, status="quoted"))
+        ComparedRow(
+            ("S_1",),
+            (
+                ComparedNumber(50.0, (40.0, 42.0), remarks=("A slip.",), behind=BEHIND),
+                ComparedNumber(None, status="quoted"),
+            ),
         ),
-        TableRow(("a|b",), (Figure(60.0, status="not run"), Figure(1.5, (1.5,), doubts=("Short.",), behind=BEHIND))),
-        TableRow(("Gain",), (Figure(10.0, (12.0,), signed=True), Figure(-0.04, (0.0,), signed=True))),
+        ComparedRow(
+            ("a|b",),
+            (ComparedNumber(60.0, status="not run"), ComparedNumber(1.5, (1.5,), doubts=("Short.",), behind=BEHIND)),
+        ),
+        ComparedRow(
+            ("Gain",), (ComparedNumber(10.0, (12.0,), signed=True), ComparedNumber(-0.04, (0.0,), signed=True))
+        ),
     ),
     notes=("A note.",),
     details="parts\n1 2",
@@ -32,23 +41,23 @@ TABLE = Table(
 @pytest.mark.parametrize(
     ("figure", "text"),
     [
-        (Figure(89.5, (88.25,)), "88.2 / 89.5 / -1.3"),
-        (Figure(78.0, (77.0, 79.0, 78.0)), "78.0±1.0 / 78.0 / 0.0"),
-        (Figure(12.3, (10.0,), signed=True), "+10.0 / +12.3 / -2.3"),
-        (Figure(15_913, (15_912,), decimals=0), "15,912 / 15,913 / -1"),
-        (Figure(50.2, status="no data"), "no data / 50.2 / –"),
-        (Figure(50.2, status="quoted"), "– / 50.2 / –"),
-        (Figure(None, status="quoted"), "–"),
-        (Figure(None, (40.0,)), "40.0 / – / –"),
-        (Figure(0.1, (0.06, -0.06)), "0.0±0.1 / 0.1 / -0.1"),
+        (ComparedNumber(89.5, (88.25,)), "88.2 / 89.5 / -1.3"),
+        (ComparedNumber(78.0, (77.0, 79.0, 78.0)), "78.0±1.0 / 78.0 / 0.0"),
+        (ComparedNumber(12.3, (10.0,), signed=True), "+10.0 / +12.3 / -2.3"),
+        (ComparedNumber(15_913, (15_912,), decimals=0), "15,912 / 15,913 / -1"),
+        (ComparedNumber(50.2, status="no data"), "no data / 50.2 / –"),
+        (ComparedNumber(50.2, status="quoted"), "– / 50.2 / –"),
+        (ComparedNumber(None, status="quoted"), "–"),
+        (ComparedNumber(None, (40.0,)), "40.0 / – / –"),
+        (ComparedNumber(0.1, (0.06, -0.06)), "0.0±0.1 / 0.1 / -0.1"),
     ],
 )
-def test_a_cell_shows_ours_paper_and_difference(figure: Figure, text: str) -> None:
+def test_a_cell_shows_ours_paper_and_difference(figure: ComparedNumber, text: str) -> None:
     assert cell(figure) == text
 
 
 def test_a_reader_who_subtracts_finds_the_same() -> None:
-    figure = Figure(79.4, (78.449,))
+    figure = ComparedNumber(79.4, (78.449,))
     assert (figure.mean, figure.difference) == (78.4, -1.0)
 
 
@@ -66,7 +75,7 @@ def test_markdown_has_the_table_its_footnotes_and_what_stands_behind() -> None:
 
 
 def test_a_warning_is_the_first_line_of_every_file(tmp_path: Path) -> None:
-    table = Table("VI", "t", "Scale tiny: means nothing.", ("Method",), (Column("", "mAP"),), ())
+    table = ComparedTable("VI", "t", "Scale tiny: means nothing.", ("Method",), (ComparedColumn("", "mAP"),), ())
     paths = write_tables([table], tmp_path / "tables")
     assert {path.name for path in paths} == {
         "tables.md", "table-VI.md", "table-VI.csv", "table-VI.json", "table-VI.tex",
@@ -110,7 +119,10 @@ def test_latex_is_escaped_and_has_as_many_cells_a_row() -> None:
 
 def test_rows_of_different_runs_are_named() -> None:
     other = {**BEHIND, "steps": 60, "pretraining": ["none", "own"]}
-    rows = (TableRow(("A",), (Figure(1, (1.0,), behind=BEHIND),)), TableRow(("B",), (Figure(1, (1.0,), behind=other),)))
-    text = markdown(Table("V", "t", "", ("Method",), (Column("", "mAP"),), rows))
+    rows = (
+        ComparedRow(("A",), (ComparedNumber(1, (1.0,), behind=BEHIND),)),
+        ComparedRow(("B",), (ComparedNumber(1, (1.0,), behind=other),)),
+    )
+    text = markdown(ComparedTable("V", "t", "", ("Method",), (ComparedColumn("", "mAP"),), rows))
     assert "- A: seed 0, 1; preset paper; from random weights; 30 steps; commit c0ffee\n" in text
     assert "- B: seed 0, 1; preset paper; from random weights, own; 60 steps; commit c0ffee\n" in text

@@ -17,10 +17,10 @@ from jointreid.config import RunConfig
 from jointreid.data.joint import DomainLabels, LabelSpace
 from jointreid.messages.errors import JointreidError, RunStopped
 from jointreid.paper import run as room
-from jointreid.paper.plan import Task, make_plan
+from jointreid.paper.plan import GridTask, make_plan
 from jointreid.paper.render import markdown
-from jointreid.paper.request import Request, Scale
-from jointreid.paper.run import complete, prepare_ground, run_grid
+from jointreid.paper.request import GridScale, Request
+from jointreid.paper.run import load_grid_data, run_grid, train_and_evaluate
 from jointreid.paper.store import load_record, load_records, save_record
 from jointreid.paper.tables import build_tables
 from jointreid.retrieval.extract import extract
@@ -28,8 +28,8 @@ from jointreid.retrieval.results import load_results
 from jointreid.run import open_run
 
 
-def scale(steps: int) -> Scale:
-    return Scale(
+def scale(steps: int) -> GridScale:
+    return GridScale(
         "test",
         {
             "image": {"height": 32, "width": 16, "pad": 2},
@@ -88,8 +88,8 @@ def test_the_grid_goes_on_where_it_stopped_and_fills_tables(request_: Request, m
     (table,) = build_tables(request_.out, ["V"])
     text = markdown(table)
     assert text.startswith("Only a test.\n")
-    assert "plaza (place of Market-1501) mAP" in text
-    assert sum(figure.status == "" for row in table.rows for figure in row.figures) == 4
+    assert "plaza (in place of Market-1501) mAP" in text
+    assert sum(figure.status == "" for row in table.rows for figure in row.numbers) == 4
     assert "no data / 65.7 / –" in text
 
     monkeypatch.setattr(room, "train", None)  # nothing is trained again
@@ -103,7 +103,7 @@ def test_the_grid_goes_on_where_it_stopped_and_fills_tables(request_: Request, m
 
 def hash_is_that_of_the_features(request: Request, path: Path) -> None:
     run = open_run(path)
-    domain = prepare_ground(request, quiet()).domains["market1501"]
+    domain = load_grid_data(request, quiet()).domains["market1501"]
     found = extract(
         run.model(),
         [*domain.query, *domain.gallery],
@@ -118,11 +118,11 @@ def hash_is_that_of_the_features(request: Request, path: Path) -> None:
 
 
 def test_cross_domain_results_stand_apart_from_the_runs_own(request_: Request) -> None:
-    ground = prepare_ground(request_, quiet())
+    data = load_grid_data(request_, quiet())
     plan = make_plan(replace(request_, tables=("III",), models=("bot",)))
     task = plan.tasks[0]
     assert (task.name, task.run.tests) == ("bot-plaza-s0", ("market1501", "cuhk_sysu"))
-    complete(task, ground, quiet())
+    train_and_evaluate(task, data, quiet())
     path = request_.out / "runs" / "bot-plaza-s0"
     assert [result.domain for result in load_results(path)[0].domains] == ["plaza"]
     assert json.loads((path / "results-streets.json").read_text())["domains"][0]["trained_on"] is False
@@ -133,19 +133,19 @@ def test_cross_domain_results_stand_apart_from_the_runs_own(request_: Request) -
     trained = replace(task, steps_done=task.steps)
     LabelSpace((DomainLabels("plaza", ("1",), (0,), 0, 0),), "global").save(path / "labels.json")
     with pytest.raises(JointreidError, match=r"labels\.json: the data has other identities or cameras than when"):
-        complete(trained, ground, quiet())
+        train_and_evaluate(trained, data, quiet())
 
 
 def test_a_failed_training_does_not_stop_the_others(request_: Request, monkeypatch: pytest.MonkeyPatch) -> None:
     tried = []
 
-    def fail_first(task: Task, *rest: Any) -> str:
+    def fail_first(task: GridTask, *rest: Any) -> str:
         tried.append(task.name)
         if len(tried) == 1:
             raise JointreidError("the loss is not finite")
         return "well"
 
-    monkeypatch.setattr(room, "complete", fail_first)
+    monkeypatch.setattr(room, "train_and_evaluate", fail_first)
     with pytest.raises(JointreidError, match=r"1 trainings failed: bot-joint.*: the loss is not finite\. The others"):
         run_grid(request_, quiet())
     assert len(tried) == 2
@@ -153,7 +153,7 @@ def test_a_failed_training_does_not_stop_the_others(request_: Request, monkeypat
 
 def test_an_unfinished_training_is_not_measured(request_: Request) -> None:
     base = request_.base.replace(train={"minutes": 1e-9})
-    with pytest.raises(JointreidError, match="stopped at step 0 of 2; run again"):
+    with pytest.raises(JointreidError, match="stopped at step 0 of 2; give the same command"):
         run_grid(replace(request_, base=base, models=("bot",)), quiet())
     assert not load_records(request_.out)
 
@@ -161,11 +161,11 @@ def test_an_unfinished_training_is_not_measured(request_: Request) -> None:
 def test_a_signal_stops_the_grid_and_names_the_command_that_goes_on(
     request_: Request, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def stop(task: Task, *rest: Any) -> str:
+    def stop(task: GridTask, *rest: Any) -> str:
         raise RunStopped("stopped by SIGTERM, saved at step 1 of 2", "go on with `jointreid train`")
 
-    monkeypatch.setattr(room, "complete", stop)
-    said = r"^bot-joint\S*: stopped by SIGTERM, saved at step 1 of 2; give the same command again to go on$"
+    monkeypatch.setattr(room, "train_and_evaluate", stop)
+    said = r"^bot-joint\S*: stopped by SIGTERM, saved at step 1 of 2; give the same command again to resume$"
     with pytest.raises(RunStopped, match=said):
         run_grid(request_, quiet())
 
@@ -182,8 +182,8 @@ def test_data_that_are_not_the_papers_are_refused_unless_allowed(
     with pytest.raises(JointreidError, match=r"not the data sets of the paper's Table I.*--allow-counts"):
         run_grid(wrong, quiet())
     assert not (request_.out / "grid.json").exists()
-    ground = prepare_ground(replace(wrong, allow_counts=True), quiet())
-    assert [holding.is_papers for holding in ground.holdings] == [True]
+    data = load_grid_data(replace(wrong, allow_counts=True), quiet())
+    assert [dataset.is_from_paper for dataset in data.datasets] == [True]
 
 
 def test_data_that_cannot_be_evaluated_on_are_refused_before_anything_is_written(

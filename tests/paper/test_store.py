@@ -11,10 +11,10 @@ import pytest
 import jointreid
 from jointreid.data.protocols import ProtocolMatch
 from jointreid.messages.errors import JointreidError
-from jointreid.paper.holdings import papers_holdings
+from jointreid.paper.datasets import datasets_of_paper
 from jointreid.paper.store import (
+    GridSetup,
     RunRecord,
-    Setup,
     joint_runs,
     load_record,
     load_records,
@@ -27,7 +27,7 @@ from jointreid.paper.store import (
 from jointreid.retrieval.results import DomainResult, Results
 
 PROTOCOL = ProtocolMatch("market1501", False, "part of Market-1501", ("train: 1 (the paper: 2)",))
-SETUP = Setup("full", "paper", (replace(papers_holdings()[0], protocol=PROTOCOL), *papers_holdings()[1:]))
+SETUP = GridSetup("full", "paper", (replace(datasets_of_paper()[0], protocol=PROTOCOL), *datasets_of_paper()[1:]))
 
 
 def results(*domains: str, mean_ap: float = 0.5) -> Results:
@@ -63,7 +63,7 @@ def test_setup_and_records_come_back(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("damage", ["", "{", "[]", '{"model": "bot"}', '{"scale": 1, "holdings": 3}'])
 def test_damaged_files_are_named_with_what_to_do(tmp_path: Path, damage: str) -> None:
-    with pytest.raises(JointreidError, match=r"holds no grid\.json; expected what `jointreid paper run"):
+    with pytest.raises(JointreidError, match=r"holds no grid\.json; `jointreid paper run --out \S+` writes it"):
         load_setup(tmp_path)
     (tmp_path / "grid.json").write_text(damage)
     with pytest.raises(JointreidError, match=r"grid\.json"):
@@ -84,17 +84,17 @@ def test_a_record_of_another_form_is_damaged(tmp_path: Path) -> None:
             load_record(tmp_path)
 
 
-def test_a_folder_keeps_to_one_scale_one_preset_and_one_data_set_a_place(tmp_path: Path) -> None:
+def test_a_folder_keeps_one_scale_one_preset_and_one_data_set_for_each_slot(tmp_path: Path) -> None:
     save_setup(SETUP, tmp_path)
     with pytest.raises(JointreidError, match="holds runs of scale full, now tiny"):
         save_setup(replace(SETUP, scale="tiny"), tmp_path)
     with pytest.raises(JointreidError, match="holds runs of preset paper, now fastreid"):
         save_setup(replace(SETUP, preset="fastreid"), tmp_path)
-    other = replace(SETUP.holdings[0], name="depot")
-    with pytest.raises(JointreidError, match="market1501 stands in the place of market1501, now depot would"):
-        save_setup(replace(SETUP, holdings=(other,)), tmp_path)
+    other = replace(SETUP.datasets[0], name="depot")
+    with pytest.raises(JointreidError, match="market1501 is used in place of market1501, now it would be depot"):
+        save_setup(replace(SETUP, datasets=(other,)), tmp_path)
     assert load_setup(tmp_path) == SETUP
-    fewer = replace(SETUP, holdings=SETUP.holdings[:1])
+    fewer = replace(SETUP, datasets=SETUP.datasets[:1])
     save_setup(fewer, tmp_path)
     assert load_setup(tmp_path) == fewer
 

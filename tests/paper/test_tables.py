@@ -9,26 +9,26 @@ import pytest
 from jointreid.data.protocols import ProtocolMatch
 from jointreid.messages.errors import JointreidError
 from jointreid.models.pretrained import SOURCES, label_of
+from jointreid.paper.compared import ComparedNumber, ComparedTable
+from jointreid.paper.datasets import GridDataset, datasets_of_paper
 from jointreid.paper.facts import STARTS
-from jointreid.paper.figures import Figure, Table
-from jointreid.paper.holdings import Holding, papers_holdings
-from jointreid.paper.store import RunRecord, Setup, save_record, save_setup
+from jointreid.paper.store import GridSetup, RunRecord, save_record, save_setup
 from jointreid.paper.tables import build_table, build_tables
 from jointreid.retrieval.results import DomainResult, Results
 
-FIVE = papers_holdings()
-FOUR = tuple(holding for holding in FIVE if holding.place != "dukemtmc")
-NAMES = tuple(holding.name for holding in FIVE)
+FIVE = datasets_of_paper()
+FOUR = tuple(dataset for dataset in FIVE if dataset.slot != "dukemtmc")
+NAMES = tuple(dataset.name for dataset in FIVE)
 
 
-def setup(holdings: Sequence[Holding] = FIVE, warning: str = "") -> Setup:
-    return Setup("full", "paper", tuple(holdings), warning)
+def setup(datasets: Sequence[GridDataset] = FIVE, warning: str = "") -> GridSetup:
+    return GridSetup("full", "paper", tuple(datasets), warning)
 
 
 def record(
     model: str,
     trained_on: str,
-    rates: dict[str, tuple[float, float]],
+    accuracy: dict[str, tuple[float, float]],
     *,
     domains: tuple[str, ...] = NAMES,
     seed: int = 0,
@@ -38,10 +38,10 @@ def record(
     """Return a run with Rank-1 and mAP on test sets, in percent."""
     found = tuple(
         DomainResult(name, mean_ap / 100, 0.1, {1: rank1 / 100, 5: 1.0, 10: 1.0}, 100, 99, 900, True, True)
-        for name, (rank1, mean_ap) in rates.items()
+        for name, (rank1, mean_ap) in accuracy.items()
     )
     results = Results(model, "last", "ab", found, "bn_embedding", "cosine", False, 256, 128, pretraining, 1.0, {})
-    hashes = dict.fromkeys(rates, "00ff")
+    hashes = dict.fromkeys(accuracy, "00ff")
     trained = domains if trained_on == "joint" else (trained_on,)
     return RunRecord(model, trained_on, trained, seed, "paper", changed or {}, "c0ffee", 24_240, results, hashes)
 
@@ -50,10 +50,10 @@ def record(
 RECORD_OF_ANOTHER = record("agw", "joint", {"market1501": (50, 40)})
 
 
-def figure(table: Table, row: str, column: str, measure: str = "mAP") -> Figure:
+def figure(table: ComparedTable, row: str, column: str, metric: str = "mAP") -> ComparedNumber:
     (found,) = [entry for entry in table.rows if " ".join(entry.names) == row]
-    place = [(c.group, c.name) for c in table.columns].index((column, measure))
-    return found.figures[place]
+    slot = [(c.group, c.name) for c in table.columns].index((column, metric))
+    return found.numbers[slot]
 
 
 def test_a_cell_is_ours_paper_and_difference() -> None:
@@ -90,10 +90,10 @@ def test_seeds_give_a_mean_and_a_standard_deviation_and_gains_are_paired() -> No
     assert joint.deviation == pytest.approx(3.5355, abs=1e-4)
     assert joint.behind["seeds"] == [0, 1]
     rows = [row for row in table.rows if row.names[0] == "Joint Training Gain"]
-    gain = rows[0].figures[1]
+    gain = rows[0].numbers[1]
     assert gain.ours == pytest.approx((10, 11))
     assert (gain.mean, gain.paper, gain.difference, gain.signed) == (10.5, 12.3, -1.8, True)
-    assert rows[1].figures[1].status == "not run"
+    assert rows[1].numbers[1].status == "not run"
 
 
 def test_the_gain_is_split_into_what_s_gives_and_what_domain_and_camera_add() -> None:
@@ -108,7 +108,7 @@ def test_the_gain_is_split_into_what_s_gives_and_what_domain_and_camera_add() ->
 
 
 def test_without_duke_its_columns_are_withdrawn_and_joint_figures_not_comparable() -> None:
-    names = tuple(holding.name for holding in FOUR)
+    names = tuple(dataset.name for dataset in FOUR)
     runs = [
         record("bot", "joint", {"cuhk03": (50, 40)}, domains=names),
         record("bot", "joint", {"cuhk03": (99, 99)}),  # on five: another run, not of this setup
@@ -126,7 +126,7 @@ def test_without_duke_its_columns_are_withdrawn_and_joint_figures_not_comparable
     assert any("withdrawn by its owner in 2019" in note for note in table.notes)
     assert figure(build_table("III", setup(FOUR), runs), "BoT-DN [36] Duke", "MSMT17").status == "withdrawn, not run"
     counts = build_table("I", setup(FOUR), [])
-    assert {cell.status for cell in counts.rows[2].figures} == {"withdrawn, not run"}
+    assert {cell.status for cell in counts.rows[2].numbers} == {"withdrawn, not run"}
 
 
 def test_absent_data_sets_say_so() -> None:
@@ -141,8 +141,8 @@ def test_own_data_sets_are_headed_with_the_place_they_take_and_doubted() -> None
     table = build_table(
         "III", setup([own, FIVE[3]]), [record("bot", "cuhk03", {"depot": (50, 40), "cuhk03": (60, 50)})]
     )
-    cell = figure(table, "BoT (Baseline) [34] CUHK03(L)", "depot (place of Market-1501)")
-    assert cell.doubts == ("depot stands in the place of Market-1501; the paper's figure is of the latter.",)
+    cell = figure(table, "BoT (Baseline) [34] CUHK03(L)", "depot (in place of Market-1501)")
+    assert cell.doubts == ("depot is used in place of Market-1501; the paper's number is for the latter.",)
     assert figure(table, "BoT (Baseline) [34] CUHK03(L)", "CUHK03(L)").doubts == ()
     trained = replace(record("bot", "market1501", {"cuhk03": (50, 40)}), domains=("depot",))
     table = build_table("III", setup([own, FIVE[3]]), [trained])
@@ -151,39 +151,37 @@ def test_own_data_sets_are_headed_with_the_place_they_take_and_doubted() -> None
 
 def test_another_protocol_start_or_settings_are_told() -> None:
     detected = replace(FIVE[3], protocol=ProtocolMatch("x", False, "CUHK03, detected boxes (the paper: labeled)"))
-    holdings = [*FIVE[:3], detected, FIVE[4]]
+    datasets = [*FIVE[:3], detected, FIVE[4]]
     runs = [
         record("bot", "joint", {"market1501": (50, 40), "cuhk03": (5, 4)}, pretraining="none"),
         record("bot", "msmt17", {"msmt17": (50, 40)}, changed={"schedule.epochs": "60"}),
     ]
-    table = build_table("II", setup(holdings), runs)
+    table = build_table("II", setup(datasets), runs)
     joint = figure(table, "BoT (Joint Training)", "Market1501")
     assert joint.doubts == (
         "CUHK03, detected boxes (the paper: labeled): not comparable.",
         "Trained from scratch, where the paper starts from ImageNet weights: not comparable.",
     )
-    assert figure(table, "BoT [34]", "MSMT17").doubts == (
-        "Other settings than those of the recipe: schedule.epochs 60.",
-    )
-    assert "Ours, everywhere" not in "".join(table.notes)
+    assert figure(table, "BoT [34]", "MSMT17").doubts == ("Settings that differ from the recipe: schedule.epochs 60.",)
+    assert "All our numbers" not in "".join(table.notes)
     said = record("bot", "msmt17", {"msmt17": (50, 40)}, pretraining="said to be torchvision's, sha256 01")
     (doubt,) = figure(build_table("II", setup(), [runs[0], said]), "BoT [34]", "MSMT17").doubts
-    assert "its checksum is not known" in doubt
+    assert "no checksum of such a file is known" in doubt
     partial = record("bot-dcsd", "msmt17", {"msmt17": (50, 40)}, pretraining="partial R50 init — NOT comparable")
     cell = figure(build_table("II", setup(), [*runs, partial]), "BoT-DCSD", "MSMT17")
     assert cell.doubts == ("Trained from partial R50 init — NOT comparable.",)
     own = record("bot-dcsd", "msmt17", {"msmt17": (50, 40)}, pretraining="runs/mine")
     cell = figure(build_table("II", setup(), [*runs, own]), "BoT-DCSD", "MSMT17")
-    assert cell.doubts == ("Trained from runs/mine, whose own start is not known here: not comparable.",)
+    assert cell.doubts == ("Trained from runs/mine, whose own initial weights are not known: not comparable.",)
     stronger = record("bot", "msmt17", {"msmt17": (50, 40)}, pretraining=f"{label_of('a1_in1k')}, sha256 02")
     cell = figure(build_table("II", setup(), [*runs, stronger]), "BoT [34]", "MSMT17")
-    assert any("not the paper's start, sha256 02: other weights than the paper's" in doubt for doubt in cell.doubts)
+    assert any("not the paper's start, sha256 02: not the paper's initial weights" in doubt for doubt in cell.doubts)
     repository = replace(record("bot", "msmt17", {"msmt17": (50, 40)}), preset="bot-repo")
     cell = figure(build_table("II", setup(), [runs[0], repository]), "BoT [34]", "MSMT17")
-    assert cell.doubts == ("Preset bot-repo, whose learning rate is another than the paper's.",)
-    alone = build_table("II", setup(holdings), runs[:1])
+    assert cell.doubts == ("Preset bot-repo, whose learning rate differs from the paper's.",)
+    alone = build_table("II", setup(datasets), runs[:1])
     assert figure(alone, "BoT (Joint Training)", "Market1501").doubts == ()  # said once, of all figures
-    assert alone.notes[1].startswith("Ours, everywhere: Trained from scratch")
+    assert alone.notes[1].startswith("All our numbers: Trained from scratch")
 
 
 @pytest.mark.parametrize("source", SOURCES)
@@ -244,19 +242,19 @@ def test_controls_have_rows_that_the_paper_lacks() -> None:
 
 def test_table_i_is_measured_beside_expected_counts() -> None:
     table = build_table("I", setup(), [])
-    msmt17 = table.rows[4].figures
+    msmt17 = table.rows[4].numbers
     assert [cell.difference for cell in msmt17] == [0, 0, 0, 0, 2, 0, 0, 0, 0]
     assert "11,659" in msmt17[4].remarks[0]
     assert [row.names[0] for row in table.rows] == ["Market1501", "CUHK-SYSU", "Duke", "CUHK03(L)", "MSMT17"]
     assert not any("Not the paper's" in note for note in table.notes)
     own = build_table("I", setup([replace(FIVE[0], name="depot"), *FIVE[1:]]), [])
-    assert own.notes[0].startswith("Not the paper's data sets, but in their places: depot.")
+    assert own.notes[0].startswith("Used in place of the paper's data sets: depot.")
 
 
 def test_table_iv_counts_the_networks_themselves() -> None:
     table = build_table("IV", setup(), [])
-    assert [[cell.difference for cell in row.figures] for row in table.rows] == [[0, 0], [0, 0]]
-    assert table.rows[1].figures[0].behind["parameters"] == 18_241_524
+    assert [[cell.difference for cell in row.numbers] for row in table.rows] == [[0, 0], [0, 0]]
+    assert table.rows[1].numbers[0].behind["parameters"] == 18_241_524
     assert "18,250,964" in table.details
 
 
@@ -269,12 +267,12 @@ def test_tables_are_read_from_a_folder(tmp_path: Path) -> None:
     save_record(record("bot", "joint", {"cuhk03": (50, 40)}), tmp_path / "runs" / "bot-joint-s0")
     five, six = build_tables(tmp_path, ["V", "VI"])
     assert figure(five, "BoT (JT)", "CUHK03(L)").mean == 40.0
-    assert {cell.status for row in six.rows for cell in row.figures} == {"not run"}
+    assert {cell.status for row in six.rows for cell in row.numbers} == {"not run"}
 
 
 def test_counts_are_not_called_meaningless_with_the_rates_of_a_small_scale() -> None:
     tiny = replace(setup(), scale="tiny", warning="The numbers below mean nothing.")
-    expected = "Scale tiny: rates of this scale mean nothing; the counts below are exact."
+    expected = "Scale tiny: accuracy at this scale means nothing; the counts below are exact."
     assert [build_table(name, tiny, []).warning for name in ("I", "IV")] == [expected, expected]
     assert build_table("II", tiny, []).warning == tiny.warning
     assert build_table("I", setup(), []).warning == ""

@@ -10,24 +10,24 @@ import pytest
 from jointreid.config import RunConfig
 from jointreid.messages.errors import JointreidError
 from jointreid.paper import workers as room
-from jointreid.paper.holdings import papers_holdings
-from jointreid.paper.plan import Task, plan_for
+from jointreid.paper.datasets import datasets_of_paper
+from jointreid.paper.plan import GridTask, plan_for
 from jointreid.paper.request import Request
 from jointreid.paper.workers import _outcomes, _work
 
 
 def test_a_process_takes_trainings_until_there_are_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     request = Request(tmp_path, RunConfig(), tables=("VI",))
-    ground = SimpleNamespace(holdings=papers_holdings())
-    names = [task.name for task in plan_for(request, ground.holdings).tasks]
+    data = SimpleNamespace(datasets=datasets_of_paper())
+    names = [task.name for task in plan_for(request, data.datasets).tasks]
 
-    def complete(task: Task, *rest: Any) -> str:
+    def train_and_evaluate(task: GridTask, *rest: Any) -> str:
         if task.name == names[2]:
             raise JointreidError("no memory")
         return "well"
 
-    monkeypatch.setattr(room, "prepare_ground", lambda *_: ground)
-    monkeypatch.setattr(room, "complete", complete)
+    monkeypatch.setattr(room, "load_grid_data", lambda *_: data)
+    monkeypatch.setattr(room, "train_and_evaluate", train_and_evaluate)
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "7")
     tasks: Queue[str | None] = Queue()
     outcomes: Queue[tuple[str, str, bool]] = Queue()

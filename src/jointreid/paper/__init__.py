@@ -1,1 +1,1 @@
-"""The paper's tables: its numbers as data, the trainings behind them, and both side by side."""
+"""The paper's tables: its numbers as data, the trainings that reproduce them, and both side by side."""

@@ -1,7 +1,7 @@
-"""The numbers that the paper prints, as data; what is wrong with some of them stands in `footnotes`.
+"""The numbers that the paper prints, as data; `footnotes` says what is wrong with some of them.
 
-Rates are in percent, as printed. Tables II, III, V and VI have one layout below: label | recipe | trained on | a
-column of rates for each of `TESTS`, Rank-1 before mAP where both are given.
+Accuracy is in percent, as printed. Tables II, III, V and VI have one layout below: label | recipe | trained on | the
+metrics on each of `TESTS`, Rank-1 before mAP where both are given.
 """
 
 from collections.abc import Mapping
@@ -11,7 +11,7 @@ from typing import Literal
 from jointreid.data.records import SPLITS
 
 TABLES = ("I", "II", "III", "IV", "V", "VI")
-RATE_TABLES = ("II", "III", "V", "VI")
+ACCURACY_TABLES = ("II", "III", "V", "VI")
 
 # The paper's names of its data sets, in the order of these tables' columns. Table I has another, that of `protocols`.
 TESTS = {
@@ -22,21 +22,21 @@ TESTS = {
     "msmt17": "MSMT17",
 }
 
-# What a row was trained on, besides a single data set by name: on that of each column, or on all together.
-SOLO = "own"
+# The training data of a row that does not name one data set: the data set of each column, or all of them jointly.
+SOLO = "solo"
 JOINT = "joint"
 
-Measure = Literal["rank1", "mAP"]
-MEASURES: dict[str, tuple[Measure, ...]] = {
+AccuracyMetric = Literal["rank1", "mAP"]
+METRICS: dict[str, tuple[AccuracyMetric, ...]] = {
     "II": ("rank1", "mAP"),
     "III": ("rank1", "mAP"),
     "V": ("mAP",),
     "VI": ("mAP",),
 }
-MEASURE_NAMES: dict[Measure, str] = {"rank1": "Rank-1", "mAP": "mAP"}
+METRIC_NAMES: dict[AccuracyMetric, str] = {"rank1": "Rank-1", "mAP": "mAP"}
 
-# How the names of the weights begin that its networks start from: ResNet-50's as fast-reid has them, and for DCSD,
-# of which it says only that they are of ImageNet, DDF's. A test holds that these are names of `models.pretrained`.
+# The weights that its networks start from, by how their names begin: ResNet-50's as in fast-reid, and DDF's for DCSD,
+# of which the paper says only that they come from ImageNet. A test checks them against `models.pretrained`.
 STARTS = ("torchvision R50 ImageNet V1", "DDF-R50 ImageNet")
 
 TITLES = {
@@ -44,54 +44,54 @@ TITLES = {
     "II": "Single and joint training",
     "III": "Domain generalisation methods, across data sets",
     "IV": "Parameters and multiply-adds",
-    "V": "What the filters are generated from (mAP)",
+    "V": "Factors that the filters are generated from (mAP)",
     "VI": "With and without the stop-gradient (mAP)",
 }
 
 
 @dataclass(frozen=True)
-class Row:
-    """A row of one of the tables of rates.
+class PrintedRow:
+    """A row of Table II, III, V or VI.
 
     Attributes:
         label: the row's name.
-        recipe: of the model, or nothing for one that the paper quotes from others.
-        trained_on: `SOLO`, `JOINT` or a key of `TESTS`; nothing for a quoted one.
-        minus: for a row of differences, the recipe whose rates are subtracted, trained on the same.
-        rates: (test, measure) -> percent, or None where the paper prints none.
+        recipe: of the model; empty for one that the paper quotes from others.
+        trained_on: `SOLO`, `JOINT` or a key of `TESTS`; empty for a quoted one.
+        minus: for a row of differences, the recipe whose numbers are subtracted, trained on the same data.
+        metrics: (test, metric) -> percent, or None where the paper prints none.
     """
 
     label: str
     recipe: str = ""
     trained_on: str = ""
     minus: str = ""
-    rates: Mapping[tuple[str, Measure], float | None] = field(default_factory=dict)
+    metrics: Mapping[tuple[str, AccuracyMetric], float | None] = field(default_factory=dict)
 
 
-def table_rows(table: str) -> tuple[Row, ...]:
-    """Return the rows of a table of rates, in order."""
+def table_rows(table: str) -> tuple[PrintedRow, ...]:
+    """Return the rows of an accuracy table, in order."""
     return _ROWS[table]
 
 
-def printed(table: str, recipe: str, trained_on: str, test: str, measure: Measure) -> float | None:
-    """Return the rate that a table prints for a model, in percent, or None if it prints none."""
+def printed(table: str, recipe: str, trained_on: str, test: str, metric: AccuracyMetric) -> float | None:
+    """Return the metric that a table prints for a model, in percent, or None if it prints none."""
     for row in _ROWS[table]:
         if (row.recipe, row.trained_on, row.minus) == (recipe, trained_on, ""):
-            return row.rates.get((test, measure))
+            return row.metrics.get((test, metric))
     return None
 
 
-def _parse(table: str, text: str) -> tuple[Row, ...]:
+def _parse(table: str, text: str) -> tuple[PrintedRow, ...]:
     rows = []
     for line in text.strip().splitlines():
         label, model, trained_on, *columns = (cell.strip() for cell in line.split("|"))
         recipe, _, minus = model.partition(" - ")
-        rates = {
-            (test, measure): None if number == "-" else float(number)
+        metrics = {
+            (test, metric): None if number == "-" else float(number)
             for test, column in zip(TESTS, columns, strict=True)
-            for measure, number in zip(MEASURES[table], column.split(), strict=True)
+            for metric, number in zip(METRICS[table], column.split(), strict=True)
         }
-        rows.append(Row(label, recipe, trained_on, minus, rates))
+        rows.append(PrintedRow(label, recipe, trained_on, minus, metrics))
     return tuple(rows)
 
 
@@ -109,7 +109,7 @@ TABLE_I: dict[str, dict[tuple[str, str], int]] = {
     for name, counts in _TABLE_I.items()
 }
 
-# Millions of parameters and billions of multiply-adds, which the paper calls FLOPs, by the name `profile` knows.
+# Millions of parameters and billions of multiply-adds, which the paper calls FLOPs, by the name in `models.profile`.
 TABLE_IV: dict[str, tuple[str, float, float]] = {
     "resnet50": ("ResNet50", 25.6, 4.1),
     "resnet50-dcsd": ("ResNet50-DCSD", 18.2, 2.3),
@@ -133,14 +133,14 @@ IANet [30]                  |                |       | 72.4    - |    -    - | 9
 HOReid [31]                 |                |       |    -    - |    -    - | 94.2 84.9 | 86.9 75.6 |    -    -
 ISP [32]                    |                |       | 76.5 74.1 |    -    - | 95.3 88.6 | 89.6 80.0 |    -    -
 TransReID (DeiT-S/16) [33]  |                |       |    -    - |    -    - |    -    - |    -    - | 76.3 55.2
-BoT [34]                    | bot            | own   | 69.1 67.3 | 87.2 86.0 | 94.2 86.1 | 86.4 76.8 | 74.1 50.2
+BoT [34]                    | bot            | solo  | 69.1 67.3 | 87.2 86.0 | 94.2 86.1 | 86.4 76.8 | 74.1 50.2
 BoT (Joint Training)        | bot            | joint | 67.5 65.7 | 90.5 89.3 | 93.7 84.6 | 86.0 75.9 | 72.9 49.5
-BoT-DCSD                    | bot-dcsd       | own   | 66.8 66.5 | 87.2 85.6 | 95.3 87.8 | 88.6 79.0 | 79.8 58.2
+BoT-DCSD                    | bot-dcsd       | solo  | 66.8 66.5 | 87.2 85.6 | 95.3 87.8 | 88.6 79.0 | 79.8 58.2
 BoT-DCSD (Joint Training)   | bot-dcsd       | joint | 79.4 78.0 | 92.4 91.3 | 95.9 89.5 | 89.6 80.6 | 80.3 61.5
 Joint Training Gain         | bot-dcsd - bot | joint | 11.9 12.3 |  1.9  2.0 |  2.2  4.9 |  3.6  4.7 |  7.4 12.0
-AGW [35]                    | agw            | own   | 75.1 73.4 | 90.1 88.7 | 95.4 88.5 | 89.2 79.4 | 78.0 54.3
+AGW [35]                    | agw            | solo  | 75.1 73.4 | 90.1 88.7 | 95.4 88.5 | 89.2 79.4 | 78.0 54.3
 AGW (Joint Training)        | agw            | joint | 70.3 69.1 | 91.8 90.8 | 94.0 86.2 | 88.0 78.5 | 75.5 52.6
-AGW-DCSD                    | agw-dcsd       | own   | 77.2 74.3 | 84.9 83.6 | 95.3 88.1 | 89.6 80.3 | 80.1 60.7
+AGW-DCSD                    | agw-dcsd       | solo  | 77.2 74.3 | 84.9 83.6 | 95.3 88.1 | 89.6 80.3 | 80.1 60.7
 AGW-DCSD (Joint Training)   | agw-dcsd       | joint | 80.9 78.8 | 92.7 91.4 | 95.7 89.3 | 90.0 81.2 | 81.8 62.9
 Joint Training Gain         | agw-dcsd - agw | joint | 10.6  9.7 |  0.9  0.6 |  1.7  3.1 |  2.0  2.7 |  6.3 10.3
 """
@@ -187,7 +187,7 @@ AGW-DCSD (JT) w/o GS     | agw-dcsd-no-sg | joint | 76.3 | 90.9 | 88.9 | 80.9 | 
 AGW-DCSD (JT) with GS    | agw-dcsd       | joint | 78.8 | 91.4 | 89.3 | 81.2 | 62.9
 """
 
-_ROWS: dict[str, tuple[Row, ...]] = {
+_ROWS: dict[str, tuple[PrintedRow, ...]] = {
     "II": _parse("II", _TABLE_II),
     "III": _parse("III", _TABLE_III),
     "V": _parse("V", _TABLE_V),

@@ -1,45 +1,46 @@
-"""Which trainings and evaluations the tables are made of: 41 and 165 for all of them, each once.
+"""The trainings and evaluations that the tables need: 41 and 165 for all of them, each once.
 
-A cell of a table is (recipe, what it was trained on, test set); a training serves every cell it appears in.
+An entry of a table is (recipe, training data, test set); one training serves every entry that it appears in.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
-from typing import NamedTuple
+from dataclasses import asdict, dataclass
+from typing import Any, NamedTuple
 
 from jointreid.config import RunConfig
 from jointreid.data.protocols import TABLE_I
 from jointreid.messages.errors import JointreidError, no_such
-from jointreid.paper.facts import JOINT, RATE_TABLES, SOLO, TABLES, Row, table_rows
+from jointreid.paper.facts import ACCURACY_TABLES, JOINT, SOLO, TABLES, PrintedRow, table_rows
 
-# What the paper lacks: what the sample alone gains on single data sets, and a baseline that starts as high as DDF does.
+# Comparisons that the paper lacks: the gain from the sample alone on single data sets, and a baseline whose ImageNet
+# weights are as accurate as DDF's.
 CONTROLS = "controls"
 CONTROL_ROWS = (
-    Row("BoT-DCSD, S", "bot-dcsd-s", SOLO),
-    Row("BoT, from ResNet-50 a1_in1k", "bot-a1", SOLO),
-    Row("BoT (Joint Training), from ResNet-50 a1_in1k", "bot-a1", JOINT),
+    PrintedRow("BoT-DCSD, S", "bot-dcsd-s", SOLO),
+    PrintedRow("BoT, from ResNet-50 a1_in1k", "bot-a1", SOLO),
+    PrintedRow("BoT (Joint Training), from ResNet-50 a1_in1k", "bot-a1", JOINT),
 )
-# Models that are a recipe with other weights to start from.
+# Models that are a recipe with other initial weights.
 SAME_RECIPE = {"bot-a1": "bot"}
 
-# Rows of ours below the paper's: what S alone gains, and what domain and camera add to it.
+# Our rows below the paper's: the gain from S alone, and what domain and camera add to it.
 GAINS = (
-    Row("Gain from S", "bot-dcsd-s", JOINT, minus="bot"),
-    Row("Gain from D + C", "bot-dcsd", JOINT, minus="bot-dcsd-s"),
+    PrintedRow("Gain from S", "bot-dcsd-s", JOINT, minus="bot"),
+    PrintedRow("Gain from D + C", "bot-dcsd", JOINT, minus="bot-dcsd-s"),
 )
 
-PLACES = tuple(TABLE_I)
-# Tables that no training is needed for.
+SLOTS = tuple(TABLE_I)
+# Tables that need no training.
 UNTRAINED = ("I", "IV")
 
 
-class Cell(NamedTuple):
-    """One model on one test set.
+class GridEntry(NamedTuple):
+    """One model evaluated on one test set.
 
     Attributes:
         model: a recipe, or a key of `SAME_RECIPE`.
-        trained_on: one of `PLACES`, or `JOINT`.
-        test: one of `PLACES`.
+        trained_on: one of `SLOTS`, or `JOINT`.
+        test: one of `SLOTS`.
     """
 
     model: str
@@ -49,12 +50,12 @@ class Cell(NamedTuple):
 
 @dataclass(frozen=True)
 class PlannedRun:
-    """One training and what it is measured on.
+    """One training and the data that it is evaluated on.
 
     Attributes:
         model: a recipe, or a key of `SAME_RECIPE`.
-        trained_on: one of `PLACES`, or `JOINT`.
-        places: the data sets to train on.
+        trained_on: one of `SLOTS`, or `JOINT`.
+        train_slots: the data sets to train on.
         seed: of weights, batches and random changes.
         tests: the test sets that its tables need.
         tables: those tables.
@@ -62,55 +63,60 @@ class PlannedRun:
 
     model: str
     trained_on: str
-    places: tuple[str, ...]
+    train_slots: tuple[str, ...]
     seed: int
     tests: tuple[str, ...]
     tables: tuple[str, ...]
 
     @property
     def recipe(self) -> str:
-        """The recipe that it is trained by."""
+        """The recipe that it is trained with."""
         return SAME_RECIPE.get(self.model, self.model)
 
+    def to_dict(self) -> dict[str, Any]:
+        """Return it as plain dicts, lists and numbers, for JSON."""
+        plain = asdict(self)
+        return {"places" if key == "train_slots" else key: value for key, value in plain.items()}
 
-def rows_of(table: str) -> tuple[Row, ...]:
-    """Return the rows of a table of rates, ours below the paper's.
+
+def rows_of(table: str) -> tuple[PrintedRow, ...]:
+    """Return the rows of an accuracy table, ours below the paper's.
 
     Raises:
         JointreidError: there is no such table.
     """
     if table == CONTROLS:
         return CONTROL_ROWS
-    if table not in RATE_TABLES:
-        raise JointreidError(no_such("table of rates", table, [*RATE_TABLES, CONTROLS]))
+    if table not in ACCURACY_TABLES:
+        raise JointreidError(no_such("accuracy table", table, [*ACCURACY_TABLES, CONTROLS]))
     return table_rows(table) + (GAINS if table == "V" else ())
 
 
-def cells(table: str, places: Iterable[str] = PLACES) -> list[Cell]:
-    """Return the cells of a table that need a training; rows of differences need none.
+def entries(table: str, slots: Iterable[str] = SLOTS) -> list[GridEntry]:
+    """Return the entries of a table that need a training; rows of differences need none.
 
     Args:
-        table: one of `RATE_TABLES`, or `CONTROLS`.
-        places: the data sets that there are.
+        table: one of `ACCURACY_TABLES`, or `CONTROLS`.
+        slots: the data sets that are available.
     """
-    there = [place for place in PLACES if place in set(places)]
-    return [cell for row in rows_of(table) for cell in _cells_of(row, there)]
+    available = [slot for slot in SLOTS if slot in set(slots)]
+    return [entry for row in rows_of(table) for entry in _entries_of(row, available)]
 
 
 def plan_grid(
-    places: Iterable[str] = PLACES,
+    slots: Iterable[str] = SLOTS,
     *,
     tables: Sequence[str] = TABLES,
     models: Sequence[str] = (),
     seeds: Sequence[int] = (0,),
 ) -> tuple[PlannedRun, ...]:
-    """Return the trainings that tables need: seed by seed, on single data sets first, on all together last.
+    """Return the trainings that tables need: seed by seed, single data sets first, the joint training last.
 
     Args:
-        places: the data sets that there are. Joint training is on all of them, and needs two.
+        slots: the data sets that are available. Joint training is on all of them, and needs two.
         tables: some of `TABLES`, and `CONTROLS`. I and IV need no training.
         models: only these; none for all that the tables name.
-        seeds: every training is repeated for each.
+        seeds: every training is repeated for each of them.
 
     Raises:
         JointreidError: no such table or model.
@@ -119,22 +125,24 @@ def plan_grid(
         if table not in (*TABLES, CONTROLS):
             raise JointreidError(no_such("table", table, [*TABLES, CONTROLS]))
     trained = [table for table in (*TABLES, CONTROLS) if table in tables and table not in UNTRAINED]
-    known = dict.fromkeys(cell.model for table in trained for cell in cells(table))
+    known = dict.fromkeys(entry.model for table in trained for entry in entries(table))
     for model in models:
         if model not in known:
             raise JointreidError(no_such("model in these tables", model, known))
-    there = tuple(place for place in PLACES if place in set(places))
-    uses = [(cell, table) for table in trained for cell in cells(table, there) if cell.model in (models or known)]
+    available = tuple(slot for slot in SLOTS if slot in set(slots))
+    uses = [
+        (entry, table) for table in trained for entry in entries(table, available) if entry.model in (models or known)
+    ]
     return tuple(
-        _planned(model, place, there, seed, uses)
+        _planned(model, slot, available, seed, uses)
         for seed in seeds
-        for place in (*PLACES, JOINT)
-        for model in dict.fromkeys(cell.model for cell, _ in uses if cell.trained_on == place)
+        for slot in (*SLOTS, JOINT)
+        for model in dict.fromkeys(entry.model for entry, _ in uses if entry.trained_on == slot)
     )
 
 
 def iterations(images: int, config: RunConfig) -> int:
-    """Return the steps of a run on so many train images: epochs of floor(images / batch), or `train.max_steps`.
+    """Return the steps of a run on that many train images: epochs of floor(images / batch), or `train.max_steps`.
 
     >>> iterations(12_936, RunConfig()) // 120
     202
@@ -144,25 +152,25 @@ def iterations(images: int, config: RunConfig) -> int:
     return min(total, config.train.max_steps or total)
 
 
-def _cells_of(row: Row, there: Sequence[str]) -> Iterator[Cell]:
+def _entries_of(row: PrintedRow, available: Sequence[str]) -> Iterator[GridEntry]:
     if not row.recipe or row.minus:
         return
-    for test in there:
+    for test in available:
         trained_on = test if row.trained_on == SOLO else row.trained_on
-        if trained_on in there or (trained_on == JOINT and len(there) > 1):
-            yield Cell(row.recipe, trained_on, test)
+        if trained_on in available or (trained_on == JOINT and len(available) > 1):
+            yield GridEntry(row.recipe, trained_on, test)
 
 
 def _planned(
-    model: str, trained_on: str, there: tuple[str, ...], seed: int, uses: Sequence[tuple[Cell, str]]
+    model: str, trained_on: str, available: tuple[str, ...], seed: int, uses: Sequence[tuple[GridEntry, str]]
 ) -> PlannedRun:
-    own = [(cell.test, table) for cell, table in uses if (cell.model, cell.trained_on) == (model, trained_on)]
-    tests = {test for test, _ in own}
+    used_by = [(entry.test, table) for entry, table in uses if (entry.model, entry.trained_on) == (model, trained_on)]
+    tests = {test for test, _ in used_by}
     return PlannedRun(
         model,
         trained_on,
-        places=there if trained_on == JOINT else (trained_on,),
+        train_slots=available if trained_on == JOINT else (trained_on,),
         seed=seed,
-        tests=tuple(place for place in PLACES if place in tests),
-        tables=tuple(dict.fromkeys(table for _, table in own)),
+        tests=tuple(slot for slot in SLOTS if slot in tests),
+        tables=tuple(dict.fromkeys(table for _, table in used_by)),
     )

@@ -1,7 +1,7 @@
-"""What is to be done, what is done already, and how long the rest will take."""
+"""The plan of a grid: what is left to do, what is done, and how long the rest will take."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 from jointreid.config import RunConfig, config_difference
 from jointreid.data.joint import DomainLabels, LabelSpace
 from jointreid.messages.errors import JointreidError
+from jointreid.paper.datasets import GridDataset, datasets_of_paper, is_withdrawn, load_datasets
 from jointreid.paper.grid import PlannedRun, iterations
-from jointreid.paper.holdings import Holding, is_withdrawn, load_holdings, papers_holdings
 from jointreid.paper.request import Request, config_for, run_name
 from jointreid.paper.store import load_record
 from jointreid.run import open_run, read_config
@@ -18,24 +18,24 @@ from jointreid.run import open_run, read_config
 if TYPE_CHECKING:
     from torch import Tensor
 
-# Called with a run; returns the seconds that a step of it takes.
-SecondsPerStep = Callable[["Task"], float]
-# Identities of the batch that a step is measured on where the time grows in proportion with the images: on a CPU.
+# Called with a training; returns the seconds that one of its steps takes.
+SecondsPerStep = Callable[["GridTask"], float]
+# Identities in the batch that a step is timed on where time grows in proportion to the images: on a CPU.
 IDS_MEASURED = 2
 
 
 @dataclass(frozen=True)
-class Task:
-    """One training of the plan.
+class GridTask:
+    """One training of the plan and its progress.
 
     Attributes:
         name: of its folder.
-        run: what it is.
-        config: its settings, or None if it cannot be run as things are.
-        problem: why not, or nothing.
+        run: which training it is.
+        config: its settings, or None if it cannot be run.
+        problem: why it cannot be run, or empty.
         steps: iterations in all.
         steps_done: iterations already taken.
-        missing: test sets that it is not yet measured on, of those its tables need.
+        missing: test sets that its tables need and that it has not been evaluated on.
     """
 
     name: str
@@ -53,17 +53,17 @@ class Task:
 
 
 @dataclass(frozen=True)
-class Plan:
-    """All trainings that were asked for.
+class GridPlan:
+    """All trainings of a request.
 
     Attributes:
-        holdings: the data sets, in Table I's order.
+        datasets: the data sets, in Table I's order.
         tasks: the trainings, in the order in which they are run.
-        assumed: whether no data sets were given, and the paper's counts stand for them.
+        assumed: whether no data sets were given and the paper's counts are used instead.
     """
 
-    holdings: tuple[Holding, ...]
-    tasks: tuple[Task, ...]
+    datasets: tuple[GridDataset, ...]
+    tasks: tuple[GridTask, ...]
     assumed: bool = False
 
     @property
@@ -83,11 +83,11 @@ class Plan:
 
     @property
     def evaluations_left(self) -> int:
-        """Pairs that are not yet measured."""
+        """Pairs that are not yet evaluated."""
         return sum(len(task.missing) for task in self.tasks)
 
     def seconds_left(self, seconds_per_step: SecondsPerStep) -> float:
-        """Return how long the iterations that are left take, one training after the other, without evaluation."""
+        """Return the time that the remaining iterations take, one training after the other, without evaluation."""
         todo = [task for task in self.tasks if task.config and task.steps > task.steps_done]
         return sum((task.steps - task.steps_done) * seconds_per_step(task) for task in todo)
 
@@ -101,17 +101,17 @@ class Plan:
             "evaluations": self.evaluations,
             "evaluations_left": self.evaluations_left,
             "assumed_counts": self.assumed,
-            "data": [holding.to_dict() for holding in self.holdings],
+            "data": [dataset.to_dict() for dataset in self.datasets],
             "runs": [
-                {"name": task.name, **asdict(task.run), "steps": task.steps, "steps_done": task.steps_done}
+                {"name": task.name, **task.run.to_dict(), "steps": task.steps, "steps_done": task.steps_done}
                 | {"missing": task.missing, "done": task.done, "problem": task.problem}
                 for task in self.tasks
             ],
         }
 
 
-def make_plan(request: Request) -> Plan:
-    """Return what is to be done; reads the lists of images, opens none of them.
+def make_plan(request: Request) -> GridPlan:
+    """Return the plan of a request; reads the lists of images without opening any image.
 
     Without data sets in `request.base`, the plan is the paper's own, over its five data sets.
 
@@ -119,27 +119,27 @@ def make_plan(request: Request) -> Plan:
         JointreidError: data sets cannot be read.
     """
     if not request.base.data.sources:
-        return plan_for(request, papers_holdings(request.datasets), assumed=True)
-    holdings, _ = load_holdings(request.base.data, request.datasets)
-    return plan_for(request, holdings)
+        return plan_for(request, datasets_of_paper(request.datasets), assumed=True)
+    datasets, _ = load_datasets(request.base.data, request.datasets)
+    return plan_for(request, datasets)
 
 
-def plan_for(request: Request, holdings: Sequence[Holding], *, assumed: bool = False) -> Plan:
-    """Return what is to be done with data sets already read."""
-    tasks = tuple(_task(request, run, holdings) for run in request.runs(holdings))
-    return Plan(tuple(holdings), tasks, assumed)
+def plan_for(request: Request, datasets: Sequence[GridDataset], *, assumed: bool = False) -> GridPlan:
+    """Return the plan for data sets that are already read."""
+    tasks = tuple(_task(request, run, datasets) for run in request.runs(datasets))
+    return GridPlan(tuple(datasets), tasks, assumed)
 
 
-def render(plan: Plan) -> str:
+def render(plan: GridPlan) -> str:
     """Return the plan for people."""
     width = max((len(task.name) for task in plan.tasks), default=0)
     lines = [f"{task.name:<{width}}  {_state(task)}; for Table {', '.join(task.run.tables)}" for task in plan.tasks]
     if plan.assumed:
-        lines.append("No data sets given: counted with those of the paper's Table I.")
+        lines.append("No data sets given: these numbers use the counts of the paper's Table I.")
     lines += [
-        f"{holding.name}: {holding.counts['train']['images']:,} train images"
-        + (", withdrawn by its owner" * is_withdrawn(holding.name))
-        for holding in plan.holdings
+        f"{dataset.name}: {dataset.counts['train']['images']:,} train images"
+        + (", withdrawn by its owner" * is_withdrawn(dataset.name))
+        for dataset in plan.datasets
     ]
     lines.append(
         f"{len(plan.tasks)} trainings of {plan.steps:,} iterations and {plan.evaluations} evaluations; left: "
@@ -148,11 +148,11 @@ def render(plan: Plan) -> str:
     return "\n".join(lines)
 
 
-def render_time(plan: Plan, seconds_per_step: SecondsPerStep) -> str:
-    """Return for people how long what is left takes: for each model, and in all."""
+def render_time(plan: GridPlan, seconds_per_step: SecondsPerStep) -> str:
+    """Return the remaining time for people: for each model, and in all."""
     from jointreid.training.forecast import duration
 
-    left: dict[str, list[Task]] = {}
+    left: dict[str, list[GridTask]] = {}
     for task in plan.tasks:
         if task.config and task.steps > task.steps_done:
             left.setdefault(task.run.model, []).append(task)
@@ -165,44 +165,44 @@ def render_time(plan: Plan, seconds_per_step: SecondsPerStep) -> str:
     return "\n".join([*lines, f"About {total} of training here, one after the other, evaluation not included."])
 
 
-def calibrate(plan: Plan) -> SecondsPerStep:
-    """Return a function that measures a step of a run here: two passes of one batch, once a model, when first asked.
+def calibrate(plan: GridPlan) -> SecondsPerStep:
+    """Return a function that times a step of a training on this machine, once for each model, when first called.
 
-    The time of a step depends on the model far more than on the data, so each model is measured on random images. On a
-    CPU, where it grows with the number of images, a part of a batch stands for the whole.
+    The time of a step depends on the model far more than on the data, so each model is timed on random images. On a
+    CPU, where time grows with the number of images, a part of a batch is timed and scaled up.
 
     Args:
-        plan: the plan whose runs will be asked for; one of a model is measured for all of it.
+        plan: the plan whose trainings will be timed; one training of each model is timed for all of them.
     """
 
-    def measure(model: str) -> float:
+    @cache
+    def seconds(model: str) -> float:
         task = next(task for task in plan.tasks if task.run.model == model and task.config)
-        places = [holding for holding in plan.holdings if holding.place in task.run.places]
+        datasets = [dataset for dataset in plan.datasets if dataset.slot in task.run.train_slots]
         assert task.config is not None
-        return _seconds_per_step(task.config, _label_space(places))
+        return _seconds_per_step(task.config, _label_space(datasets))
 
-    measured = cache(measure)
-    return lambda task: measured(task.run.model)
+    return lambda task: seconds(task.run.model)
 
 
-def _task(request: Request, run: PlannedRun, holdings: Sequence[Holding]) -> Task:
-    images = sum(holding.counts["train"]["images"] for holding in holdings if holding.place in run.places)
-    name = run_name(run, holdings)
+def _task(request: Request, run: PlannedRun, datasets: Sequence[GridDataset]) -> GridTask:
+    images = sum(dataset.counts["train"]["images"] for dataset in datasets if dataset.slot in run.train_slots)
+    name = run_name(run, datasets)
     try:
-        config = config_for(request, run, holdings)
+        config = config_for(request, run, datasets)
     except JointreidError as error:
-        return Task(name, run, None, str(error), 0, 0, run.tests)
+        return GridTask(name, run, None, str(error), 0, 0, run.tests)
     path, steps = Path(config.train.out), iterations(images, config)
-    names = {holding.place: holding.name for holding in holdings}
-    done, measured = progress_of(path, config)
-    missing = tuple(place for place in run.tests if done < steps or names[place] not in measured)
-    return Task(name, run, config, "", steps, min(done, steps), missing)
+    names = {dataset.slot: dataset.name for dataset in datasets}
+    done, evaluated = run_progress(path, config)
+    missing = tuple(slot for slot in run.tests if done < steps or names[slot] not in evaluated)
+    return GridTask(name, run, config, "", steps, min(done, steps), missing)
 
 
-def progress_of(path: Path, config: RunConfig) -> tuple[int, frozenset[str]]:
-    """Return the steps a run has taken, and the data sets it was measured on after the last of them.
+def run_progress(path: Path, config: RunConfig) -> tuple[int, frozenset[str]]:
+    """Return the steps that a run has taken, and the data sets it was evaluated on after the last of them.
 
-    A run begun under other settings counts as not begun: going on with it is refused when it is tried.
+    A run that was started with other settings counts as not started: `train` refuses to resume it.
     """
     if not (path / "config.yaml").is_file():
         return 0, frozenset()
@@ -218,28 +218,28 @@ def progress_of(path: Path, config: RunConfig) -> tuple[int, frozenset[str]]:
         record = load_record(path)
     except JointreidError:
         return step, frozenset()
-    measured = frozenset(result.domain for result in record.results.domains)
-    return step, measured if record.step == step else frozenset()
+    evaluated = frozenset(result.domain for result in record.results.domains)
+    return step, evaluated if record.step == step else frozenset()
 
 
-def _state(task: Task) -> str:
+def _state(task: GridTask) -> str:
     if task.problem:
         return f"cannot run: {task.problem}"
     if task.done:
         return f"done, {task.steps:,} iterations"
     if task.steps_done >= task.steps:
         return f"trained; {len(task.missing)} evaluations left"
-    begun = f"{task.steps_done:,} of " if task.steps_done else ""
-    return f"{begun}{task.steps:,} iterations, {len(task.run.tests)} evaluation{'s' * (len(task.run.tests) != 1)}"
+    started = f"{task.steps_done:,} of " if task.steps_done else ""
+    return f"{started}{task.steps:,} iterations, {len(task.run.tests)} evaluation{'s' * (len(task.run.tests) != 1)}"
 
 
-def _label_space(holdings: Sequence[Holding]) -> LabelSpace:
-    """Return a label space of the right size: which identities they are does not matter to the time of a step."""
+def _label_space(datasets: Sequence[GridDataset]) -> LabelSpace:
+    """Return a label space of the right size; which identities it holds does not affect the time of a step."""
     domains, labels, cameras = [], 0, 0
-    for holding in holdings:
-        counts: Mapping[str, int] = holding.counts["train"]
+    for dataset in datasets:
+        counts: Mapping[str, int] = dataset.counts["train"]
         pids = tuple(sorted(str(number) for number in range(counts["ids"])))
-        domains.append(DomainLabels(holding.name, pids, tuple(range(counts["cameras"])), labels, cameras))
+        domains.append(DomainLabels(dataset.name, pids, tuple(range(counts["cameras"])), labels, cameras))
         labels, cameras = labels + counts["ids"], cameras + counts["cameras"]
     return LabelSpace(tuple(domains), "global")
 

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from jointreid.machine.files import write_atomically
+from jointreid.paper.compared import QUOTED, ComparedNumber, ComparedTable
 from jointreid.paper.facts import TABLES
-from jointreid.paper.figures import QUOTED, Figure, Table
 
 DASH = "–"
 LEGEND = "ours / paper / difference"
@@ -21,7 +21,7 @@ _BEHIND = (
 )  # fmt: skip
 
 
-def write_tables(tables: Sequence[Table], folder: Path) -> tuple[Path, ...]:
+def write_tables(tables: Sequence[ComparedTable], folder: Path) -> tuple[Path, ...]:
     """Write each table as `table-NAME.md`, `.csv`, `.json` and `.tex`, and all of them as `tables.md`.
 
     Args:
@@ -40,15 +40,15 @@ def write_tables(tables: Sequence[Table], folder: Path) -> tuple[Path, ...]:
     return tuple(files)
 
 
-def markdown(table: Table) -> str:
-    """Return a table as Markdown, its footnotes and what stands behind its figures below it."""
+def markdown(table: ComparedTable) -> str:
+    """Return a table as Markdown, followed by its footnotes and the runs and data behind its numbers."""
     marks = _Marks(table)
     head = [*table.heads, *(f"{column.group} {column.name}".strip() for column in table.columns)]
     lines = [table.warning, ""] if table.warning else []
     lines += [f"## {_title(table)}", "", f"Each cell: {LEGEND}.", "", _bar(head)]
     lines.append(_bar(["---"] * len(table.heads) + ["--:"] * len(table.columns)))
     for row in table.rows:
-        lines.append(_bar([*row.names, *(cell(figure) + marks.of(figure) for figure in row.figures)]))
+        lines.append(_bar([*row.names, *(cell(number) + marks.of(number) for number in row.numbers)]))
     for notes in (marks.lines(), [f"- {note}" for note in (*_behind(table), *table.notes)]):
         lines += ["", *notes] if notes else []
     if table.details:
@@ -56,8 +56,8 @@ def markdown(table: Table) -> str:
     return "\n".join(lines) + "\n"
 
 
-def as_csv(table: Table) -> str:
-    """Return a table as CSV, one line a number; a warning stands first, after a `#`."""
+def as_csv(table: ComparedTable) -> str:
+    """Return a table as CSV, one line for each number; a warning comes first, after a `#`."""
     text = StringIO()
     if table.warning:
         text.write(f"# {table.warning}\n")
@@ -72,7 +72,7 @@ def as_csv(table: Table) -> str:
     return text.getvalue()
 
 
-def as_json(table: Table) -> str:
+def as_json(table: ComparedTable) -> str:
     """Return a table as JSON: its notes, and its numbers as a list."""
     plain = {
         "warning": table.warning,
@@ -86,7 +86,7 @@ def as_json(table: Table) -> str:
     return json.dumps(plain, indent=1, allow_nan=False, ensure_ascii=False) + "\n"
 
 
-def latex(table: Table) -> str:
+def latex(table: ComparedTable) -> str:
     """Return a table as LaTeX, for `\\input` in a document that loads the package graphicx; as wide as the page."""
     marks = _Marks(table)
     warning = [f"% {table.warning}"] if table.warning else []
@@ -97,7 +97,7 @@ def latex(table: Table) -> str:
         " & ".join(
             [
                 *map(_tex, row.names),
-                *(_tex_cell(f) + (f"$^{{{m}}}$" if (m := marks.keys(f)) else "") for f in row.figures),
+                *(_tex_cell(f) + (f"$^{{{m}}}$" if (m := marks.keys(f)) else "") for f in row.numbers),
             ]
         )
         for row in table.rows
@@ -124,44 +124,44 @@ def latex(table: Table) -> str:
     return "\n".join(lines) + "\n"
 
 
-def cell(figure: Figure) -> str:
+def cell(number: ComparedNumber) -> str:
     """Return a number as `ours / paper / difference`.
 
-    >>> cell(Figure(79.4, (78.0, 79.0)))
+    >>> cell(ComparedNumber(79.4, (78.0, 79.0)))
     '78.5±0.7 / 79.4 / -0.9'
-    >>> cell(Figure(79.4, status="not run"))
+    >>> cell(ComparedNumber(79.4, status="not run"))
     'not run / 79.4 / –'
     """
-    ours = DASH if figure.status == QUOTED else figure.status
-    if figure.mean is not None:
-        deviation = "" if figure.deviation is None else f"±{figure.deviation:.{figure.decimals}f}"
-        ours = _number(figure.mean, figure, figure.signed) + deviation
-    if ours == DASH and figure.paper is None:
+    ours = DASH if number.status == QUOTED else number.status
+    if number.mean is not None:
+        deviation = "" if number.deviation is None else f"±{number.deviation:.{number.decimals}f}"
+        ours = _format(number.mean, number, number.signed) + deviation
+    if ours == DASH and number.paper is None:
         return DASH
-    paper = DASH if figure.paper is None else _number(figure.paper, figure, figure.signed)
-    difference = DASH if figure.difference is None else _number(figure.difference, figure, True)
+    paper = DASH if number.paper is None else _format(number.paper, number, number.signed)
+    difference = DASH if number.difference is None else _format(number.difference, number, True)
     return f"{ours} / {paper} / {difference}"
 
 
-def _number(value: float, figure: Figure, signed: bool) -> str:
+def _format(value: float, number: ComparedNumber, signed: bool) -> str:
     value = value or 0.0  # no minus before zero
-    return f"{value:{'+' if signed and value else ''},.{figure.decimals}f}"
+    return f"{value:{'+' if signed and value else ''},.{number.decimals}f}"
 
 
 class _Marks:
-    """The letters that lead from a number to its footnotes, in order of appearance."""
+    """The letters that link a number to its footnotes, in order of appearance."""
 
-    def __init__(self, table: Table) -> None:
-        figures = (figure for row in table.rows for figure in row.figures)
-        texts = dict.fromkeys(text for figure in figures for text in (*figure.remarks, *figure.doubts))
+    def __init__(self, table: ComparedTable) -> None:
+        numbers = (number for row in table.rows for number in row.numbers)
+        texts = dict.fromkeys(text for number in numbers for text in (*number.remarks, *number.doubts))
         self.texts = {_letters(index): text for index, text in enumerate(texts)}
         self._mark = {text: mark for mark, text in self.texts.items()}
 
-    def keys(self, figure: Figure) -> str:
-        return ",".join(self._mark[text] for text in (*figure.remarks, *figure.doubts))
+    def keys(self, number: ComparedNumber) -> str:
+        return ",".join(self._mark[text] for text in (*number.remarks, *number.doubts))
 
-    def of(self, figure: Figure) -> str:
-        keys = self.keys(figure)
+    def of(self, number: ComparedNumber) -> str:
+        keys = self.keys(number)
         return f" [{keys}]" if keys else ""
 
     def lines(self) -> list[str]:
@@ -178,16 +178,16 @@ def _letters(index: int) -> str:
     return (_letters(more - 1) if more else "") + chr(ord("a") + index)
 
 
-def _title(table: Table) -> str:
+def _title(table: ComparedTable) -> str:
     return f"Table {table.name}. {table.title}" if table.name in TABLES else table.title
 
 
-def _behind(table: Table) -> list[str]:
-    """Return what stands behind the figures, in words: the runs of each row, the data of each column."""
+def _behind(table: ComparedTable) -> list[str]:
+    """Return where the numbers come from, in words: the runs of each row, the data of each column."""
     runs: dict[str, list[str]] = {}
     for row in table.rows:
-        behind = [figure.behind for figure in row.figures if figure.behind.get("seeds")]
-        if behind and not any(figure.signed for figure in row.figures):
+        behind = [number.behind for number in row.numbers if number.behind.get("seeds")]
+        if behind and not any(number.signed for number in row.numbers):
             runs.setdefault(_runs_in_words(behind), []).append(" ".join(row.names))
     everywhere = len(runs) == 1
     lines = [f"{'All rows' if everywhere else '; '.join(names)}: {text}" for text, names in runs.items()]
@@ -211,25 +211,25 @@ def _listed(value: Any) -> list[Any]:
     return value if isinstance(value, list) else [value]
 
 
-def _entries(table: Table) -> Iterator[dict[str, Any]]:
-    """Yield each number with all that is known of it."""
+def _entries(table: ComparedTable) -> Iterator[dict[str, Any]]:
+    """Yield each number with everything that is known about it."""
     for row in table.rows:
-        for column, figure in zip(table.columns, row.figures, strict=True):
+        for column, number in zip(table.columns, row.numbers, strict=True):
             yield {
                 "table": table.name,
                 "row": row.names[0],
                 "source": row.names[1] if len(row.names) > 1 else "",
                 "column": column.group,
                 "measure": column.name,
-                "ours": figure.mean,
-                "ours_by_seed": list(figure.ours),
-                "deviation": figure.deviation,
-                "paper": figure.paper,
-                "difference": figure.difference,
-                "status": figure.status,
-                "remarks": figure.remarks,
-                "doubts": figure.doubts,
-                "behind": figure.behind,
+                "ours": number.mean,
+                "ours_by_seed": list(number.ours),
+                "deviation": number.deviation,
+                "paper": number.paper,
+                "difference": number.difference,
+                "status": number.status,
+                "remarks": number.remarks,
+                "doubts": number.doubts,
+                "behind": number.behind,
             }
 
 
@@ -249,8 +249,8 @@ _TEX = {
 }  # fmt: skip
 
 
-def _tex_cell(figure: Figure) -> str:
-    return re.sub(r"-(?=\d)", "$-$", _tex(cell(figure)))  # a minus, not a hyphen
+def _tex_cell(number: ComparedNumber) -> str:
+    return re.sub(r"-(?=\d)", "$-$", _tex(cell(number)))  # a minus, not a hyphen
 
 
 def _tex(text: str) -> str:

@@ -1,4 +1,4 @@
-"""What a person asks of the grid, and the settings of each of its runs."""
+"""A request to run the grid, and the settings of each of its runs."""
 
 import hashlib
 import re
@@ -9,20 +9,20 @@ from typing import Any, get_args, get_type_hints
 
 from jointreid.config import ModelConfig, RunConfig, config_difference
 from jointreid.messages.errors import JointreidError, no_such
+from jointreid.paper.datasets import GridDataset
 from jointreid.paper.facts import JOINT, TABLES
-from jointreid.paper.grid import PLACES, PlannedRun, plan_grid
-from jointreid.paper.holdings import Holding
+from jointreid.paper.grid import SLOTS, PlannedRun, plan_grid
 from jointreid.recipes import PRESETS, apply_recipe
 
 
 @dataclass(frozen=True)
-class Scale:
-    """How large the runs are.
+class GridScale:
+    """The size of the runs.
 
     Attributes:
-        name: for people.
-        sections: settings that every run has at this scale, over those asked for.
-        warning: the first line of every table, if its numbers mean nothing.
+        name: as in `--scale`.
+        sections: settings that every run has at this scale; they override those of the request.
+        warning: the first line of every table, where its numbers mean nothing.
     """
 
     name: str
@@ -31,9 +31,9 @@ class Scale:
 
 
 SCALES = {
-    # Runs are evaluated once, at their end: on all that the tables need.
-    "full": Scale("full", {"train": {"eval_every": 0}}),
-    "tiny": Scale(
+    # Runs are evaluated once, at their end, on all test sets that the tables need.
+    "full": GridScale("full", {"train": {"eval_every": 0}}),
+    "tiny": GridScale(
         "tiny",
         {
             "image": {"height": 64, "width": 32, "pad": 4},
@@ -47,29 +47,29 @@ SCALES = {
 }
 
 
-# Networks that start from the same weights: those with static 3x3 convolutions, and those that generate them.
+# Networks that share initial weights: those with static 3x3 convolutions, and those with generated ones.
 NETWORKS = ("static", "dcsd")
 
 
 @dataclass(frozen=True)
 class Request:
-    """What to run.
+    """Which trainings to run, and how.
 
     Attributes:
-        out: folder of the whole: `runs/`, `tables/`, `grid.json`.
-        base: settings that all runs share, among them `data` (where the data sets are) and where to compute.
-        tables: those to fill.
+        out: the grid's folder, with `runs/`, `tables/` and `grid.json`.
+        base: settings that all runs share, such as `data` (where the data sets are) and the device.
+        tables: the tables to fill.
         models: only these; none for all.
-        datasets: names of the data sets to take among those of `base`; none for all.
-        seeds: every training is repeated for each.
-        scale: how large the runs are.
-        preset: settings that recipes start from.
-        init: model, its recipe, or one of `NETWORKS` -> weights to start from: KIND or KIND=FILE with a kind of
-            `model.pretrain`, or a run or file as in `train.init`. The nearest to the model counts.
-        allow_counts: go on with the paper's data sets in another protocol than its own.
+        datasets: names of the data sets to use among those of `base`; none for all.
+        seeds: every training is repeated for each of them.
+        scale: the size of the runs.
+        preset: the settings that recipes start from.
+        init: model, its recipe, or one of `NETWORKS` -> initial weights: KIND or KIND=FILE with a kind of
+            `model.pretrain`, or a run or file as in `train.init`. The most specific key counts.
+        allow_counts: accept the paper's data sets in a protocol other than the paper's.
 
     Raises:
-        JointreidError: no such table, model or preset, no seed or one twice, or a setting that the grid has no use for.
+        JointreidError: no such table, model or preset, no seed or one twice, or a setting that the grid cannot use.
     """
 
     out: Path
@@ -78,7 +78,7 @@ class Request:
     models: Sequence[str] = ()
     datasets: Sequence[str] = ()
     seeds: Sequence[int] = (0,)
-    scale: Scale = SCALES["full"]
+    scale: GridScale = SCALES["full"]
     preset: str = "paper"
     init: Mapping[str, str] = field(default_factory=dict)
     allow_counts: bool = False
@@ -87,27 +87,30 @@ class Request:
         if self.preset not in PRESETS:
             raise JointreidError(no_such("preset", self.preset, PRESETS))
         if not self.seeds or len(set(self.seeds)) < len(self.seeds) or min(self.seeds) < 0:
-            raise JointreidError(f"seeds are {list(self.seeds)}; expected one or more numbers >= 0, each once")
+            raise JointreidError(f"seeds are {list(self.seeds)}; expected one or more different numbers >= 0")
         if self.base.data.val_ids:
-            raise JointreidError("data.val_ids holds out identities to choose a checkpoint; the tables report the last")
+            raise JointreidError(
+                "data.val_ids holds out identities to choose the best checkpoint, but the tables report the last; "
+                "leave it 0"
+            )
         if self.base.data.skip_unreadable:
             raise JointreidError(
-                "data.skip_unreadable leaves images out; the tables need all of them: repair those that "
+                "data.skip_unreadable leaves images out, but the tables need all of them; repair the images that "
                 "`jointreid data check` lists"
             )
         runs = plan_grid(tables=self.tables, models=self.models)
         known = [*NETWORKS, *dict.fromkeys(name for run in runs for name in (run.model, run.recipe))]
         for model in self.init:
             if model not in known:
-                raise JointreidError(no_such("model to start from weights", model, known))
+                raise JointreidError(no_such("model with initial weights", model, known))
 
-    def runs(self, holdings: Sequence[Holding]) -> tuple[PlannedRun, ...]:
-        """Return the trainings to do on these data sets."""
-        places = [holding.place for holding in holdings]
-        return plan_grid(places, tables=self.tables, models=self.models, seeds=self.seeds)
+    def runs(self, datasets: Sequence[GridDataset]) -> tuple[PlannedRun, ...]:
+        """Return the trainings of this request on these data sets."""
+        slots = [dataset.slot for dataset in datasets]
+        return plan_grid(slots, tables=self.tables, models=self.models, seeds=self.seeds)
 
 
-def find_scale(name: str) -> Scale:
+def find_scale(name: str) -> GridScale:
     """Return the scale of that name.
 
     Raises:
@@ -118,43 +121,43 @@ def find_scale(name: str) -> Scale:
     return SCALES[name]
 
 
-def run_name(run: PlannedRun, holdings: Sequence[Holding]) -> str:
-    """Return the name of a run's folder: model, what it is trained on, seed. A joint training on less says on what."""
-    names = "+".join(holding.name for holding in holdings if holding.place in run.places)
+def run_name(run: PlannedRun, datasets: Sequence[GridDataset]) -> str:
+    """Return the name of a run's folder: model, training data, seed. A joint training on fewer than five names them."""
+    names = "+".join(dataset.name for dataset in datasets if dataset.slot in run.train_slots)
     if run.trained_on == JOINT:
-        names = JOINT if run.places == PLACES else f"{JOINT}-{names}"
+        names = JOINT if run.train_slots == SLOTS else f"{JOINT}-{names}"
     safe = re.sub(r"[^\w.+-]", "_", names)[:80]
-    if safe != names:  # cut or changed: other names must not come to the same
+    if safe != names:  # cut or changed: different names must stay different
         safe += f"-{hashlib.sha256(names.encode()).hexdigest()[:8]}"
     return f"{run.model}-{safe}-s{run.seed}"
 
 
-def run_path(request: Request, run: PlannedRun, holdings: Sequence[Holding]) -> Path:
+def run_path(request: Request, run: PlannedRun, datasets: Sequence[GridDataset]) -> Path:
     """Return a run's directory."""
-    return request.out / "runs" / run_name(run, holdings)
+    return request.out / "runs" / run_name(run, datasets)
 
 
-def config_for(request: Request, run: PlannedRun, holdings: Sequence[Holding]) -> RunConfig:
-    """Return the settings of a run: preset, recipe, what was asked for, and the scale over them all.
+def config_for(request: Request, run: PlannedRun, datasets: Sequence[GridDataset]) -> RunConfig:
+    """Return the settings of a run: preset, recipe, the request's settings, and finally the scale.
 
     Raises:
-        JointreidError: the model is defined by the weights it starts from, and they are not given.
+        JointreidError: the model is defined by its initial weights, and they are not given.
     """
     if run.model != run.recipe and run.model not in request.init:
         raise JointreidError(
-            f"{run.model} is {run.recipe} from other weights; give them with --init {run.model}=a1_in1k, downloaded, "
-            f"or {run.model}=a1_in1k=FILE"
+            f"{run.model} is {run.recipe} from other initial weights; give them with --init {run.model}=a1_in1k, which "
+            f"downloads them, or --init {run.model}=a1_in1k=FILE"
         )
     config = apply_recipe(run.recipe, request.preset, request.base).replace(**request.scale.sections)
     network = "dcsd" if config.model.name.endswith("-dcsd") else "static"
     given = next((request.init[key] for key in (run.model, run.recipe, network) if key in request.init), "")
     return config.replace(
         **_start(given),
-        data={"sources": tuple(holding.source for holding in holdings if holding.place in run.places)},
+        data={"sources": tuple(dataset.source for dataset in datasets if dataset.slot in run.train_slots)},
     ).replace(
         train={
-            "out": str(run_path(request, run, holdings)),
-            "label": run_name(run, holdings),
+            "out": str(run_path(request, run, datasets)),
+            "label": run_name(run, datasets),
             "seed": run.seed,
             "resume": False,
         },
@@ -162,15 +165,15 @@ def config_for(request: Request, run: PlannedRun, holdings: Sequence[Holding]) -
 
 
 def _start(given: str) -> dict[str, dict[str, str]]:
-    """Return the settings that one of `Request.init` stands for."""
+    """Return the settings for one value of `Request.init`."""
     kind, _, file = given.partition("=")
     if kind in get_args(get_type_hints(ModelConfig)["pretrain"]):
         return {"model": {"pretrain": kind, "pretrain_file": file}, "train": {"init": ""}}
     return {"model": {"pretrain": "none", "pretrain_file": ""}, "train": {"init": given}} if given else {}
 
 
-# What says where, how often and on which data a run is done, or is told of in other words.
-_TOLD = {
+# Settings that say where and how often a run computes and saves, or that the tables print in other words.
+_NOT_COMPARED = {
     "train.out", "train.label", "train.seed", "train.device", "train.workers", "train.init", "train.resume",
     "train.log_every", "train.eval_every", "train.save_every", "train.deterministic", "train.minutes",
     "model.pretrain", "model.pretrain_file", "eval.batch_size", "eval.max_memory",
@@ -178,10 +181,10 @@ _TOLD = {
 
 
 def changed_settings(config: RunConfig, recipe: str, preset: str) -> dict[str, str]:
-    """Return the settings in which a run differs from its recipe as it stands, with their values."""
+    """Return the settings in which a run differs from its recipe, with their values."""
     difference = config_difference(apply_recipe(recipe, preset), config)
     return {
         key: str(value)
         for key, (_, value) in difference.items()
-        if key not in _TOLD and (not key.startswith("data.") or key == "data.camera_ids")
+        if key not in _NOT_COMPARED and (not key.startswith("data.") or key == "data.camera_ids")
     }

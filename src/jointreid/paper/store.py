@@ -1,12 +1,12 @@
-"""What the grid leaves on disk: `grid.json` for the whole, `evaluations.json` in each run directory.
+"""Files of a grid: `grid.json` for the whole, `evaluations.json` in each run directory.
 
-Rates are in [0, 1]. Nothing here needs torch.
+Metrics are in [0, 1]. Nothing here needs torch.
 """
 
 import json
 import subprocess
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import dataclass, fields, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -14,8 +14,8 @@ from typing import Any
 from jointreid.machine.files import write_atomically
 from jointreid.machine.reading import read_json
 from jointreid.messages.errors import JointreidError
+from jointreid.paper.datasets import GridDataset
 from jointreid.paper.facts import JOINT
-from jointreid.paper.holdings import Holding
 from jointreid.retrieval.results import DomainResult, Results
 
 SETUP_FILE = "grid.json"
@@ -24,36 +24,36 @@ _CHECKOUT = Path(__file__).resolve().parents[3]  # where there is one: above src
 
 
 @dataclass(frozen=True)
-class Setup:
-    """What the runs of a folder have in common.
+class GridSetup:
+    """Settings that the runs of a folder share.
 
     Attributes:
-        scale: how large they are, a name.
-        preset: settings that recipes started from.
-        holdings: the data sets, in Table I's order.
-        warning: the first line of every table, if its numbers mean nothing.
+        scale: the name of their size.
+        preset: the settings that recipes started from.
+        datasets: the data sets, in Table I's order.
+        warning: the first line of every table, where its numbers mean nothing.
     """
 
     scale: str
     preset: str
-    holdings: tuple[Holding, ...]
+    datasets: tuple[GridDataset, ...]
     warning: str = ""
 
 
 @dataclass(frozen=True)
 class RunRecord:
-    """A finished training and what it was measured on.
+    """A finished training and its results.
 
     Attributes:
         model: the model's name in the grid.
-        trained_on: a place of Table I, or "joint".
+        trained_on: a slot of Table I, or "joint".
         domains: names of the data sets that it was trained on.
         seed: of weights, batches and random changes.
-        preset: settings that its recipe started from.
-        changed: settings in which it differs from its recipe as it stands.
+        preset: the settings that its recipe started from.
+        changed: settings in which it differs from its recipe.
         commit: of the package that evaluated it, or its version.
         step: steps it was trained for.
-        results: what was found on each test set.
+        results: one result for each test set.
         feature_hashes: domain -> SHA-256 of its features, float32 [N, D], query images first.
     """
 
@@ -69,15 +69,15 @@ class RunRecord:
     feature_hashes: Mapping[str, str]
 
     def on(self, domain: str) -> DomainResult | None:
-        """Return what was found on a data set, or None."""
+        """Return the result on a data set, or None."""
         return next((result for result in self.results.domains if result.domain == domain), None)
 
 
-def save_setup(setup: Setup, out: Path) -> None:
-    """Write what runs have in common; `Setup` of an earlier call is replaced.
+def save_setup(setup: GridSetup, out: Path) -> None:
+    """Write the shared settings of a grid; those of an earlier call are replaced.
 
     Raises:
-        JointreidError: the folder holds runs of another scale or preset, or has other data in one of the places.
+        JointreidError: the folder holds runs of another scale or preset, or has other data in one of the slots.
     """
     if (out / SETUP_FILE).is_file():
         before = load_setup(out)
@@ -87,18 +87,19 @@ def save_setup(setup: Setup, out: Path) -> None:
                     f"{out} holds runs of {what} {getattr(before, what)}, now {getattr(setup, what)}; "
                     "choose another --out"
                 )
-        names = {holding.place: holding.name for holding in before.holdings}
-        for holding in setup.holdings:
-            if names.get(holding.place, holding.name) != holding.name:
+        names = {dataset.slot: dataset.name for dataset in before.datasets}
+        for dataset in setup.datasets:
+            if names.get(dataset.slot, dataset.name) != dataset.name:
                 raise JointreidError(
-                    f"{out}: {names[holding.place]} stands in the place of {holding.place}, now {holding.name} would; "
+                    f"{out}: {names[dataset.slot]} is used in place of {dataset.slot}, now it would be {dataset.name}; "
                     "choose another --out"
                 )
-    plain = {**asdict(setup), "holdings": [holding.to_dict() for holding in setup.holdings]}
+    plain: dict[str, Any] = {"scale": setup.scale, "preset": setup.preset, "warning": setup.warning}
+    plain |= {"holdings": [dataset.to_dict() for dataset in setup.datasets]}
     write_atomically(out / SETUP_FILE, json.dumps(plain, indent=1) + "\n")
 
 
-def load_setup(out: Path) -> Setup:
+def load_setup(out: Path) -> GridSetup:
     """Read what `save_setup` wrote.
 
     Raises:
@@ -106,10 +107,11 @@ def load_setup(out: Path) -> Setup:
     """
     path = out / SETUP_FILE
     if not path.is_file():
-        raise JointreidError(f"{out} holds no {SETUP_FILE}; expected what `jointreid paper run --out {out}` writes")
+        raise JointreidError(f"{out} holds no {SETUP_FILE}; `jointreid paper run --out {out}` writes it")
     plain = read_json(path)
     try:
-        return Setup(**{**plain, "holdings": tuple(Holding.from_dict(entry) for entry in plain["holdings"])})
+        datasets = tuple(GridDataset.from_dict(entry) for entry in plain.pop("holdings"))
+        return GridSetup(datasets=datasets, **plain)
     except (KeyError, TypeError, ValueError) as error:
         raise JointreidError(f"{path} is damaged ({error!r}); run `jointreid paper run` again") from error
 

@@ -9,30 +9,30 @@ from typing import Any
 from rich.console import Console
 
 from jointreid.messages.errors import JointreidError, RunStopped
-from jointreid.paper.plan import Plan, plan_for
+from jointreid.paper.plan import GridPlan, plan_for
 from jointreid.paper.request import Request
-from jointreid.paper.run import complete, finish, prepare_ground, say
+from jointreid.paper.run import finish, load_grid_data, say, train_and_evaluate
 
 _SECONDS_BETWEEN_LOOKS = 5.0
 
 
-def run_on_gpus(request: Request, gpus: Sequence[str], console: Console | None = None) -> Plan:
-    """Run what is missing of a request, as `run_grid` does, spread over GPUs.
+def run_on_gpus(request: Request, gpus: Sequence[str], console: Console | None = None) -> GridPlan:
+    """Run the missing trainings and evaluations of a request, as `run_grid` does, spread over GPUs.
 
     Args:
         request: what to run.
-        gpus: what `CUDA_VISIBLE_DEVICES` is for each process: "0", "1", or the empty text for none.
+        gpus: the value of `CUDA_VISIBLE_DEVICES` for each process: "0", "1", or the empty text for none.
         console: where to print; standard output by default.
 
     Returns:
-        The plan as it stands afterwards: all of it done.
+        The plan afterwards, all of it done.
 
     Raises:
         JointreidError: as in `run_grid`, or a process ended without finishing its training.
     """
     console = console or Console()
-    ground = prepare_ground(request, console)
-    todo = [task for task in plan_for(request, ground.holdings).tasks if not task.done]
+    data = load_grid_data(request, console)
+    todo = [task for task in plan_for(request, data.datasets).tasks if not task.done]
     todo.sort(key=lambda task: task.steps_done - task.steps)  # long ones first, so that all end at about the same time
     context = get_context("spawn")
     tasks, outcomes = context.Queue(), context.Queue()
@@ -49,20 +49,20 @@ def run_on_gpus(request: Request, gpus: Sequence[str], console: Console | None =
             say(console, f"{number} of {len(todo)}: {name}: {'failed: ' * failed}{text}")
             if failed:
                 failures.append(f"{name}: {text}")
-    except JointreidError as error:  # told beside the trainings that failed before it
+    except JointreidError as error:  # reported together with the trainings that failed before it
         failures.append(str(error))
-    return finish(request, ground, failures)
+    return finish(request, data, failures)
 
 
 def _work(request: Request, gpu: str, tasks: Any, outcomes: Any) -> None:
-    """Take trainings until there are none; what happens to each is put into `outcomes`."""
+    """Run trainings until there are none left; put the outcome of each into `outcomes`."""
     os.environ["CUDA_VISIBLE_DEVICES"] = gpu  # before CUDA is asked for the first time in this process
     quiet = Console(quiet=True)
-    ground = prepare_ground(request, quiet)
+    data = load_grid_data(request, quiet)
     for name in iter(tasks.get, None):
-        task = next(task for task in plan_for(request, ground.holdings).tasks if task.name == name)
+        task = next(task for task in plan_for(request, data.datasets).tasks if task.name == name)
         try:
-            outcomes.put((name, complete(task, ground, quiet), False))
+            outcomes.put((name, train_and_evaluate(task, data, quiet), False))
         except RunStopped as stopped:  # by a signal to this process: it takes no other training
             outcomes.put((name, stopped.where, True))
             return
@@ -71,7 +71,7 @@ def _work(request: Request, gpu: str, tasks: Any, outcomes: Any) -> None:
 
 
 def _outcomes(outcomes: Any, count: int, processes: Sequence[Any]) -> Iterator[tuple[str, str, bool]]:
-    """Yield what became of each training; stop waiting when no process is left that could tell."""
+    """Yield the outcome of each training; stop waiting when no process is left to report one."""
     for left in range(count, 0, -1):
         while True:
             try:
@@ -81,5 +81,6 @@ def _outcomes(outcomes: Any, count: int, processes: Sequence[Any]) -> Iterator[t
                 if not any(process.is_alive() for process in processes):
                     codes = ", ".join(str(process.exitcode) for process in processes)
                     raise JointreidError(
-                        f"all processes ended (exit codes {codes}) with {left} trainings unfinished; run again to go on"
+                        f"all processes ended (exit codes {codes}) with {left} trainings unfinished; "
+                        "give the same command again to resume"
                     ) from None

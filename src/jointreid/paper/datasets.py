@@ -1,7 +1,7 @@
-"""The data sets that a person has, each in the place of one of Table I's five.
+"""The data sets of a grid, each in one of the five slots of Table I.
 
-The paper's data sets stand in their own places. Others fill the free ones in Table I's order, so that the tables can
-be made of any data; they are then headed `synth-1 (place of Market-1501)`.
+A slot is named after the paper's data set, which belongs in it. Other data sets fill the free slots in Table I's order,
+so that the tables can be made of any data; their columns are then headed `synth-1 (in place of Market-1501)`.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -17,19 +17,19 @@ from jointreid.paper import facts
 
 
 @dataclass(frozen=True)
-class Holding:
-    """A data set in a place of Table I.
+class GridDataset:
+    """A data set in a slot of Table I.
 
     Attributes:
-        place: the place, a key of `TABLE_I`.
-        name: the domain's name; that of the place for the paper's own data set.
-        source: what `--data` takes to read it alone.
+        slot: a key of `TABLE_I`.
+        name: the domain's name; that of the slot for the paper's data set.
+        source: the value of `--data` that reads it alone.
         variant: which edition its reader found, in words.
         protocol: which protocol it is in, or None for a data set that is not the paper's.
-        counts: split -> its ids, images and cameras, junk left out.
+        counts: split -> its ids, images and cameras, without junk.
     """
 
-    place: str
+    slot: str
     name: str
     source: str
     variant: str
@@ -37,31 +37,33 @@ class Holding:
     counts: Mapping[str, Mapping[str, int]]
 
     @property
-    def is_papers(self) -> bool:
-        """Whether it is the data set that the place is called after."""
-        return self.name == self.place
+    def is_from_paper(self) -> bool:
+        """Whether it is the data set that the slot is named after."""
+        return self.name == self.slot
 
     @property
     def heading(self) -> str:
-        """What its columns are headed."""
-        return heading(self.place) if self.is_papers else f"{self.name} (place of {TABLE_I[self.place].title})"
+        """The heading of its columns."""
+        return paper_name(self.slot) if self.is_from_paper else f"{self.name} (in place of {TABLE_I[self.slot].title})"
 
     def to_dict(self) -> dict[str, Any]:
         """Return it as plain dicts and lists, for JSON."""
-        return asdict(self)
+        plain = asdict(self)
+        return {"place": plain.pop("slot"), **plain}
 
     @classmethod
-    def from_dict(cls, plain: Mapping[str, Any]) -> "Holding":
+    def from_dict(cls, plain: Mapping[str, Any]) -> "GridDataset":
         """Return what `to_dict` wrote; damaged input raises KeyError, TypeError or ValueError."""
-        return cls(**{**plain, "protocol": ProtocolMatch.from_dict(plain["protocol"])})
+        rest = {key: value for key, value in plain.items() if key != "place"}
+        return cls(**{**rest, "slot": plain["place"], "protocol": ProtocolMatch.from_dict(plain["protocol"])})
 
 
-def heading(place: str) -> str:
-    """Return what the paper calls the data set of a place."""
-    return facts.TESTS[place]
+def paper_name(slot: str) -> str:
+    """Return the paper's name of the data set of a slot."""
+    return facts.TESTS[slot]
 
 
-def papers_holdings(only: Sequence[str] = ()) -> tuple[Holding, ...]:
+def datasets_of_paper(only: Sequence[str] = ()) -> tuple[GridDataset, ...]:
     """Return the paper's data sets, or some of them, with their published counts, for a plan without data.
 
     Raises:
@@ -71,9 +73,9 @@ def papers_holdings(only: Sequence[str] = ()) -> tuple[Holding, ...]:
         if name not in TABLE_I:
             raise JointreidError(no_such("data set in Table I", name, TABLE_I))
     return tuple(
-        Holding(
-            place,
-            place,
+        GridDataset(
+            slot,
+            slot,
             source="",
             variant="",
             protocol=None,
@@ -86,20 +88,20 @@ def papers_holdings(only: Sequence[str] = ()) -> tuple[Holding, ...]:
                 for split in SPLITS
             },
         )
-        for place, protocol in TABLE_I.items()
-        if not only or place in only
+        for slot, protocol in TABLE_I.items()
+        if not only or slot in only
     )
 
 
-def load_holdings(data: DataConfig, only: Sequence[str] = ()) -> tuple[tuple[Holding, ...], dict[str, Domain]]:
-    """Read a person's data sets and give each its place.
+def load_datasets(data: DataConfig, only: Sequence[str] = ()) -> tuple[tuple[GridDataset, ...], dict[str, Domain]]:
+    """Read the user's data sets and assign each to a slot.
 
     Args:
-        data: where they are, and the choices about published ones.
-        only: names of those to take; none for all.
+        data: where they are, and the options for published ones.
+        only: names of those to use; none for all.
 
     Returns:
-        The holdings in Table I's order, and place -> domain.
+        The data sets in Table I's order, and slot -> domain.
 
     Raises:
         JointreidError: they cannot be read, are more than five, lack a split, or one of `only` is not there.
@@ -109,19 +111,19 @@ def load_holdings(data: DataConfig, only: Sequence[str] = ()) -> tuple[tuple[Hol
         if name not in found:
             raise JointreidError(no_such("data set among those given", name, found))
     chosen = {name: pair for name, pair in found.items() if not only or name in only}
-    seated = seat(domain for _, domain in chosen.values())
-    for domain in seated.values():
+    by_slot = assign_slots(domain for _, domain in chosen.values())
+    for domain in by_slot.values():
         if missing := [split for split in SPLITS if not count_split(getattr(domain, split)).images]:
             raise JointreidError(
                 f"{domain.name} ({domain.source}): no images in {' and '.join(missing)}; the tables need data sets "
                 "with a train split, a query and a gallery: leave it out"
             )
-    holdings = (hold(place, chosen[domain.name][0], domain) for place, domain in seated.items())
-    return tuple(holdings), seated
+    datasets = (describe_dataset(slot, chosen[domain.name][0], domain) for slot, domain in by_slot.items())
+    return tuple(datasets), by_slot
 
 
-def seat(domains: Iterable[Domain]) -> dict[str, Domain]:
-    """Return place -> domain in Table I's order: the paper's in their own places, others in the free ones, in order.
+def assign_slots(domains: Iterable[Domain]) -> dict[str, Domain]:
+    """Return slot -> domain in Table I's order: the paper's in their own slots, others in the free ones, in order.
 
     Raises:
         JointreidError: there are more than five.
@@ -130,47 +132,47 @@ def seat(domains: Iterable[Domain]) -> dict[str, Domain]:
     if len(domains) > len(TABLE_I):
         raise JointreidError(
             f"{len(domains)} data sets given ({', '.join(domain.name for domain in domains)}), but the tables have "
-            f"{len(TABLE_I)} places; choose among them, as in --data NAME=TABLE for one domain of a table"
+            f"columns for {len(TABLE_I)}; choose among them, as in --data NAME=TABLE for one domain of a table"
         )
-    seated = {domain.name: domain for domain in domains if domain.name in TABLE_I}
-    free = (place for place in TABLE_I if place not in seated)
+    by_slot = {domain.name: domain for domain in domains if domain.name in TABLE_I}
+    free = (slot for slot in TABLE_I if slot not in by_slot)
     others = [domain for domain in domains if domain.name not in TABLE_I]
-    seated |= {place: domain for domain, place in zip(others, free, strict=False)}
-    return {place: seated[place] for place in TABLE_I if place in seated}
+    by_slot |= {slot: domain for domain, slot in zip(others, free, strict=False)}
+    return {slot: by_slot[slot] for slot in TABLE_I if slot in by_slot}
 
 
-def hold(place: str, source: str, domain: Domain) -> Holding:
-    """Return the record of a domain in a place."""
+def describe_dataset(slot: str, source: str, domain: Domain) -> GridDataset:
+    """Return the description of a domain in a slot."""
     counts = {}
     for split in SPLITS:
         records = getattr(domain, split)
-        held = count_split(records)
+        counted = count_split(records)
         cameras = {record.camid for record in records if not record.junk}
-        counts[split] = {"ids": held.ids, "images": held.images, "cameras": len(cameras)}
-    return Holding(place, domain.name, source, domain.variant, identify(domain), counts)
+        counts[split] = {"ids": counted.ids, "images": counted.images, "cameras": len(cameras)}
+    return GridDataset(slot, domain.name, source, domain.variant, identify(domain), counts)
 
 
-def require_papers_counts(holdings: Iterable[Holding]) -> None:
-    """Refuse the paper's data sets in another protocol than its own: their figures would not be what a table says.
+def require_paper_counts(datasets: Iterable[GridDataset]) -> None:
+    """Refuse the paper's data sets in another protocol: their results could not be compared with the paper's.
 
     Raises:
         JointreidError: one differs; the message names split, found and expected counts of each.
     """
     wrong = [
-        f"{holding.name}: {holding.protocol.words}" + "".join(f"; {line}" for line in holding.protocol.differences)
-        for holding in holdings
-        if holding.protocol is not None and not holding.protocol.comparable
+        f"{dataset.name}: {dataset.protocol.words}" + "".join(f"; {line}" for line in dataset.protocol.differences)
+        for dataset in datasets
+        if dataset.protocol is not None and not dataset.protocol.comparable
     ]
     if wrong:
         raise JointreidError(
-            f"not the data sets of the paper's Table I. {'. '.join(wrong)}. Mend them (`jointreid data check` says "
-            "more), or go on with --allow-counts: the tables then say that these figures are not comparable"
+            f"these are not the data sets of the paper's Table I. {'. '.join(wrong)}. Repair them (`jointreid data "
+            "check` gives details), or run with --allow-counts: the tables then mark these results as not comparable"
         )
 
 
-def is_withdrawn(place: str) -> bool:
-    """Return whether the owner of the place's data set has withdrawn it."""
-    return place in WITHDRAWN
+def is_withdrawn(slot: str) -> bool:
+    """Return whether the owner of the slot's data set has withdrawn it."""
+    return slot in WITHDRAWN
 
 
 def _read(data: DataConfig) -> dict[str, tuple[str, Domain]]:

@@ -1,7 +1,7 @@
-"""What a table is made of: numbers, each ours beside the paper's, in rows and columns.
+"""Tables that compare our numbers with the paper's: numbers, rows, columns.
 
-Rates are in percent here, as the paper prints them. A difference is taken between the numbers as printed, so that a
-reader who subtracts finds the same.
+Accuracy is in percent here, as the paper prints it. A difference is taken between the rounded numbers, so that a reader
+who subtracts them gets the same.
 """
 
 from collections.abc import Mapping
@@ -16,18 +16,18 @@ NOT_RUN_WITHDRAWN = "withdrawn, not run"
 
 
 @dataclass(frozen=True)
-class Figure:
-    """One number of a table.
+class ComparedNumber:
+    """One number of a table, ours beside the paper's.
 
     Attributes:
-        paper: what the paper prints, or None.
-        ours: what was found, one value a seed; none if it was not.
-        decimals: as printed.
+        paper: the number that the paper prints, or None.
+        ours: our values, one for each seed; empty if there are none.
+        decimals: how many are printed.
         signed: whether it is a difference, printed with its sign.
-        status: why there is none of ours, or nothing.
-        remarks: what is to be known about the paper's number.
-        doubts: why ours cannot stand beside it.
-        behind: which runs, data and settings ours is of, for programs.
+        status: why there is no value of ours, or empty.
+        remarks: notes on the paper's number.
+        doubts: reasons why ours cannot be compared with it.
+        behind: the runs, data and settings that ours comes from, for programs.
     """
 
     paper: float | None
@@ -58,13 +58,13 @@ class Figure:
 
 
 @dataclass(frozen=True)
-class Column:
+class ComparedColumn:
     """One column of numbers.
 
     Attributes:
         group: the title that it shares with its neighbours.
-        name: its own.
-        about: what its numbers are of, in words: protocol and queries; may be empty.
+        name: its own title.
+        about: protocol and queries of its numbers, in words; may be empty.
     """
 
     group: str
@@ -73,33 +73,33 @@ class Column:
 
 
 @dataclass(frozen=True)
-class TableRow:
-    """One row: its names, one a heading of `Table.heads`, and its numbers, one a column."""
+class ComparedRow:
+    """One row: its names, one for each of `ComparedTable.heads`, and its numbers, one for each column."""
 
     names: tuple[str, ...]
-    figures: tuple[Figure, ...]
+    numbers: tuple[ComparedNumber, ...]
 
 
 @dataclass(frozen=True)
-class Table:
-    """One table of the paper, ours beside it.
+class ComparedTable:
+    """One table: the paper's and ours together.
 
     Attributes:
         name: I to VI, or controls.
         title: what it shows.
-        warning: its first line, if its numbers mean nothing.
+        warning: its first line where its numbers mean nothing.
         heads: headings of the rows' names.
         columns: the columns of numbers.
         rows: the rows.
         notes: remarks on the table as a whole.
-        details: more lines below it, for people.
+        details: further lines below it, for people.
     """
 
     name: str
     title: str
     warning: str
     heads: tuple[str, ...]
-    columns: tuple[Column, ...]
-    rows: tuple[TableRow, ...]
+    columns: tuple[ComparedColumn, ...]
+    rows: tuple[ComparedRow, ...]
     notes: tuple[str, ...] = ()
     details: str = ""

@@ -43,6 +43,20 @@ def test_fastreid_counts_milestones_from_the_end_of_warm_up(name: str, epochs: l
     assert first_lower_epoch(ScheduleConfig(kind="fastreid"), STEPS[name]) == epochs
 
 
+@pytest.mark.parametrize(
+    ("steps", "exempt"), [(100, 19), (200, 9), (1000, 1), (2000, 0), (199, 10), (201, 9), (1999, 1), (2001, 0)]
+)
+def test_fastreid_exempts_the_epochs_that_end_before_the_last_step_of_warm_up(steps: int, exempt: int) -> None:
+    # fast-reid's rule, step by step: its scheduler counts an epoch whose end finds warm-up done.
+    counted = lowered = 0
+    for epoch in range(1, 121):
+        last_step = epoch * steps - 1
+        counted += last_step >= 2000 - 1
+        lowered = lowered or (epoch + 1) * (counted == 40)
+    assert 120 - counted == exempt
+    assert first_lower_epoch(ScheduleConfig(kind="fastreid"), steps)[0] == lowered == 41 + exempt
+
+
 def test_bot_repo_rates_are_those_of_its_scheduler() -> None:
     schedule = ScheduleConfig(kind="bot-repo", milestones=(40, 70), warmup_factor=0.01)
     lrs = {e: 3.5e-4 * lr_factor(schedule, (e - 1) * 7 + 3, 7) for e in (1, 2, 9, 10, 39, 40, 69, 70)}

@@ -14,8 +14,9 @@ def lr_factor(schedule: ScheduleConfig, step: int, steps_per_epoch: int) -> floa
 
     `paper`: linear warm-up over `warmup_epochs`, at most `warmup_max_iters` steps, then a decay once each milestone's
     epochs are completed, as the paper prints it. `fastreid`: warm-up over `warmup_max_iters` steps; the epochs that
-    end within it do not count towards the milestones. `bot-repo`: the factor changes between epochs only, and the
-    milestones are the first epochs, counted from 1, at the lower learning rate.
+    end before its last step, ceil(warm-up / steps_per_epoch) - 1 of them, do not count towards the milestones.
+    `bot-repo`: the factor changes between epochs only, and the milestones are the first epochs, counted from 1, at the
+    lower learning rate.
 
     Args:
         schedule: the settings.
@@ -37,7 +38,7 @@ def lr_factor(schedule: ScheduleConfig, step: int, steps_per_epoch: int) -> floa
         return _warm(schedule.warmup_factor, step / warmup)
     completed = step // steps_per_epoch
     if schedule.kind == "fastreid":
-        completed -= warmup // steps_per_epoch
+        completed -= max(0, -(-warmup // steps_per_epoch) - 1)
     return schedule.gamma ** sum(completed >= milestone for milestone in schedule.milestones)
 
 

@@ -3,6 +3,7 @@ import dataclasses
 import pytest
 
 from jointreid.config import (
+    ADDED_LATER,
     SECTIONS,
     RunConfig,
     all_keys,
@@ -70,6 +71,19 @@ def test_difference_and_hash_follow_what_is_computed() -> None:
     assert config_difference(a, a) == {}
     assert config_hash(a) != config_hash(b)
     assert config_hash(a) == config_hash(a.replace(train={"out": "elsewhere", "resume": True, "device": "cpu"}))
+
+
+@pytest.mark.parametrize(("section", "name"), ADDED_LATER)
+def test_a_setting_added_later_changes_no_hash_at_its_default(section: str, name: str) -> None:
+    plain = to_dict(RunConfig())
+    assert plain[section].pop(name) == getattr(getattr(RunConfig(), section), name)
+    assert from_dict(plain) == RunConfig()
+    changed = {"erase_ratio_law": "uniform"}[name]
+    assert config_hash(RunConfig().replace(**{section: {name: changed}})) != config_hash(RunConfig())
+
+
+def test_the_hash_is_the_one_of_runs_before_settings_were_added() -> None:
+    assert config_hash(RunConfig()) == "38179c78"
 
 
 def test_keys_are_dotted_and_unique() -> None:

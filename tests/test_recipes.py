@@ -76,6 +76,8 @@ def test_the_bot_repository_differs_where_it_does() -> None:
     assert config.schedule.milestones == (40, 70)
     assert not config.model.stem_relu
     assert config.image.erase_area == (0.02, 0.4)
+    assert config.image.erase_ratio_law == "uniform"
+    assert {apply_recipe("bot", preset).image.erase_ratio_law for preset in ("paper", "fastreid")} == {"log_uniform"}
 
 
 def test_the_agw_repository_is_the_bot_repository_with_two_choices_more() -> None:

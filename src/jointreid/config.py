@@ -73,6 +73,7 @@ class ImageConfig:
     erase: float = setting(0.5, "probability of erasing one rectangle")
     erase_area: tuple[float, float] = setting((0.02, 0.33), "smallest and largest erased share of the image")
     erase_ratio: tuple[float, float] = setting((0.3, 3.3), "smallest and largest height/width of the erased rectangle")
+    erase_ratio_law: Literal["log_uniform", "uniform"] = setting("log_uniform", "how that height/width is drawn: its logarithm uniformly, as often tall as wide (torchvision, fast-reid), or itself (the BoT and AGW repositories: tall ones more often)")
     erase_fill: Literal["mean", "normalised"] = setting("mean", "fill with the image mean (0 after normalising), or with the mean's own values after normalising (bot-repo)")
     mean: tuple[float, float, float] = setting((0.485, 0.456, 0.406), "per RGB channel, of intensities in [0, 1], subtracted")
     std: tuple[float, float, float] = setting((0.229, 0.224, 0.225), "per RGB channel, of intensities in [0, 1], divided by")
@@ -309,6 +310,10 @@ class RunConfig:
 SECTIONS: dict[str, Any] = {f.name: f.default_factory for f in dataclasses.fields(RunConfig)}
 
 
+# Settings that runs and hashes of format version 1 may lack: left at its default, such a setting changes no hash.
+ADDED_LATER = (("image", "erase_ratio_law"),)
+
+
 def all_keys() -> list[str]:
     """Every `section.field`, in order."""
     return [f"{name}.{f.name}" for name, section in SECTIONS.items() for f in dataclasses.fields(section)]
@@ -347,4 +352,7 @@ def config_hash(config: RunConfig) -> str:
     else:
         plain["train"]["processes"] = processes
     del plain["data"]["cache_mode"]
+    for section, name in ADDED_LATER:
+        if plain[section][name] == getattr(SECTIONS[section](), name):
+            del plain[section][name]
     return hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()[:8]

@@ -118,6 +118,7 @@ def bot_repo(config: RunConfig) -> RunConfig:
             "interpolation": "bilinear",
             "erase_area": (0.02, 0.4),
             "erase_ratio": (0.3, 1 / 0.3),
+            "erase_ratio_law": "uniform",
             "erase_fill": "normalised",
         },
         schedule={"kind": "bot-repo", "milestones": (40, 70), "warmup_factor": 0.01},

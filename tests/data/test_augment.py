@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from jointreid.config import ImageConfig
 from jointreid.data.augment import ERASE_ATTEMPTS, Draws, apply, augment, draw, normalise
 from jointreid.messages.errors import JointreidError
+from jointreid.recipes import apply_recipe
 
 CONFIG = ImageConfig(height=33, width=17, pad=3)
 PLAIN = replace(CONFIG, flip=0.0, pad=0, erase=0.0)
@@ -226,6 +227,33 @@ def test_erased_rectangles_are_distributed_as_torchvisions() -> None:
     assert max(distance(ours[:, i], theirs[:, i]) for i in range(4)) < limit
     assert distance(ours[:, 2] * ours[:, 3], theirs[:, 2] * theirs[:, 3]) < limit
     np.testing.assert_allclose(np.corrcoef(ours.T), np.corrcoef(theirs.T), rtol=0, atol=0.08)
+
+
+def repository_ratios(count: int, seed: int) -> NDArray[np.float64]:
+    """Height/width of the rectangles that the BoT and AGW repositories erase, one by one."""
+    rng, ratios = np.random.default_rng(seed), list[float]()
+    while len(ratios) < count:
+        area, ratio = 256 * 128 * rng.uniform(0.02, 0.4), rng.uniform(0.3, 1 / 0.3)
+        height, width = round(math.sqrt(area * ratio)), round(math.sqrt(area / ratio))
+        if height < 256 and width < 128:
+            ratios.append(height / width)
+    return np.array(ratios)
+
+
+@pytest.mark.parametrize("preset", ["bot-repo", "agw-repo"])
+def test_the_repositories_presets_erase_shapes_as_these_do(preset: str) -> None:
+    image = replace(apply_recipe("bot", preset).image, erase=1.0)
+    uniform, log_uniform = (
+        (draws.erase_height / draws.erase_width).double().numpy()
+        for law in ("uniform", "log_uniform")
+        for draws in [draw(replace(image, erase_ratio_law=law), N, generator(3))]
+    )
+    assert image.erase_ratio_law == "uniform"
+    theirs = repository_ratios(4000, seed=4)
+    medians = [float(np.median(ratios)) for ratios in (uniform, theirs, log_uniform)]
+    assert medians == pytest.approx([1.90, 1.90, 1.20], abs=0.04)
+    assert distance(uniform, theirs) < 0.035  # more by chance once in a thousand samples of these sizes
+    assert distance(log_uniform, theirs) > 0.2
 
 
 def test_erasing_comes_at_its_rate_and_in_its_range() -> None:

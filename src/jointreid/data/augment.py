@@ -85,8 +85,9 @@ def draw(config: ImageConfig, batch: int, generator: torch.Generator) -> Draws:
     """Draw the changes of a batch.
 
     The crop is uniform over the (2P+1)^2 places. The erased rectangle has an area uniform in `erase_area` (as a share
-    of the image) and a height/width log-uniform in `erase_ratio`, rounded to pixels; the first of ten such shapes
-    that is smaller than the image both ways is placed uniformly, and if there is none nothing is erased.
+    of the image) and a height/width log-uniform or uniform (`erase_ratio_law`) in `erase_ratio`, rounded to pixels; the
+    first of ten such shapes that is smaller than the image both ways is placed uniformly, and if there is none nothing
+    is erased.
 
     Args:
         config: probabilities and ranges.
@@ -191,8 +192,12 @@ def _rectangles(areas: Tensor, ratios: Tensor, config: ImageConfig) -> tuple[Ten
     """
     smallest, largest = config.erase_area
     area = config.height * config.width * (smallest + areas * (largest - smallest))
-    low, high = map(math.log, config.erase_ratio)
-    ratio = torch.exp(low + ratios * (high - low))
+    if config.erase_ratio_law == "uniform":
+        low, high = config.erase_ratio
+        ratio = low + ratios * (high - low)
+    else:
+        low, high = map(math.log, config.erase_ratio)
+        ratio = torch.exp(low + ratios * (high - low))
     height, width = torch.sqrt(area * ratio).round().long(), torch.sqrt(area / ratio).round().long()
     fits = (height < config.height) & (width < config.width)
     first = fits.int().argmax(dim=1, keepdim=True)  # the first of the largest; 0 where none fits

@@ -7,8 +7,8 @@ import os
 import sys
 import time
 import traceback
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext, suppress
 
 from jointreid.cli.command import Command
 from jointreid.cli.data import DATA_COMMANDS
@@ -19,6 +19,9 @@ from jointreid.messages.errors import EXIT_RESUMABLE, JointreidError, RunStopped
 
 COMMANDS: dict[str, Command] = {"demo": RUN_COMMANDS["demo"], **DATA_COMMANDS, **RUN_COMMANDS, **PAPER_COMMANDS}
 
+# Set to 1, it does what --debug does.
+DEBUG = "JOINTREID_DEBUG"
+
 # The first process is done well before: it prints a line.
 _SECONDS_TO_LEAVE = 10.0
 
@@ -26,6 +29,8 @@ _SECONDS_TO_LEAVE = 10.0
 def console() -> None:
     """Run the command line and leave the process: the console script."""
     parent = os.getppid()
+    if "--debug" in sys.argv:
+        os.environ[DEBUG] = "1"  # for the processes that this one starts
     try:
         code = main(sys.argv[1:])
     except Exception:
@@ -70,8 +75,10 @@ def main(argv: Sequence[str]) -> int:
         0 on success, 1 when a check found errors, 2 for a mistake in the command or its input, 75 when a signal stopped
         a run that has saved (`--resume` goes on with it), 130 when interrupted.
     """
+    rest = [token for token in argv if token != "--debug"]
     try:
-        return _dispatch(list(argv))
+        with _tracebacks() if len(rest) < len(argv) or os.environ.get(DEBUG, "") not in ("", "0") else nullcontext():
+            return _dispatch(rest)
     except ToldElsewhere:
         return 2
     except JointreidError as error:
@@ -87,6 +94,16 @@ def main(argv: Sequence[str]) -> int:
     except BrokenPipeError:  # the reader of our output, such as `head`, has what it wants
         sys.stderr.close()
         return 0
+
+
+@contextmanager
+def _tracebacks() -> Iterator[None]:
+    """Print the traceback of what ends a command early, with its causes, before it is told in one paragraph."""
+    try:
+        yield
+    except (JointreidError, KeyboardInterrupt):  # of others Python prints the traceback
+        traceback.print_exc()
+        raise
 
 
 def _dispatch(argv: list[str]) -> int:
@@ -135,6 +152,7 @@ def _overview() -> str:
         "",
         "jointreid COMMAND --help explains one; --help-all shows every setting; --version prints the version.",
         "Exit codes: 0 done, 1 a check found errors, 2 a mistake, 75 stopped by a signal and saved, 130 interrupted.",
-        "Every command takes --code MODULE: code of your own that runs may use (see docs/extend.md).",
+        "Every command takes --code MODULE: code of your own that runs may use (see docs/extend.md), and --debug,",
+        "which prints the traceback of an error (see docs/debugging.md).",
     ]
     return "\n".join(lines)

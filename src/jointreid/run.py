@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from jointreid.config import RunConfig, from_dict, to_dict
 from jointreid.data.joint import LabelSpace
 from jointreid.machine.files import write_atomically
-from jointreid.machine.reading import facts_of, misfits, read_facts, read_tensors, read_yaml, require_inside, some_of
+from jointreid.machine.reading import facts_of, misfits, read_facts, read_tensors, read_yaml, require_inside
 from jointreid.machine.run_files import (
     CHECKPOINTS,
     FORMAT_VERSION,
@@ -23,6 +23,7 @@ from jointreid.machine.run_files import (
     verify,
 )
 from jointreid.messages.errors import JointreidError
+from jointreid.messages.listing import first_few
 
 if TYPE_CHECKING:
     from jointreid.models.reid import ReIDModel
@@ -170,7 +171,7 @@ def load_weights(model: "ReIDModel", path: Path, *, heads: bool = True) -> None:
     found = {name: facts for name, facts in read_facts(path).items() if name not in kept}
     # A checkpoint holds what was saved; weights from elsewhere may be floats of another width.
     if wrong := misfits(found, expected, any_float=not heads):
-        raise JointreidError(f"{path} does not fit the model: {some_of(wrong)}")
+        raise JointreidError(f"{path} does not fit the model: {first_few(wrong, sep='; ')}")
     verify(path)
     tensors = read_tensors(path)
     model.load_state_dict({name: own[name] if name in kept else tensors[name] for name in own})

@@ -86,7 +86,7 @@ def test_only_the_first_few_examples_are_shown() -> None:
     for number in range(1200):
         tally.add("odd things", str(number))
     tally.add("others", count=0)
-    assert [str(dropped) for dropped in tally.dropped()] == ["1,200 odd things (0, 1, 2, ...)"]
+    assert [str(dropped) for dropped in tally.dropped()] == ["1,200 odd things (0, 1, 2 and 1,197 more)"]
 
 
 # market

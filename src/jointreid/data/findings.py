@@ -7,12 +7,11 @@ from typing import Any, Literal
 
 from jointreid.data.protocols import ProtocolMatch, count_split
 from jointreid.data.records import SPLITS, Domain, ImageRecord
+from jointreid.messages.listing import first_few
 
 Purpose = Literal["train", "evaluate", "both"]
 Level = Literal["error", "warning"]
 Finding = tuple[Level, str]
-
-_SHOWN = 5
 
 
 @dataclass(frozen=True)
@@ -25,14 +24,9 @@ class Problem:
 
 
 def list_images(records: Sequence[ImageRecord]) -> str:
-    """Return the first few images with their labels, and how many more there are."""
-    return list_some([f"pid {record.pid} camid {record.camid} {record.path}" for record in records])
-
-
-def list_some(texts: Sequence[str]) -> str:
-    """Return the first few texts, and how many more there are."""
-    more = f"; and {len(texts) - _SHOWN:,} more" if len(texts) > _SHOWN else ""
-    return "; ".join(texts[:_SHOWN]) + more
+    """List the first few images with their labels, and say how many more there are."""
+    images = [f"pid {record.pid} camid {record.camid} {record.path}" for record in records]
+    return first_few(images, sep="; ")
 
 
 @dataclass(frozen=True)

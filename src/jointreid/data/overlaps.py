@@ -7,8 +7,9 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
 
-from jointreid.data.findings import Finding, Problem, list_images, list_some
+from jointreid.data.findings import Finding, Problem, list_images
 from jointreid.data.records import SPLITS, Domain, ImageRecord
+from jointreid.messages.listing import first_few
 
 _NUMBER = re.compile(r"0*(\d+?)(?:\.0*)?")
 
@@ -26,7 +27,7 @@ def find_leaks(domain: Domain) -> Iterator[Finding]:
     if shared := sorted(test_pids & set(domain.train_pids)):
         yield (
             "warning",
-            f"{domain.name}: {len(shared)} identities stand in train and in query or gallery ({list_some(shared)}); "
+            f"{domain.name}: {len(shared)} identities stand in train and in query or gallery ({first_few(shared)}); "
             "the model has seen these people, so its figures do not tell how it does on new ones: split by identity",
         )
 
@@ -49,8 +50,8 @@ def find_twin_pids(domain: Domain) -> Iterator[Finding]:
     if twins := _written_alike({record.pid for record in domain}, _plain_pid):
         yield (
             "warning",
-            f"{domain.name}: {len(twins)} identities are written in several ways ({list_some(twins)}), which are taken "
-            "for different people; if they are one, write them alike",
+            f"{domain.name}: {len(twins)} identities are written in several ways ({first_few(twins, sep='; ')}) and "
+            "taken for different people; if two are the same person, write them alike",
         )
 
 
@@ -59,7 +60,7 @@ def find_mangled_names(domain: Domain) -> Iterator[Finding]:
     if _is_mangled(domain.name):
         yield "error", f"{domain.name}: the domain's name is not valid Unicode; give another"
     if mangled := [record for record in domain if _is_mangled(str(record.path))]:
-        names = list_some([ascii(str(record.path)) for record in mangled])
+        names = first_few([ascii(str(record.path)) for record in mangled], sep="; ")
         yield (
             "error",
             f"{domain.name}: {len(mangled)} images have paths that are not valid Unicode ({names}); rename the files "
@@ -116,7 +117,7 @@ def find_copies(domains: Sequence[Domain], contents: Mapping[Path, str]) -> Iter
                 "warning",
                 domain.name,
                 f"{domain.name}: {len(copies)} train images are copies of others, with another identity "
-                f"({list_some(copies)}): an image teaches two answers; remove the wrong one",
+                f"({first_few(copies, sep='; ')}): an image teaches two answers; remove the wrong one",
             )
     for domain in domains:
         copies = []
@@ -129,7 +130,7 @@ def find_copies(domains: Sequence[Domain], contents: Mapping[Path, str]) -> Iter
                 "warning",
                 domain.name,
                 f"{domain.name}: {len(copies)} images of query or gallery are copies of train images "
-                f"({list_some(copies)}): the model has seen them; remove them from one",
+                f"({first_few(copies, sep='; ')}): the model has seen them; remove them from one",
             )
 
 

@@ -16,7 +16,6 @@ from jointreid.data.findings import (
     Report,
     Unreadable,
     list_images,
-    list_some,
     summarise_splits,
 )
 from jointreid.data.overlaps import (
@@ -32,6 +31,7 @@ from jointreid.data.protocols import WITHDRAWN, ProtocolMatch, count_split, iden
 from jointreid.data.records import SPLITS, Domain, ImageRecord
 from jointreid.data.remembered import content_hashes
 from jointreid.messages.errors import JointreidError
+from jointreid.messages.listing import first_few
 
 
 def check(
@@ -144,7 +144,7 @@ def _report_unreadable(
     domain: Domain, causes: Mapping[tuple[str, tuple[int, ...]], str], skip: bool
 ) -> Iterator[Problem]:
     if causes:
-        files = list_some([f"{path}: {cause}" for (path, _), cause in sorted(causes.items())])
+        files = first_few([f"{path}: {cause}" for (path, _), cause in sorted(causes.items())], sep="; ")
         fix = "skipped" if skip else "restore them, or go on without them with --skip-unreadable"
         level: Level = "warning" if skip else "error"
         yield Problem(level, domain.name, f"{domain.name}: {len(causes)} images cannot be read ({files}); {fix}")
@@ -245,7 +245,7 @@ def _find_thin_identities(domain: Domain) -> Iterator[Finding]:
     if single := sorted(pid for pid, count in counts.items() if count == 1):
         yield (
             "warning",
-            f"{domain.name}: {len(single)} of {len(counts)} train identities have one image ({list_some(single)}); "
+            f"{domain.name}: {len(single)} of {len(counts)} train identities have one image ({first_few(single)}); "
             "batches are filled by repeating it",
         )
 
@@ -259,7 +259,7 @@ def _find_thin_cameras(domain: Domain) -> Iterator[Finding]:
         yield (
             "warning",
             f"{domain.name}: {len(thin)} of {len(pids)} cameras in train hold one identity "
-            f"({list_some([f'camid {camid}' for camid in thin])}); such a camera tells who it shows: check the camids",
+            f"({first_few([f'camid {camid}' for camid in thin])}); such a camera tells who it shows: check the camids",
         )
 
 

@@ -7,7 +7,6 @@ from typing import Literal, get_args
 
 from jointreid.data.findings import summarise_splits
 from jointreid.data.manifest import side_file, write_manifest
-from jointreid.data.readers.market_style import first_few
 from jointreid.data.records import Domain
 from jointreid.data.table import is_no_id, path_below
 from jointreid.ingest.folders import CameraChoice
@@ -17,6 +16,7 @@ from jointreid.ingest.mot import BoxChoice
 from jointreid.ingest.split import Rule, draw_splits, keep_splits
 from jointreid.ingest.summary import IngestSummary, check_command
 from jointreid.messages.errors import JointreidError, no_such
+from jointreid.messages.listing import first_few
 
 SplitChoice = Literal["auto", "draw"]
 

@@ -6,10 +6,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Literal, NamedTuple
 
-from jointreid.data.readers.market_style import ANY_NAME, DISTRACTOR, JUNK, first_few
+from jointreid.data.readers.market_style import ANY_NAME, DISTRACTOR, JUNK
 from jointreid.data.records import ImageRecord
 from jointreid.ingest.found import Found, Names, Shot, Tally
 from jointreid.messages.errors import JointreidError
+from jointreid.messages.listing import first_few
 
 CameraChoice = Literal["auto", "name", "folder", "none"]
 

@@ -9,6 +9,7 @@ from typing import NamedTuple
 from jointreid.data.decode import SUFFIXES
 from jointreid.data.records import ImageRecord
 from jointreid.messages.errors import JointreidError
+from jointreid.messages.listing import first_few
 
 # Files of the formats that `decode` opens.
 _CLUTTER = ("thumbs.db", "__macosx", "@eadir")
@@ -27,8 +28,8 @@ class Dropped:
     examples: tuple[str, ...] = ()
 
     def __str__(self) -> str:
-        more = ", ..." if self.count > len(self.examples) else ""
-        return f"{self.count:,} {self.reason}" + (f" ({', '.join(self.examples)}{more})" if self.examples else "")
+        examples = f" ({first_few(self.examples, total=self.count)})" if self.examples else ""
+        return f"{self.count:,} {self.reason}{examples}"
 
 
 @dataclass

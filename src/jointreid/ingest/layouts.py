@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Literal
 
 from jointreid.data.decode import SUFFIXES
-from jointreid.data.readers.market_style import ANY_NAME, first_few
+from jointreid.data.readers.market_style import ANY_NAME
 from jointreid.ingest.folders import (
     CameraChoice,
     Parts,
@@ -20,6 +20,7 @@ from jointreid.ingest.folders import (
 from jointreid.ingest.found import Found, Names, Tally, list_images
 from jointreid.ingest.mot import BoxChoice, find_sequences, read_mot
 from jointreid.messages.errors import JointreidError
+from jointreid.messages.listing import first_few
 
 Layout = Literal["auto", "market", "imagefolder", "mot"]
 

@@ -9,10 +9,10 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
-from jointreid.data.readers.market_style import first_few
 from jointreid.data.records import ImageRecord
 from jointreid.ingest.found import Shot, Tally
 from jointreid.messages.errors import JointreidError
+from jointreid.messages.listing import first_few
 
 # Of a track, the image searched for, one between that is left out, and one to be found.
 _LEAST_OF_TRACK = 3

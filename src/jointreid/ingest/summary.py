@@ -8,6 +8,7 @@ from typing import Any
 
 from jointreid.data.findings import SplitSummary
 from jointreid.ingest.found import Dropped
+from jointreid.messages.listing import first_few
 
 _SHOWN_CAMERAS = 12
 
@@ -62,8 +63,7 @@ class IngestSummary:
         lines.append(f"cameras: {self.policy}")
         if self.cameras:
             shown = [f"{camid} is {name}" for camid, name in self.cameras.items()]
-            more = f" and {len(shown) - _SHOWN_CAMERAS} more" if len(shown) > _SHOWN_CAMERAS else ""
-            lines.append(f"  camid {', '.join(shown[:_SHOWN_CAMERAS])}{more}")
+            lines.append(f"  camid {first_few(shown, _SHOWN_CAMERAS)}")
         lines += [f"left out: {dropped}" for dropped in self.dropped]
         lines += [f"note: {note}" for note in self.notes]
         lines.append(f"wrote {self.manifest}; the images stay in {self.source}")

@@ -5,7 +5,6 @@ A file that is not what it should be is told by its name; nothing of it is used.
 
 import hashlib
 import json
-from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -150,16 +149,6 @@ def dtype_name(tensor: "Tensor") -> str:
     for long, short in (("bfloat", "BF"), ("float", "F"), ("uint", "U"), ("int", "I")):
         words = words.replace(long, short) if words.startswith(long) else words
     return words.upper()
-
-
-def some_of(lines: Iterable[str], count: int = 5) -> str:
-    """Return the first lines, and how many more there are.
-
-    >>> some_of("abc", 2)
-    'a; b and 1 more'
-    """
-    lines = list(lines)
-    return "; ".join(lines[:count]) + (f" and {len(lines) - count} more" if len(lines) > count else "")
 
 
 def require_regular(path: Path) -> None:

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from jointreid.messages.errors import JointreidError, no_such
+from jointreid.messages.listing import first_few
 from jointreid.models.dcsd import DCSD
 from jointreid.models.reid import ReIDModel
 from jointreid.models.trunk import Bottleneck, Trunk
@@ -32,6 +33,7 @@ _TV_HOW = (
     "resnet50-0676ba61.pth, torchvision's ResNet50_Weights.IMAGENET1K_V1, or model.safetensors from "
     "https://huggingface.co/timm/resnet50.tv_in1k"
 )
+
 _A1_HOW = "model.safetensors from https://huggingface.co/timm/resnet50.a1_in1k"
 _OWN_HOW = "the model.safetensors that `jointreid pretrain` writes, with its model.json beside it"
 _V1 = "0676ba61"  # the start of the SHA-256 of torchvision's file, which its name tells
@@ -299,10 +301,9 @@ def _fitting(tensors: Mapping[str, Tensor], slots: Mapping[str, Slot], kind: Sou
         elif not bool(torch.isfinite(tensor).all()):
             wrong.append(f"{name} is not finite")
     if wrong:
-        more = f"; and {len(wrong) - 10} more" if len(wrong) > 10 else ""
         raise JointreidError(
-            f"{path} does not fit the trunk, in {len(wrong)} places: {'; '.join(wrong[:10])}{more}. Nothing was "
-            f"loaded; expected {kind.how}"
+            f"{path} does not fit the trunk, in {len(wrong)} places: {first_few(wrong, 10, sep='; ')}. Nothing "
+            f"was loaded; expected {kind.how}"
         )
     return {slots[name].name: tensor for name, tensor in taken.items()}
 

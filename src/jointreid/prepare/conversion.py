@@ -16,13 +16,13 @@ from typing import Any
 from jointreid.data.protocols import SplitCounts
 from jointreid.machine.files import write_atomically
 from jointreid.messages.errors import JointreidError
+from jointreid.messages.listing import first_few
 
 Progress = Callable[[int, int], None]
 
 WORKING = ".preparing"
 _LOCK = "lock"
 _FORMAT = 1
-_SHOWN = 5
 _REMEDY = "give a folder that is new or empty, or remove what was prepared in this one to start over"
 
 
@@ -210,8 +210,7 @@ def _refuse_strangers(conversion: Conversion, target: Path) -> None:
     if strangers := sorted(found - ours):
         raise JointreidError(
             f"{target}: holds other things than a preparation of {conversion.name} "
-            f"({', '.join(strangers[:_SHOWN])}{', ...' if len(strangers) > _SHOWN else ''}); "
-            "give a folder that is new or empty"
+            f"({first_few(strangers)}); give a folder that is new or empty"
         )
 
 

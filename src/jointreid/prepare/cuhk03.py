@@ -17,10 +17,10 @@ import numpy as np
 from PIL import Image
 
 from jointreid.data.protocols import TABLE_I, SplitCounts
-from jointreid.data.readers.market_style import first_few
 from jointreid.data.records import SPLITS
 from jointreid.machine.extras import library
 from jointreid.messages.errors import JointreidError
+from jointreid.messages.listing import first_few
 from jointreid.prepare.conversion import Conversion, Part, Plan, count
 from jointreid.prepare.matlab import (
     READING,

@@ -19,9 +19,9 @@ from PIL import Image
 from jointreid.data.decode import FORMATS, MAX_PIXELS, to_rgb
 from jointreid.data.protocols import TABLE_I
 from jointreid.data.readers.cuhk_sysu import KNOWN_PARENTS, MIN_IMAGES
-from jointreid.data.readers.market_style import first_few
 from jointreid.data.records import SPLITS
 from jointreid.messages.errors import JointreidError
+from jointreid.messages.listing import first_few
 from jointreid.prepare.conversion import Conversion, Part, Plan, count
 from jointreid.prepare.matlab import MatValue, read_mat
 
@@ -37,6 +37,7 @@ _RULE = (
     "<identity>_<scene>_<number of the box in its split, dropped identities counted>_<hard>.jpg, of JPEG quality "
     f"{QUALITY}"
 )
+
 _PERSON = re.compile(r"p(\d+)")
 _SCENE = re.compile(r"s\d+\.jpg")
 

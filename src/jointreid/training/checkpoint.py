@@ -15,7 +15,7 @@ import torch
 from safetensors.torch import save
 from torch import Tensor, nn
 
-from jointreid.machine.reading import TensorFacts, facts_of, misfits, read_facts, read_tensors, require_inside, some_of
+from jointreid.machine.reading import TensorFacts, facts_of, misfits, read_facts, read_tensors, require_inside
 from jointreid.machine.run_files import (
     FORMAT_VERSION,
     STATE,
@@ -26,6 +26,7 @@ from jointreid.machine.run_files import (
     write_checkpoint,
 )
 from jointreid.messages.errors import JointreidError
+from jointreid.messages.listing import first_few
 from jointreid.models.reid import ReIDModel
 from jointreid.run import Run, load_weights
 from jointreid.training.optim import WeightAverage
@@ -131,7 +132,9 @@ def load_checkpoint(
     rest = {name: facts for name, facts in found.items() if name not in drawn}
     wrong += misfits(rest, _expected(model, optimizer, average, found))
     if wrong:
-        raise JointreidError(f"{folder / TRAINING}: does not fit the run's model and optimiser: {some_of(wrong)}")
+        raise JointreidError(
+            f"{folder / TRAINING}: does not fit the run's model and optimiser: {first_few(wrong, sep='; ')}"
+        )
     load_weights(model, folder / WEIGHTS)
     verify(folder / TRAINING)
     tensors = read_tensors(folder / TRAINING)

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from jointreid.data.records import ImageRecord
 from jointreid.losses import HeadAccuracy, Terms, trained_terms
 from jointreid.messages.errors import JointreidError, MadeByAll
+from jointreid.messages.listing import first_few
 
 Window = dict[str, list[float]]
 
@@ -149,12 +150,12 @@ class Watch:
         return MadeByAll(
             f"step {batch.step}: the loss term {' and '.join(bad) or 'total'} is not finite; stopped before the step, "
             f"so no weight was changed by it. The batch holds {len(records)} images, the first {records[0].path}, of "
-            f"the identities {', '.join(sorted({record.pid for record in records})[:6])}. "
+            f"the identities {first_few(sorted({record.pid for record in records}), 6)}. "
             "Lower --optim.lr, set --optim.clip_norm 5, or train in --train.precision 32-true"
         )
 
     def _gradients_not_finite(self, step: int, names: Sequence[str]) -> JointreidError:
-        of = f" of {', '.join(names[:3])}{f' and {len(names) - 3} more' if len(names) > 3 else ''}" if names else ""
+        of = f" of {first_few(names, 3)}" if names else ""
         if self._scaled:
             return MadeByAll(
                 f"step {step}: the gradients{of} overflow float16 whatever the scale of the loss: {self._skipped} "

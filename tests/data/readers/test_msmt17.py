@@ -159,8 +159,9 @@ def test_images_that_a_list_names_but_are_absent(tmp_path: Path) -> None:
     (tmp_path / "train/0000/0000_000_01_0303morning_0008_0.jpg").unlink()
     with pytest.raises(JointreidError) as caught:
         msmt17(tmp_path)
-    names = str(caught.value).partition("(")[2].partition(")")[0].split(", ")
-    assert names == [
+    names, more = str(caught.value).partition("(")[2].partition(")")[0].split(" and ")
+    assert more == "2 more"
+    assert names.split(", ") == [
         "train/0000/0000_000_01_0303morning_0008_0.jpg",
         *(f"test/0007/0007_00{number}_03_0303noon_0100_1.jpg" for number in range(4)),
     ]

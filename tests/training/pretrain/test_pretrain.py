@@ -138,7 +138,7 @@ def test_unreadable_images_are_listed_before_anything_is_trained(images: Path, t
     shutil.copytree(images, tmp_path / "images")
     for number in range(11):
         (tmp_path / "images" / "train" / "red" / f"{number}.png").write_bytes(b"no image")
-    with pytest.raises(JointreidError, match=r"^11 images cannot be read: .*red/0\.png: not an image.*; and 1 more"):
+    with pytest.raises(JointreidError, match=r"^11 images cannot be read: .*red/0\.png: not an image.* and 1 more"):
         pretrain_here(tmp_path / "images", tmp_path / "out")
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["unreadable.txt"]
     assert len((tmp_path / "out" / "unreadable.txt").read_text().splitlines()) == 11

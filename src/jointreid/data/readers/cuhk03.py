@@ -13,9 +13,10 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from jointreid.config import Cuhk03Boxes, DataConfig
-from jointreid.data.readers.market_style import Splits, distinct_folders, first_few, is_market_style, read_splits
+from jointreid.data.readers.market_style import Splits, distinct_folders, is_market_style, read_splits
 from jointreid.data.records import SPLITS, Domain, ImageRecord
 from jointreid.messages.errors import JointreidError
+from jointreid.messages.listing import first_few
 
 KNOWN_FOLDERS = ("cuhk03", "CUHK03", "cuhk03-np", "cuhk03np", "cuhknp", "CUHK03-NP", "cuhk03/cuhk03-np")
 TERMS = (

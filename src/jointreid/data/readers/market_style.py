@@ -8,13 +8,13 @@ from typing import NamedTuple, TypedDict
 
 from jointreid.data.records import Domain, ImageRecord
 from jointreid.messages.errors import JointreidError
+from jointreid.messages.listing import first_few
 
 SPLIT_FOLDERS = {"train": "bounding_box_train", "query": "query", "gallery": "bounding_box_test"}
 # `0002_c1s1_000451_03.jpg`, `0005_c2_f0046985.jpg`, `0781_c11_0015.jpg`, `0001_c1_1.png`: identity, then camera from 1.
 # Cameras may have two digits; pid -1 is junk.
 ANY_NAME = re.compile(r"(-1|\d+)_c([1-9]\d*)(?:s\d+)?(?:_|\.)")
 JUNK, DISTRACTOR = -1, 0
-_SHOWN_NAMES = 5
 
 
 class Splits(TypedDict):
@@ -137,11 +137,6 @@ def market_style(path: str | Path, name: str) -> Domain:
     root = find_root(Path(path), "folder in the layout of Market-1501", ())
     splits = read_splits(root, ANY_NAME, "0002_c1s1_000451_03.jpg or 0002_c1_7.png", (".jpg", ".jpeg", ".png"))
     return Domain(name, **splits, source=str(root))
-
-
-def first_few(names: Sequence[str]) -> str:
-    """Return the first few of some names, for messages that say how many there are."""
-    return ", ".join(names[:_SHOWN_NAMES])
 
 
 def _missing(root: Path, layout: tuple[str, ...]) -> tuple[str, ...]:

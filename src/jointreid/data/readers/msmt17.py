@@ -11,9 +11,10 @@ from pathlib import Path
 from typing import NamedTuple
 
 from jointreid.config import DataConfig
-from jointreid.data.readers.market_style import SPLIT_FOLDERS, Splits, find_layout, first_few, read_splits
+from jointreid.data.readers.market_style import SPLIT_FOLDERS, Splits, find_layout, read_splits
 from jointreid.data.records import Domain, ImageRecord
 from jointreid.messages.errors import JointreidError
+from jointreid.messages.listing import first_few
 
 KNOWN_FOLDERS = (
     "MSMT17_V1",

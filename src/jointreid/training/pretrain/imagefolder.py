@@ -6,6 +6,7 @@ from pathlib import Path
 
 from jointreid.data.decode import SUFFIXES
 from jointreid.messages.errors import JointreidError
+from jointreid.messages.listing import first_few
 
 SPLITS = ("train", "val")
 
@@ -49,15 +50,14 @@ def read_image_folder(root: str | Path) -> ImageFolder:
     found = {split: dict(_classes(root / split)) for split in SPLITS}
     train, val = found["train"], found["val"]
     if different := sorted(train.keys() ^ val.keys()):
-        where = [f"{name} (only in {'train' if name in train else 'val'})" for name in different[:10]]
-        more = f" and {len(different) - 10} more" if len(different) > 10 else ""
-        raise JointreidError(f"{root}: train and val have different classes: {', '.join(where)}{more}")
+        where = [f"{name} (only in {'train' if name in train else 'val'})" for name in different]
+        raise JointreidError(f"{root}: train and val have different classes: {first_few(where, 10)}")
     if len(train) < 2:
         raise JointreidError(f"{root}/train holds {len(train)} class; expected a folder each for two or more")
     for split, classes in found.items():
         if empty := [name for name, paths in classes.items() if not paths]:
             raise JointreidError(
-                f"{root}/{split}: no images in {', '.join(empty[:10])} ({len(empty)} of {len(classes)} classes); "
+                f"{root}/{split}: no images in {first_few(empty, 10)} ({len(empty)} of {len(classes)} classes); "
                 f"expected files that end in {', '.join(SUFFIXES)}"
             )
     return ImageFolder(tuple(train), _labelled(train), _labelled(val))

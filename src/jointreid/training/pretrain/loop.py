@@ -27,6 +27,7 @@ from jointreid.data.decode import scan_images
 from jointreid.machine.device import pick_device, pick_precision
 from jointreid.machine.files import write_atomically
 from jointreid.messages.errors import JointreidError, MadeByAll
+from jointreid.messages.listing import first_few
 from jointreid.training.distributed.fabric import make_fabric
 from jointreid.training.distributed.processes import Processes
 from jointreid.training.distributed.world import report_once, world_of
@@ -154,9 +155,8 @@ class _Pretraining:
             listed = self.out / "unreadable.txt"
             if self.processes.is_main:
                 write_atomically(listed, "\n".join(unreadable) + "\n")
-            more = f"; and {len(unreadable) - 10} more" if len(unreadable) > 10 else ""
             raise MadeByAll(
-                f"{len(unreadable)} images cannot be read: {'; '.join(unreadable[:10])}{more}. All are listed in "
+                f"{len(unreadable)} images cannot be read: {first_few(unreadable, 10, sep='; ')}. All are listed in "
                 f"{listed}; repair or remove them"
             )
 

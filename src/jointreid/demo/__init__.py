@@ -12,6 +12,7 @@ from jointreid.analysis.report import write_report
 from jointreid.analysis.reported import RunGroup
 from jointreid.config import RunConfig
 from jointreid.demo.weights import NETWORK, SYSTEMS, committed_weights
+from jointreid.messages.console import say
 from jointreid.messages.errors import JointreidError, RunStopped, no_such
 from jointreid.messages.progress import counting
 from jointreid.recipes import apply_recipe
@@ -120,10 +121,10 @@ def _finish(runs: Mapping[str, RunConfig], path: Path, command: str, console: Co
     paths = [config.train.out for config in runs.values()]
     each = len(SYSTEMS)
     groups = [RunGroup(start.heading, paths[n * each : (n + 1) * each]) for n, start in enumerate(_STARTS)]
-    console.print("Looking for what each model finds, for the page.", highlight=False)
+    say(console, "Looking for what each model finds, for the page.")
     page = write_report(groups, path, title="One model for all data sets: the demo", notes=_NOTES, command=command)
-    console.print(_side_by_side(runs), highlight=False, markup=False, soft_wrap=True)
-    console.print(f"Open {page} in a browser: accuracy, curves and what each model finds.", highlight=False)
+    say(console, _side_by_side(runs))
+    say(console, f"Open {page} in a browser: accuracy, curves and what each model finds.")
     return page
 
 
@@ -140,7 +141,7 @@ def _clear(runs: Sequence[Path]) -> None:
 def _draw(folder: Path, scale: Scale, console: Console) -> None:
     with counting(console, "drawing people") as progress:
         synthesise(folder, scale.preset, progress=progress)
-    console.print(f"Drew synthetic people into {folder}; {folder / 'sheet.jpg'} shows some.", highlight=False)
+    say(console, f"Drew synthetic people into {folder}; {folder / 'sheet.jpg'} shows some.")
 
 
 def _settings(out: Path, system: str, scale: Scale, start: Start) -> RunConfig:
@@ -164,7 +165,7 @@ def _settings(out: Path, system: str, scale: Scale, start: Start) -> RunConfig:
 def _train_all(runs: Mapping[str, RunConfig], console: Console) -> None:
     """Train one after the other, on data that are read and checked once."""
     data = load_training_data(next(iter(runs.values())))
-    console.print(data.summary, highlight=False, markup=False, soft_wrap=True)
+    say(console, data.summary)
     for number, (name, config) in enumerate(runs.items(), start=1):
         console.rule(f"{number} of {len(runs)}: {name}")
         try:

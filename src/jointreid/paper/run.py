@@ -18,6 +18,7 @@ from jointreid.data.joint import join
 from jointreid.data.preflight import check
 from jointreid.data.records import Domain
 from jointreid.machine.device import pick_device
+from jointreid.messages.console import say
 from jointreid.messages.errors import JointreidError, RunStopped
 from jointreid.models.reid import ModelOutput, ReIDModel
 from jointreid.paper.datasets import GridDataset, is_withdrawn, load_datasets, require_paper_counts
@@ -164,11 +165,6 @@ def finish(request: Request, data: GridData, failures: Sequence[str]) -> GridPla
             "give the same command again to resume"
         )
     return plan_for(request, data.datasets)
-
-
-def say(console: Console, text: str) -> None:
-    """Print a line without markup or wrapping."""
-    console.print(text, highlight=False, markup=False, soft_wrap=True)
 
 
 def _evaluate(task: GridTask, run: Run, step: int, data: GridData) -> RunRecord:

@@ -8,6 +8,7 @@ from typing import Any
 
 from rich.console import Console
 
+from jointreid.messages.console import say
 from jointreid.messages.errors import JointreidError, RunStopped
 from jointreid.paper.plan import GridPlan, plan_for
 from jointreid.paper.request import Request

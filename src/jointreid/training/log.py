@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from jointreid.machine.files import sync, write_atomically
+from jointreid.messages.console import say
 
 
 class TrainingLog:
@@ -71,7 +72,7 @@ class TrainingLog:
 
     def say(self, text: str) -> None:
         """Print a line for people."""
-        self.console.print(text, highlight=False, markup=False, soft_wrap=True)
+        say(self.console, text)
 
     def write(self, kind: str, step: int, epoch: int, values: dict[str, Any]) -> None:
         """Append a line to `metrics.jsonl`, and its numbers to TensorBoard.

@@ -1,6 +1,7 @@
 """What a run trains with: made before the first step, in each of its processes."""
 
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from jointreid.data.images import ImageStore
 from jointreid.data.sampling import CustomBatches, UnionPK, make_sampler
 from jointreid.losses import LossFunction, loss_function
 from jointreid.machine.device import Precision
+from jointreid.messages.console import say
 from jointreid.messages.progress import counting
 from jointreid.models.reid import ReIDModel
 from jointreid.run import Run, model_for
@@ -160,9 +162,7 @@ def _started(
     with processes.error_barrier():
         if processes.is_main:
             if config.train.resume:
-                saved = newest_whole(
-                    run, lambda text: console.print(text, highlight=False, markup=False, soft_wrap=True)
-                )
+                saved = newest_whole(run, partial(say, console))
             started = load_start(model, saved, config, console)
     pretraining = processes.broadcast(started)
     processes.broadcast_weights(model)

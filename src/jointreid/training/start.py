@@ -9,6 +9,7 @@ from jointreid.config import RunConfig, config_difference
 from jointreid.machine.device import Precision, pick_precision
 from jointreid.machine.reading import require_inside
 from jointreid.machine.run_files import WEIGHTS, candidates, folder_of
+from jointreid.messages.console import say
 from jointreid.messages.errors import JointreidError
 from jointreid.models.pretrained import NONE, check_source, load_pretrained
 from jointreid.models.reid import ReIDModel
@@ -94,7 +95,7 @@ def load_start(model: ReIDModel, saved: Saved | None, config: RunConfig, console
     loaded = load_pretrained(model, config.model.pretrain, config.model.pretrain_file, zero_context=zero_context)
     total = sum(parameter.numel() for parameter in model.trunk.parameters())
     text = f"Loaded {loaded.parameters:,} of the trunk's {total:,} parameters from {loaded.file}."
-    console.print(text, highlight=False, markup=False, soft_wrap=True)
+    say(console, text)
     return loaded.label
 
 

@@ -20,6 +20,7 @@ from jointreid.losses import head_accuracy
 from jointreid.machine.device import pick_device
 from jointreid.machine.memory import kept_memory
 from jointreid.machine.shortage import short_of_disk, short_of_memory
+from jointreid.messages.console import say
 from jointreid.messages.errors import RunStopped
 from jointreid.models.pretrained import FROM_SCRATCH, NONE
 from jointreid.retrieval.results import render
@@ -85,17 +86,16 @@ def train(config: RunConfig, console: Console | None = None, *, data: TrainingDa
         processes.require_same("the settings or the arithmetic", f"{alike} {precision}")
         with processes.error_barrier():
             if processes.is_main:
-                say = partial(console.print, highlight=False, markup=False, soft_wrap=True)
-                stack.enter_context(held(path, say))
+                stack.enter_context(held(path, partial(say, console)))
                 claim(path, config)
                 check_start(config)
                 record_launch(path, world)
         if processes.world_size > 1:
-            console.print(render_world(config, world), highlight=False)
+            say(console, render_world(config, world))
         if data is None:
-            console.print("Checking the data; the first time every image is decoded.", highlight=False)
+            say(console, "Checking the data; the first time every image is decoded.")
             data = processes.local_main_first(lambda: load_training_data(config))
-            console.print(data.summary, highlight=False, markup=False, soft_wrap=True)
+            say(console, data.summary)
         if processes.world_size > 1:
             processes.require_same("the images or labels", data_hash(data))
         with (
@@ -111,7 +111,7 @@ class _Training:
 
     def __init__(self, parts: Parts, console: Console) -> None:
         self.parts, self.console = parts, console
-        self.stop = StopSignals(self._say)
+        self.stop = StopSignals(partial(say, self.console))
         self.saving = Saving(parts)
         self.epochs = Epochs(parts, self.saving, self.stop.leave_if_asked)
 
@@ -120,7 +120,7 @@ class _Training:
         parts, run = self.parts, self.parts.run
         if parts.config.train.resume:
             self.saving.resume()
-            self._say(f"Resuming {run.path} at step {self.saving.progress.step:,} of {parts.total_steps:,}.")
+            say(self.console, f"Resuming {run.path} at step {self.saving.progress.step:,} of {parts.total_steps:,}.")
         else:
             self.saving.begin()
         limit = min(parts.total_steps, parts.config.train.max_steps or parts.total_steps)
@@ -150,8 +150,8 @@ class _Training:
             again = f"go on with `jointreid train --resume {run.path}`{started}"
             raise RunStopped(where, again) if first else RunStopped()
         if results is not None:
-            self._say(render(results))
-        self._say(f"Run directory: {run.path}")
+            say(self.console, render(results))
+        say(self.console, f"Run directory: {run.path}")
         return run
 
     def _loop(self, log: TrainingLog, limit: int) -> None:
@@ -237,11 +237,11 @@ class _Training:
     def _announce(self, limit: int) -> None:
         """Say where training starts, how it computes, its learning rates, and what steps up to a limit will cost."""
         parts = self.parts
-        self._say(f"Start: {FROM_SCRATCH if parts.pretraining == NONE else parts.pretraining}")
-        self._say(parts.arithmetic.render())
+        say(self.console, f"Start: {FROM_SCRATCH if parts.pretraining == NONE else parts.pretraining}")
+        say(self.console, parts.arithmetic.render())
         by_epoch = [parts.lr(first) for first in range(0, parts.total_steps, parts.steps_per_epoch)]
-        self._say(f"Learning rate by epoch: {render_lrs(by_epoch)}")
-        self._say(self._forecast().render(limit - self.saving.progress.step))
+        say(self.console, f"Learning rate by epoch: {render_lrs(by_epoch)}")
+        say(self.console, self._forecast().render(limit - self.saving.progress.step))
 
     def _forecast(self) -> Forecast:
         parts, config, processes = self.parts, self.parts.config, self.parts.processes
@@ -254,6 +254,3 @@ class _Training:
         parts.model.train()
         with compiling():
             return forecast(parts.model, loss, config.train.accumulate, processes.fabric.backward)
-
-    def _say(self, text: str) -> None:
-        self.console.print(text, highlight=False, markup=False, soft_wrap=True)

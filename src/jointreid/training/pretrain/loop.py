@@ -26,6 +26,7 @@ from jointreid.config import TrainConfig
 from jointreid.data.decode import scan_images
 from jointreid.machine.device import pick_device, pick_precision
 from jointreid.machine.files import write_atomically
+from jointreid.messages.console import say
 from jointreid.messages.errors import JointreidError, MadeByAll
 from jointreid.messages.listing import first_few
 from jointreid.training.distributed.fabric import make_fabric
@@ -90,8 +91,7 @@ def pretrain(
     with processes.report_lost(out, "give the same command again with --resume"), ExitStack() as stack:
         with processes.error_barrier():
             if processes.is_main:
-                say = partial(console.print, highlight=False, markup=False, soft_wrap=True)
-                stack.enter_context(held(out, say))
+                stack.enter_context(held(out, partial(say, console)))
                 claim(out, resume)
         with processes.error_barrier():
             training = _Pretraining(config, folder, out, processes, workers, console)
@@ -146,7 +146,7 @@ class _Pretraining:
 
     def require_readable(self) -> None:
         """Decode every image once, and refuse those that cannot be."""
-        self._say("Checking the images: every one is decoded once.")
+        say(self.console, "Checking the images: every one is decoded once.")
         paths = (*self.folder.train.paths, *self.folder.val.paths)
         mine = scan_images(paths[self.processes.rank :: self.processes.world_size], None, max(1, self.workers))
         causes = [f"{path}: {cause}" for path, cause in mine.unreadable.items()]
@@ -163,10 +163,11 @@ class _Pretraining:
     def run(self) -> Path:
         """Train from where the training stands to its end, and write the weights."""
         config, folder, saving, first = self.config, self.folder, self.saving, self.processes.is_main
-        self._say(
+        say(
+            self.console,
             f"{config.network} on {len(folder.train):,} images of {len(folder.classes):,} classes, "
             f"{config.epochs - saving.epoch} of {config.epochs} epochs to go, {self.steps_per_epoch:,} steps each, "
-            f"{config.precision} on {self.processes.world_size} x {self.fabric.device.type}."
+            f"{config.precision} on {self.processes.world_size} x {self.fabric.device.type}.",
         )
         total, done = config.epochs * self.steps_per_epoch, saving.epoch * self.steps_per_epoch
         with TrainingLog(self.out, total, done, self.console) if first else SilentLog() as log:
@@ -183,9 +184,9 @@ class _Pretraining:
         path = self.out / "model.safetensors"
         with self.processes.error_barrier():
             if first:
-                self._say(f"Wrote {path}: {saving.export()}")
+                say(self.console, f"Wrote {path}: {saving.export()}")
         source = "dcsd_imagenet" if config.network.endswith("-dcsd") else "r50_imagenet"
-        self._say(f"Start from it with --model.pretrain {source} --model.pretrain_file {path}")
+        say(self.console, f"Start from it with --model.pretrain {source} --model.pretrain_file {path}")
         return path
 
     def _train_epoch(self, log: TrainingLog) -> None:
@@ -246,6 +247,3 @@ class _Pretraining:
             hits += torch.stack((ranked[:, 0].sum(), ranked.sum()))
         top1, top5 = self.fabric.all_reduce(hits, reduce_op="sum").tolist()
         return {"top1": top1 / len(self.folder.val), "top5": top5 / len(self.folder.val)}
-
-    def _say(self, text: str) -> None:
-        self.console.print(text, highlight=False, markup=False, soft_wrap=True)

@@ -5,7 +5,6 @@ The command line, the dumped `config.yaml` and `jointreid.train` all speak of th
 """
 
 import dataclasses
-import hashlib
 import json
 import math
 from collections.abc import Mapping
@@ -13,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, get_type_hints
 
 from jointreid.custom import require_known_or_custom
+from jointreid.machine.hashing import text_sha256
 from jointreid.messages.errors import JointreidError, no_such
 from jointreid.messages.typed import conform, describe
 
@@ -355,4 +355,4 @@ def config_hash(config: RunConfig) -> str:
     for section, name in ADDED_LATER:
         if plain[section][name] == getattr(SECTIONS[section](), name):
             del plain[section][name]
-    return hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()[:8]
+    return text_sha256(json.dumps(plain, sort_keys=True))[:8]

@@ -7,7 +7,6 @@ out, and what a kernel does to an image is linear in it.
 Letters: N images.
 """
 
-import hashlib
 import platform
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -37,6 +36,7 @@ from jointreid.data.preflight import drop_unreadable
 from jointreid.data.records import Domain, ImageRecord
 from jointreid.data.sources import load_domains
 from jointreid.machine.extras import library
+from jointreid.machine.hashing import file_sha256
 from jointreid.messages.errors import JointreidError
 from jointreid.retrieval.evaluate import OnBatch
 from jointreid.run import Run, open_run
@@ -257,7 +257,7 @@ def _embed(values: NDArray[np.float32], perplexity: float, seed: int) -> NDArray
 
 
 def _column(run: Run, heading: str, ablated: bool, cells: Sequence[Cell]) -> FilterColumn:
-    weights = hashlib.sha256((run.checkpoint() / "model.safetensors").read_bytes()).hexdigest()
+    weights = file_sha256(run.checkpoint() / "model.safetensors")
     return FilterColumn(
         heading=heading,
         run=str(run.path),

@@ -4,7 +4,6 @@ Offsets live here and nowhere else. Every number is a rank in a sorted tuple plu
 same order give the same numbers in every process; the order of the domains is the caller's.
 """
 
-import hashlib
 import json
 from bisect import bisect_left
 from collections.abc import Iterable
@@ -19,6 +18,7 @@ from numpy.typing import NDArray
 
 from jointreid.data.records import Domain, ImageRecord
 from jointreid.machine.files import write_atomically
+from jointreid.machine.hashing import text_sha256
 from jointreid.machine.reading import read_json
 from jointreid.machine.run_files import FORMAT_VERSION, require_version
 from jointreid.messages.errors import JointreidError, no_such
@@ -148,7 +148,7 @@ class LabelSpace:
     def hash(self) -> str:
         """The SHA-256 of the canonical JSON, 64 hex digits: equal exactly when all numbers mean the same."""
         canonical = json.dumps(self.to_dict(), sort_keys=True, separators=(",", ":"))
-        return hashlib.sha256(canonical.encode()).hexdigest()
+        return text_sha256(canonical)
 
     def to_dict(self) -> dict[str, Any]:
         """Return the label space as plain dicts, lists, strings and ints."""

@@ -5,7 +5,6 @@ data sets finds what each of them left, a held-out split what the whole did, and
 Letters: N images asked for, R rows in the file, H x W pixels.
 """
 
-import hashlib
 import os
 import shutil
 import struct
@@ -25,6 +24,7 @@ from jointreid.config import ImageConfig
 from jointreid.data.decode import read_image, resize_image
 from jointreid.data.records import ImageRecord
 from jointreid.data.remembered import content_hashes
+from jointreid.machine.hashing import text_sha256
 from jointreid.messages.errors import JointreidError
 
 Pixels = NDArray[np.uint8]
@@ -66,7 +66,7 @@ def cached_pixels(
         JointreidError: a source that is missing or unreadable, or a folder that cannot be written or is too small.
     """
     contents = content_hashes({record.path for record in records}, folder, threads)
-    keys = [hashlib.sha256(f"{contents[record.path]} {record.box}".encode()).digest()[:16] for record in records]
+    keys = [bytes.fromhex(text_sha256(f"{contents[record.path]} {record.box}"))[:16] for record in records]
     file = PixelFile(folder, image)
     if found := file.find(keys):
         return found

@@ -1,6 +1,5 @@
 """Facts about files that are slow to find, remembered in a small JSON file until the files change."""
 
-import hashlib
 import json
 import os
 from collections.abc import Callable, Iterable, Mapping
@@ -10,6 +9,7 @@ from pathlib import Path
 from typing import Any, Generic, NamedTuple, TypeVar
 
 from jointreid.machine.files import write_atomically
+from jointreid.machine.hashing import file_sha256
 from jointreid.messages.errors import JointreidError
 from jointreid.messages.typed import conform
 
@@ -99,8 +99,7 @@ def content_hashes(paths: Iterable[Path], memory_dir: Path | None, threads: int)
 
 def _hash(path: Path) -> str:
     try:
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()[:32]
+        return file_sha256(path)[:32]
     except OSError as error:
         raise JointreidError(f"{path}: cannot read the image: {error.strerror}") from error
 

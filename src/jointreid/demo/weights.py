@@ -5,7 +5,6 @@ see the same pictures for as many steps. A trunk this small learns slowly from r
 filters, as a large one does without ImageNet.
 """
 
-import hashlib
 import json
 import os
 from importlib.metadata import version
@@ -15,6 +14,7 @@ from typing import Any
 from rich.console import Console
 
 from jointreid.machine.files import replacing, write_atomically
+from jointreid.machine.hashing import file_sha256
 from jointreid.messages.errors import JointreidError
 from jointreid.messages.progress import counting
 from jointreid.recipes import apply_recipe
@@ -84,4 +84,4 @@ def _write_weights(run: Run, path: Path) -> dict[str, Any]:
         save_file(tensors, temporary)
     if os.path.getsize(path) > _MAX_BYTES:
         raise JointreidError(f"{path}: larger than {_MAX_BYTES:,} bytes; the package is to stay small")
-    return {"sha256": hashlib.sha256(path.read_bytes()).hexdigest(), "label_space": run.label_space.hash}
+    return {"sha256": file_sha256(path), "label_space": run.label_space.hash}

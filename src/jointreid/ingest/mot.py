@@ -6,7 +6,6 @@ conf or class; with ten cells, those after conf are positions in the world (MOT1
 """
 
 import configparser
-import hashlib
 import math
 import os
 from collections import defaultdict
@@ -17,6 +16,7 @@ from typing import NamedTuple
 from jointreid.data.decode import read_image
 from jointreid.data.records import ImageRecord
 from jointreid.ingest.found import Found, Names, Shot, Tally, stays_below
+from jointreid.machine.hashing import bytes_sha256
 from jointreid.messages.errors import JointreidError
 
 GROUND_TRUTH = ("gt", "gt.txt")
@@ -90,7 +90,7 @@ def read_mot(source: Path, images: Sequence[Names], choice: BoxChoice, tally: Ta
     """
     shots: list[Shot] = []
     cameras: dict[int, str] = {}
-    known: dict[bytes, str] = {}
+    known: dict[str, str] = {}
     folders = find_sequences(source)
     if folders != [source]:
         _count_others(images, folders, tally)
@@ -99,7 +99,7 @@ def read_mot(source: Path, images: Sequence[Names], choice: BoxChoice, tally: Ta
         by_folder[names[:-1]].append(names)
     for folder in folders:
         content = _read_inside(source, folder.joinpath(*GROUND_TRUTH))
-        same = known.setdefault(hashlib.sha256(content).digest(), folder.name)
+        same = known.setdefault(bytes_sha256(content), folder.name)
         if same != folder.name:
             tally.add("sequences with the gt.txt of another", f"{folder.name}, as {same}")
             continue

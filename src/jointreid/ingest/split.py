@@ -4,13 +4,13 @@ A draw orders names by the hash of the seed and the name, so that it depends on 
 the folder lies, and a new identity moves no other, but at the border of the two shares.
 """
 
-import hashlib
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 from jointreid.data.records import ImageRecord
 from jointreid.ingest.found import Shot, Tally
+from jointreid.machine.hashing import text_sha256
 from jointreid.messages.errors import JointreidError
 from jointreid.messages.listing import first_few
 
@@ -116,7 +116,7 @@ def _by_pid(shots: Iterable[Shot]) -> tuple[dict[str, list[Shot]], list[Shot]]:
 
 
 def _draw(seed: int, name: str) -> bytes:
-    return hashlib.sha256(f"{seed} {name}".encode()).digest()
+    return bytes.fromhex(text_sha256(f"{seed} {name}"))
 
 
 # Queries

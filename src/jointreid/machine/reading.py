@@ -3,7 +3,6 @@
 A file that is not what it should be is told by its name; nothing of it is used.
 """
 
-import hashlib
 import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -170,12 +169,6 @@ def require_inside(path: Path, folder: Path) -> None:
     """
     if not (real := path.resolve()).is_relative_to(folder.resolve()):
         raise JointreidError(f"{path}: is a link to {real}, outside {folder}; nothing there was read or changed")
-
-
-def sha256(path: Path) -> str:
-    """Return the SHA-256 of a file's content, in hex digits."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _no_tensors(path: Path, error: Exception) -> JointreidError:

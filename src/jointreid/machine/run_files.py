@@ -4,7 +4,6 @@
 a readable one was cut off. A new checkpoint is read back before it takes the place of the one before.
 """
 
-import hashlib
 import json
 import os
 from collections.abc import Callable, Iterable, Mapping
@@ -12,7 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from jointreid.machine.files import remove, replace_folder, sync, write_new
-from jointreid.machine.reading import read_json, require_inside, sha256
+from jointreid.machine.hashing import bytes_sha256, file_sha256
+from jointreid.machine.reading import read_json, require_inside
 from jointreid.messages.errors import JointreidError
 
 FORMAT_VERSION = 2
@@ -153,7 +153,7 @@ def _keep_finished(folder: Path, new: Path, files: Iterable[str]) -> None:
 def _write(path: Path, content: bytes) -> dict[str, Any]:
     """Write a file and return its entry in the manifest."""
     write_new(path, content)
-    return {"bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
+    return {"bytes": len(content), "sha256": bytes_sha256(content)}
 
 
 def _forget(path: Path) -> None:
@@ -200,7 +200,7 @@ def _damage(path: Path, size: int, digest: str) -> str:
         return "is missing"
     if found != size:
         return f"is damaged: it holds {found:,} bytes, {size:,} were written"
-    return "" if sha256(path) == digest else "is damaged: its content is not what was written (SHA-256)"
+    return "" if file_sha256(path) == digest else "is damaged: its content is not what was written (SHA-256)"
 
 
 def _remedy(path: Path) -> str:

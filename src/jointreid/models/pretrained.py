@@ -5,7 +5,6 @@ error lists what does not fit. Reading a file never executes it.
 """
 
 import argparse
-import hashlib
 import json
 import re
 from collections.abc import Mapping
@@ -16,6 +15,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from jointreid.machine.hashing import file_sha256
 from jointreid.messages.errors import JointreidError, no_such
 from jointreid.messages.listing import first_few
 from jointreid.models.dcsd import DCSD
@@ -154,8 +154,7 @@ def load_pretrained(model: ReIDModel, source: str, file: str = "", *, zero_conte
         raise JointreidError(f"model.pretrain {source} is of kernels that are products; dcsd.combine must be mul")
     kind = SOURCES[source]
     path = _local_file(source, file) if file or not kind.hub else _download(source)
-    with path.open("rb") as opened:
-        sha256 = hashlib.file_digest(opened, "sha256").hexdigest()
+    sha256 = file_sha256(path)
     label = f"{own_label(path, sha256) if kind.own else kind.label}, sha256 {sha256}"
     if file and kind.hub and not kind.partial and not (kind.sha256 and sha256.startswith(kind.sha256)):
         label = f"{SAID}{label}"

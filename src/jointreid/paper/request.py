@@ -1,13 +1,12 @@
 """A request to run the grid, and the settings of each of its runs."""
 
-import hashlib
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, get_args, get_type_hints
 
 from jointreid.config import ModelConfig, RunConfig, config_difference
+from jointreid.machine.hashing import name_on_disk
 from jointreid.messages.errors import JointreidError, no_such
 from jointreid.paper.datasets import GridDataset
 from jointreid.paper.facts import JOINT, TABLES
@@ -126,10 +125,7 @@ def run_name(run: PlannedRun, datasets: Sequence[GridDataset]) -> str:
     names = "+".join(dataset.name for dataset in datasets if dataset.slot in run.train_slots)
     if run.trained_on == JOINT:
         names = JOINT if run.train_slots == SLOTS else f"{JOINT}-{names}"
-    safe = re.sub(r"[^\w.+-]", "_", names)[:80]
-    if safe != names:  # cut or changed: different names must stay different
-        safe += f"-{hashlib.sha256(names.encode()).hexdigest()[:8]}"
-    return f"{run.model}-{safe}-s{run.seed}"
+    return f"{run.model}-{name_on_disk(names, '+-.')}-s{run.seed}"
 
 
 def run_path(request: Request, run: PlannedRun, datasets: Sequence[GridDataset]) -> Path:

@@ -12,7 +12,7 @@ from jointreid.messages.console import say
 from jointreid.messages.errors import JointreidError, RunStopped
 from jointreid.paper.plan import GridPlan, plan_for
 from jointreid.paper.request import Request
-from jointreid.paper.run import finish, load_grid_data, say, train_and_evaluate
+from jointreid.paper.run import finish, load_grid_data, train_and_evaluate
 
 _SECONDS_BETWEEN_LOOKS = 5.0
 

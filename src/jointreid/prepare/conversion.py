@@ -4,7 +4,6 @@ All work is done in the hidden folder `.preparing` of the target, whose files ar
 What is finished is then moved out, an entry at a time, the index last: where the index stands, all is there.
 """
 
-import hashlib
 import json
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -15,6 +14,7 @@ from typing import Any
 
 from jointreid.data.protocols import SplitCounts
 from jointreid.machine.files import write_atomically
+from jointreid.machine.hashing import file_sha256
 from jointreid.messages.errors import JointreidError
 from jointreid.messages.listing import first_few
 
@@ -258,8 +258,7 @@ def _checksums(sources: Mapping[str, Path]) -> dict[str, str]:
     checksums = {}
     for name, path in sources.items():
         try:
-            with path.open("rb") as file:
-                checksums[name] = f"sha256:{hashlib.file_digest(file, 'sha256').hexdigest()}"
+            checksums[name] = f"sha256:{file_sha256(path)}"
         except OSError as error:
             raise JointreidError(f"{path}: cannot be read: {error.strerror}") from error
     return checksums

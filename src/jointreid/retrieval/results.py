@@ -3,9 +3,7 @@
 Nothing here needs torch. Rates are in [0, 1]; only what is printed is in percent.
 """
 
-import hashlib
 import json
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from io import StringIO
@@ -14,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from jointreid.data.protocols import ProtocolMatch
 from jointreid.machine.files import replacing, write_atomically
+from jointreid.machine.hashing import name_on_disk
 from jointreid.machine.reading import read_json, require_inside
 from jointreid.machine.run_files import FORMAT_VERSION, require_version
 from jointreid.messages.errors import JointreidError
@@ -171,7 +170,7 @@ def save_results(results: Results, queries: Sequence[QueryResult], run: Path, *,
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    suffix = "" if own else "-" + _file_name([result.domain for result in results.domains])
+    suffix = "" if own else "-" + name_on_disk("+".join(result.domain for result in results.domains))
     suffix += "" if results.checkpoint == "last" else f".{results.checkpoint}"
     columns = {field.name: [getattr(query, field.name) for query in queries] for field in fields(QueryResult)}
     with replacing(run / f"queries{suffix}.parquet") as temporary:
@@ -273,10 +272,3 @@ def _domain_result(entry: Mapping[str, Any]) -> DomainResult:
     values["cmc"] = {int(rank): rate for rank, rate in entry["cmc"].items()}
     values["protocol"] = ProtocolMatch.from_dict(entry["protocol"])
     return DomainResult(**values)
-
-
-def _file_name(names: Sequence[str]) -> str:
-    """Return names joined for a file name; where they are cut or changed, a hash keeps other names apart."""
-    joined = "+".join(names)
-    safe = re.sub(r"[^\w+-]", "_", joined)[:80]
-    return safe if safe == joined else f"{safe}-{hashlib.sha256(joined.encode()).hexdigest()[:8]}"

@@ -1,6 +1,5 @@
 """Synthetic people on disk: JPEG files in Market-1501's layout, a manifest, and a sheet to look at."""
 
-import hashlib
 import json
 import os
 import time
@@ -17,6 +16,7 @@ from jointreid.data.manifest import write_manifest
 from jointreid.data.readers.market_style import SPLIT_FOLDERS
 from jointreid.data.records import Domain, ImageRecord
 from jointreid.machine.files import write_atomically
+from jointreid.machine.hashing import text_sha256
 from jointreid.messages.errors import JointreidError, no_such
 from jointreid.synthetic.cameras import Camera, draw_camera, photograph
 from jointreid.synthetic.looks import Look, draw_look
@@ -79,7 +79,7 @@ def synthesise(
             "pixels or more, the others 0 or more"
         )
     recipes = PRESETS[preset] if isinstance(preset, str) else tuple(preset)
-    name = preset if isinstance(preset, str) else f"own, {hashlib.sha256(repr(recipes).encode()).hexdigest()[:16]}"
+    name = preset if isinstance(preset, str) else f"own, {text_sha256(repr(recipes))[:16]}"
     shots = plan(recipes, seed, limit)
     state = {"drawing": _DRAWING, "preset": name, "seed": seed, "limit": limit, "height": height}
     _claim(folder, state | {"images": {domain: len(taken) for domain, taken in shots.items()}})

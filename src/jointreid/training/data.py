@@ -1,6 +1,5 @@
 """Data sets checked, split and joined before the first step."""
 
-import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +12,7 @@ from jointreid.data.preflight import check
 from jointreid.data.protocols import ProtocolMatch
 from jointreid.data.records import Domain
 from jointreid.data.sources import load_domains
+from jointreid.machine.hashing import text_sha256
 from jointreid.messages.errors import JointreidError
 
 
@@ -66,17 +66,16 @@ def images_hash(train_set: JointTrainSet) -> str:
 
     The batches of a run are indices into this order.
     """
-    digest = hashlib.sha256()
-    for sample in train_set.samples:
-        record = sample.record
-        digest.update(f"{record.path.name}\0{record.box}\0{sample.label}\0{sample.global_camid}\n".encode())
-    return digest.hexdigest()
+    return text_sha256(
+        *(f"{s.record.path.name}\0{s.record.box}\0{s.label}\0{s.global_camid}\n" for s in train_set.samples)
+    )
 
 
 def data_hash(data: TrainingData) -> str:
     """Return a hash of what must be alike in all processes of a run: train images, labels, and what is measured on."""
-    digest = hashlib.sha256(f"{images_hash(data.train_set)} {data.train_set.label_space.hash}".encode())
-    for domain in (*data.test, *data.val):
-        for record in (*domain.query, *domain.gallery):
-            digest.update(f"{domain.name}\0{record.path.name}\0{record.box}\n".encode())
-    return digest.hexdigest()
+    test_images = (
+        f"{domain.name}\0{record.path.name}\0{record.box}\n"
+        for domain in (*data.test, *data.val)
+        for record in (*domain.query, *domain.gallery)
+    )
+    return text_sha256(f"{images_hash(data.train_set)} {data.train_set.label_space.hash}", *test_images)

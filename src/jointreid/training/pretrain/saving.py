@@ -1,6 +1,5 @@
 """What a training on classes of images leaves: where it stands after each epoch, and weights for runs to start from."""
 
-import hashlib
 import json
 from importlib.metadata import version
 from pathlib import Path
@@ -11,6 +10,7 @@ from safetensors.torch import load_file, save_file
 from torch import nn, optim
 
 from jointreid.machine.files import replacing, write_atomically
+from jointreid.machine.hashing import file_sha256
 from jointreid.messages.errors import JointreidError
 from jointreid.models.pretrained import own_label
 
@@ -93,7 +93,7 @@ class PretrainSaving:
         tensors = {name.removeprefix("trunk."): tensor for name, tensor in self._model.state_dict().items()}
         with replacing(path) as temporary:
             save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, temporary)
-        sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
+        sha256 = file_sha256(path)
         facts = {
             "format_version": FORMAT_VERSION,
             **self.measures,

@@ -12,7 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from jointreid.config import config_difference
-from jointreid.retrieval.results import QueryResult, Results, load_results, percent, table_text
+from jointreid.messages.tables import text_table
+from jointreid.retrieval.results import QueryResult, Results, load_results, percent
 from jointreid.run import open_run
 
 RESAMPLES = 10_000
@@ -151,20 +152,16 @@ def paired_bootstrap(
 
 def render(comparison: Comparison) -> str:
     """Return the comparison for people: a table in percent, and below it what differs besides."""
-    from rich.table import Table
-
-    table = Table("Domain", "Measure")
-    for name in ("A", "B", "B - A", "95% interval", "Opposite", "Queries"):
-        table.add_column(name, justify="right")
+    rows = [["Domain", "Measure", "A", "B", "B - A", "95% interval", "Opposite", "Queries"]]
     for domain in comparison.domains:
         for name, measure in (("mAP", domain.mAP), ("Rank-1", domain.rank1)):
             if measure is not None:
                 interval = f"{100 * measure.low:+.1f} to {100 * measure.high:+.1f}"
                 rates = percent(measure.a), percent(measure.b), f"{100 * measure.difference:+.1f}"
                 share = f"{measure.opposite_share:.4f}"
-                table.add_row(domain.domain, name, *rates, interval, share, f"{domain.shared_queries:,}")
+                rows.append([domain.domain, name, *rates, interval, share, f"{domain.shared_queries:,}"])
     title = f"A {comparison.run_a}\nB {comparison.run_b}\nrates in percent, over the queries valid in both runs"
-    return "\n".join((title, table_text(table), *_notes(comparison)))
+    return "\n".join((title, text_table(rows, "llrrrrrr"), *_notes(comparison)))
 
 
 def _notes(comparison: Comparison) -> Iterator[str]:

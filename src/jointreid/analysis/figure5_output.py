@@ -9,7 +9,8 @@ from jointreid.analysis.figure5 import Cell, Figure5
 from jointreid.analysis.filters import NEIGHBOURS
 from jointreid.analysis.scatter import Panel, scatter_grid
 from jointreid.machine.files import write_atomically
-from jointreid.retrieval.results import percent, table_text
+from jointreid.messages.tables import text_table
+from jointreid.retrieval.results import percent
 
 LINE = 105  # characters that fit below the picture
 
@@ -30,18 +31,14 @@ def save(figure: Figure5, folder: str | Path) -> tuple[Path, Path]:
 
 def render(figure: Figure5) -> str:
     """Return the numbers of the figure for people: a table, and below it what it is of."""
-    from rich.table import Table
-
-    table = Table("Filters from", "DCSD", "Block")
-    for name in ("Numbers", "Silhouette", f"{NEIGHBOURS}-NN", "Chance", "Spread"):
-        table.add_column(name, justify="right")
+    rows = [["Filters from", "DCSD", "Block", "Numbers", "Silhouette", f"{NEIGHBOURS}-NN", "Chance", "Spread"]]
     for column in figure.columns:
         for cell in column.cells:
             found = cell.separation
             rates = f"{found.silhouette:+.3f}", percent(found.accuracy), percent(figure.chance), f"{found.spread:.3g}"
-            table.add_row(column.heading, str(cell.number), cell.block, f"{cell.dimensions:,}", *rates)
+            rows.append([column.heading, str(cell.number), cell.block, f"{cell.dimensions:,}", *rates])
     warning = (figure.warning, "") if figure.warning else ()
-    return "\n".join((*warning, table_text(table), *_notes(figure)))
+    return "\n".join((*warning, text_table(rows, "lllrrrrr"), *_notes(figure)))
 
 
 def _title(cell: Cell, chance: float) -> str:

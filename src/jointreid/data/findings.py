@@ -8,6 +8,7 @@ from typing import Any, Literal
 from jointreid.data.protocols import ProtocolMatch, count_split
 from jointreid.data.records import SPLITS, Domain, ImageRecord
 from jointreid.messages.listing import first_few
+from jointreid.messages.tables import text_table
 
 Purpose = Literal["train", "evaluate", "both"]
 Level = Literal["error", "warning"]
@@ -141,11 +142,4 @@ def render(report: Report) -> str:
     ready = "ready" if report.ok else "not ready"
     lines.append(f"{ready} for {task}: {levels['error']} errors, {levels['warning']} warnings")
     # Bytes in a file's name that are no text could not be printed.
-    return "\n".join([*_align(rows), *lines]).encode(errors="backslashreplace").decode()
-
-
-def _align(rows: Sequence[Sequence[str]]) -> list[str]:
-    """Return the rows as lines, the first two columns set left and the others, which are numbers, right."""
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    pads = (str.ljust, str.ljust, *[str.rjust] * (len(widths) - 2))
-    return ["  ".join(pad(cell, width) for pad, cell, width in zip(pads, row, widths, strict=True)) for row in rows]
+    return "\n".join([text_table(rows, "llrrrrr", bars=False), *lines]).encode(errors="backslashreplace").decode()

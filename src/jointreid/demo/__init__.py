@@ -15,6 +15,7 @@ from jointreid.demo.weights import NETWORK, SYSTEMS, committed_weights
 from jointreid.messages.console import say
 from jointreid.messages.errors import JointreidError, RunStopped, no_such
 from jointreid.messages.progress import counting
+from jointreid.messages.tables import text_table
 from jointreid.recipes import apply_recipe
 from jointreid.retrieval.results import Results, load_results
 from jointreid.run import read_config
@@ -180,14 +181,7 @@ def _side_by_side(runs: Mapping[str, RunConfig]) -> str:
     domains = [domain.domain for domain in next(iter(results.values())).domains]
     head = ["mAP / Rank-1 in percent", *domains, "mean"]
     rows = [[name, *_cells(found)] for name, found in results.items()]
-    widths = [max(len(row[column]) for row in [head, *rows]) for column in range(len(head))]
-
-    def line(cells: Sequence[str]) -> str:
-        first, *others = zip(cells, widths, strict=True)
-        return "| " + " | ".join([f"{first[0]:<{first[1]}}", *(f"{c:>{w}}" for c, w in others)]) + " |"
-
-    rule = "|" + "|".join("-" * (width + 2) for width in widths) + "|"
-    return "\n".join(["", line(head), rule, *map(line, rows), ""])
+    return f"\n{text_table([head, *rows], 'l' + 'r' * (len(head) - 1))}\n"
 
 
 def _cells(run: Results) -> list[str]:

@@ -18,6 +18,7 @@ from torch.utils.hooks import RemovableHandle
 
 from jointreid.config import DcsdConfig
 from jointreid.messages.errors import JointreidError, no_such
+from jointreid.messages.tables import text_table
 from jointreid.models.agw import NonLocal
 from jointreid.models.dcsd import DCSD, SpatialBranch, global_average_pool
 from jointreid.models.reid import SYSTEMS, ReIDModel, build_model
@@ -170,8 +171,8 @@ def render(counts: Profile) -> str:
     lines = [
         f"{counts.name} at {counts.height}x{counts.width}: {counts.params:,} parameters, "
         f"{counts.macs / 1e9:.3f} G multiply-adds",
-        *_table("part", rows),
-        *_table(
+        _table("part", rows),
+        _table(
             "3x3 modules", [(f"{b.modules} of width {b.width}", b.modules * b.params, b.macs) for b in counts.blocks]
         ),
     ]
@@ -181,13 +182,12 @@ def render(counts: Profile) -> str:
 def render_variants(counts: Sequence[Variant]) -> str:
     """Return the variants for people."""
     rows = [(variant.name, variant.params, variant.macs) for variant in counts]
-    return "\n".join(_table("resnet50-dcsd variant", rows))
+    return _table("resnet50-dcsd variant", rows)
 
 
-def _table(title: str, rows: Sequence[tuple[str, int, int]]) -> list[str]:
-    width = max(len(title), *(len(name) for name, _, _ in rows))
-    head = f"\n{title:<{width}}  {'parameters':>12}  {'multiply-adds':>15}"
-    return [head, *(f"{name:<{width}}  {params:>12,}  {macs:>15,}" for name, params, macs in rows)]
+def _table(title: str, rows: Sequence[tuple[str, int, int]]) -> str:
+    counts = [[name, f"{params:,}", f"{macs:,}"] for name, params, macs in rows]
+    return "\n" + text_table([[title, "parameters", "multiply-adds"], *counts], "lrr", bars=False)
 
 
 def _variant(name: str, dcsd: DcsdConfig, *, pruned: bool = False, mlp_per_position: bool = False) -> Variant:

@@ -6,9 +6,8 @@ Nothing here needs torch. Rates are in [0, 1]; only what is printed is in percen
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
-from io import StringIO
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from jointreid.data.protocols import ProtocolMatch
 from jointreid.machine.files import replacing, write_atomically
@@ -16,9 +15,7 @@ from jointreid.machine.hashing import name_on_disk
 from jointreid.machine.reading import read_json, require_inside
 from jointreid.machine.run_files import FORMAT_VERSION, require_version
 from jointreid.messages.errors import JointreidError
-
-if TYPE_CHECKING:
-    from rich.table import Table
+from jointreid.messages.tables import text_table
 
 RANKS = (1, 5, 10)
 
@@ -204,37 +201,20 @@ def load_results(run: Path) -> tuple[Results, tuple[QueryResult, ...]]:
 
 def render(results: Results) -> str:
     """Return the results for people: a table in percent with a row of means, and notes below it."""
-    from rich.table import Table
-
-    table = Table("Domain")
-    for name in ("Rank-1", "Rank-5", "Rank-10", "mAP", "mINP", "Queries valid/all"):
-        table.add_column(name, justify="right")
-    table.add_column("Camera rule")
+    rows: list[list[str]] = [["Domain", "Rank-1", "Rank-5", "Rank-10", "mAP", "mINP", "Queries valid/all", "Camera rule"]]
     for result in results.domains:
         queries = f"{result.num_valid_queries:,}/{result.num_query:,}"
         rule = "same camera ignored" if result.exclude_same_camera else "every match counts"
-        table.add_row(result.domain + _mark(result), *map(percent, _rates(result).values()), queries, rule)
-    table.add_row("mean", *map(percent, results.mean.values()), "", "")
+        rows.append([result.domain + _mark(result), *map(percent, _rates(result).values()), queries, rule])
+    rows.append(["mean", *map(percent, results.mean.values()), "", ""])
     how = ", re-ranked" if results.rerank else ""
     title = f"{results.run}, checkpoint {results.checkpoint}{how}, rates in percent"
-    return "\n".join((title, table_text(table), *_notes(results)))
+    return "\n".join((title, text_table(rows, "lrrrrrrl"), *_notes(results)))
 
 
 def percent(rate: float) -> str:
     """Return a rate in percent with one decimal, as the paper prints it."""
     return f"{100 * rate:.1f}"
-
-
-def table_text(table: "Table") -> str:
-    """Return a table as lines of plain text with `|` between cells, as wide as they need to be."""
-    from rich import box
-    from rich.console import Console
-
-    table.box = box.MARKDOWN
-    console = Console(file=StringIO(), width=1000, color_system=None, markup=False, emoji=False, highlight=False)
-    with console.capture() as capture:
-        console.print(table)
-    return "\n".join(line for line in capture.get().splitlines() if line.strip())
 
 
 def _mark(result: DomainResult) -> str:

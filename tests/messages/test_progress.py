@@ -2,12 +2,12 @@ import io
 
 from rich.console import Console
 
-from jointreid.messages.progress import counting
+from jointreid.messages.progress import progress_bar
 
 
-def test_counting_moves_a_bar_on_a_terminal_only() -> None:
+def test_progress_bar_moves_a_bar_on_a_terminal_only() -> None:
     for terminal in (False, True):
         console = Console(file=io.StringIO(), width=100, force_terminal=terminal)
-        with counting(console, "decoding") as progress:
-            progress(3, 7)
+        with progress_bar(console, "decoding") as on_progress:
+            on_progress(3, 7)
         assert ("3/7" in console.file.getvalue()) is terminal  # type: ignore[attr-defined]

@@ -82,7 +82,7 @@ def test_a_cut_run_goes_on_where_it_stopped(
     with pytest.raises(JointreidError):
         READERS[name](target)
     done: list[tuple[int, int]] = []
-    assert not prepare(name, raw, target, progress=lambda *counts: done.append(counts)).already
+    assert not prepare(name, raw, target, on_progress=lambda *counts: done.append(counts)).already
     assert done == [(image, IMAGES[name]) for image in range(max(call - 1, 1), IMAGES[name] + 1)]
     assert tree(target) == releases.whole[name]
 
@@ -99,7 +99,7 @@ def test_a_run_cut_while_it_moves_what_is_finished_goes_on(
         with pytest.raises(Cut):
             prepare(name, raw, target)
     done: list[tuple[int, int]] = []
-    assert not prepare(name, raw, target, progress=lambda *counts: done.append(counts)).already
+    assert not prepare(name, raw, target, on_progress=lambda *counts: done.append(counts)).already
     assert not done
     assert tree(target) == releases.whole[name]
 

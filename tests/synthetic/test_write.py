@@ -62,7 +62,7 @@ def test_equal_arguments_give_equal_files(tiny_manifest: Path, tmp_path: Path) -
 def test_processes_make_no_difference(tiny_manifest: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(write, "_FEW", 0)
     done: list[tuple[int, int]] = []
-    synthesise(tmp_path / "two", "tiny", height=32, workers=2, progress=lambda at, of: done.append((at, of)))
+    synthesise(tmp_path / "two", "tiny", height=32, workers=2, on_progress=lambda at, of: done.append((at, of)))
     assert contents(tmp_path / "two") == contents(tiny_manifest.parent)
     assert done == sorted(done)
     assert done[-1] == (672, 672)
@@ -110,12 +110,12 @@ def test_an_interrupted_call_goes_on_where_it_stopped(
             raise Stop
 
     with pytest.raises(Stop):
-        synthesise(tmp_path, SMALL, height=32, progress=stop)
+        synthesise(tmp_path, SMALL, height=32, on_progress=stop)
     before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*_00.jpg")}
     assert len(before) == 15
     assert not (tmp_path / "manifest.csv").exists()
     steps: list[tuple[int, int]] = []
-    synthesise(tmp_path, SMALL, height=32, progress=lambda at, of: steps.append((at, of)))
+    synthesise(tmp_path, SMALL, height=32, on_progress=lambda at, of: steps.append((at, of)))
     assert {path: path.stat().st_mtime_ns for path in before} == before
     assert steps[0][0] > 15
     assert steps[-1] == (56, 56)

@@ -128,14 +128,14 @@ def _prepare_parser() -> Parser:
 def _prepare(argv: list[str]) -> int:
     from rich.console import Console
 
-    from jointreid.messages.progress import counting
+    from jointreid.messages.progress import progress_bar
     from jointreid.prepare import prepare, render, terms_of
 
     options = _prepare_parser().read(argv)
     # Before the work, and not among what --json prints.
     print(f"Terms: {terms_of(options.name)}\n", file=sys.stderr)
-    with counting(Console(stderr=True), f"preparing {options.name}") as progress:
-        prepared = prepare(options.name, options.source, options.target, progress=progress)
+    with progress_bar(Console(stderr=True), f"preparing {options.name}") as on_progress:
+        prepared = prepare(options.name, options.source, options.target, on_progress=on_progress)
     print_json(prepared.to_dict()) if options.json else print(render(prepared))
     return 0
 
@@ -160,12 +160,12 @@ def _synth(argv: list[str]) -> int:
     from rich.console import Console
 
     from jointreid.ingest.summary import check_command
-    from jointreid.messages.progress import counting
+    from jointreid.messages.progress import progress_bar
     from jointreid.synthetic import synthesise
 
     options = _synth_parser().read(argv)
     since = time.monotonic()
-    with counting(Console(stderr=True), "drawing") as progress:
+    with progress_bar(Console(stderr=True), "drawing") as on_progress:
         manifest = synthesise(
             options.out,
             options.preset,
@@ -173,7 +173,7 @@ def _synth(argv: list[str]) -> int:
             limit=options.limit,
             height=options.height,
             workers=options.workers,
-            progress=progress,
+            on_progress=on_progress,
         )
     print(f"Wrote {manifest} in {time.monotonic() - since:.0f} s, and {manifest.with_name('sheet.jpg')} to look at.")
     print(f"Next: {check_command(manifest)}")

@@ -18,9 +18,10 @@ from torch import Tensor
 
 from jointreid.config import ImageConfig
 from jointreid.data.joint import JointTrainSet
-from jointreid.data.pixels import Pixels, Progress, Rows, cached_pixels, decode, in_order
+from jointreid.data.pixels import Pixels, Rows, cached_pixels, decode, in_order
 from jointreid.data.records import ImageRecord
 from jointreid.messages.errors import JointreidError
+from jointreid.messages.progress import OnProgress
 
 Indices = NDArray[np.int64]
 CacheMode = Literal["disk", "memory", "off"]
@@ -66,7 +67,7 @@ class ImageStore:
         cache_dir: Path,
         threads: int,
         mode: CacheMode = "disk",
-        progress: Progress | None = None,
+        on_progress: OnProgress | None = None,
     ) -> "ImageStore":
         """Return the store of some images; in every mode they have the same pixels.
 
@@ -78,7 +79,7 @@ class ImageStore:
             mode: `disk` maps the file of all images of this size that were ever decoded, after adding those it lacks
                 (see `cached_pixels`); `memory` decodes all of them now and holds them, H * W * 3 bytes each, without
                 touching the disk; `off` decodes an image each time it is taken.
-            progress: called with (images decoded, images to decode).
+            on_progress: called with (images decoded, images to decode).
 
         Raises:
             JointreidError: no records, a source that is missing or unreadable (with `off` only when it is taken), or
@@ -90,9 +91,9 @@ class ImageStore:
         if mode == "off":
             return cls(shape, partial(_decode_into, records, image, threads))
         if mode == "memory":
-            pixels, rows = _decoded_in_memory(records, image, threads, progress), np.arange(len(records))
+            pixels, rows = _decoded_in_memory(records, image, threads, on_progress), np.arange(len(records))
         else:
-            pixels, rows = cached_pixels(records, image, cache_dir, threads, progress)
+            pixels, rows = cached_pixels(records, image, cache_dir, threads, on_progress)
         return cls(shape, partial(_copy_into, pixels, rows))
 
     def __len__(self) -> int:
@@ -144,7 +145,7 @@ def _decode_into(
 
 
 def _decoded_in_memory(
-    records: Sequence[ImageRecord], image: ImageConfig, threads: int, progress: Progress | None
+    records: Sequence[ImageRecord], image: ImageConfig, threads: int, on_progress: OnProgress | None
 ) -> Pixels:
     shape = (len(records), image.height, image.width, 3)
     try:
@@ -156,6 +157,6 @@ def _decoded_in_memory(
         ) from error
     for i, pixels in enumerate(in_order(partial(decode, image=image), records, threads)):
         held[i] = pixels
-        if progress is not None:
-            progress(i + 1, len(records))
+        if on_progress is not None:
+            on_progress(i + 1, len(records))
     return held

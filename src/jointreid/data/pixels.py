@@ -26,10 +26,10 @@ from jointreid.data.records import ImageRecord
 from jointreid.data.remembered import content_hashes
 from jointreid.machine.hashing import text_sha256
 from jointreid.messages.errors import JointreidError
+from jointreid.messages.progress import OnProgress
 
 Pixels = NDArray[np.uint8]
 Rows = NDArray[np.int64]
-Progress = Callable[[int, int], None]
 S = TypeVar("S")
 T = TypeVar("T")
 
@@ -42,7 +42,11 @@ ROWS_CHECKED = 64
 
 
 def cached_pixels(
-    records: Sequence[ImageRecord], image: ImageConfig, folder: Path, threads: int, progress: Progress | None = None
+    records: Sequence[ImageRecord],
+    image: ImageConfig,
+    folder: Path,
+    threads: int,
+    on_progress: OnProgress | None = None,
 ) -> tuple[Pixels, Rows]:
     """Map the file of decoded images of a size, after adding those that it does not hold: H * W * 3 bytes each.
 
@@ -56,7 +60,7 @@ def cached_pixels(
         image: their size and how they are resized.
         folder: where the files are; made if missing.
         threads: threads that decode (decoding releases the interpreter lock).
-        progress: called with (images added, images to add).
+        on_progress: called with (images added, images to add).
 
     Returns:
         The pixels, uint8 [R, H, W, 3], RGB, read-only: only what is in use occupies memory. And the row of each record,
@@ -74,7 +78,7 @@ def cached_pixels(
         with FileLock(file.lock):
             if found := file.find(keys):
                 return found
-            file.add(dict(zip(keys, records, strict=True)), threads, progress)
+            file.add(dict(zip(keys, records, strict=True)), threads, on_progress)
             found = file.find(keys)
     except OSError as error:
         raise JointreidError(
@@ -152,7 +156,7 @@ class PixelFile:
             return None
         return (self._map(index), rows) if self._is_sound(index, rows) else None
 
-    def add(self, records: dict[bytes, ImageRecord], threads: int, progress: Progress | None) -> None:
+    def add(self, records: dict[bytes, ImageRecord], threads: int, on_progress: OnProgress | None) -> None:
         """Decode and append the images that are missing; only for whoever holds the lock.
 
         Plain writes, not a writable memory map: on a full disk a write raises an error, a map kills the process.
@@ -170,9 +174,11 @@ class PixelFile:
             self.pixels.unlink(missing_ok=True)
         missing = {key: record for key, record in records.items() if key not in index.rows}
         _require_space(self.pixels.parent, len(missing) * self._row_bytes)
-        self._append(missing, len(index.checksums), threads, progress)
+        self._append(missing, len(index.checksums), threads, on_progress)
 
-    def _append(self, records: dict[bytes, ImageRecord], count: int, threads: int, progress: Progress | None) -> None:
+    def _append(
+        self, records: dict[bytes, ImageRecord], count: int, threads: int, on_progress: OnProgress | None
+    ) -> None:
         """Decode images and write them behind the first `count` rows."""
 
         def row(record: ImageRecord) -> tuple[bytes, int]:
@@ -198,8 +204,8 @@ class PixelFile:
                         index.write(b"".join(entries))
                         index.flush()
                         count, entries = count + len(entries), []
-                    if progress is not None:
-                        progress(done, len(records))
+                    if on_progress is not None:
+                        on_progress(done, len(records))
         finally:
             os.truncate(self.pixels, count * self._row_bytes)  # also what a killed process left
 

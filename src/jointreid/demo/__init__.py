@@ -14,7 +14,7 @@ from jointreid.config import RunConfig
 from jointreid.demo.weights import NETWORK, SYSTEMS, committed_weights
 from jointreid.messages.console import say
 from jointreid.messages.errors import JointreidError, RunStopped, no_such
-from jointreid.messages.progress import counting
+from jointreid.messages.progress import progress_bar
 from jointreid.messages.tables import text_table
 from jointreid.recipes import apply_recipe
 from jointreid.retrieval.results import Results, load_results
@@ -140,8 +140,8 @@ def _clear(runs: Sequence[Path]) -> None:
 
 
 def _draw(folder: Path, scale: Scale, console: Console) -> None:
-    with counting(console, "drawing people") as progress:
-        synthesise(folder, scale.preset, progress=progress)
+    with progress_bar(console, "drawing people") as on_progress:
+        synthesise(folder, scale.preset, on_progress=on_progress)
     say(console, f"Drew synthetic people into {folder}; {folder / 'sheet.jpg'} shows some.")
 
 

@@ -16,7 +16,7 @@ from rich.console import Console
 from jointreid.machine.files import replacing, write_atomically
 from jointreid.machine.hashing import file_sha256
 from jointreid.messages.errors import JointreidError
-from jointreid.messages.progress import counting
+from jointreid.messages.progress import progress_bar
 from jointreid.recipes import apply_recipe
 from jointreid.run import Run
 from jointreid.synthetic import synthesise
@@ -52,8 +52,8 @@ def make_weights(out: Path, console: Console | None = None) -> None:
         console: where to print; standard output by default.
     """
     console = console or Console()
-    with counting(console, "drawing people") as progress:
-        manifest = synthesise(out / "data", progress=progress, **_PEOPLE)
+    with progress_bar(console, "drawing people") as on_progress:
+        manifest = synthesise(out / "data", on_progress=on_progress, **_PEOPLE)
     made: dict[str, Any] = {}
     for system in SYSTEMS:
         path = out / system

@@ -9,8 +9,9 @@ from typing import Any, NamedTuple
 from jointreid.data.readers.cuhk03 import TERMS as CUHK03_TERMS
 from jointreid.data.readers.cuhk_sysu import TERMS as CUHK_SYSU_TERMS
 from jointreid.messages.errors import JointreidError, no_such
+from jointreid.messages.progress import OnProgress
 from jointreid.prepare import cuhk03, cuhk_sysu
-from jointreid.prepare.conversion import Conversion, Part, Progress, carry_out
+from jointreid.prepare.conversion import Conversion, Part, carry_out
 
 
 class _Release(NamedTuple):
@@ -54,7 +55,7 @@ class Prepared:
         return {**asdict(self), "target": str(self.target)}
 
 
-def prepare(name: str, source: str | Path, target: str | Path, *, progress: Progress | None = None) -> Prepared:
+def prepare(name: str, source: str | Path, target: str | Path, *, on_progress: OnProgress | None = None) -> Prepared:
     """Convert a raw release into a folder that the reader of the data set takes.
 
     Interrupted at any point, the same call goes on where it stopped and ends with the same files. Before the end, no
@@ -64,7 +65,7 @@ def prepare(name: str, source: str | Path, target: str | Path, *, progress: Prog
         name: the data set, `cuhk03` or `cuhk_sysu`.
         source: the folder with the release, or one above it.
         target: a folder that is new, empty, or holds an earlier call's work.
-        progress: called with (images done, images in all).
+        on_progress: called with (images done, images in all).
 
     Returns:
         What was written where.
@@ -78,7 +79,7 @@ def prepare(name: str, source: str | Path, target: str | Path, *, progress: Prog
     if not source.is_dir():
         raise JointreidError(f"{source}: there is no such folder; give the one that holds the release of {name}")
     conversion = release.find(source)
-    parts, already = carry_out(conversion, target, progress)
+    parts, already = carry_out(conversion, target, on_progress)
     differences = [difference for part in parts for difference in part.differences]
     return Prepared(
         name,

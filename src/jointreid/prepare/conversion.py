@@ -17,8 +17,7 @@ from jointreid.machine.files import write_atomically
 from jointreid.machine.hashing import file_sha256
 from jointreid.messages.errors import JointreidError
 from jointreid.messages.listing import first_few
-
-Progress = Callable[[int, int], None]
+from jointreid.messages.progress import OnProgress
 
 WORKING = ".preparing"
 _LOCK = "lock"
@@ -101,13 +100,15 @@ class Conversion:
     options: tuple[str, ...] = ()
 
 
-def carry_out(conversion: Conversion, target: Path, progress: Progress | None = None) -> tuple[tuple[Part, ...], bool]:
+def carry_out(
+    conversion: Conversion, target: Path, on_progress: OnProgress | None = None
+) -> tuple[tuple[Part, ...], bool]:
     """Convert a release, or go on with a conversion that was interrupted.
 
     Args:
         conversion: what to make.
         target: a folder that is new, empty, or holds this conversion, finished or not.
-        progress: called with (images done, images in all).
+        on_progress: called with (images done, images in all).
 
     Returns:
         What the splits hold, and whether everything stood there before.
@@ -129,12 +130,12 @@ def carry_out(conversion: Conversion, target: Path, progress: Progress | None = 
         # Another process may have finished in the meantime.
         finished = _finished(conversion, target, stamp)
         if finished is None:
-            _write(conversion, plan, target, index, progress)
+            _write(conversion, plan, target, index, on_progress)
             _publish(conversion, target)
     return plan.parts, finished is not None
 
 
-def _write(conversion: Conversion, plan: Plan, target: Path, index: str, progress: Progress | None) -> None:
+def _write(conversion: Conversion, plan: Plan, target: Path, index: str, on_progress: OnProgress | None) -> None:
     """Write into the working folder what is not there yet, the index first: it tells a later run what this one made."""
     working = target / WORKING
     moved = {entry for entry in conversion.entries if (target / entry).exists()}
@@ -151,8 +152,8 @@ def _write(conversion: Conversion, plan: Plan, target: Path, index: str, progres
         with _writing(target):
             write_atomically(working / path, content)
         done += 1
-        if progress is not None:
-            progress(done, len(plan.images))
+        if on_progress is not None:
+            on_progress(done, len(plan.images))
     for path, text in plan.texts.items():
         if path not in present and path not in moved:
             with _writing(target):

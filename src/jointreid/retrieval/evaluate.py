@@ -2,8 +2,7 @@
 
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
@@ -12,6 +11,7 @@ from typing import Literal
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from rich.console import Console
 
 from jointreid.config import DataConfig, RunConfig, config_hash
 from jointreid.data.joint import LabelSpace
@@ -22,6 +22,7 @@ from jointreid.data.sources import load_domains
 from jointreid.machine.device import pick_device
 from jointreid.machine.shortage import short_of_memory
 from jointreid.messages.errors import JointreidError
+from jointreid.messages.progress import progress_bars
 from jointreid.models.pretrained import label_of
 from jointreid.models.reid import ReIDModel
 from jointreid.retrieval.extract import Embeddings, extract
@@ -151,7 +152,7 @@ def evaluate_run(
     asked = {"flip": flip or run.config.eval.flip, "rerank": rerank or run.config.eval.rerank}
     least = {"batch_size": batch_size, "max_memory": max_memory}
     config = run.config.replace(eval=asked | {name: value for name, value in least.items() if value is not None})
-    with _progress_bar() as on_batch:
+    with progress_bars(Console(stderr=True)) as on_batch:
         results, queries = evaluate_domains(
             model,
             domains,
@@ -189,23 +190,6 @@ def own_domains(config: RunConfig) -> tuple[tuple[Domain, ...], tuple[Domain, ..
     for image in skipped:
         print(f"{image.domain}: skipped {image.path}: {image.cause}", file=sys.stderr)
     return read, domains
-
-
-@contextmanager
-def _progress_bar() -> Iterator[OnBatch]:
-    """Show how far each domain is on stderr, if that is a terminal."""
-    from rich.console import Console
-    from rich.progress import Progress, TaskID
-
-    with Progress(console=Console(stderr=True), transient=True, disable=not sys.stderr.isatty()) as bar:
-        tasks: dict[str, TaskID] = {}
-
-        def show(domain: str, done: int, total: int) -> None:
-            if domain not in tasks:
-                tasks[domain] = bar.add_task(domain, total=total)
-            bar.update(tasks[domain], completed=done)
-
-        yield show
 
 
 def images_of(domain: Domain) -> tuple[ImageRecord, ...]:

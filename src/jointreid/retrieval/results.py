@@ -201,7 +201,9 @@ def load_results(run: Path) -> tuple[Results, tuple[QueryResult, ...]]:
 
 def render(results: Results) -> str:
     """Return the results for people: a table in percent with a row of means, and notes below it."""
-    rows: list[list[str]] = [["Domain", "Rank-1", "Rank-5", "Rank-10", "mAP", "mINP", "Queries valid/all", "Camera rule"]]
+    rows: list[list[str]] = [
+        ["Domain", "Rank-1", "Rank-5", "Rank-10", "mAP", "mINP", "Queries valid/all", "Camera rule"]
+    ]
     for result in results.domains:
         queries = f"{result.num_valid_queries:,}/{result.num_query:,}"
         rule = "same camera ignored" if result.exclude_same_camera else "every match counts"

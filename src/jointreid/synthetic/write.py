@@ -3,7 +3,7 @@
 import json
 import os
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from contextlib import contextmanager, suppress
 from functools import lru_cache
@@ -18,6 +18,7 @@ from jointreid.data.records import Domain, ImageRecord
 from jointreid.machine.files import write_atomically
 from jointreid.machine.hashing import text_sha256
 from jointreid.messages.errors import JointreidError, no_such
+from jointreid.messages.progress import OnProgress
 from jointreid.synthetic.cameras import Camera, draw_camera, photograph
 from jointreid.synthetic.looks import Look, draw_look
 from jointreid.synthetic.plan import STRANGER, Shot, plan
@@ -33,8 +34,6 @@ _FEW = 8 * _CHUNK  # below this, starting other processes takes longer than it s
 _LEAST_HEIGHT = 32  # what stands in a street is a pixel or more wide
 _LEFT_BEHIND = 60  # seconds after which a half-written file is nobody's: writing one takes a thousandth of that
 
-Progress = Callable[[int, int], object]
-
 
 def synthesise(
     folder: str | Path,
@@ -44,7 +43,7 @@ def synthesise(
     limit: int = 0,
     height: int = 128,
     workers: int = 0,
-    progress: Progress = lambda done, total: None,
+    on_progress: OnProgress = lambda done, total: None,
 ) -> Path:
     """Draw people before the cameras of several domains, and write them to disk.
 
@@ -61,7 +60,7 @@ def synthesise(
         height: of an image, in pixels; it is half as wide.
         workers: processes; 0 takes one for each core. With more than one, a script that calls this begins its work
             under `if __name__ == "__main__":`, since each process imports it anew.
-        progress: called with (images done, images in all).
+        on_progress: called with (images done, images in all).
 
     Returns:
         The path of the manifest.
@@ -83,7 +82,7 @@ def synthesise(
     shots = plan(recipes, seed, limit)
     state = {"drawing": _DRAWING, "preset": name, "seed": seed, "limit": limit, "height": height}
     _claim(folder, state | {"images": {domain: len(taken) for domain, taken in shots.items()}})
-    _draw_all(folder, recipes, shots, seed, height, workers, progress)
+    _draw_all(folder, recipes, shots, seed, height, workers, on_progress)
     manifest = folder / "manifest.csv"
     domains = [_domain(folder, recipe, shots[recipe.name]) for recipe in recipes]
     write_atomically(folder / "sheet.jpg", contact_sheet(domains))
@@ -134,7 +133,7 @@ def _draw_all(
     seed: int,
     height: int,
     workers: int,
-    progress: Progress,
+    on_progress: OnProgress,
 ) -> None:
     chunks: list[tuple[int, list[Shot]]] = []
     for index, recipe in enumerate(recipes):
@@ -148,7 +147,7 @@ def _draw_all(
     total, left = sum(len(taken) for taken in shots.values()), sum(len(chunk) for _, chunk in chunks)
     for drawn in _draw_chunks(folder, recipes, chunks, seed, height, 1 if left <= _FEW else workers):
         left -= drawn
-        progress(total - left, total)
+        on_progress(total - left, total)
 
 
 def _draw_chunks(

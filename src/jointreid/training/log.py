@@ -9,10 +9,10 @@ from types import TracebackType
 from typing import Any
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from jointreid.machine.files import sync, write_atomically
 from jointreid.messages.console import say
+from jointreid.messages.progress import make_bars
 
 
 class TrainingLog:
@@ -43,16 +43,7 @@ class TrainingLog:
         if start_lines is not None and self.lines < start_lines:
             self.say(f"{self._metrics}: {start_lines - self.lines} lines about finished steps are missing from it.")
         self._writer = SummaryWriter(str(run / "tensorboard"), purge_step=start_step + 1)
-        self._bar = Progress(
-            TextColumn("{task.description}"),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TimeElapsedColumn(),
-            TextColumn("left"),
-            TimeRemainingColumn(),
-            console=console,
-            disable=not console.is_terminal,
-        )
+        self._bar = make_bars(console)
         self._task = self._bar.add_task("training", total=total_steps, completed=start_step)
         self._total_steps = total_steps
 

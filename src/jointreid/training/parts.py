@@ -15,7 +15,7 @@ from jointreid.data.sampling import CustomBatches, UnionPK, make_sampler
 from jointreid.losses import LossFunction, loss_function
 from jointreid.machine.device import Precision
 from jointreid.messages.console import say
-from jointreid.messages.progress import counting
+from jointreid.messages.progress import progress_bar
 from jointreid.models.reid import ReIDModel
 from jointreid.run import Run, model_for
 from jointreid.training.arithmetic import Arithmetic
@@ -137,7 +137,7 @@ def make_parts(
 
 def _decoded(config: RunConfig, data: TrainingData, processes: Processes, console: Console) -> ImageStore:
     """Return the train images, each decoded and resized once."""
-    with counting(console, "decoding") as progress:
+    with progress_bar(console, "decoding") as on_progress:
         return processes.local_main_first(
             lambda: ImageStore.build(
                 [sample.record for sample in data.train_set.samples],
@@ -145,7 +145,7 @@ def _decoded(config: RunConfig, data: TrainingData, processes: Processes, consol
                 Path(config.data.cache),
                 config.train.workers,
                 config.data.cache_mode,
-                progress,
+                on_progress,
             )
         )
 

@@ -1,6 +1,5 @@
 """Preparing that is killed anywhere, given again, or given a folder that holds something else."""
 
-import fcntl
 import json
 import os
 import signal
@@ -10,6 +9,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 
 from jointreid.data.readers import READERS
 from jointreid.messages.errors import JointreidError
@@ -260,10 +260,9 @@ def test_a_full_disk_is_an_error_that_says_how_to_go_on(
 
 def test_two_processes_do_not_prepare_one_folder(tmp_path: Path, releases: Releases) -> None:
     (tmp_path / ".preparing").mkdir()
-    with (tmp_path / ".preparing" / "lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        with pytest.raises(JointreidError, match="another process is preparing a data set here"):
-            prepare("cuhk_sysu", releases.raw["cuhk_sysu"], tmp_path)
+    busy = pytest.raises(JointreidError, match="another process is preparing a data set here")
+    with FileLock(tmp_path / ".preparing" / "lock"), busy:
+        prepare("cuhk_sysu", releases.raw["cuhk_sysu"], tmp_path)
     prepare("cuhk_sysu", releases.raw["cuhk_sysu"], tmp_path)
     assert tree(tmp_path) == releases.whole["cuhk_sysu"]
 

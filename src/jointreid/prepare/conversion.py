@@ -12,6 +12,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from filelock import FileLock, Timeout
+
 from jointreid.data.protocols import SplitCounts
 from jointreid.machine.files import write_atomically
 from jointreid.machine.hashing import file_sha256
@@ -286,17 +288,17 @@ def _writing(target: Path) -> Iterator[None]:
 
 @contextmanager
 def _alone(target: Path) -> Iterator[None]:
-    """Hold a lock that a kill frees, where the system and the disk know such locks."""
+    """Hold a lock that the system frees when the process dies; go on without one where the disk offers no locks."""
+    lock = FileLock(target / WORKING / _LOCK, timeout=0)
     with _writing(target):
         (target / WORKING).mkdir(parents=True, exist_ok=True)
-        lock = (target / WORKING / _LOCK).open("w")
-    with lock:
+        (target / WORKING / _LOCK).touch()
+    with suppress(OSError):  # a file system without locks
         try:
-            import fcntl
-
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
+            lock.acquire()
+        except Timeout as error:
             raise JointreidError(f"{target}: another process is preparing a data set here; wait for it") from error
-        except (ImportError, OSError):
-            pass
+    try:
         yield
+    finally:
+        lock.release()

@@ -129,21 +129,29 @@ def test_what_is_not_in_the_label_space_is_named() -> None:
 
 
 @pytest.mark.parametrize(
-    "changes",
+    ("changes", "message"),
     [
-        {"label_offset": 1},
-        {"camera_offset": -1},
-        {"pids": ("2", "1")},
-        {"pids": ("1", "1")},
-        {"cameras": ()},
-        {"name": "b"},
-        {"camera_ids": "local"},
-        {"camera_ids": "shared"},
+        ({"label_offset": 1}, "a: label_offset and camera_offset are 1 and 0; expected 0 and 0"),
+        ({"camera_offset": -1}, "a: label_offset and camera_offset are 0 and -1; expected 0 and 0"),
+        ({"pids": ("2", "1")}, "a: pids are empty, unsorted or not distinct"),
+        ({"pids": ("1", "1")}, "a: pids are empty, unsorted or not distinct"),
+        ({"cameras": ()}, "a: cameras are empty, unsorted or not distinct"),
+        ({"cameras": (4, 0)}, "a: cameras are empty, unsorted or not distinct"),
+        ({"cameras": (0, 0)}, "a: cameras are empty, unsorted or not distinct"),
+        ({"name": "b"}, "two domains are called b"),
+        ({"camera_ids": "local"}, "b: label_offset and camera_offset are 2 and 2; expected 2 and 0"),
+        ({"camera_ids": "shared"}, "camera_ids is 'shared'; expected one of global, local"),
     ],
 )
-def test_a_label_space_that_contradicts_itself_is_refused(changes: dict[str, Any]) -> None:
-    with pytest.raises(JointreidError):
+def test_a_label_space_that_contradicts_itself_is_refused(changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(JointreidError, match=message):
         shifted(**changes)
+
+
+def test_domains_of_equal_names_are_listed_in_order() -> None:
+    names = ["e", "d", "c", "b", "a"]
+    with pytest.raises(JointreidError, match="two domains are called a, b, c, d, e; give each"):
+        join([domain(name, {"1": [0]}) for name in [*names, *names]])
 
 
 def test_the_hash_changes_with_anything() -> None:

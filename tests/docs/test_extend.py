@@ -4,12 +4,16 @@ import json
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from jointreid import custom
 from jointreid.cli import main
 from jointreid.config import RunConfig
+from jointreid.data.sampling import make_sampler
 from jointreid.messages.errors import JointreidError
+from jointreid.run import open_run
+from jointreid.training.data import load_training_data
 from tests.docs.test_readme import ROOT, SMALL, blocks, commands
 
 PAGE = ROOT / "docs" / "extend.md"
@@ -38,10 +42,11 @@ def test_the_page_trains_and_its_run_opens_only_with_leave(
     lines = [json.loads(line) for line in Path("runs/mine/metrics.jsonl").read_text().splitlines()]
     first = next(line for line in lines if line["kind"] == "train")
     assert first["total"] == pytest.approx(first["equation_5"] + 0.01 * first["domain_gap"], rel=1e-5)
-    epoch = (
-        next(line for line in lines if line["kind"] == "epoch") if any(x["kind"] == "epoch" for x in lines) else None
-    )
-    assert epoch is None or len(set(epoch["domains"].values())) == 1
+    config = open_run("runs/mine").config
+    train_set = load_training_data(config).train_set
+    sampler = make_sampler(train_set, config.sampler, config.train.seed)
+    drawn = np.concatenate([sampler.batch_at(number) for number in range(len(sampler))])
+    assert np.bincount(train_set.domain_ids[drawn]).tolist() == [4 * len(sampler)] * 5  # of one identity, 4 images
 
     monkeypatch.setattr(custom, "_trusted", set())
     capsys.readouterr()
@@ -62,6 +67,11 @@ def test_the_page_trains_and_its_run_opens_only_with_leave(
             "class f:\n def __init__(s, *_): pass\n def __len__(s): return 1\n def batch_at(s, i): return [0, 10**6]",
             {"sampler": {"kind": "mine:f"}},
             "batch 0 holds 0 to 1000000; expected indices",
+        ),
+        (
+            "class f:\n def __init__(s, *_): pass\n def __len__(s): return 1\n def batch_at(s, i): return [3, -1]",
+            {"sampler": {"kind": "mine:f"}},
+            "batch 0 holds -1 to 3; expected indices",
         ),
         ("def f(*_): return 3", {"model": {"trunk": "mine:f", "name": "agw"}}, "places that only a ResNet has"),
     ],

@@ -333,9 +333,13 @@ def test_flip_and_checkpoint_best(run: Path) -> None:
     assert not (run / "results.json").exists()
 
 
-def test_few_images_cannot_be_re_ranked(run: Path) -> None:
-    with pytest.raises(JointreidError, match="a: 6 queries and 6 gallery images; k1 = 20 needs more"):
-        evaluate_run(run, rerank=True, device="cpu")
+def test_few_images_are_re_ranked_with_all_of_them_as_neighbours(run: Path) -> None:
+    plain, reranked = (evaluate_run(run, rerank=rerank, device="cpu") for rerank in (False, True))
+    assert reranked.rerank
+    assert [result.num_gallery for result in reranked.domains] == [6, 6]
+    assert [result.num_valid_queries for result in reranked.domains] == [
+        result.num_valid_queries for result in plain.domains
+    ]
 
 
 def test_a_given_domain_without_a_test_split_is_refused_and_nothing_written(run: Path, trained: Path) -> None:

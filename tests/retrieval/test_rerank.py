@@ -18,7 +18,8 @@ def dense(query: Rows, gallery: Rows, metric: Metric, k1: int, k2: int, share: f
     if metric == "cosine":
         rows = rows / np.linalg.norm(rows, axis=1)[:, None]
     distance = ((rows[:, None] - rows[None]) ** 2).sum(axis=2)
-    distance = (distance / distance.max(axis=0)).T
+    farthest = distance.max(axis=0)
+    distance = (distance / np.where(farthest > 0, farthest, 1)).T
     number = len(rows)
     order = np.argsort(distance, axis=1, kind="stable")
 
@@ -72,6 +73,29 @@ def test_ranking_is_that_of_the_dense_computation(
         np.testing.assert_array_equal(np.argsort(found, kind="stable"), np.argsort(expected, kind="stable"))
 
 
+@pytest.mark.parametrize("metric", ["cosine", "euclidean"])
+@pytest.mark.parametrize(("k1", "k2"), [(20, 6), (20, 1), (8, 9)])
+@pytest.mark.parametrize("number", [1, 2, 5, "k1", "k1 + 1"])
+def test_of_few_images_all_are_neighbours(metric: Metric, k1: int, k2: int, number: int | str) -> None:
+    count = {"k1": k1, "k1 + 1": k1 + 1}.get(str(number), number)
+    assert isinstance(count, int)
+    rows = np.random.default_rng(count).standard_normal((count, 5))
+    query, gallery = np.split(rows, [max(1, count // 3)])
+    (found,) = reranked_blocks(query, gallery, metric, k1=k1, k2=k2)
+    assert found.shape == (len(query), len(gallery))
+    np.testing.assert_allclose(found, dense(query, gallery, metric, k1, k2, 0.3), atol=1e-6)
+
+
+def test_two_images_by_hand() -> None:
+    # Each set holds both images, at distances 0 and 1 of the farthest: weights (e, 1) / (1 + e), averaged over both.
+    apart = np.array([[3.0, 0.0]]), np.array([[0.0, 4.0]])
+    (averaged,) = reranked_blocks(*apart, "euclidean")
+    assert averaged[0, 0] == pytest.approx(0.3 * 1)
+    (single,) = reranked_blocks(*apart, "euclidean", k2=1)
+    smaller, greater = 1 / (1 + np.e), np.e / (1 + np.e)
+    assert single[0, 0] == pytest.approx(0.7 * (1 - smaller / greater) + 0.3, abs=1e-6)
+
+
 def test_float32_features_and_metrics() -> None:
     pids, query, gallery = people(1, 20, 200)
     labels = {"exclude_same_camera": False}
@@ -91,7 +115,5 @@ def test_equal_images_are_each_others_neighbours() -> None:
 
 
 def test_what_cannot_be_reranked_is_refused() -> None:
-    with pytest.raises(JointreidError, match="2 queries and 3 gallery images; k1 = 20 needs more"):
-        next(reranked_blocks(np.ones((2, 4)), np.ones((3, 4))))
     with pytest.raises(JointreidError, match="expected 1 <= k2 <= k1"):
         next(reranked_blocks(np.ones((2, 4)), np.ones((30, 4)), k2=30))

@@ -45,21 +45,19 @@ def reranked_blocks(
         query: [Q, D] real features.
         gallery: [G, D] real features.
         metric: which distance d is; see the module.
-        k1: neighbours of a set, besides the image itself.
-        k2: nearest images, the image itself among them, whose vectors are averaged.
+        k1: neighbours of a set, besides the image itself; all other images where these are fewer.
+        k2: nearest images, the image itself among them, whose vectors are averaged; all where these are fewer.
         share: lambda, the part of the original distance.
         max_memory: bytes for blocks of distances, besides the features twice and about 1 kB for each image.
 
     Raises:
-        JointreidError: a setting is out of range, fewer than k1 + 1 images, or features that cannot be compared.
+        JointreidError: a setting is out of range, or features that cannot be compared.
     """
     if not (1 <= k2 <= k1 + 1 and 0 <= share <= 1):
         raise JointreidError(f"k1 {k1}, k2 {k2}, share {share}: expected 1 <= k2 <= k1 + 1, and a share in [0, 1]")
-    if query.shape[0] + gallery.shape[0] <= k1:
-        raise JointreidError(f"{len(query)} queries and {len(gallery)} gallery images; k1 = {k1} needs more in all")
-    together = np.concatenate([query, gallery])
-    features = Features(together, together, metric, max_memory)
-    neighbours, farthest = _neighbours(features, k1 + 1)
+    images = np.concatenate([query, gallery])
+    features = Features(images, images, metric, max_memory)
+    neighbours, farthest = _neighbours(features, min(k1 + 1, len(images)))
     vectors = _expanded(features, neighbours, farthest, k1)
     if k2 > 1:
         vectors = _averaged(vectors, neighbours[:, :k2])
@@ -83,15 +81,16 @@ def _neighbours(features: Features, count: int) -> tuple[NDArray[np.int32], NDAr
 
 
 def _expanded(features: Features, neighbours: NDArray[np.int32], farthest: NDArray[np.float64], k1: int) -> Any:
-    """Return the vectors of the expanded k-reciprocal sets, sparse [N, N]."""
-    number, half = len(neighbours), int(np.around(k1 / 2)) + 1
+    """Return the vectors of the expanded k-reciprocal sets, sparse [N, N], from the neighbours [N, k] of each image."""
+    number, k = neighbours.shape
+    half = min(int(np.around(k1 / 2)) + 1, k)
     parts = []
     for first in range(0, number, _ROWS):
         rows = min(_ROWS, number - first)
-        counts, shape = np.empty(rows, dtype=np.int64), (rows, min(number, (k1 + 1) * (half + 1)))
+        counts, shape = np.empty(rows, dtype=np.int64), (rows, min(number, k * (half + 1)))
         members, weights = np.empty(shape, dtype=np.int32), np.empty(shape, dtype=np.float32)
         pairs = features.cosine, features.gallery, features.lengths
-        expand(first, k1 + 1, half, *pairs, farthest, neighbours, counts, members, weights)
+        expand(first, k, half, *pairs, farthest, neighbours, counts, members, weights)
         used = np.arange(shape[1]) < counts[:, None]
         starts = np.concatenate([[0], np.cumsum(counts)]).astype(np.int32)
         parts.append(sparse.csr_array((weights[used], members[used], starts), shape=(rows, number)))

@@ -1,4 +1,7 @@
+"""Settings: each is documented, checked where it is made, and changes what identifies a run."""
+
 import dataclasses
+from typing import Any
 
 import pytest
 
@@ -6,6 +9,7 @@ from jointreid.config import (
     ADDED_LATER,
     SECTIONS,
     RunConfig,
+    ScheduleConfig,
     all_keys,
     config_difference,
     config_hash,
@@ -55,7 +59,25 @@ def test_settings_survive_a_round_trip_through_plain_data() -> None:
 def test_values_out_of_range_are_refused_by_name(section: str, field: str, value: object, expected: str) -> None:
     with pytest.raises(JointreidError, match=expected) as caught:
         RunConfig().replace(**{section: {field: value}})
-    assert section in str(caught.value)
+    assert f"{section}." in str(caught.value)
+
+
+WRONG_TYPES: dict[type, Any] = {bool: "no", int: 1.5, float: "fast", str: 3, tuple: 3}
+
+
+@pytest.mark.parametrize("key", all_keys())
+def test_a_value_of_another_type_is_refused_where_the_section_is_made(key: str) -> None:
+    section, _, name = key.partition(".")
+    default = getattr(SECTIONS[section](), name)
+    with pytest.raises(JointreidError, match=rf"^{section}\.{name} is .*; expected "):
+        SECTIONS[section](**{name: WRONG_TYPES[type(default)]})
+
+
+def test_a_section_holds_values_of_its_types() -> None:
+    config = RunConfig().replace(schedule={"milestones": [3, 5]}, optim={"lr": 1})
+    assert config.schedule.milestones == (3, 5)
+    assert type(config.optim.lr) is float
+    assert ScheduleConfig(milestones=[3, 5]) == config.schedule  # type: ignore[arg-type]
 
 
 def test_unknown_keys_name_the_nearest() -> None:

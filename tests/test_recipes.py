@@ -1,10 +1,10 @@
 import sys
 from pathlib import Path
-from typing import Any, get_args, get_type_hints
+from typing import Any, get_args
 
 import pytest
 
-from jointreid.config import ModelConfig, RunConfig, config_difference
+from jointreid.config import RunConfig, SystemName, config_difference
 from jointreid.messages.errors import JointreidError
 from jointreid.recipes import PRESETS, RECIPES, apply_recipe
 
@@ -39,7 +39,7 @@ def test_a_variant_changes_only_what_it_says(name: str, base: str, changed: dict
 
 def test_every_recipe_and_every_system_is_covered() -> None:
     assert {name for name, _, _ in VARIANTS} | {"bot"} == RECIPES.keys()
-    assert {apply_recipe(name).model.name for name in RECIPES} == set(get_args(get_type_hints(ModelConfig)["name"]))
+    assert {apply_recipe(name).model.name for name in RECIPES} == set(get_args(SystemName))
 
 
 @pytest.mark.parametrize(

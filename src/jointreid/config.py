@@ -9,15 +9,27 @@ import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal, get_type_hints
+from typing import Any, Literal, get_args, get_type_hints
 
 from jointreid.custom import require_known_or_custom
+from jointreid.machine.device import Device, Precision
 from jointreid.machine.hashing import text_sha256
 from jointreid.messages.errors import JointreidError, no_such
 from jointreid.messages.typed import conform, describe
 
+# Names that a setting may have. Where code has a table of them, a test holds it to these.
 MissingCamid = Literal["refuse", "one_camera"]
 Cuhk03Boxes = Literal["labeled", "detected"]
+CameraIds = Literal["global", "local"]
+CacheMode = Literal["disk", "memory", "off"]
+Interpolation = Literal["bicubic", "bilinear"]
+SystemName = Literal["bot", "agw", "bot-dcsd", "agw-dcsd", "bot-dn", "bot-snr"]
+TrunkName = Literal["resnet50", "resnet101", "resnet50-w16"]
+PretrainSource = Literal["none", "tv_in1k", "a1_in1k", "ddf_imagenet", "dcsd_imagenet", "r50_imagenet", "r50_partial"]
+Factor = Literal["sample", "domain", "camera"]
+TripletNumerics = Literal["stable", "published"]
+Compile = Literal["auto", "always", "never"]
+Metric = Literal["cosine", "euclidean"]
 
 # One field a line reads better than the formatter's three.
 # fmt: off
@@ -33,12 +45,22 @@ def _require(condition: bool, key: str, value: object, expected: str) -> None:
         raise JointreidError(f"{key} is {value!r}; expected {expected}")
 
 
-def _fits(kind: Any, value: object) -> bool:
-    try:
-        conform(kind, value)
-    except TypeError:
-        return False
-    return True
+def conform_fields(config: Any, prefix: str) -> None:
+    """Give each field of a frozen dataclass a value of its type: a list becomes a tuple, a whole number a float.
+
+    Args:
+        config: the dataclass, which calls this first in its `__post_init__`.
+        prefix: put before a field's name in messages, such as "data.".
+
+    Raises:
+        JointreidError: a value is of another type, or not among the names that the field may have.
+    """
+    for name, kind in get_type_hints(type(config)).items():
+        value = getattr(config, name)
+        try:
+            object.__setattr__(config, name, conform(kind, value))
+        except TypeError:
+            raise JointreidError(f"{prefix}{name} is {value!r}; expected {describe(kind)}") from None
 
 
 @dataclass(frozen=True)
@@ -51,12 +73,13 @@ class DataConfig:
     acknowledge_withdrawn: bool = setting(False, "read data sets that their owner has withdrawn (DukeMTMC-reID)")
     cuhk03: Cuhk03Boxes = setting("labeled", "boxes of CUHK03: drawn by hand (the paper's), or found by a detector")
     msmt17_trainval: bool = setting(False, "add MSMT17's list_val to train; the paper trains on list_train alone")
-    camera_ids: Literal["global", "local"] = setting("global", "camera classes: one per camera of all data sets (Fig. 3), or local ids shared by them")
+    camera_ids: CameraIds = setting("global", "camera classes: one per camera of all data sets (Fig. 3), or local ids shared by them")
     skip_unreadable: bool = setting(False, "list unreadable images and go on without them, instead of refusing")
     cache: str = setting("out/cache", "folder for decoded images and check results; may be deleted at any time")
-    cache_mode: Literal["disk", "memory", "off"] = setting("disk", "images decoded once: disk (a mapped file in that folder, shared by runs and processes, height x width x 3 bytes an image), memory (as much RAM in every process), or off (decoded again for each batch)")
+    cache_mode: CacheMode = setting("disk", "images decoded once: disk (a mapped file in that folder, shared by runs and processes, height x width x 3 bytes an image), memory (as much RAM in every process), or off (decoded again for each batch)")
 
     def __post_init__(self) -> None:
+        conform_fields(self, "data.")
         _require(self.val_ids >= 0, "data.val_ids", self.val_ids, "0 or more identities")
 
 
@@ -66,7 +89,7 @@ class ImageConfig:
 
     height: int = setting(256, "pixels after resizing")
     width: int = setting(128, "pixels after resizing")
-    interpolation: Literal["bicubic", "bilinear"] = setting("bicubic", "how an image is resized")
+    interpolation: Interpolation = setting("bicubic", "how an image is resized")
     flip: float = setting(0.5, "probability of a left-right flip; 0 where left and right differ in meaning")
     pad: int = setting(10, "pixels added around the image before a random crop back to size")
     pad_mode: Literal["zeros", "edge"] = setting("zeros", "what they hold: zeros, or the nearest pixel of the image (for pale backgrounds)")
@@ -79,6 +102,7 @@ class ImageConfig:
     std: tuple[float, float, float] = setting((0.229, 0.224, 0.225), "per RGB channel, of intensities in [0, 1], divided by")
 
     def __post_init__(self) -> None:
+        conform_fields(self, "image.")
         _require(min(self.height, self.width) >= 16, "image.height and image.width", (self.height, self.width), "at least 16 pixels each")
         for name in ("flip", "erase"):
             _require(0 <= getattr(self, name) <= 1, f"image.{name}", getattr(self, name), "a probability in [0, 1]")
@@ -88,16 +112,13 @@ class ImageConfig:
         _require(min(self.std) > 0, "image.std", self.std, "positive numbers")
 
 
-TRUNK_NAMES = ("resnet50", "resnet101", "resnet50-w16")
-
-
 @dataclass(frozen=True)
 class ModelConfig:
     """Which network."""
 
-    name: Literal["bot", "agw", "bot-dcsd", "agw-dcsd", "bot-dn", "bot-snr"] = setting("bot", "system: bot or agw, with -dcsd every 3x3 generated per sample; bot-dn and bot-snr normalise each image's style away. Its loss comes with the recipe")
+    name: SystemName = setting("bot", "system: bot or agw, with -dcsd every 3x3 generated per sample; bot-dn and bot-snr normalise each image's style away. Its loss comes with the recipe")
     trunk: str = setting("resnet50", "resnet50, resnet101, resnet50-w16 (16 instead of 64 base channels, for a CPU), or a function of your own, my_package.module:function")
-    pretrain: Literal["none", "tv_in1k", "a1_in1k", "ddf_imagenet", "dcsd_imagenet", "r50_imagenet", "r50_partial"] = setting("none", "weights to start from. Static 3x3s: tv_in1k (torchvision's V1, as every baseline of the paper), a1_in1k (timm's, stronger: a control), r50_imagenet (own, by `jointreid pretrain`). -dcsd: ddf_imagenet (DDF's published file), dcsd_imagenet (own), r50_partial (tv_in1k without its 3x3s: not comparable). none: random, not comparable")
+    pretrain: PretrainSource = setting("none", "weights to start from. Static 3x3s: tv_in1k (torchvision's V1, as every baseline of the paper), a1_in1k (timm's, stronger: a control), r50_imagenet (own, by `jointreid pretrain`). -dcsd: ddf_imagenet (DDF's published file), dcsd_imagenet (own), r50_partial (tv_in1k without its 3x3s: not comparable). none: random, not comparable")
     pretrain_file: str = setting("", "their file: .safetensors, .pth or .pth.tar; empty fetches tv_in1k, a1_in1k or r50_partial, the others must be given")
     last_stride: Literal[1, 2] = setting(1, "stride of the last stage; 1 keeps a 16x8 map at 256x128")
     stem_relu: bool = setting(True, "ReLU after the first batch normalisation (the BoT repository has none)")
@@ -107,7 +128,8 @@ class ModelConfig:
     gem_learnable: bool = setting(False, "agw: learn that power, starting from gem_p")
 
     def __post_init__(self) -> None:
-        require_known_or_custom("model.trunk", "trunk", self.trunk, TRUNK_NAMES)
+        conform_fields(self, "model.")
+        require_known_or_custom("model.trunk", "trunk", self.trunk, get_args(TrunkName))
         for name in ("classifier_std", "gem_p"):
             _require(0 < getattr(self, name) < math.inf, f"model.{name}", getattr(self, name), "a positive number")
         _require(self.nonlocal_reduction >= 0, "model.nonlocal_reduction", self.nonlocal_reduction, "0 or more")
@@ -122,7 +144,7 @@ class DcsdConfig:
     mlp_reduction: int = setting(4, "channels divided by this is the hidden width of the domain and camera MLPs")
     mlp_bias: bool = setting(False, "biases in the domain and camera MLPs; the paper's 18.2M parameters mean none")
     cls_bias: bool = setting(True, "biases in the domain and camera classifiers")
-    factors: tuple[Literal["sample", "domain", "camera"], ...] = setting(("sample", "domain", "camera"), "what the filters are generated from; sample alone is DDF")
+    factors: tuple[Factor, ...] = setting(("sample", "domain", "camera"), "what the filters are generated from; sample alone is DDF")
     context_to: Literal["both", "channel", "spatial"] = setting("both", "branches that see the domain and camera vectors")
     stop_gradient: bool = setting(True, "cut the task gradient where the vectors enter the generator")
     detach_context_input: bool = setting(False, "also keep the domain and camera losses out of the trunk")
@@ -133,6 +155,7 @@ class DcsdConfig:
     context_init: Literal["auto", "default", "zero_last"] = setting("auto", "last layer of the domain and camera MLPs: default (random), zero_last (starts from the sample alone), auto (zero_last where weights trained without them are loaded)")
 
     def __post_init__(self) -> None:
+        conform_fields(self, "dcsd.")
         _require(self.kernel_size % 2 == 1 and self.kernel_size >= 3, "dcsd.kernel_size", self.kernel_size, "an odd number >= 3 (FilterNorm has no spread over one tap)")
         _require(0 < self.squeeze <= 1, "dcsd.squeeze", self.squeeze, "a share in (0, 1]")
         _require(self.mlp_reduction >= 1, "dcsd.mlp_reduction", self.mlp_reduction, "1 or more")
@@ -146,7 +169,7 @@ class LossConfig:
 
     kind: str = setting("paper", "paper: Eq. 5, with the terms below; or a function of your own in its place, my_package.module:function")
     triplet: Literal["batch_hard", "wrt"] = setting("batch_hard", "triplet term: batch_hard (BoT, Eq. 3), or wrt, AGW's weighted regularised triplet, which has no margin")
-    wrt_numerics: Literal["stable", "published"] = setting("stable", "weights of wrt: a true softmax, or the public code's, which loses negatives that are all far away")
+    wrt_numerics: TripletNumerics = setting("stable", "weights of wrt: a true softmax, or the public code's, which loses negatives that are all far away")
     margin: float = setting(0.3, "margin of the batch_hard triplet, in embedding distance")
     id_smoothing: float = setting(0.1, "label smoothing of the identity term")
     aux_smoothing: float = setting(0.0, "label smoothing of the domain and camera terms")
@@ -158,6 +181,7 @@ class LossConfig:
     w_snr: tuple[float, float, float, float] = setting((0.1, 0.1, 0.5, 0.5), "weights of that term after each of the four stages")
 
     def __post_init__(self) -> None:
+        conform_fields(self, "loss.")
         require_known_or_custom("loss.kind", "loss", self.kind, ("paper",))
         for name in ("id_smoothing", "aux_smoothing"):
             _require(0 <= getattr(self, name) < 1, f"loss.{name}", getattr(self, name), "a share in [0, 1)")
@@ -175,6 +199,7 @@ class SamplerConfig:
     images_per_id: int = setting(4, "images of each identity in a batch (K)")
 
     def __post_init__(self) -> None:
+        conform_fields(self, "sampler.")
         require_known_or_custom("sampler.kind", "sampler", self.kind, ("union_pk",))
         _require(self.ids_per_batch >= 2, "sampler.ids_per_batch", self.ids_per_batch, "at least 2: a triplet needs a negative")
         _require(self.images_per_id >= 2, "sampler.images_per_id", self.images_per_id, "at least 2: a triplet needs a positive")
@@ -198,6 +223,7 @@ class ScheduleConfig:
     warmup_factor: float = setting(0.1, "share of the rate that warm-up starts from")
 
     def __post_init__(self) -> None:
+        conform_fields(self, "schedule.")
         _require(self.epochs >= 1, "schedule.epochs", self.epochs, "1 or more")
         _require(list(self.milestones) == sorted(set(self.milestones)) and all(m >= 1 for m in self.milestones), "schedule.milestones", self.milestones, "rising epochs >= 1")
         _require(0 < self.gamma <= 1, "schedule.gamma", self.gamma, "a factor in (0, 1]")
@@ -215,6 +241,7 @@ class OptimConfig:
     clip_norm: float = setting(0.0, "largest gradient norm; 0 never clips")
 
     def __post_init__(self) -> None:
+        conform_fields(self, "optim.")
         _require(self.lr > 0 and math.isfinite(self.lr), "optim.lr", self.lr, "a positive number")
         for name in ("weight_decay", "bias_lr_factor", "clip_norm"):
             _require(getattr(self, name) >= 0, f"optim.{name}", getattr(self, name), "0 or more")
@@ -227,9 +254,9 @@ class TrainConfig:
     out: str = setting("", "run directory; empty: runs/<label>-<hash8>")
     label: str = setting("", "the run's name in tables; empty: the recipe's name")
     seed: int = setting(0, "seed of weights, batches and random changes")
-    device: Literal["auto", "cpu", "cuda", "mps"] = setting("auto", "where to compute; auto takes cuda, then mps, then cpu")
-    precision: Literal["auto", "32-true", "bf16-mixed", "16-mixed"] = setting("auto", "arithmetic of the network, losses stay in fp32; auto: bf16-mixed on GPUs that have it, else 32-true")
-    compile: Literal["auto", "always", "never"] = setting("auto", "torch.compile the network, which takes a minute or more before the first step; auto: on CUDA only")
+    device: Device = setting("auto", "where to compute; auto takes cuda, then mps, then cpu")
+    precision: Literal["auto", Precision] = setting("auto", "arithmetic of the network, losses stay in fp32; auto: bf16-mixed on GPUs that have it, else 32-true")
+    compile: Compile = setting("auto", "torch.compile the network, which takes a minute or more before the first step; auto: on CUDA only")
     accumulate: int = setting(1, "batches whose gradients are averaged before a step")
     ema: float = setting(0.0, "decay of a moving average of the weights, per step, that evaluation uses; 0 keeps none")
     eval_every: int = setting(10, "epochs between evaluations on every domain; 0 only at the end")
@@ -248,6 +275,7 @@ class TrainConfig:
     sync_bn: bool = setting(False, "with several GPUs: batch normalisation by the statistics of the whole batch, not of each one's part")
 
     def __post_init__(self) -> None:
+        conform_fields(self, "train.")
         _require(self.accumulate >= 1, "train.accumulate", self.accumulate, "1 or more batches")
         _require(0 <= self.ema < 1, "train.ema", self.ema, "a decay in [0, 1)")
         for name in ("eval_every", "save_every", "max_steps", "minutes"):
@@ -261,12 +289,13 @@ class EvalConfig:
     """How a model is measured."""
 
     batch_size: int = setting(64, "images a forward pass")
-    metric: Literal["cosine", "euclidean"] = setting("cosine", "distance between features")
+    metric: Metric = setting("cosine", "distance between features")
     flip: bool = setting(False, "average the feature with that of the mirrored image; off in the paper")
     rerank: bool = setting(False, "re-rank by k-reciprocal neighbours (k1 20, k2 6, lambda 0.3); off in the paper")
     max_memory: int = setting(2**30, "bytes that one block of distances may take")
 
     def __post_init__(self) -> None:
+        conform_fields(self, "eval.")
         _require(self.batch_size >= 1, "eval.batch_size", self.batch_size, "1 or more")
         _require(self.max_memory >= 2**20, "eval.max_memory", self.max_memory, "at least 1 MiB")
 
@@ -297,13 +326,10 @@ class RunConfig:
         for name, fields in sections.items():
             if name not in SECTIONS:
                 raise JointreidError(no_such("section", name, SECTIONS))
-            kinds = get_type_hints(SECTIONS[name])
-            for key, value in fields.items():
-                if key not in kinds:
+            for key in fields:
+                if f"{name}.{key}" not in all_keys():
                     raise JointreidError(no_such("setting", f"{name}.{key}", all_keys()))
-                _require(_fits(kinds[key], value), f"{name}.{key}", value, describe(kinds[key]))
-            typed = {key: conform(kinds[key], value) for key, value in fields.items()}
-            changed[name] = dataclasses.replace(getattr(self, name), **typed)
+            changed[name] = dataclasses.replace(getattr(self, name), **fields)
         return dataclasses.replace(self, **changed)
 
 

@@ -4,13 +4,13 @@ Letters: B images of a batch, D numbers of an embedding.
 """
 
 from collections.abc import Callable, Sequence
-from typing import Literal, NamedTuple, Protocol, cast
+from typing import NamedTuple, Protocol, cast
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
-from jointreid.config import LossConfig
+from jointreid.config import LossConfig, TripletNumerics
 from jointreid.custom import custom_function, is_custom
 from jointreid.data.images import Batch
 from jointreid.machine.device import sent
@@ -113,9 +113,7 @@ def batch_hard_triplet(embedding: Tensor, labels: Tensor, margin: float) -> Tens
     return functional.relu(farthest_positive - nearest_negative + margin).mean()
 
 
-def weighted_regularised_triplet(
-    embedding: Tensor, labels: Tensor, numerics: Literal["stable", "published"] = "stable"
-) -> Tensor:
+def weighted_regularised_triplet(embedding: Tensor, labels: Tensor, numerics: TripletNumerics = "stable") -> Tensor:
     """Return AGW's triplet term: log(1 + exp(mean positive - mean negative distance)), without a margin.
 
     The means are weighted, over all positives (the anchor itself among them) by the softmax of their distance, over

@@ -24,6 +24,7 @@ from jointreid.analysis.ranklists import (
     rank_domains,
 )
 from jointreid.analysis.reported import ReportedRun, RunGroup, open_runs
+from jointreid.config import Metric
 from jointreid.data.augment import normalise
 from jointreid.data.decode import read_image
 from jointreid.data.joint import join
@@ -31,7 +32,7 @@ from jointreid.data.manifest import read_manifest, write_manifest
 from jointreid.data.records import Domain, ImageRecord
 from jointreid.messages.errors import JointreidError
 from jointreid.recipes import apply_recipe
-from jointreid.retrieval.distances import Features, Metric
+from jointreid.retrieval.distances import Features
 from jointreid.retrieval.evaluate import evaluate_run
 from jointreid.run import model_for, write_config
 from jointreid.training.checkpoint import save_checkpoint

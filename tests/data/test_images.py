@@ -7,10 +7,10 @@ import pytest
 import torch
 from PIL import Image
 
-from jointreid.config import ImageConfig
+from jointreid.config import CacheMode, ImageConfig
 from jointreid.data import pixels
 from jointreid.data.decode import read_image
-from jointreid.data.images import CacheMode, ImageStore, train_batch
+from jointreid.data.images import ImageStore, train_batch
 from jointreid.data.joint import join
 from jointreid.data.records import Domain, ImageRecord
 from jointreid.messages.errors import JointreidError

@@ -8,14 +8,14 @@ import os
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, get_args, get_type_hints
+from typing import Any, get_args
 
 import pytest
 import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from jointreid.config import DcsdConfig, ModelConfig
+from jointreid.config import DcsdConfig, PretrainSource
 from jointreid.messages.errors import JointreidError
 from jointreid.models import pretrained
 from jointreid.models.dcsd import DCSD
@@ -385,6 +385,6 @@ def test_own_weights_need_the_json_that_speaks_of_them(tmp_path: Path) -> None:
 
 
 def test_every_source_is_a_setting_and_has_a_name_for_results() -> None:
-    assert get_args(get_type_hints(ModelConfig)["pretrain"]) == (NONE, *SOURCES)
+    assert get_args(PretrainSource) == (NONE, *SOURCES)
     assert label_of(NONE) == "none"
     assert label_of("r50_partial") == "partial R50 init — NOT comparable"

@@ -1,13 +1,13 @@
 """The systems: what a model returns, what it learns, and how it is asked for."""
 
-from typing import Any, get_args, get_type_hints
+from typing import Any, get_args
 
 import pytest
 import torch
 from torch import Tensor, nn
 from torch._dynamo.testing import CompileCounterWithBackend
 
-from jointreid.config import DcsdConfig, LossConfig, ModelConfig
+from jointreid.config import DcsdConfig, LossConfig, SystemName
 from jointreid.data.images import Batch
 from jointreid.demo.weights import committed_weights
 from jointreid.losses import reid_loss, trained_terms
@@ -55,7 +55,7 @@ def test_output_shapes_and_the_size_of_the_map(name: str, blocks: int) -> None:
 
 
 def test_all_systems_are_seen_here() -> None:
-    assert BLOCKS.keys() == SYSTEMS.keys() == set(get_args(get_type_hints(ModelConfig)["name"]))
+    assert BLOCKS.keys() == SYSTEMS.keys() == set(get_args(SystemName))
 
 
 def test_embedding_is_the_mean_of_the_map_and_bn_embedding_its_normalisation() -> None:

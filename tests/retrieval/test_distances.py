@@ -9,8 +9,9 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
+from jointreid.config import Metric
 from jointreid.messages.errors import JointreidError
-from jointreid.retrieval.distances import Features, Indices, Metric, Relevance, count_given, relative_margins
+from jointreid.retrieval.distances import Features, Indices, Relevance, count_given, relative_margins
 from jointreid.retrieval.ranking import evaluate_ranking
 from jointreid.retrieval.ranking_torch import ranks
 

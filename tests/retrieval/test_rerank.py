@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from jointreid.config import Metric
 from jointreid.messages.errors import JointreidError
-from jointreid.retrieval.distances import Metric
 from jointreid.retrieval.ranking import evaluate_distmat
 from jointreid.retrieval.rerank import reranked_blocks
 

@@ -6,18 +6,18 @@ Letters in shapes: H height, W width, in pixels.
 import stat
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import ExifTags, Image, UnidentifiedImageError
 
+from jointreid.config import Interpolation
 from jointreid.data.records import ImageRecord
 from jointreid.data.remembered import look_up
 from jointreid.messages.errors import JointreidError
 
 Box = tuple[int, int, int, int]
-Interpolation = Literal["bicubic", "bilinear"]
 
 # Named, because Pillow also knows formats that run other programs (EPS) or fetch other files.
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF", "PPM")
@@ -25,7 +25,10 @@ FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF", "PPM")
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif", ".ppm", ".pgm")
 MAX_PIXELS = 2**26
 
-_RESAMPLING = {"bicubic": Image.Resampling.BICUBIC, "bilinear": Image.Resampling.BILINEAR}
+_RESAMPLING: dict[Interpolation, Image.Resampling] = {
+    "bicubic": Image.Resampling.BICUBIC,
+    "bilinear": Image.Resampling.BILINEAR,
+}
 # EXIF orientation -> what turns the image upright.
 _TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,

@@ -9,14 +9,14 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from jointreid.config import ImageConfig
+from jointreid.config import CacheMode, ImageConfig
 from jointreid.data.joint import JointTrainSet
 from jointreid.data.pixels import Pixels, Rows, cached_pixels, decode, in_order
 from jointreid.data.records import ImageRecord
@@ -24,7 +24,6 @@ from jointreid.messages.errors import JointreidError
 from jointreid.messages.progress import OnProgress
 
 Indices = NDArray[np.int64]
-CacheMode = Literal["disk", "memory", "off"]
 
 
 class Batch(NamedTuple):

@@ -11,11 +11,12 @@ from dataclasses import asdict, dataclass
 from functools import cached_property
 from itertools import accumulate
 from pathlib import Path
-from typing import Any, Literal, TypeVar, get_args
+from typing import Any, TypeVar, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
+from jointreid.config import CameraIds
 from jointreid.data.records import Domain, ImageRecord
 from jointreid.machine.files import write_atomically
 from jointreid.machine.hashing import text_sha256
@@ -23,7 +24,6 @@ from jointreid.machine.reading import read_json
 from jointreid.machine.run_files import FORMAT_VERSION, require_version
 from jointreid.messages.errors import JointreidError, no_such
 
-CameraIds = Literal["global", "local"]
 Value = TypeVar("Value", str, int)
 
 

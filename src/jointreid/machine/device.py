@@ -1,13 +1,14 @@
-"""Where to compute and in which arithmetic: what a setting names, refused plainly where this PyTorch has no such."""
+"""The device and the precision that settings name, with an error where this PyTorch does not have the device."""
 
-from typing import TYPE_CHECKING, Literal, cast
+from typing import TYPE_CHECKING, Literal, cast, get_args
 
 from jointreid.messages.errors import JointreidError, no_such
 
 if TYPE_CHECKING:
     import torch
 
-# How numbers are kept in a network, in the words of Lightning Fabric.
+Device = Literal["auto", "cpu", "cuda", "mps"]
+# Names of Lightning Fabric.
 Precision = Literal["32-true", "bf16-mixed", "16-mixed"]
 
 
@@ -15,18 +16,18 @@ def pick_device(name: str) -> "torch.device":
     """Return the device of that name.
 
     Args:
-        name: cpu, cuda or mps, or auto for the first of cuda, mps and cpu that there is.
+        name: cpu, cuda or mps; or auto, for the first of cuda, mps and cpu that PyTorch sees.
 
     Raises:
         JointreidError: an unknown name, or a device that this PyTorch does not see.
     """
     import torch
 
+    if name not in get_args(Device):
+        raise JointreidError(no_such("device", name, get_args(Device)))
     present = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
     if name == "auto":
         name = next(kind for kind in present if present[kind])
-    if name not in present:
-        raise JointreidError(no_such("device", name, ["auto", *present]))
     if not present[name]:
         raise JointreidError(
             f"device {name} asked for, but this PyTorch sees no {name.upper()} device; use --device cpu"
@@ -35,7 +36,7 @@ def pick_device(name: str) -> "torch.device":
 
 
 def pick_precision(name: str, device: "torch.device") -> Precision:
-    """Return the arithmetic of that name; auto is bf16-mixed on GPUs that have it, else 32-true."""
+    """Return the precision of that name; auto is bf16-mixed on GPUs that have it, else 32-true."""
     import torch
 
     if name != "auto":
@@ -45,5 +46,5 @@ def pick_precision(name: str, device: "torch.device") -> Precision:
 
 
 def sent(tensor: "torch.Tensor", device: "torch.device") -> "torch.Tensor":
-    """Return a CPU tensor on a device, to a GPU without waiting for the work it was given before."""
+    """Return a copy of a CPU tensor on a device; a copy to a GPU does not wait for work that is queued there."""
     return tensor.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else tensor.to(device)

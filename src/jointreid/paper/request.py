@@ -3,9 +3,9 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, get_args, get_type_hints
+from typing import Any, get_args
 
-from jointreid.config import ModelConfig, RunConfig, config_difference
+from jointreid.config import PretrainSource, RunConfig, config_difference
 from jointreid.machine.hashing import name_on_disk
 from jointreid.messages.errors import JointreidError, no_such
 from jointreid.paper.datasets import GridDataset
@@ -163,7 +163,7 @@ def config_for(request: Request, run: PlannedRun, datasets: Sequence[GridDataset
 def _start(given: str) -> dict[str, dict[str, str]]:
     """Return the settings for one value of `Request.init`."""
     kind, _, file = given.partition("=")
-    if kind in get_args(get_type_hints(ModelConfig)["pretrain"]):
+    if kind in get_args(PretrainSource):
         return {"model": {"pretrain": kind, "pretrain_file": file}, "train": {"init": ""}}
     return {"model": {"pretrain": "none", "pretrain_file": ""}, "train": {"init": given}} if given else {}
 

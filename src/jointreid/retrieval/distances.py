@@ -21,15 +21,15 @@ match, in a query whose matches are all off by less than 2 sqrt(D) u.
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from jointreid.config import Metric
 from jointreid.messages.errors import JointreidError
 from jointreid.retrieval.ranking_numba import count_ahead, measure, squares
 
-Metric = Literal["cosine", "euclidean"]
 Floats = NDArray[np.floating[Any]]
 Indices = NDArray[np.int64]
 Doubles = NDArray[np.float64]

@@ -16,10 +16,10 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps
 from torch import Tensor, nn
 
-from jointreid.config import EvalConfig, ImageConfig
+from jointreid.config import CacheMode, EvalConfig, ImageConfig
 from jointreid.data.augment import normalise
 from jointreid.data.decode import read_image, resize_image, to_rgb
-from jointreid.data.images import CacheMode, ImageStore
+from jointreid.data.images import ImageStore
 from jointreid.data.records import ImageRecord
 from jointreid.machine.device import pick_device
 from jointreid.machine.files import replacing

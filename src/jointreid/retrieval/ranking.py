@@ -22,8 +22,9 @@ from typing import Any, get_args
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from jointreid.config import Metric
 from jointreid.messages.errors import JointreidError
-from jointreid.retrieval.distances import Features, Floats, Indices, Metric, Relevance, count_given
+from jointreid.retrieval.distances import Features, Floats, Indices, Relevance, count_given
 
 # Rows of given distances that are converted and ranked at once.
 _ROWS = 512

@@ -11,10 +11,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from jointreid.config import Metric
 from jointreid.messages.errors import JointreidError
 from jointreid.retrieval.distances import (
     Indices,
-    Metric,
     Relevance,
     checked_lengths,
     is_moderate,

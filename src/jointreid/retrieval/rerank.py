@@ -19,8 +19,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
+from jointreid.config import Metric
 from jointreid.messages.errors import JointreidError
-from jointreid.retrieval.distances import Features, Floats, Metric
+from jointreid.retrieval.distances import Features, Floats
 from jointreid.retrieval.rerank_numba import combine, expand, nearest
 
 # Images whose sets are made at once, before they are packed.

@@ -3,11 +3,12 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import nn
 
+from jointreid.config import Compile
 from jointreid.machine.device import Precision
 from jointreid.messages.errors import JointreidError
 
@@ -25,7 +26,7 @@ class Arithmetic:
 
     device: torch.device
     precision: Precision
-    compile: Literal["auto", "always", "never"] = "auto"
+    compile: Compile = "auto"
     one_graph: bool = True
 
     @property

@@ -2,11 +2,11 @@
 
 import math
 from dataclasses import dataclass
-from typing import Literal, get_args, get_type_hints
+from typing import Literal
 
-from jointreid.config import setting
+from jointreid.config import conform_fields, setting
+from jointreid.machine.device import Precision
 from jointreid.messages.errors import JointreidError
-from jointreid.messages.typed import describe
 
 
 # One field a line reads better than the formatter's three.
@@ -39,17 +39,13 @@ class PretrainConfig:
     re_mode: Literal["pixel", "rand", "const"] = setting("pixel", "erased with noise, noise a part, or the mean")
     re_count: int = setting(3, "parts at most")
     seed: int = setting(0, "of weights, order and random changes")
-    precision: Literal["auto", "32-true", "bf16-mixed", "16-mixed"] = setting(
+    precision: Literal["auto", Precision] = setting(
         "auto", "arithmetic; auto: bf16-mixed on GPUs that have it, else 32-true"
     )
 
     def __post_init__(self) -> None:
-        kinds = get_type_hints(PretrainConfig)
+        conform_fields(self, "")
         rules = {
-            name: (getattr(self, name) in choices, describe(kinds[name]))
-            for name in kinds
-            if (choices := get_args(kinds[name]))
-        } | {
             "epochs": (self.epochs >= 1, "1 or more"),
             "warmup_epochs": (0 <= self.warmup_epochs < self.epochs, f"0 or more and below the {self.epochs} epochs"),
             "batch_size": (self.batch_size >= 2, "2 or more images"),

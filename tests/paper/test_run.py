@@ -16,16 +16,19 @@ from rich.console import Console
 from jointreid.config import RunConfig
 from jointreid.data.joint import DomainLabels, LabelSpace
 from jointreid.messages.errors import JointreidError, RunStopped
+from jointreid.paper import evaluation as evaluation_room
 from jointreid.paper import run as room
+from jointreid.paper.grid_data import load_grid_data
 from jointreid.paper.plan import GridTask, make_plan
 from jointreid.paper.render import markdown
 from jointreid.paper.request import GridScale, Request
-from jointreid.paper.run import load_grid_data, run_grid, train_and_evaluate
-from jointreid.paper.store import load_record, load_records, save_record
+from jointreid.paper.run import run_grid, train_and_evaluate
+from jointreid.paper.store import load_record, load_records
 from jointreid.paper.tables import build_tables
 from jointreid.retrieval.extract import extract
-from jointreid.retrieval.results import load_results
+from jointreid.retrieval.results import DomainResult, load_results
 from jointreid.run import open_run
+from tests.paper.saved_runs import save_run
 
 
 def scale(steps: int) -> GridScale:
@@ -59,7 +62,7 @@ def quiet() -> Console:
     return Console(quiet=True)
 
 
-def test_the_grid_goes_on_where_it_stopped_and_fills_tables(request_: Request, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_grid_resumes_and_fills_tables(request_: Request, monkeypatch: pytest.MonkeyPatch) -> None:
     run_grid(replace(request_, scale=scale(1), models=("bot",)), quiet())
     begun = make_plan(request_)
     assert [(task.steps_done, task.steps, task.missing) for task in begun.tasks] == [
@@ -93,12 +96,24 @@ def test_the_grid_goes_on_where_it_stopped_and_fills_tables(request_: Request, m
     assert "no data / 65.7 / –" in text
 
     monkeypatch.setattr(room, "train", None)  # nothing is trained again
-    save_record(replace(records[0], results=replace(own, domains=own.domains[:1])), runs / names[0])
+    save_run(replace(records[0], results=replace(own, domains=own.domains[:1])), runs / names[0])
     assert run_grid(request_, quiet()) == plan
     assert [result.domain for result in load_record(runs / names[0]).results.domains] == ["plaza", "streets"]
     assert load_results(runs / names[0])[0].domains == own.domains
-    monkeypatch.setattr(room, "evaluate_domains", None)  # nor measured
+    as_earlier_versions_wrote(runs / names[0], own.domains[:1])
+    as_earlier_versions_wrote(runs / names[1], records[1].results.domains)
     assert run_grid(request_, quiet()) == plan
+    assert load_record(runs / names[0]).results.domains == own.domains
+    monkeypatch.setattr(evaluation_room, "evaluate_domains", None)  # nor evaluated
+    assert run_grid(request_, quiet()) == plan
+
+
+def as_earlier_versions_wrote(run: Path, domains: tuple[DomainResult, ...]) -> None:
+    """Put the results of some domains into the record itself."""
+    record, path = load_record(run), run / "evaluations.json"
+    plain = json.loads(path.read_text())
+    del plain["files"]
+    path.write_text(json.dumps({**plain, "results": replace(record.results, domains=domains).to_dict()}))
 
 
 def hash_is_that_of_the_features(request: Request, path: Path) -> None:
@@ -151,14 +166,14 @@ def test_a_failed_training_does_not_stop_the_others(request_: Request, monkeypat
     assert len(tried) == 2
 
 
-def test_an_unfinished_training_is_not_measured(request_: Request) -> None:
+def test_an_unfinished_training_is_not_evaluated(request_: Request) -> None:
     base = request_.base.replace(train={"minutes": 1e-9})
     with pytest.raises(JointreidError, match="stopped at step 0 of 2; give the same command"):
         run_grid(replace(request_, base=base, models=("bot",)), quiet())
     assert not load_records(request_.out)
 
 
-def test_a_signal_stops_the_grid_and_names_the_command_that_goes_on(
+def test_a_signal_stops_the_grid_and_names_the_command_that_resumes(
     request_: Request, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def stop(task: GridTask, *rest: Any) -> str:

@@ -24,7 +24,9 @@ from jointreid.paper.store import (
     save_record,
     save_setup,
 )
-from jointreid.retrieval.results import DomainResult, Results
+from jointreid.paper.tables import build_tables
+from jointreid.retrieval.results import DomainResult, Results, save_results
+from tests.paper.saved_runs import save_run
 
 PROTOCOL = ProtocolMatch("market1501", False, "part of Market-1501", ("train: 1 (the paper: 2)",))
 SETUP = GridSetup("full", "paper", (replace(datasets_of_paper()[0], protocol=PROTOCOL), *datasets_of_paper()[1:]))
@@ -44,8 +46,9 @@ RECORD = RunRecord(
     changed={"schedule.epochs": "60"},
     commit="0123456789ab",
     step=30,
-    results=results("market1501", "cuhk03"),
     feature_hashes={"market1501": "00ff", "cuhk03": "11ee"},
+    files={},
+    results=results("market1501", "cuhk03"),
 )
 
 
@@ -53,8 +56,9 @@ def test_setup_and_records_come_back(tmp_path: Path) -> None:
     save_setup(SETUP, tmp_path)
     assert load_setup(tmp_path) == SETUP
     assert load_records(tmp_path) == ()
-    save_record(RECORD, tmp_path / "runs" / "bot-joint-s3")
-    assert load_records(tmp_path) == (RECORD,)
+    saved = save_run(RECORD, tmp_path / "runs" / "bot-joint-s3")
+    assert load_records(tmp_path) == (saved,)
+    assert "mAP" not in (tmp_path / "runs" / "bot-joint-s3" / "evaluations.json").read_text()  # in one file only
     found = RECORD.on("cuhk03")
     assert found is not None
     assert found.num_valid_queries == 9
@@ -69,19 +73,57 @@ def test_damaged_files_are_named_with_what_to_do(tmp_path: Path, damage: str) ->
     with pytest.raises(JointreidError, match=r"grid\.json"):
         load_setup(tmp_path)
     run = tmp_path / "runs" / "bot-joint-s3"
-    save_record(RECORD, run)
+    save_run(RECORD, run)
     (run / "evaluations.json").write_text(damage)
     with pytest.raises(JointreidError, match=r"bot-joint-s3/evaluations\.json"):
         load_records(tmp_path)
 
 
 def test_a_record_of_another_form_is_damaged(tmp_path: Path) -> None:
-    save_record(RECORD, tmp_path)
+    save_run(RECORD, tmp_path)
     plain = json.loads((tmp_path / "evaluations.json").read_text())
-    for wrong in ({**plain, "results": {"domains": 3}}, {k: v for k, v in plain.items() if k != "feature_hashes"}):
+    for wrong in (
+        {**plain, "results": {"domains": 3}},
+        {**plain, "files": {}},
+        {**plain, "files": {"../results.json": ""}},
+        {k: v for k, v in plain.items() if k != "feature_hashes"},
+    ):
         (tmp_path / "evaluations.json").write_text(json.dumps(wrong))
         with pytest.raises(JointreidError, match=r"is damaged .* run `jointreid paper run` again"):
             load_record(tmp_path)
+
+
+def test_results_of_a_later_evaluation_are_not_taken_for_those_of_the_grid(tmp_path: Path) -> None:
+    save_run(RECORD, tmp_path)
+    save_results(replace(RECORD.results, seconds=9.0), (), tmp_path)  # the same evaluation again
+    assert load_record(tmp_path).results.seconds == 9.0
+    save_results(replace(results("market1501", "cuhk03", mean_ap=0.6), flip=True), (), tmp_path)
+    with pytest.raises(JointreidError, match=r"results\.json holds results of a later evaluation.*`jointreid paper"):
+        load_record(tmp_path)
+    (tmp_path / "results.json").unlink()
+    with pytest.raises(JointreidError, match=r"evaluations\.json is damaged .*results\.json"):
+        load_record(tmp_path)
+
+
+def test_a_grid_of_the_first_version_opens(tmp_path: Path) -> None:
+    grid = Path(__file__).parents[1] / "fixtures" / "grid_v1"
+    setup, records = load_setup(grid), load_records(grid)
+    assert [(dataset.slot, dataset.name) for dataset in setup.datasets][:2] == [
+        ("market1501", "college"),
+        ("cuhk_sysu", "gate"),
+    ]
+    assert [(record.model, record.trained_on, record.step) for record in records] == [
+        ("bot", "market1501", 30),
+        ("bot", "dukemtmc", 30),
+    ]
+    for record in records:
+        assert record.results.domains == (record.on(record.domains[0]),)
+        assert not record.files
+    save_record(records[0], tmp_path)  # as when it is evaluated on more test sets
+    assert load_record(tmp_path) == records[0]
+    (table,) = build_tables(grid, ["III"])
+    ours = [number.mean for row in table.rows for number in row.numbers if number.ours]
+    assert ours == [0.0, 12.6, 16.7, 32.9]
 
 
 def test_a_folder_keeps_one_scale_one_preset_and_one_data_set_for_each_slot(tmp_path: Path) -> None:
@@ -133,7 +175,7 @@ def test_the_runs_of_the_figure_are_found_in_a_grid(tmp_path: Path) -> None:
         ("agw", "cuhk03", 0),
     ):
         record = replace(RECORD, model=model, trained_on=trained_on, seed=seed)
-        save_record(record, tmp_path / "runs" / f"{model}-{trained_on}-s{seed}")
+        save_run(record, tmp_path / "runs" / f"{model}-{trained_on}-s{seed}")
     found = joint_runs(tmp_path, ("agw", "bot"))
     assert [path.name for path in found] == ["agw-joint-s1", "bot-joint-s1"]
     with pytest.raises(JointreidError, match="lacks a finished joint training of agw and bot-dn"):

@@ -12,9 +12,10 @@ from jointreid.models.pretrained import SOURCES, label_of
 from jointreid.paper.compared import ComparedNumber, ComparedTable
 from jointreid.paper.datasets import GridDataset, datasets_of_paper
 from jointreid.paper.facts import STARTS
-from jointreid.paper.store import GridSetup, RunRecord, save_record, save_setup
+from jointreid.paper.store import GridSetup, RunRecord, save_setup
 from jointreid.paper.tables import build_table, build_tables
 from jointreid.retrieval.results import DomainResult, Results
+from tests.paper.saved_runs import save_run
 
 FIVE = datasets_of_paper()
 FOUR = tuple(dataset for dataset in FIVE if dataset.slot != "dukemtmc")
@@ -43,7 +44,7 @@ def record(
     results = Results(model, "last", "ab", found, "bn_embedding", "cosine", False, 256, 128, pretraining, 1.0, {})
     hashes = dict.fromkeys(accuracy, "00ff")
     trained = domains if trained_on == "joint" else (trained_on,)
-    return RunRecord(model, trained_on, trained, seed, "paper", changed or {}, "c0ffee", 24_240, results, hashes)
+    return RunRecord(model, trained_on, trained, seed, "paper", changed or {}, "c0ffee", 24_240, hashes, {}, results)
 
 
 # Without doubts of its own, so that those of another run are not said once for all.
@@ -264,7 +265,7 @@ def test_tables_are_read_from_a_folder(tmp_path: Path) -> None:
     with pytest.raises(JointreidError, match="holds no grid"):
         build_tables(tmp_path, ["V"])
     save_setup(setup(), tmp_path)
-    save_record(record("bot", "joint", {"cuhk03": (50, 40)}), tmp_path / "runs" / "bot-joint-s0")
+    save_run(record("bot", "joint", {"cuhk03": (50, 40)}), tmp_path / "runs" / "bot-joint-s0")
     five, six = build_tables(tmp_path, ["V", "VI"])
     assert figure(five, "BoT (JT)", "CUHK03(L)").mean == 40.0
     assert {cell.status for row in six.rows for cell in row.numbers} == {"not run"}

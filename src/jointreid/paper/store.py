@@ -3,6 +3,7 @@
 Metrics are in [0, 1]. Nothing here needs torch.
 """
 
+import hashlib
 import json
 import subprocess
 from collections.abc import Mapping, Sequence
@@ -16,7 +17,7 @@ from jointreid.machine.reading import read_json
 from jointreid.messages.errors import JointreidError
 from jointreid.paper.datasets import GridDataset
 from jointreid.paper.facts import JOINT
-from jointreid.retrieval.results import DomainResult, Results
+from jointreid.retrieval.results import DomainResult, Results, read_results
 
 SETUP_FILE = "grid.json"
 RECORD_FILE = "evaluations.json"
@@ -44,6 +45,9 @@ class GridSetup:
 class RunRecord:
     """A finished training and its results.
 
+    The results are in the run's `results.json` and `results-NAMES.json`; `evaluations.json` holds the rest, and which
+    of these files belong to the grid.
+
     Attributes:
         model: the model's name in the grid.
         trained_on: a slot of Table I, or "joint".
@@ -53,8 +57,10 @@ class RunRecord:
         changed: settings in which it differs from its recipe.
         commit: of the package that evaluated it, or its version.
         step: steps it was trained for.
-        results: one result for each test set.
         feature_hashes: domain -> SHA-256 of its features, float32 [N, D], query images first.
+        files: name of a result file -> `metrics_digest` of the results that the grid wrote into it.
+        results: one result for each test set, from all of these files.
+        embedded: results that `evaluations.json` holds itself, as earlier versions wrote it.
     """
 
     model: str
@@ -65,8 +71,10 @@ class RunRecord:
     changed: Mapping[str, str]
     commit: str
     step: int
-    results: Results
     feature_hashes: Mapping[str, str]
+    files: Mapping[str, str]
+    results: Results
+    embedded: Results | None = None
 
     def on(self, domain: str) -> DomainResult | None:
         """Return the result on a data set, or None."""
@@ -117,25 +125,47 @@ def load_setup(out: Path) -> GridSetup:
 
 
 def save_record(record: RunRecord, run: Path) -> None:
-    """Write a record into its run directory, whole or not at all."""
-    plain = {**_plain(record), "results": record.results.to_dict()}
-    write_atomically(run / RECORD_FILE, json.dumps(plain, indent=1, allow_nan=False) + "\n")
+    """Write a record into its run directory, whole or not at all; its result files are there already."""
+    stored = {field.name: getattr(record, field.name) for field in fields(record)}
+    del stored["results"], stored["embedded"]
+    if record.embedded:
+        stored["results"] = record.embedded.to_dict()
+    write_atomically(run / RECORD_FILE, json.dumps(stored, indent=1, allow_nan=False) + "\n")
 
 
 def load_record(run: Path) -> RunRecord:
-    """Read what `save_record` wrote.
+    """Read what `save_record` wrote, and the result files that it names.
 
     Raises:
-        JointreidError: there is none, or it is damaged.
+        JointreidError: there is none, it is damaged, or a result file is missing or holds other results by now.
     """
     path = run / RECORD_FILE
     plain = read_json(path)
     try:
-        values = {field.name: plain[field.name] for field in fields(RunRecord)}
-        values |= {"domains": tuple(plain["domains"]), "results": Results.from_dict(plain["results"])}
-    except (JointreidError, KeyError, TypeError) as error:
+        embedded = Results.from_dict(plain.pop("results")) if "results" in plain else None
+        files = dict(plain.pop("files", {}))
+        found = [_read_results(run, name, digest) for name, digest in files.items()]
+        results = merge([*([embedded] if embedded else []), *found])
+        domains = tuple(plain.pop("domains"))
+        return RunRecord(domains=domains, files=files, results=results, embedded=embedded, **plain)
+    except (JointreidError, AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
         raise JointreidError(f"{path} is damaged ({error}); run `jointreid paper run` again") from error
-    return RunRecord(**values)
+
+
+def _read_results(run: Path, name: str, digest: str) -> Results:
+    """Read one result file of a run.
+
+    `jointreid evaluate` may have replaced it, with mirrored images for example: the tables must not print such results.
+    """
+    results = read_results(run / name, run)
+    if metrics_digest(results) != digest:
+        raise JointreidError(f"{run / name} holds results of a later evaluation")
+    return results
+
+
+def metrics_digest(results: Results) -> str:
+    """Return the SHA-256 of the metrics of all domains, which the same evaluation gives again."""
+    return hashlib.sha256(json.dumps(results.to_dict()["domains"], sort_keys=True).encode()).hexdigest()
 
 
 def load_records(out: Path) -> tuple[RunRecord, ...]:
@@ -177,10 +207,6 @@ def package_commit(root: Path = _CHECKOUT) -> str:
         except (OSError, subprocess.SubprocessError):  # no git here, or not a repository it reads
             pass
     return f"version {version('jointreid')}"
-
-
-def _plain(record: RunRecord) -> dict[str, Any]:
-    return {field.name: getattr(record, field.name) for field in fields(record) if field.name != "results"}
 
 
 def merge(parts: Sequence[Results]) -> Results:

@@ -10,9 +10,10 @@ from rich.console import Console
 
 from jointreid.messages.console import say
 from jointreid.messages.errors import JointreidError, RunStopped
+from jointreid.paper.grid_data import load_grid_data
 from jointreid.paper.plan import GridPlan, plan_for
 from jointreid.paper.request import Request
-from jointreid.paper.run import finish, load_grid_data, train_and_evaluate
+from jointreid.paper.run import finish, train_and_evaluate
 
 _SECONDS_BETWEEN_LOOKS = 5.0
 

@@ -152,7 +152,7 @@ class Results:
         return cls(domains=domains, **rest)
 
 
-def save_results(results: Results, queries: Sequence[QueryResult], run: Path, *, own: bool = True) -> None:
+def save_results(results: Results, queries: Sequence[QueryResult], run: Path, *, own: bool = True) -> Path:
     """Write `results.json` and `queries.parquet` into a run directory, each whole or not at all.
 
     What was found on other data sets than the run's own, or with the checkpoint `best`, never takes the place of what
@@ -163,6 +163,9 @@ def save_results(results: Results, queries: Sequence[QueryResult], run: Path, *,
         queries: one entry a query.
         run: the run directory.
         own: whether the domains are those of the run itself.
+
+    Returns:
+        The JSON file.
     """
     import pyarrow as pa
     import pyarrow.parquet as pq
@@ -172,7 +175,21 @@ def save_results(results: Results, queries: Sequence[QueryResult], run: Path, *,
     columns = {field.name: [getattr(query, field.name) for query in queries] for field in fields(QueryResult)}
     with replacing(run / f"queries{suffix}.parquet") as temporary:
         pq.write_table(pa.table(columns), temporary)
-    write_atomically(run / f"results{suffix}.json", json.dumps(results.to_dict(), indent=1, allow_nan=False) + "\n")
+    path = run / f"results{suffix}.json"
+    write_atomically(path, json.dumps(results.to_dict(), indent=1, allow_nan=False) + "\n")
+    return path
+
+
+def read_results(path: Path, run: Path) -> Results:
+    """Read a JSON file that `save_results` wrote into a run directory.
+
+    Raises:
+        JointreidError: it is missing, outside the run directory, of a newer version, or damaged.
+    """
+    require_inside(path, run)
+    plain = read_json(path)
+    require_version(plain.get("format_version", 1), path)
+    return Results.from_dict(plain)
 
 
 def load_results(run: Path) -> tuple[Results, tuple[QueryResult, ...]]:
@@ -189,12 +206,9 @@ def load_results(run: Path) -> tuple[Results, tuple[QueryResult, ...]]:
     if missing := [path.name for path in (results, queries) if not path.is_file()]:
         raise JointreidError(f"{run} holds no {' and no '.join(missing)}; {remedy}")
     try:
-        for path in (results, queries):
-            require_inside(path, run)
+        require_inside(queries, run)
         rows = pq.ParquetFile(queries).read().to_pylist()
-        plain = read_json(results)
-        require_version(plain.get("format_version", 1), results)
-        return Results.from_dict(plain), tuple(QueryResult(**row) for row in rows)
+        return read_results(results, run), tuple(QueryResult(**row) for row in rows)
     except (JointreidError, OSError, TypeError, pa.ArrowException) as error:
         raise JointreidError(f"{run}: its results are damaged ({error}); {remedy}") from error
 

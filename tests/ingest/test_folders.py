@@ -1,4 +1,4 @@
-"""Folders of images become shots: who, by which camera, in which split, and what was left out."""
+"""Folders of images become labelled: who, by which camera, in which split, and what was left out."""
 
 import os
 from pathlib import Path
@@ -7,7 +7,7 @@ import pytest
 
 from jointreid.data.readers.market_style import market_style
 from jointreid.ingest.folders import CameraChoice
-from jointreid.ingest.found import Found, Tally, list_images
+from jointreid.ingest.images import FolderContents, Omissions, list_images
 from jointreid.ingest.layouts import Layout, read_layout
 from jointreid.ingest.mot import BoxChoice
 from jointreid.messages.errors import JointreidError
@@ -20,27 +20,27 @@ def build(root: Path, *names: str) -> Path:
     return root
 
 
-def look(root: Path, layout: Layout = "auto", camera: CameraChoice = "auto") -> tuple[Found, list[str]]:
+def look(root: Path, layout: Layout = "auto", camera: CameraChoice = "auto") -> tuple[FolderContents, list[str]]:
     """Read a folder, and say what was left out."""
-    tally = Tally()
-    found = read_layout(root, layout, camera, BoxChoice(), tally)
-    return found, [str(dropped) for dropped in tally.dropped()]
+    omissions = Omissions()
+    found = read_layout(root, layout, camera, BoxChoice(), omissions)
+    return found, [str(dropped) for dropped in omissions.listed()]
 
 
-def shown(found: Found) -> list[tuple[str, str, str, int]]:
+def shown(found: FolderContents) -> list[tuple[str, str, str, int]]:
     """(key, split, pid, camid) of each image."""
-    return sorted((shot.key, shot.split, shot.record.pid, shot.record.camid) for shot in found.shots)
+    return sorted((image.key, image.split, image.record.pid, image.record.camid) for image in found.images)
 
 
 # Which files are images
 
 
-def test_clutter_is_passed_over_and_other_files_are_counted(tmp_path: Path) -> None:
+def test_clutter_is_ignored_and_other_files_are_counted(tmp_path: Path) -> None:
     names = ["a/1.JPG", "a/b c/ü,.png", "Thumbs.db", "a/.DS_Store", "a/._1.jpg", ".git/x.png", "notes.txt", "a/f.docx"]
     root = build(tmp_path, *names, "__MACOSX/a/1.jpg", "b.csv")
-    tally = Tally()
-    assert list_images(root, tally) == [("a", "1.JPG"), ("a", "b c", "ü,.png")]
-    (dropped,) = tally.dropped()
+    omissions = Omissions()
+    assert list_images(root, omissions) == [("a", "1.JPG"), ("a", "b c", "ü,.png")]
+    (dropped,) = omissions.listed()
     assert (dropped.count, dropped.reason) == (2, "files that are no images")
     assert sorted(dropped.examples) == ["a/f.docx", "b.csv"]
 
@@ -60,9 +60,9 @@ def test_links_stay_in_the_folder(tmp_path: Path) -> None:
     }
     for name, target in links.items():
         (root / name).symlink_to(target)
-    tally = Tally()
-    assert list_images(root, tally) == [("a", "1.jpg"), ("a", "stored twice.jpg")]
-    assert {dropped.reason: sorted(dropped.examples) for dropped in tally.dropped()} == {
+    omissions = Omissions()
+    assert list_images(root, omissions) == [("a", "1.jpg"), ("a", "stored twice.jpg")]
+    assert {dropped.reason: sorted(dropped.examples) for dropped in omissions.listed()} == {
         "links that lead out of the folder, not followed": ["a/out.jpg", "loop", "outer"],
         "links to folders, not followed": ["a/inner"],
         "links to images that are there already": ["a/stored.jpg", "a/twin.jpg"],
@@ -70,23 +70,23 @@ def test_links_stay_in_the_folder(tmp_path: Path) -> None:
     }
 
 
-def test_a_name_that_is_no_text_is_counted(tmp_path: Path) -> None:
+def test_a_name_that_is_not_valid_unicode_is_counted(tmp_path: Path) -> None:
     root = build(tmp_path, "a/1.jpg")
     with open(os.fsencode(root / "a") + b"/caf\xe9.jpg", "wb"):
         pass
-    tally = Tally()
-    assert list_images(root, tally) == [("a", "1.jpg")]
-    assert [str(dropped) for dropped in tally.dropped()] == [
+    omissions = Omissions()
+    assert list_images(root, omissions) == [("a", "1.jpg")]
+    assert [str(dropped) for dropped in omissions.listed()] == [
         "1 images whose names are not valid Unicode; rename them (a/caf\\udce9.jpg)"
     ]
 
 
 def test_only_the_first_few_examples_are_shown() -> None:
-    tally = Tally()
+    omissions = Omissions()
     for number in range(1200):
-        tally.add("odd things", str(number))
-    tally.add("others", count=0)
-    assert [str(dropped) for dropped in tally.dropped()] == ["1,200 odd things (0, 1, 2 and 1,197 more)"]
+        omissions.add("odd things", str(number))
+    omissions.add("others", count=0)
+    assert [str(dropped) for dropped in omissions.listed()] == ["1,200 odd things (0, 1, 2 and 1,197 more)"]
 
 
 # market
@@ -109,12 +109,12 @@ def test_market_folders_are_read_as_by_the_reader(tmp_path: Path) -> None:
     reader = market_style(root, "x")
     for split, records in (("train", reader.train), ("query", reader.query), ("gallery", reader.gallery)):
         # Of a test folder beside a query, all is gallery.
-        assert [shot.record for shot in found.shots if shot.split == split] == list(records)
+        assert [image.record for image in found.images if image.split == split] == list(records)
     assert (found.layout, found.cameras, found.exclude_same_camera) == ("market", {0: "c1", 1: "c2", 11: "c12"}, True)
     assert found.policy == (
-        "3 cameras, from the files' names, which count them from 1: a match from the query's own camera is ignored"
+        "3 cameras, from the file names, which count them from 1: matches from the query's own camera are ignored"
     )
-    assert found.notes == ("pid 0 shows nobody in particular, as in Market-1501: 1 images are distractors",)
+    assert found.notes == ("1 images with pid 0 are taken for distractors, as in Market-1501",)
     assert sorted(dropped) == [
         "1 distractors (pid 0) outside the gallery (bounding_box_train/0000_c1s1_0.jpg)",
         "1 images outside the folders of the splits (gt_bbox/0002_c1s1_000451_00.jpg)",
@@ -122,13 +122,13 @@ def test_market_folders_are_read_as_by_the_reader(tmp_path: Path) -> None:
     ]
 
 
-def test_flat_files_with_market_names_are_to_be_split(tmp_path: Path) -> None:
+def test_flat_files_with_market_names_have_no_split(tmp_path: Path) -> None:
     found, dropped = look(build(tmp_path, "1_c1_a.jpg", "2_c3_b.png", "readme.txt"))
     assert shown(found) == [("1_c1_a.jpg", "", "1", 0), ("2_c3_b.png", "", "2", 2)]
     assert (found.layout, dropped) == ("market", [])
 
 
-def test_what_does_not_fit_a_layout_that_was_told_is_left_out(tmp_path: Path) -> None:
+def test_images_that_do_not_fit_a_given_layout_are_left_out(tmp_path: Path) -> None:
     root = build(tmp_path, "1_c1_a.jpg", "cover.jpg", "alice/1.jpg")
     found, dropped = look(root, "market")
     assert shown(found) == [("1_c1_a.jpg", "", "1", 0)]
@@ -141,15 +141,15 @@ def test_what_does_not_fit_a_layout_that_was_told_is_left_out(tmp_path: Path) ->
     assert dropped == ["2 images in no person's folder (1_c1_a.jpg, cover.jpg)"]
 
 
-def test_one_camera_or_none_known_has_no_camera_rule(tmp_path: Path) -> None:
+def test_one_camera_or_unknown_ones_have_no_camera_rule(tmp_path: Path) -> None:
     root = build(tmp_path, "1_c1_a.jpg", "2_c1_b.png")
     found, _ = look(root)
     assert (found.cameras, found.exclude_same_camera) == ({0: "c1"}, False)
-    assert "one camera, from the files' names" in found.policy
+    assert "one camera, from the file names" in found.policy
     found, _ = look(build(root, "2_c2_b.png"), camera="none")
     assert (found.cameras, found.exclude_same_camera) == ({}, False)
-    assert found.policy == "camera ids are left aside, as chosen: the domain is one camera, and every match counts"
-    with pytest.raises(JointreidError, match="no folder tells the camera; pass --camera auto, name or none"):
+    assert found.policy == "camera ids are not used, as chosen: the domain counts as one camera, and every match counts"
+    with pytest.raises(JointreidError, match="layout market has no folders per camera; pass --camera auto, name"):
         look(root, camera="folder")
 
 
@@ -160,19 +160,19 @@ def test_one_camera_or_none_known_has_no_camera_rule(tmp_path: Path) -> None:
     ("names", "camids", "cameras", "words"),
     [
         # Every name tells.
-        (["a/1_c3.jpg", "a/x/2_c1s4_9.jpg", "b/k_c2_.jpg"], [2, 0, 1], {0: "c1", 1: "c2", 2: "c3"}, "files' names"),
+        (["a/1_c3.jpg", "a/x/2_c1s4_9.jpg", "b/k_c2_.jpg"], [2, 0, 1], {0: "c1", 1: "c2", 2: "c3"}, "file names"),
         # Not every name does.
-        (["a/1_c3.jpg", "a/2.jpg", "b/3_c1.jpg"], [0, 0, 0], {}, "camera ids are not known"),
+        (["a/1_c3.jpg", "a/2.jpg", "b/3_c1.jpg"], [0, 0, 0], {}, "camera ids are unknown"),
         # Folders called after cameras.
         (["a/cam3/1.jpg", "a/Camera 04/2.jpg", "b/C_3/x/1.jpg"], [3, 4, 3], {3: "C_3", 4: "Camera 04"}, "folders"),
         # Folders called so, but not for every image.
-        (["a/cam3/1.jpg", "a/2.jpg", "b/cam3/1.jpg"], [0, 0, 0], {}, "camera ids are not known"),
+        (["a/cam3/1.jpg", "a/2.jpg", "b/cam3/1.jpg"], [0, 0, 0], {}, "camera ids are unknown"),
         # Folders that may be anything.
-        (["a/monday/1.jpg", "a/friday/2.jpg", "b/monday/1.jpg"], [0, 0, 0], {}, "camera ids are not known"),
-        (["a/1/1.jpg", "a/2/2.jpg", "b/1/1.jpg"], [0, 0, 0], {}, "camera ids are not known"),
+        (["a/monday/1.jpg", "a/friday/2.jpg", "b/monday/1.jpg"], [0, 0, 0], {}, "camera ids are unknown"),
+        (["a/1/1.jpg", "a/2/2.jpg", "b/1/1.jpg"], [0, 0, 0], {}, "camera ids are unknown"),
     ],
 )
-def test_cameras_are_taken_from_where_every_image_has_one(
+def test_cameras_come_from_the_first_source_that_every_image_has(
     tmp_path: Path, names: list[str], camids: list[int], cameras: dict[int, str], words: str
 ) -> None:
     found, dropped = look(build(tmp_path, *names))
@@ -182,11 +182,13 @@ def test_cameras_are_taken_from_where_every_image_has_one(
     assert words in found.policy
 
 
-def test_what_might_have_been_cameras_is_told(tmp_path: Path) -> None:
+def test_folders_and_names_that_might_be_cameras_are_reported(tmp_path: Path) -> None:
     found, _ = look(build(tmp_path / "1", "a/lobby/1.jpg", "b/door/2.jpg"))
-    assert found.notes[0].startswith("people's folders hold folders (door, lobby); they are not taken for cameras")
+    assert found.notes[0].startswith(
+        "the folders of people contain folders (door, lobby); they are not used as cameras"
+    )
     found, _ = look(build(tmp_path / "2", "a/1_c1.jpg", "b/2.jpg"))
-    assert found.notes == ("1 of 2 names tell no camera (2.jpg), so none is known",)
+    assert found.notes == ("1 of 2 file names have no camera id (2.jpg); none is used",)
     found, _ = look(build(tmp_path / "3", "a/1.jpg", "b/2.jpg"))
     assert found.notes == ()
 
@@ -194,21 +196,21 @@ def test_what_might_have_been_cameras_is_told(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("folders", "camids"), [(("door", "lobby"), (0, 1)), (("7", "cam2"), (7, 2)), (("7", "lobby"), (0, 1))]
 )
-def test_folders_of_any_name_are_cameras_if_told(
+def test_folders_of_any_name_are_cameras_if_requested(
     tmp_path: Path, folders: tuple[str, str], camids: tuple[int, int]
 ) -> None:
     one, other = folders
     root = build(tmp_path, f"a/{one}/1.jpg", f"a/{other}/x/2.jpg")
     found, _ = look(root, camera="folder")
-    assert [shot.record.camid for shot in found.shots] == list(camids)
+    assert [image.record.camid for image in found.images] == list(camids)
     assert found.cameras == dict(zip(camids, folders, strict=True))
     assert list(found.cameras) == sorted(camids)
     with pytest.raises(JointreidError, match=r"1 of 3 images lie directly in their person's folder \(3.jpg\)"):
         look(build(root, "a/3.jpg"), camera="folder")
 
 
-def test_a_camera_asked_for_in_names_must_be_in_all(tmp_path: Path) -> None:
-    with pytest.raises(JointreidError, match=r"1 of 2 names tell no camera \(cam1/2.jpg\)"):
+def test_camera_name_requires_an_id_in_every_name(tmp_path: Path) -> None:
+    with pytest.raises(JointreidError, match=r"1 of 2 file names have no camera id \(cam1/2.jpg\)"):
         look(build(tmp_path, "a/cam1/1_c1.jpg", "a/cam1/2.jpg"), camera="name")
 
 
@@ -240,20 +242,20 @@ def test_folders_of_splits(tmp_path: Path, folders: list[str], splits: list[str]
 @pytest.mark.parametrize(
     ("names", "words"),
     [
-        (["train/a/1.jpg"], "there is only train; to have it split, give that folder"),
-        (["test/a/1.jpg"], "there is only test; to have it split"),
+        (["train/a/1.jpg"], "there is only train; to split it, give that folder"),
+        (["test/a/1.jpg"], "there is only test; to split it"),
         (["train_all/a/1.jpg", "val/a/2.jpg"], "there is only train_all, val"),
         (["train/a/1.jpg", "gallery/a/1.jpg"], "there are gallery, train, but no query"),
         (["train/a/1.jpg", "query/a/1.jpg"], "there are query, train, but no gallery"),
-        (["query/a/1.jpg", "gallery/a/1.jpg", "test/a/1.jpg"], "a test besides"),
+        (["query/a/1.jpg", "gallery/a/1.jpg", "test/a/1.jpg"], "query, gallery and also test"),
         (
             ["train/a/1.jpg", "test/a/1.jpg", "alice/1.jpg"],
-            r"splits \(test, train\) stand beside other images \(alice\)",
+            r"splits \(test, train\) lie beside other images \(alice\)",
         ),
-        (["train/a/1.jpg", "test/a/1.jpg", "1.jpg"], r"stand beside other images \(files\)"),
+        (["train/a/1.jpg", "test/a/1.jpg", "1.jpg"], r"lie beside other images \(files\)"),
     ],
 )
-def test_splits_that_are_not_whole_are_refused(tmp_path: Path, names: list[str], words: str) -> None:
+def test_incomplete_splits_are_refused(tmp_path: Path, names: list[str], words: str) -> None:
     with pytest.raises(JointreidError, match=words) as caught:
         look(build(tmp_path, *names))
     assert str(caught.value).startswith(f"{tmp_path}: ")
@@ -261,8 +263,8 @@ def test_splits_that_are_not_whole_are_refused(tmp_path: Path, names: list[str],
 
 def test_junk_and_odd_names_of_people(tmp_path: Path) -> None:
     found, dropped = look(build(tmp_path, "-1/1.jpg", "0000/1.jpg", "Zoë, A/1.jpg"))
-    assert [shot.record.pid for shot in found.shots] == ["0000", "Zoë, A"]
-    assert not any(shot.record.distractor for shot in found.shots)
+    assert [image.record.pid for image in found.images] == ["0000", "Zoë, A"]
+    assert not any(image.record.distractor for image in found.images)
     assert dropped == ["1 junk images (pid -1) (-1/1.jpg)"]
 
 
@@ -272,15 +274,15 @@ def test_junk_and_odd_names_of_people(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("names", "words"),
     [
-        ([], ["holds no images (.jpg, "]),
-        (["a.docx"], ["holds no images", "found 1 files that are no images (a.docx)"]),
-        (["1.jpg", "2_c1_1.jpg"], ["2 images in no folder of a person (1.jpg, 2_c1_1.jpg), 1 with labels in the name"]),
-        (["1.jpg", "alice/2.jpg", "bob/3.jpg"], ["1 images in no folder", "2 folders with images (alice, bob)"]),
+        ([], ["contains no images (.jpg, "]),
+        (["a.docx"], ["contains no images", "found 1 files that are no images (a.docx)"]),
+        (["1.jpg", "2_c1_1.jpg"], ["2 images outside the folder of a person (1.jpg, 2_c1_1.jpg), 1 with labels"]),
+        (["1.jpg", "alice/2.jpg", "bob/3.jpg"], ["1 images outside the folder", "2 folders with images (alice, bob)"]),
         (["bbox/0001_c1_1.jpg", "bbox/0002_c1_1.jpg", "probe/0001_c1_1.jpg"],
-         ["2 folders with images (bbox, probe)", "1 of them hold several people by the files' names (bbox); if each"]),
+         ["2 folders with images (bbox, probe)", "1 of them hold several people, by their file names (bbox); if each"]),
     ],
 )  # fmt: skip
-def test_an_unclear_folder_is_refused_with_what_was_seen(tmp_path: Path, names: list[str], words: list[str]) -> None:
+def test_an_unclear_folder_is_refused_with_a_description(tmp_path: Path, names: list[str], words: list[str]) -> None:
     with pytest.raises(JointreidError) as caught:
         look(build(tmp_path, *names))
     message = str(caught.value)
@@ -290,6 +292,6 @@ def test_an_unclear_folder_is_refused_with_what_was_seen(tmp_path: Path, names: 
         assert [layout for layout in ("market: ", "imagefolder: ", "mot: ", "--layout") if layout not in message] == []
 
 
-def test_a_folder_with_several_people_by_name_is_a_person_if_told(tmp_path: Path) -> None:
+def test_a_folder_with_several_people_by_name_is_one_person_if_requested(tmp_path: Path) -> None:
     found, _ = look(build(tmp_path, "x/0001_c1_1.jpg", "x/0002_c1_1.jpg", "y/0001_c1_1.jpg"), "imagefolder")
-    assert [shot.record.pid for shot in found.shots] == ["x", "x", "y"]
+    assert [image.record.pid for image in found.images] == ["x", "x", "y"]

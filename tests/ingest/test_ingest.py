@@ -51,12 +51,12 @@ def test_a_folder_becomes_a_manifest_that_passes_the_check(tmp_path: Path) -> No
         "  train: 3 identities, 12 images, 2 cameras",
         "  query: 3 identities, 6 images, 2 cameras",
         "  gallery: 3 identities, 6 images, 2 cameras",
-        "cameras: 2 cameras, from the files' names, which count them from 1: "
-        "a match from the query's own camera is ignored",
+        "cameras: 2 cameras, from the file names, which count them from 1: "
+        "matches from the query's own camera are ignored",
         "  camid 0 is c1, 1 is c2",
         "left out: 1 files that are no images (notes.docx)",
         f"wrote {tmp_path}/out/m.csv; the images stay in {source}",
-        "  its side file names that folder: the manifest may be moved, the images may not",
+        "  its side file names that folder: you may move the manifest, but not the images",
         f"Next: jointreid data check --manifest {out}",
     ]
     plain = json.loads(json.dumps(summary.to_dict()))
@@ -102,7 +102,7 @@ def test_with_a_root_the_manifest_can_be_moved(tmp_path: Path) -> None:
     assert all(record.path.is_file() for record in read_manifest(tmp_path / "moved/m.csv")[summary.name])
 
 
-def test_odd_names_survive(tmp_path: Path) -> None:
+def test_unusual_names_are_kept(tmp_path: Path) -> None:
     folders = ["Zoë, A", 'b "c"', "d;e", "ff\rg", "山田 太郎", "=1+1", "h\ni"]
     source = build(tmp_path / "src", *(f"{folder}/ {k},ü.png" for folder in folders for k in (0, 1)))
     build(source, "p/ q.png", "p/r .png")
@@ -123,7 +123,7 @@ def test_a_path_that_begins_with_a_space_is_read_back(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("folder", [" bob", "bob ", "nan", "-7"])
-def test_names_that_no_table_holds_as_identities_are_refused(tmp_path: Path, folder: str) -> None:
+def test_names_that_cannot_be_identities_are_refused(tmp_path: Path, folder: str) -> None:
     with pytest.raises(JointreidError, match=f"1 folders have names that cannot be identities in a table .'{folder}'"):
         ingest(build(people(tmp_path / "shop"), f"{folder}/1.png"), tmp_path / "m.csv")
     assert not (tmp_path / "m.csv").exists()
@@ -138,7 +138,7 @@ def test_the_same_call_writes_the_same_bytes_and_other_seeds_others(tmp_path: Pa
     assert tables[0] == tables[1] != tables[2]
 
 
-def test_splits_are_kept_or_drawn_anew(tmp_path: Path) -> None:
+def test_splits_are_kept_or_drawn(tmp_path: Path) -> None:
     names = [
         f"{split}/{pid}/{k}.png" for split, pids in (("train", "ab"), ("test", "bc")) for pid in pids for k in "012"
     ]
@@ -147,8 +147,8 @@ def test_splits_are_kept_or_drawn_anew(tmp_path: Path) -> None:
     kept = read_manifest(tmp_path / "kept.csv")["shop"]
     assert (kept.train_pids, sorted({record.pid for record in kept.query})) == (("a", "b"), ["b", "c"])
     assert not summary.drawn
-    assert "1 identities stand in train and in query or gallery (b)" in summary.render()
-    assert "splits as in the folder" in summary.render()
+    assert "1 identities are in train and in query or gallery (b)" in summary.render()
+    assert "splits taken from the folder" in summary.render()
     summary = ingest(source, tmp_path / "drawn.csv", split="draw", test_share=0.4)
     drawn = read_manifest(tmp_path / "drawn.csv")["shop"]
     assert not {record.pid for record in drawn.train} & {record.pid for record in drawn.gallery}
@@ -156,7 +156,7 @@ def test_splits_are_kept_or_drawn_anew(tmp_path: Path) -> None:
     assert (summary.drawn, len(drawn.query)) == (True, 1)
 
 
-def test_tracks_are_cut_out_of_frames(tmp_path: Path) -> None:
+def test_boxes_of_tracks_become_images_of_the_manifest(tmp_path: Path) -> None:
     for name in ("a", "b"):
         build(tmp_path / "mot", *(f"{name}/img1/{frame}.png" for frame in range(1, 6)))
         (tmp_path / f"mot/{name}/gt").mkdir()
@@ -178,7 +178,7 @@ def test_tracks_are_cut_out_of_frames(tmp_path: Path) -> None:
         times = [record.timestamp for record in domain.gallery if record.pid == query.pid]
         assert query.timestamp is not None
         assert min(abs((time or 0) - query.timestamp) for time in times) >= 1
-    assert "left out: 3 boxes marked to be ignored (conf 0)" in summary.render()
+    assert "left out: 3 boxes marked as ignored (conf 0)" in summary.render()
     assert "people are told apart within a view, not across cameras" in summary.render()
 
 
@@ -209,17 +209,17 @@ def test_source_and_target_are_checked(tmp_path: Path) -> None:
     for wrong in ("none", "file"):
         with pytest.raises(JointreidError, match=f"{wrong}: there is no such folder"):
             ingest(tmp_path / wrong, tmp_path / "m.csv")
-    with pytest.raises(JointreidError, match=r"m\.parquet: a manifest is written as \.csv"):
+    with pytest.raises(JointreidError, match=r"m\.parquet: a manifest is a \.csv file"):
         ingest(source, tmp_path / "m.parquet")
     with pytest.raises(JointreidError, match=r"file/m\.csv: cannot be written"):
         ingest(source, tmp_path / "file/m.csv")
 
 
-def test_a_table_that_is_there_is_replaced_only_if_told(tmp_path: Path) -> None:
+def test_an_existing_table_is_replaced_only_with_overwrite(tmp_path: Path) -> None:
     source, out = people(tmp_path / "shop"), tmp_path / "out/m.csv"
     ingest(source, out)
     before = out.read_bytes()
-    with pytest.raises(JointreidError, match=r"m.csv and .*m.domains.json: there already; .*--overwrite"):
+    with pytest.raises(JointreidError, match=r"m.csv and .*m.domains.json: already there; .*--overwrite"):
         ingest(source, out, seed=1)
     assert out.read_bytes() == before
     ingest(source, out, seed=1, name="other", overwrite=True)
@@ -233,7 +233,7 @@ def test_no_query_writes_nothing_and_names_the_folder(tmp_path: Path) -> None:
     assert str(caught.value).startswith(f"{source}: ")
     assert not (tmp_path / "m.csv").exists()
     summary = ingest(source, tmp_path / "m.csv", camera="none")
-    assert summary.notes == ("1 of 2 identities have one image: they are in train",)
+    assert summary.notes == ("1 of 2 identities have one image: they go to train",)
 
 
 # Any tree
@@ -261,7 +261,7 @@ def _test(pid: int, camera: int, number: int) -> str:
     st.sets(st.tuples(st.integers(0, 4), st.integers(0, 2), st.integers(0, 2)), max_size=25),
     st.integers(0, 3),
 )
-def test_whatever_the_tree_every_query_has_a_match(
+def test_in_any_tree_every_query_has_a_match(
     tmp_path_factory: pytest.TempPathFactory,
     call: Callable[[int, int, int], str],
     images: set[tuple[int, int, int]],

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from jointreid.ingest.found import Found, Tally, list_images
+from jointreid.ingest.images import FolderContents, Omissions, list_images
 from jointreid.ingest.layouts import read_layout
 from jointreid.ingest.mot import BoxChoice, read_mot
 from jointreid.messages.errors import JointreidError
@@ -27,22 +27,22 @@ def sequence(
     return folder
 
 
-def look(root: Path, choice: BoxChoice = BoxChoice(every=1)) -> tuple[Found, dict[str, int]]:  # noqa: B008
+def look(root: Path, choice: BoxChoice = BoxChoice(every=1)) -> tuple[FolderContents, dict[str, int]]:  # noqa: B008
     """Read a folder, and count what was left out."""
-    tally = Tally()
-    found = read_layout(root, "auto", "auto", choice, tally)
-    return found, {dropped.reason: dropped.count for dropped in tally.dropped()}
+    omissions = Omissions()
+    found = read_layout(root, "auto", "auto", choice, omissions)
+    return found, {dropped.reason: dropped.count for dropped in omissions.listed()}
 
 
 def test_boxes_of_tracks_become_images(tmp_path: Path) -> None:
     rows = "1,7,10,20,30,60,1,1,1\n2,7,12.4,20.6,30,60,1,1,0.5\n3, 8, 0, 0, 20, 50, 1, 1, 1\r\n\n"
     folder = sequence(tmp_path / "park", rows, info=INFO)
     found, dropped = look(tmp_path)
-    assert [shot.record.box for shot in found.shots] == [(10, 20, 30, 60), (12, 21, 30, 60), (0, 0, 20, 50)]
-    assert [shot.record.pid for shot in found.shots] == ["park-7", "park-7", "park-8"]
-    assert [shot.record.timestamp for shot in found.shots] == [1 / 25, 2 / 25, 3 / 25]
-    assert [shot.record.path for shot in found.shots] == [folder / f"img1/00000{frame}.jpg" for frame in (1, 2, 3)]
-    assert [shot.frame for shot in found.shots] == [1, 2, 3]
+    assert [image.record.box for image in found.images] == [(10, 20, 30, 60), (12, 21, 30, 60), (0, 0, 20, 50)]
+    assert [image.record.pid for image in found.images] == ["park-7", "park-7", "park-8"]
+    assert [image.record.timestamp for image in found.images] == [1 / 25, 2 / 25, 3 / 25]
+    assert [image.record.path for image in found.images] == [folder / f"img1/00000{frame}.jpg" for frame in (1, 2, 3)]
+    assert [image.frame for image in found.images] == [1, 2, 3]
     assert (found.layout, found.cameras, found.tracks, found.exclude_same_camera) == ("mot", {0: "park"}, True, False)
     assert "nobody is followed from one to another" in found.policy
     assert dropped == {}
@@ -50,8 +50,8 @@ def test_boxes_of_tracks_become_images(tmp_path: Path) -> None:
 
 def test_a_sequence_itself_gives_the_same(tmp_path: Path) -> None:
     folder = sequence(tmp_path / "park", "1,7,10,20,30,60,1,1,1\n")
-    one, other = look(tmp_path)[0].shots, look(folder)[0].shots
-    assert [shot.record for shot in one] == [shot.record for shot in other]
+    one, other = look(tmp_path)[0].images, look(folder)[0].images
+    assert [image.record for image in one] == [image.record for image in other]
 
 
 @pytest.mark.parametrize(
@@ -62,29 +62,29 @@ def test_a_sequence_itself_gives_the_same(tmp_path: Path) -> None:
         ("1,7,10,20,30,60,1,-1,-1", ""),
         ("1.0,7.0,10,20,30,60,0.5,1.0,0.3", ""),
         ("1,7,10,20,30,60,1,2,-1,-1", ""),  # of ten cells, the last three are a place in the world
-        ("1,7,10,20,30,60,0,1,1", "boxes marked to be ignored (conf 0)"),
+        ("1,7,10,20,30,60,0,1,1", "boxes marked as ignored (conf 0)"),
         ("1,-1,10,20,30,60,1", "boxes without an id"),
         ("1,7,10,20,30,60,1,7,1", "boxes of a class other than pedestrian (1)"),
         ("1,7,10,20,30,60,1,1,0.29", "boxes less visible than 0.3"),
-        ("4,7,10,20,30,60,1,1,1", "boxes whose frame is not there"),
+        ("4,7,10,20,30,60,1,1,1", "boxes whose frame is missing"),
         ("1,7,70,20,30,60,1,1,1", "boxes outside their frame"),
         ("1,7,-40,20,30,60,1,1,1", "boxes outside their frame"),
         ("1,7,10,20,30,31,1,1,1", "boxes lower than 32 pixels"),
         ("1,7,10,70,30,60,1,1,1", "boxes lower than 32 pixels"),  # 26 of the 60 lie in the frame
     ],
 )
-def test_boxes_of_no_use_are_counted(tmp_path: Path, cells: str, reason: str) -> None:
+def test_unusable_boxes_are_counted(tmp_path: Path, cells: str, reason: str) -> None:
     sequence(tmp_path / "park", f"2,9,0,0,20,50,1,1,1\n{cells}\n")
     found, dropped = look(tmp_path)
     assert dropped == ({reason: 1} if reason else {})
-    assert [shot.record.pid for shot in found.shots] == (["park-9"] if reason else ["park-7", "park-9"])
+    assert [image.record.pid for image in found.images] == (["park-9"] if reason else ["park-7", "park-9"])
 
 
-def test_what_is_of_no_use_can_be_set(tmp_path: Path) -> None:
+def test_the_limits_of_usable_boxes_can_be_set(tmp_path: Path) -> None:
     sequence(tmp_path / "park", "1,7,10,20,30,10,1,1,0.1\n")
-    assert look(tmp_path)[0].shots == ()
+    assert look(tmp_path)[0].images == ()
     found, _ = look(tmp_path, BoxChoice(1, min_height=10, min_visibility=0.1))
-    assert [shot.record.box for shot in found.shots] == [(10, 20, 30, 10)]
+    assert [image.record.box for image in found.images] == [(10, 20, 30, 10)]
 
 
 @pytest.mark.parametrize(
@@ -98,35 +98,35 @@ def test_what_is_of_no_use_can_be_set(tmp_path: Path) -> None:
 )
 def test_boxes_are_clipped_to_the_frame(tmp_path: Path, box: str, clipped: tuple[int, ...]) -> None:
     sequence(tmp_path / "park", f"1,7,{box},1,1,1\n")
-    assert [shot.record.box for shot in look(tmp_path)[0].shots] == [clipped]
+    assert [image.record.box for image in look(tmp_path)[0].images] == [clipped]
 
 
-def test_boxes_of_a_track_are_frames_apart_whatever_the_order_of_rows(tmp_path: Path) -> None:
+def test_boxes_of_a_track_are_frames_apart_in_any_order_of_rows(tmp_path: Path) -> None:
     frames = [9, 1, 2, 4, 5, 12, 20, 1]
     rows = "".join(f"{frame},7,10,20,30,60,1,1,1\n" for frame in frames) + "2,8,11,20,30,60,1,1,1\n"
     sequence(tmp_path / "park", rows, frames=20)
     found, dropped = look(tmp_path, BoxChoice(every=4))
-    assert [shot.frame for shot in found.shots if shot.record.pid == "park-7"] == [1, 5, 9, 20]
-    assert [shot.frame for shot in found.shots if shot.record.pid == "park-8"] == [2]
-    assert dropped == {"boxes less than 4 frames after the one before in their track": 4}
-    assert len(look(tmp_path, BoxChoice(every=1))[0].shots) == 8
+    assert [image.frame for image in found.images if image.record.pid == "park-7"] == [1, 5, 9, 20]
+    assert [image.frame for image in found.images if image.record.pid == "park-8"] == [2]
+    assert dropped == {"boxes less than 4 frames after the previous one of their track": 4}
+    assert len(look(tmp_path, BoxChoice(every=1))[0].images) == 8
 
 
 def test_a_box_of_two_tracks_is_one_image(tmp_path: Path) -> None:
     sequence(tmp_path / "park", "1,7,10,20,30,60,1\n1,9,10,20,30,60,1\n2,9,10,20,30,60,1\n")
     found, dropped = look(tmp_path)
-    assert [(shot.record.pid, shot.frame) for shot in found.shots] == [("park-7", 1), ("park-9", 2)]
-    assert dropped == {"boxes that another track has too": 1}
+    assert [(image.record.pid, image.frame) for image in found.images] == [("park-7", 1), ("park-9", 2)]
+    assert dropped == {"boxes that another track also has": 1}
 
 
-def test_each_sequence_is_a_camera_and_ids_do_not_meet(tmp_path: Path) -> None:
+def test_each_sequence_is_one_camera_with_its_own_identities(tmp_path: Path) -> None:
     sequence(tmp_path / "b", "1,7,10,20,30,60,1,1,1\n")
     sequence(tmp_path / "a", "1,7,11,20,30,60,1,1,1\n")
     sequence(tmp_path / "a-again", "1,7,11,20,30,60,1,1,1\n")
     (tmp_path / "test/img1").mkdir(parents=True)
     (tmp_path / "test/img1/1.jpg").touch()
     found, dropped = look(tmp_path)
-    assert [(shot.record.pid, shot.record.camid) for shot in found.shots] == [("a-7", 0), ("b-7", 1)]
+    assert [(image.record.pid, image.record.camid) for image in found.images] == [("a-7", 0), ("b-7", 1)]
     assert found.cameras == {0: "a", 1: "b"}
     assert dropped == {"sequences with the gt.txt of another": 1, "folders without gt/gt.txt": 1}
 
@@ -135,15 +135,15 @@ def test_seqinfo_names_folder_ending_and_rate(tmp_path: Path) -> None:
     info = INFO.replace("img1", "rgb/left").replace(".jpg", ".png").replace("25", "12.5")
     folder = sequence(tmp_path / "park", "2,7,10,20,30,60,1,1,1\n", info=info, inner="rgb/left", suffix=".png")
     Image.new("RGB", (5, 5)).save(folder / "rgb/left/000002.jpg")
-    (shot,) = look(tmp_path)[0].shots
-    assert (shot.record.path, shot.record.timestamp) == (folder / "rgb/left/000002.png", 0.16)
+    (image,) = look(tmp_path)[0].images
+    assert (image.record.path, image.record.timestamp) == (folder / "rgb/left/000002.png", 0.16)
 
 
-def test_without_seqinfo_there_is_no_time_and_frames_may_be_called_by_any_number(tmp_path: Path) -> None:
+def test_without_seqinfo_there_are_no_times_and_frame_numbers_have_any_width(tmp_path: Path) -> None:
     folder = sequence(tmp_path / "park", "2,7,10,20,30,60,1,1,1\n", suffix=".png")
     (folder / "img1/000002.png").rename(folder / "img1/00000002.png")
-    (shot,) = look(tmp_path)[0].shots
-    assert (shot.record.path.name, shot.record.timestamp) == ("00000002.png", None)
+    (image,) = look(tmp_path)[0].images
+    assert (image.record.path.name, image.record.timestamp) == ("00000002.png", None)
 
 
 @pytest.mark.parametrize(
@@ -154,8 +154,8 @@ def test_without_seqinfo_there_is_no_time_and_frames_may_be_called_by_any_number
         ("frame,id,left,top,w,h,conf\n", "", "gt.txt, row 1: 'frame,id,left,top,w,h,conf'; expected numbers"),
         ("1.5,7,10,20,30,60,1\n", "", "gt.txt, row 1: .*whole for frame and id"),
         ("1,7,10,20,30,nan,1\n", "", "gt.txt, row 1: .*expected numbers"),
-        ("1,7,10,20,30,60,1\n", "imWidth=64\n", "seqinfo.ini: not as in MOTChallenge: .*no section headers"),
-        ("1,7,10,20,30,60,1\n", "[Other]\n", r"seqinfo.ini: not as in MOTChallenge: .*\[Sequence\]"),
+        ("1,7,10,20,30,60,1\n", "imWidth=64\n", "seqinfo.ini: is not as in MOTChallenge: .*no section headers"),
+        ("1,7,10,20,30,60,1\n", "[Other]\n", r"seqinfo.ini: is not as in MOTChallenge: .*\[Sequence\]"),
         (
             "1,7,10,20,30,60,1\n",
             INFO.replace("25", "fast"),
@@ -163,11 +163,15 @@ def test_without_seqinfo_there_is_no_time_and_frames_may_be_called_by_any_number
         ),
         ("1,7,10,20,30,60,1\n", INFO.replace("64", "0"), "seqinfo.ini, imwidth: '0'"),
         ("1,7,10,20,30,60,1\n", INFO.replace("64", "128"), "128 x 96, but .*000001.jpg is 64 x 96 pixels"),
-        ("1,7,10,20,30,60,1\n", INFO.replace("img1", "../../x"), "holds no frames of park"),
-        ("1,7,10,20,30,60,1\n", INFO.replace(".jpg", ".png"), "holds no frames of park; expected .* as 000001.png"),
+        ("1,7,10,20,30,60,1\n", INFO.replace("img1", "../../x"), "contains no frames of park"),
+        (
+            "1,7,10,20,30,60,1\n",
+            INFO.replace(".jpg", ".png"),
+            "no frames of park; expected .* such as 000001.png",
+        ),
     ],
 )
-def test_what_is_malformed_is_named(tmp_path: Path, rows: str, info: str, words: str) -> None:
+def test_a_malformed_file_is_named(tmp_path: Path, rows: str, info: str, words: str) -> None:
     sequence(tmp_path / "park", rows, info=info)
     with pytest.raises(JointreidError, match=words) as caught:
         look(tmp_path)
@@ -180,7 +184,7 @@ def test_links_out_of_the_folder_are_not_read(tmp_path: Path) -> None:
     folder = sequence(root / "park", "1,7,10,20,30,60,1,1,1\n")
     (root / "linked").symlink_to(outside)
     found, dropped = look(root)
-    assert [shot.record.pid for shot in found.shots] == ["park-7"]
+    assert [image.record.pid for image in found.images] == ["park-7"]
     assert dropped == {"links that lead out of the folder, not followed": 1}
     (folder / "gt/gt.txt").unlink()
     (folder / "gt/gt.txt").symlink_to(outside / "gt/gt.txt")
@@ -188,32 +192,32 @@ def test_links_out_of_the_folder_are_not_read(tmp_path: Path) -> None:
         look(root)
     frames = sequence(tmp_path / "again/park", "1,7,10,20,30,60,1,1,1\n", inner="frames") / "img1"
     frames.symlink_to(outside / "img1")
-    with pytest.raises(JointreidError, match=r"img1 \(a link, which is not followed\): holds no frames"):
+    with pytest.raises(JointreidError, match=r"img1 \(a link, which is not followed\): contains no frames"):
         look(tmp_path / "again")
 
 
-def test_frames_without_tracks_are_no_people(tmp_path: Path) -> None:
+def test_frames_without_tracks_are_refused(tmp_path: Path) -> None:
     sequence(tmp_path / "train/park", "1,7,10,20,30,60,1,1,1\n")
-    with pytest.raises(JointreidError, match=r"no sequence here has a gt/gt.txt; if train holds sequences, give that"):
+    with pytest.raises(JointreidError, match=r"no folder here has a gt/gt.txt; if train contains sequences, give that"):
         look(tmp_path)
     (tmp_path / "train/park/gt/gt.txt").unlink()
-    with pytest.raises(JointreidError, match=r"no sequence here has a gt/gt.txt\. Expected a folder a sequence"):
+    with pytest.raises(JointreidError, match=r"no folder here has a gt/gt.txt\. Expected one folder per sequence"):
         look(tmp_path / "train")
 
 
-def test_images_beside_sequences_are_left_out_only_if_told(tmp_path: Path) -> None:
+def test_images_beside_sequences_are_left_out_only_if_the_layout_is_given(tmp_path: Path) -> None:
     sequence(tmp_path / "park", "1,7,10,20,30,60,1,1,1\n")
     (tmp_path / "cover.jpg").touch()
-    with pytest.raises(JointreidError, match=r"1 images \(cover.jpg\) stand beside sequences \(park\)"):
+    with pytest.raises(JointreidError, match=r"1 images \(cover.jpg\) lie beside sequences \(park\)"):
         look(tmp_path)
-    tally = Tally()
-    assert len(read_layout(tmp_path, "mot", "auto", BoxChoice(), tally).shots) == 1
-    assert [str(dropped) for dropped in tally.dropped()] == ["1 images outside the sequences (cover.jpg)"]
+    omissions = Omissions()
+    assert len(read_layout(tmp_path, "mot", "auto", BoxChoice(), omissions).images) == 1
+    assert [str(dropped) for dropped in omissions.listed()] == ["1 images outside the sequences (cover.jpg)"]
     with pytest.raises(JointreidError, match="--camera name is for folders of images"):
-        read_layout(tmp_path, "mot", "name", BoxChoice(), Tally())
+        read_layout(tmp_path, "mot", "name", BoxChoice(), Omissions())
 
 
 def test_by_default_boxes_are_ten_frames_apart(tmp_path: Path) -> None:
     sequence(tmp_path / "park", "".join(f"{frame},7,10,20,30,60,1\n" for frame in range(1, 31)), frames=30)
-    images = list_images(tmp_path, Tally())
-    assert [shot.frame for shot in read_mot(tmp_path, images, BoxChoice(), Tally()).shots] == [1, 11, 21]
+    images = list_images(tmp_path, Omissions())
+    assert [image.frame for image in read_mot(tmp_path, images, BoxChoice(), Omissions()).images] == [1, 11, 21]

@@ -10,32 +10,32 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from jointreid.data.records import ImageRecord
-from jointreid.ingest.found import Shot, Tally
-from jointreid.ingest.split import Rule, Splits, draw_splits, keep_splits
+from jointreid.ingest.images import Omissions, PersonImage
+from jointreid.ingest.split import IngestSplits, MatchRule, draw_splits, keep_splits
 from jointreid.messages.errors import JointreidError
 
-CAMERAS, ANY = Rule(exclude_same_camera=True), Rule(exclude_same_camera=False)
-TRACKS = Rule(exclude_same_camera=False, tracks=True)
+CAMERAS, ANY = MatchRule(exclude_same_camera=True), MatchRule(exclude_same_camera=False)
+TRACKS = MatchRule(exclude_same_camera=False, tracks=True)
 
 
-def person(pid: str, *camids: int, split: str = "", distractor: bool = False) -> list[Shot]:
+def person(pid: str, *camids: int, split: str = "", distractor: bool = False) -> list[PersonImage]:
     """One image for each camid, in this order."""
     names = [f"{split}{pid}/{number}.png" for number in range(len(camids))]
     return [
-        Shot(ImageRecord(Path("/data", name), pid, camid, distractor=distractor), name, split, frame=10 * number)
+        PersonImage(ImageRecord(Path("/data", name), pid, camid, distractor=distractor), name, split, frame=10 * number)
         for number, (name, camid) in enumerate(zip(names, camids, strict=True))
     ]
 
 
-def draw(shots: list[Shot], rule: Rule = CAMERAS, share: float = 0.5, seed: int = 0) -> Splits:
-    return draw_splits(shots, rule, share, seed, Tally())
+def draw(images: list[PersonImage], rule: MatchRule = CAMERAS, share: float = 0.5, seed: int = 0) -> IngestSplits:
+    return draw_splits(images, rule, share, seed, Omissions())
 
 
 def pids(records: Iterable[ImageRecord]) -> set[str]:
     return {record.pid for record in records}
 
 
-def fits(splits: Splits, rule: Rule) -> bool:
+def fits(splits: IngestSplits, rule: MatchRule) -> bool:
     """Whether every query has a match in the gallery, told by looking at all pairs."""
     return all(
         any(
@@ -48,16 +48,16 @@ def fits(splits: Splits, rule: Rule) -> bool:
     )
 
 
-def test_half_of_the_identities_are_tested_with_one_query_a_camera() -> None:
-    shots = [shot for pid in "abcd" for shot in person(pid, 0, 0, 1, 1, 1)]
-    splits = draw(shots)
+def test_half_of_the_identities_are_tested_with_one_query_per_camera() -> None:
+    images = [image for pid in "abcd" for image in person(pid, 0, 0, 1, 1, 1)]
+    splits = draw(images)
     assert (len(pids(splits.train)), len(pids(splits.query))) == (2, 2)
     assert pids(splits.train) | pids(splits.query) == set("abcd")
     assert pids(splits.gallery) == pids(splits.query)
     assert Counter((record.pid, record.camid) for record in splits.query) == dict.fromkeys(
         ((pid, camid) for pid in pids(splits.query) for camid in (0, 1)), 1
     )
-    assert sorted(record.path for records in splits[:3] for record in records) == sorted(s.record.path for s in shots)
+    assert sorted(record.path for records in splits[:3] for record in records) == sorted(s.record.path for s in images)
     assert splits.notes == []
 
 
@@ -74,7 +74,7 @@ def test_half_of_the_identities_are_tested_with_one_query_a_camera() -> None:
         ((0, 1, 2, 3), 3),
     ],
 )
-def test_a_camera_gives_no_query_where_that_would_cost_another_its_match(camids: tuple[int, ...], queries: int) -> None:
+def test_a_camera_gives_no_query_if_another_would_lose_its_match(camids: tuple[int, ...], queries: int) -> None:
     splits = draw(person("a", *camids), share=1)
     assert len(splits.query) == queries
     assert fits(splits, CAMERAS)
@@ -88,43 +88,43 @@ def test_without_the_camera_rule_an_identity_gives_one_query() -> None:
 
 @given(st.randoms(), st.integers(0, 3))
 def test_the_order_of_files_and_the_place_of_the_folder_change_nothing(random: Random, seed: int) -> None:
-    shots = [shot for pid in "abcdef" for shot in person(pid, 0, 1, 1, 2)]
-    moved = [s._replace(record=ImageRecord(Path("/else") / s.key, s.record.pid, s.record.camid)) for s in shots]
+    images = [image for pid in "abcdef" for image in person(pid, 0, 1, 1, 2)]
+    moved = [s._replace(record=ImageRecord(Path("/else") / s.key, s.record.pid, s.record.camid)) for s in images]
     random.shuffle(moved)
-    one, other = draw(shots, seed=seed), draw(moved, seed=seed)
+    one, other = draw(images, seed=seed), draw(moved, seed=seed)
     for first, second in zip(one[:3], other[:3], strict=True):
         assert [r.path.relative_to("/data") for r in first] == [r.path.relative_to("/else") for r in second]
 
 
 def test_another_seed_draws_other_identities_and_images() -> None:
-    shots = [shot for pid in "abcdefgh" for shot in person(pid, 0, 0, 0, 1, 1, 1)]
-    assert len({frozenset(pids(draw(shots, seed=seed).train)) for seed in range(5)}) > 1
-    assert len({frozenset(record.path for record in draw(shots, share=1, seed=seed).query) for seed in range(5)}) > 1
+    images = [image for pid in "abcdefgh" for image in person(pid, 0, 0, 0, 1, 1, 1)]
+    assert len({frozenset(pids(draw(images, seed=seed).train)) for seed in range(5)}) > 1
+    assert len({frozenset(record.path for record in draw(images, share=1, seed=seed).query) for seed in range(5)}) > 1
 
 
-def test_a_new_identity_moves_no_other_but_at_the_border() -> None:
-    shots = [shot for number in range(40) for shot in person(f"p{number}", 0, 1)]
-    before, after = pids(draw(shots).train), pids(draw([*shots, *person("new", 0, 1)]).train)
+def test_a_new_identity_moves_at_most_one_other() -> None:
+    images = [image for number in range(40) for image in person(f"p{number}", 0, 1)]
+    before, after = pids(draw(images).train), pids(draw([*images, *person("new", 0, 1)]).train)
     assert len((before ^ after) - {"new"}) <= 1
 
 
 @pytest.mark.parametrize(("share", "tested"), [(0, 0), (0.001, 1), (0.3, 3), (0.5, 5), (0.999, 9), (1, 10)])
 def test_the_share_is_kept_and_leaves_one_identity_on_each_side(share: float, tested: int) -> None:
-    splits = draw([shot for number in range(10) for shot in person(f"p{number}", 0, 1)], share=share)
+    splits = draw([image for number in range(10) for image in person(f"p{number}", 0, 1)], share=share)
     assert (len(pids(splits.query)), len(pids(splits.train))) == (tested, 10 - tested)
 
 
-def test_who_cannot_be_searched_for_is_trained_on_and_counted() -> None:
+def test_identities_that_cannot_be_queries_go_to_train_and_are_counted() -> None:
     splits = draw([*person("a", 0, 1), *person("b", 0, 0, 0), *person("c", 1), *person("d", 1, 1)], share=0.9)
     assert (pids(splits.query), pids(splits.train)) == ({"a"}, {"b", "c", "d"})
     assert splits.notes == [
-        "3 of 4 identities were seen by one camera: they are in train",
-        "1 identities to test on, not 3: no other keeps a match",
+        "3 of 4 identities were seen by one camera: they go to train",
+        "1 identities to test on instead of 3: no other keeps a match",
     ]
 
 
 @pytest.mark.parametrize(
-    ("shots", "rule", "words"),
+    ("images", "rule", "words"),
     [
         (
             [*person("a", 0, 0), *person("b", 1)],
@@ -137,40 +137,40 @@ def test_who_cannot_be_searched_for_is_trained_on_and_counted() -> None:
         (person("0", 0, 1, distractor=True), CAMERAS, "needs two identities; there is none"),
     ],
 )
-def test_no_query_is_an_error_that_says_why(shots: list[Shot], rule: Rule, words: str) -> None:
+def test_no_query_is_an_error_that_says_why(images: list[PersonImage], rule: MatchRule, words: str) -> None:
     with pytest.raises(JointreidError, match=words):
-        draw(shots, rule)
+        draw(images, rule)
 
 
 def test_distractors_are_in_the_gallery_if_there_is_one() -> None:
-    shots = [*person("a", 0, 1), *person("b", 0, 1), *person("0", 0, distractor=True)]
-    splits = draw(shots)
+    images = [*person("a", 0, 1), *person("b", 0, 1), *person("0", 0, distractor=True)]
+    splits = draw(images)
     assert [record.pid for record in splits.gallery if record.distractor] == ["0"]
-    tally = Tally()
-    assert pids(draw_splits(shots, CAMERAS, 0, 0, tally).train) == {"a", "b"}
-    assert [str(dropped) for dropped in tally.dropped()] == ["1 distractors, for there is no gallery"]
+    omissions = Omissions()
+    assert pids(draw_splits(images, CAMERAS, 0, 0, omissions).train) == {"a", "b"}
+    assert [str(dropped) for dropped in omissions.listed()] == ["1 distractors, because there is no gallery"]
 
 
 @pytest.mark.parametrize(("boxes", "gallery"), [(3, 1), (4, 2), (5, 2), (6, 3), (9, 4)])
 def test_the_query_of_a_track_is_an_end_and_its_gallery_the_other_half(boxes: int, gallery: int) -> None:
-    shots = [shot for number in range(12) for shot in person(f"t{number}", *[0] * boxes)]
-    tally = Tally()
-    splits = draw_splits(shots, TRACKS, 1, 0, tally)
-    frames = {shot.record.path: shot.frame for shot in shots}
+    images = [image for number in range(12) for image in person(f"t{number}", *[0] * boxes)]
+    omissions = Omissions()
+    splits = draw_splits(images, TRACKS, 1, 0, omissions)
+    frames = {image.record.path: image.frame for image in images}
     assert {frames[query.path] for query in splits.query} == {0, 10 * (boxes - 1)}
     for query in splits.query:
         found = sorted(abs(frames[r.path] - frames[query.path]) for r in splits.gallery if r.pid == query.pid)
         assert found == [10 * (boxes - back) for back in range(gallery, 0, -1)]
         assert found[0] >= 20  # never the neighbour
-    (dropped,) = tally.dropped()
+    (dropped,) = omissions.listed()
     assert dropped.count == 12 * (boxes - 1 - gallery)
 
 
-# Splits that are there
+# IngestSplits that are there
 
 
 def test_splits_are_kept_and_queries_without_a_match_left_out() -> None:
-    shots = [
+    images = [
         *person("t", 0, 1, split="train"),
         *person("a", 0, split="query"),
         *person("a", 0, 1, split="gallery"),
@@ -178,42 +178,42 @@ def test_splits_are_kept_and_queries_without_a_match_left_out() -> None:
         *person("b", 0, split="gallery"),
         *person("c", 0, split="query"),
     ]
-    tally = Tally()
-    splits = keep_splits(shots, CAMERAS, 0, tally)
+    omissions = Omissions()
+    splits = keep_splits(images, CAMERAS, 0, omissions)
     assert [record.path.as_posix() for record in splits.query] == ["/data/querya/0.png"]
     assert len(splits.gallery) == 3
-    assert [str(dropped) for dropped in tally.dropped()] == [
+    assert [str(dropped) for dropped in omissions.listed()] == [
         "2 queries without a match in the gallery (queryb/0.png, queryc/0.png)"
     ]
-    assert len(keep_splits(shots, ANY, 0, Tally()).query) == 2
+    assert len(keep_splits(images, ANY, 0, Omissions()).query) == 2
 
 
 def test_no_kept_query_with_a_match_is_an_error() -> None:
-    shots = [*person("a", 0, split="query"), *person("a", 0, split="gallery"), *person("b", 0, split="query")]
+    images = [*person("a", 0, split="query"), *person("a", 0, split="gallery"), *person("b", 0, split="query")]
     with pytest.raises(
-        JointreidError, match=r"none of the 2 queries has a match: of 1 the gallery holds no image.*of 1 only"
+        JointreidError, match=r"none of the 2 queries has a match: for 1 the gallery has no image.*for 1 only"
     ):
-        keep_splits(shots, CAMERAS, 0, Tally())
+        keep_splits(images, CAMERAS, 0, Omissions())
 
 
 def test_queries_are_drawn_from_a_test_folder_and_the_others_stay_in_the_gallery() -> None:
-    shots = [
+    images = [
         *person("t", 0, 1, split="train"),
         *person("a", 0, 0, 1, 1, split="test"),
         *person("b", 1, split="test"),
         *person("0", 1, split="test", distractor=True),
     ]
-    splits = keep_splits(shots, CAMERAS, 0, Tally())
+    splits = keep_splits(images, CAMERAS, 0, Omissions())
     assert (pids(splits.train), pids(splits.query), pids(splits.gallery)) == ({"t"}, {"a"}, {"a", "b", "0"})
     assert (len(splits.query), len(splits.gallery)) == (2, 4)
     with pytest.raises(JointreidError, match="none of the 1 identities was seen by two cameras"):
-        keep_splits([*person("t", 0, split="train"), *person("b", 1, split="test")], CAMERAS, 0, Tally())
+        keep_splits([*person("t", 0, split="train"), *person("b", 1, split="test")], CAMERAS, 0, Omissions())
 
 
-def test_identities_on_both_sides_of_a_kept_split_are_told() -> None:
-    shots = [*person("a", 0, split="train"), *person("a", 0, split="query"), *person("a", 1, split="gallery")]
-    (note,) = keep_splits(shots, CAMERAS, 0, Tally()).notes
-    assert "1 identities stand in train and in query or gallery (a)" in note
+def test_identities_on_both_sides_of_a_kept_split_are_reported() -> None:
+    images = [*person("a", 0, split="train"), *person("a", 0, split="query"), *person("a", 1, split="gallery")]
+    (note,) = keep_splits(images, CAMERAS, 0, Omissions()).notes
+    assert "1 identities are in train and in query or gallery (a)" in note
     assert "--split draw" in note
 
 
@@ -228,17 +228,17 @@ def test_identities_on_both_sides_of_a_kept_split_are_told() -> None:
     st.floats(0, 1),
     st.integers(0, 9),
 )
-def test_whatever_is_drawn_every_query_has_a_match_and_no_image_two_splits(
-    people: dict[str, list[int]], rule: Rule, share: float, seed: int
+def test_every_query_has_a_match_and_every_image_one_split(
+    people: dict[str, list[int]], rule: MatchRule, share: float, seed: int
 ) -> None:
-    shots = [shot for pid, camids in people.items() for shot in person(pid, *camids)]
+    images = [image for pid, camids in people.items() for image in person(pid, *camids)]
     try:
-        splits = draw(shots, rule, share, seed)
+        splits = draw(images, rule, share, seed)
     except JointreidError:
         return
-    images = [record.path for records in splits[:3] for record in records]
-    assert len(images) == len(set(images))
-    assert rule.tracks or len(images) == len(shots)
+    paths = [record.path for records in splits[:3] for record in records]
+    assert len(paths) == len(set(paths))
+    assert rule.tracks or len(paths) == len(images)
     assert not pids(splits.train) & (pids(splits.query) | pids(splits.gallery))
     assert fits(splits, rule)
     if 0 < share < 1:

@@ -1,4 +1,4 @@
-"""Folders of one's own -> a manifest: the layout is recognised, identities are split, every query has a match."""
+"""From a folder of your own images to a manifest: recognise the layout, split identities, give each query a match."""
 
 import os
 from collections.abc import Mapping
@@ -10,10 +10,10 @@ from jointreid.data.manifest import side_file, write_manifest
 from jointreid.data.records import Domain
 from jointreid.data.table import is_no_id, path_below
 from jointreid.ingest.folders import CameraChoice
-from jointreid.ingest.found import Tally
+from jointreid.ingest.images import Omissions
 from jointreid.ingest.layouts import Layout, naming, read_layout
 from jointreid.ingest.mot import BoxChoice
-from jointreid.ingest.split import Rule, draw_splits, keep_splits
+from jointreid.ingest.split import MatchRule, draw_splits, keep_splits
 from jointreid.ingest.summary import IngestSummary, check_command
 from jointreid.messages.errors import JointreidError, no_such
 from jointreid.messages.listing import first_few
@@ -38,29 +38,29 @@ def ingest(
     min_visibility: float = 0.3,
     overwrite: bool = False,
 ) -> IngestSummary:
-    """Describe the images below a folder in a manifest; they are neither moved nor changed, nor decoded.
+    """Describe the images below a folder in a manifest, without moving, changing or decoding them.
 
     Args:
         source: the folder.
-        out: the `.csv` to write, anywhere. If the images do not lie below its folder, its side file names `source`.
-        name: the domain's name; the folder's if not given.
+        out: the `.csv` file to write. If the images do not lie below its folder, its side file names `source`.
+        name: the domain's name; the name of the folder if None.
         layout: `market`, `imagefolder`, `mot`, or `auto` to recognise it.
-        camera: where camera ids come from: the files' `name`, a `folder` in each person's, or `none`; `auto` takes them
-            from where every image has one.
-        split: `auto` keeps the folder's splits if it has some and else draws, `draw` draws anyway.
-        test_share: when drawing, the share of the identities to test on, 0 to 1.
-        seed: another one draws another split.
-        every: of a track, take boxes this many frames apart.
-        min_height: of a track, take boxes of this many pixels or more.
-        min_visibility: of a track, take boxes of which this share shows or more, 0 to 1, where the sequence tells.
-        overwrite: replace a table that is there.
+        camera: source of the camera ids: the file `name`, a `folder` inside each person's, or `none`; `auto` uses the
+            first of these that every image has.
+        split: `auto` keeps the folder's splits if it has any and otherwise draws new ones; `draw` always draws.
+        test_share: share of the identities to test on when splits are drawn, 0 to 1.
+        seed: of the drawn split.
+        every: distance in frames between the boxes taken from a track.
+        min_height: least height in pixels of a box taken from a track.
+        min_visibility: least visible share, 0 to 1, of a box taken from a track, where the sequence gives it.
+        overwrite: replace an existing table.
 
     Returns:
-        What was found, what was left out and why, and what to do next.
+        The splits, cameras and omissions, and the next command to run.
 
     Raises:
-        JointreidError: a setting is wrong, `out` exists or cannot be written, the layout is not clear, no query would
-            have a match, or a file of the layout is malformed. Nothing is written then.
+        JointreidError: an argument is out of range, `out` exists or cannot be written, the layout is not clear, no
+            query would have a match, or a file of the layout is malformed. Nothing is written then.
     """
     chosen = {"layout": layout, "camera": camera, "split": split}
     _check_settings(chosen, test_share, every, min_height, min_visibility)
@@ -69,18 +69,18 @@ def ingest(
     name = source.name or "data" if name is None else name
     if is_no_id(name):
         raise JointreidError(f"{name!r} cannot be a domain's name; pass another with --name")
-    tally = Tally()
-    found = read_layout(source, layout, camera, BoxChoice(every, min_height, min_visibility), tally)
-    drawn = split == "draw" or all(not shot.split for shot in found.shots)
-    rule = Rule(found.exclude_same_camera, found.tracks)
+    omissions = Omissions()
+    found = read_layout(source, layout, camera, BoxChoice(every, min_height, min_visibility), omissions)
+    drawn = split == "draw" or all(not image.split for image in found.images)
+    rule = MatchRule(found.exclude_same_camera, found.tracks)
     with naming(source):
-        if not found.shots:
-            raise JointreidError(f"no image is left: {'; '.join(map(str, tally.dropped()))}")
-        _check_pids({shot.record.pid for shot in found.shots})
+        if not found.images:
+            raise JointreidError(f"no image is left: {'; '.join(map(str, omissions.listed()))}")
+        _check_pids({image.record.pid for image in found.images})
         if drawn:
-            splits = draw_splits(found.shots, rule, test_share, seed, tally)
+            splits = draw_splits(found.images, rule, test_share, seed, omissions)
         else:
-            splits = keep_splits(found.shots, rule, seed, tally)
+            splits = keep_splits(found.images, rule, seed, omissions)
     domain = Domain(
         name,
         train=tuple(splits.train),
@@ -102,7 +102,7 @@ def ingest(
         cameras=found.cameras,
         exclude_same_camera=found.exclude_same_camera,
         policy=found.policy,
-        dropped=tally.dropped(),
+        dropped=omissions.listed(),
         notes=(*found.notes, *splits.notes),
         next_command=check_command(out),
     )
@@ -123,27 +123,27 @@ def _check_settings(
 
 
 def _real_folder(source: str | Path) -> Path:
-    """Return the folder made absolute; a link stays one, as what it leads to may move."""
+    """Return the absolute path of the folder; a link is kept, because its target may move."""
     path = Path(os.path.expanduser(source))
-    # Behind a link, `..` is not the folder that its name tells.
+    # After a link, `..` is the parent of the link's target.
     path = Path(os.path.realpath(path)) if ".." in path.parts else path.absolute()
     if not os.path.isdir(path):
-        raise JointreidError(f"{path}: there is no such folder; give the one that holds the images")
+        raise JointreidError(f"{path}: there is no such folder; give the folder that contains the images")
     return path
 
 
 def _check_target(out: Path, overwrite: bool) -> None:
-    """Refuse early what cannot be written, before the images are looked for."""
+    """Refuse a file that cannot be written, before looking for images."""
     if out.suffix.lower() != ".csv":
-        raise JointreidError(f"{out}: a manifest is written as .csv; give --out a name that ends so")
-    standing = [str(path) for path in (out, side_file(out)) if os.path.exists(path)]
-    if standing and not overwrite:
-        raise JointreidError(f"{' and '.join(standing)}: there already; choose another --out, or pass --overwrite")
+        raise JointreidError(f"{out}: a manifest is a .csv file; give --out a name that ends in .csv")
+    existing = [str(path) for path in (out, side_file(out)) if os.path.exists(path)]
+    if existing and not overwrite:
+        raise JointreidError(f"{' and '.join(existing)}: already there; choose another --out, or pass --overwrite")
 
 
 def _check_pids(pids: set[str]) -> None:
     if wrong := sorted(pid for pid in pids if is_no_id(pid)):
         raise JointreidError(
             f"{len(wrong)} folders have names that cannot be identities in a table ({first_few([*map(repr, wrong)])}): "
-            "negative numbers, nan, or with spaces around them; rename them"
+            "negative numbers, nan, or names with spaces around them; rename the folders"
         )

@@ -1,4 +1,4 @@
-"""Folders of images: labels in the files' names (`market`) or a folder a person (`imagefolder`), split or not."""
+"""Readers of image folders: labels in the file names (`market`) or one folder per person (`imagefolder`)."""
 
 import re
 from collections import defaultdict
@@ -8,13 +8,13 @@ from typing import Literal, NamedTuple
 
 from jointreid.data.readers.market_style import ANY_NAME, DISTRACTOR, JUNK
 from jointreid.data.records import ImageRecord
-from jointreid.ingest.found import Found, Names, Shot, Tally
+from jointreid.ingest.images import FolderContents, Omissions, PathParts, PersonImage
 from jointreid.messages.errors import JointreidError
 from jointreid.messages.listing import first_few
 
 CameraChoice = Literal["auto", "name", "folder", "none"]
 
-# What a folder of a split is called, in lower case. Of `test`, queries are still to be taken.
+# Names of split folders in lower case -> the split. Queries are still to be taken from `test`.
 _SPLIT_FOLDERS = {
     "bounding_box_train": "train",
     "train": "train",
@@ -28,144 +28,146 @@ _SPLIT_FOLDERS = {
 _NAME_CAMERA = re.compile(r"_c([1-9]\d{0,8})(?:s\d+)?(?:_|\.)")
 _MARKET_1501 = re.compile(r"(-1|\d{4})_c\d+(?:s\d+)?_")
 _FOLDER_CAMERA = re.compile(r"(?:c|cam|camera)[ _-]?(\d{1,9})", re.IGNORECASE)
-_IN_NAMES = "from the files' names, which count them from 1"
-_UNKNOWN = "camera ids are not known"
-_LEFT_ASIDE = "camera ids are left aside, as chosen"
+_IN_NAMES = "from the file names, which count them from 1"
+_UNKNOWN = "camera ids are unknown"
+_UNUSED = "camera ids are not used, as chosen"
 _EVERY_MATCH = "every match counts"
-_OTHER_CAMERAS = "a match from the query's own camera is ignored"
+_OTHER_CAMERAS = "matches from the query's own camera are ignored"
 
 
-class Parts(NamedTuple):
-    """The images of a folder by the split that their place in it tells, "" where it tells none.
+class ImagesBySplit(NamedTuple):
+    """The images of a folder, grouped by the split whose folder they lie in.
 
     Attributes:
-        images: split -> the names of its images below the folder.
-        depth: how many of an image's folders are the split's.
-        notes: what was made of the folders' names.
+        images: split -> paths of its images below the folder; the split is "" where the folder has no split folders.
+        depth: number of leading folders of each path that name the split: 0 or 1.
+        notes: remarks on how the folders were assigned to splits.
     """
 
-    images: Mapping[str, Sequence[Names]]
+    images: Mapping[str, Sequence[PathParts]]
     depth: int
     notes: tuple[str, ...] = ()
 
 
-def part_by_splits(images: Sequence[Names], tally: Tally) -> Parts:
-    """Recognise folders of splits.
+def group_by_split(images: Sequence[PathParts], omissions: Omissions) -> ImagesBySplit:
+    """Recognise folders of splits and group the images by split.
 
-    Known are train, query and gallery, also as in Market-1501; `test` for both of the latter or, beside query, for
-    gallery; `val`, which joins train, or is the test where there is no other; and `train_all`, which train and val are
-    parts of.
+    Known names are train, query and gallery, and those of Market-1501. `test` stands for query and gallery together,
+    or for gallery beside a query folder; `val` joins train, or is the test set where there is no other; `train_all`
+    contains train and val.
 
     Raises:
-        JointreidError: folders of splits stand beside other folders of images without being complete, or one that
-            evaluation needs is not there.
+        JointreidError: an incomplete set of split folders lies beside other images, or a split that evaluation needs
+            is missing.
     """
     tops = sorted({names[0] for names in images if len(names) > 1})
     roles = {top: _SPLIT_FOLDERS[top.lower()] for top in tops if top.lower() in _SPLIT_FOLDERS}
     held = set(roles.values())
     if not held:
-        return Parts({"": images}, 0)
+        return ImagesBySplit({"": images}, 0)
     whole = bool(held & {"train", "train_all"}) and "query" in held and bool(held & {"gallery", "test"})
     others = [top for top in tops if top not in roles]
     if not whole and (others or any(len(names) == 1 for names in images)):
         raise JointreidError(
-            f"folders of splits ({', '.join(roles)}) stand beside other images ({first_few(others) or 'files'}); "
-            "move the others away, or give a folder that holds no such splits"
+            f"folders of splits ({', '.join(roles)}) lie beside other images ({first_few(others) or 'files'}); "
+            "move the others away, or give a folder without split folders"
         )
-    plays, notes = _cast(held, roles)
-    parts: dict[str, list[Names]] = defaultdict(list)
+    plays, notes = _assign_splits(held, roles)
+    by_split: dict[str, list[PathParts]] = defaultdict(list)
     for names in images:
         role = roles.get(names[0]) if len(names) > 1 else None
         if role in plays:
-            parts[plays[role]].append(names)
+            by_split[plays[role]].append(names)
         else:
-            tally.add("images outside the folders of the splits", "/".join(names))
-    return Parts(parts, 1, notes)
+            omissions.add("images outside the folders of the splits", "/".join(names))
+    return ImagesBySplit(by_split, 1, notes)
 
 
-def _cast(held: set[str], roles: Mapping[str, str]) -> tuple[dict[str, str], tuple[str, ...]]:
-    """Return which split each kind of folder is, and notes."""
+def _assign_splits(held: set[str], roles: Mapping[str, str]) -> tuple[dict[str, str], tuple[str, ...]]:
+    """Return the split that each kind of folder becomes, and remarks."""
     plays: dict[str, str] = {kind: kind for kind in ("train", "query", "gallery", "test") if kind in held}
     notes = []
     if "train_all" in held:
         plays.pop("train", None)
         plays["train_all"] = "train"
-        notes.append("train is the folder train_all, which train and val are taken to be parts of")
+        notes.append("train is the folder train_all; train and val are assumed to be parts of it")
     if {"query", "gallery"} <= held and "test" in held:
-        raise JointreidError(f"there are query, gallery and a test besides ({', '.join(roles)}); move one away")
+        raise JointreidError(f"there are query, gallery and also test ({', '.join(roles)}); move one away")
     if "query" in held and "test" in held:
         plays["test"] = "gallery"
     elif "val" in held and not held & {"train_all", "query", "gallery", "test"}:
         plays["val"] = "test"
     elif "val" in held and "train_all" not in held:
         plays["val"] = "train"
-        notes.append("val joins train; data.val_ids holds identities out of it again")
+        notes.append("val joins train; data.val_ids can hold out identities again")
     found = set(plays.values())
     if found == {"train"} or found == {"test"}:
-        raise JointreidError(f"there is only {', '.join(roles)}; to have it split, give that folder")
+        raise JointreidError(f"there is only {', '.join(roles)}; to split it, give that folder")
     if ("query" in found) != ("gallery" in found):
         lacking = "gallery" if "query" in found else "query"
-        raise JointreidError(f"there are {', '.join(roles)}, but no {lacking}; add it, or call the folder of both test")
+        raise JointreidError(
+            f"there are {', '.join(roles)}, but no {lacking}; add it, or put both into one folder, test"
+        )
     return plays, tuple(notes)
 
 
-# Labels in the files' names
+# Labels in the file names
 
 
-def name_faults(images: Iterable[Names], depth: int) -> list[str]:
+def name_faults(images: Iterable[PathParts], depth: int) -> list[str]:
     """Return the images that are not Market-style files directly in their folder."""
     return ["/".join(names) for names in images if len(names) != depth + 1 or not ANY_NAME.match(names[-1])]
 
 
-def read_market(source: Path, parts: Parts, camera: CameraChoice, tally: Tally) -> Found:
-    """Read images named `<pid>_c<camera>...` that lie directly in their folder; others are counted as left out.
+def read_market(source: Path, by_split: ImagesBySplit, camera: CameraChoice, omissions: Omissions) -> FolderContents:
+    """Read images named `<pid>_c<camera>...` that lie directly in their folder; count others as left out.
 
-    As in Market-1501, pid -1 is junk and left out, and 0 is a distractor, of use only in a gallery.
+    As in Market-1501, pid -1 is junk and left out; pid 0 is a distractor, which only a gallery can use.
 
     Raises:
-        JointreidError: `camera` is "folder", which this layout cannot tell.
+        JointreidError: `camera` is "folder", which this layout does not have.
     """
     if camera == "folder":
-        raise JointreidError("in the layout market no folder tells the camera; pass --camera auto, name or none")
-    shots = []
-    for split, images in parts.images.items():
+        raise JointreidError("layout market has no folders per camera; pass --camera auto, name or none")
+    labelled = []
+    for split, images in by_split.images.items():
         for names in images:
             match = ANY_NAME.match(names[-1])
             name = "/".join(names)
-            if len(names) > parts.depth + 1:
-                tally.add("images in folders below", name)
+            if len(names) > by_split.depth + 1:
+                omissions.add("images in folders below", name)
             elif match is None:
-                tally.add("images without labels in their names", name)
+                omissions.add("images without labels in their names", name)
             elif int(match[1]) == JUNK:
-                tally.add("junk images (pid -1)", name)
+                omissions.add("junk images (pid -1)", name)
             elif int(match[1]) == DISTRACTOR and split in ("train", "query"):
-                tally.add("distractors (pid 0) outside the gallery", name)
+                omissions.add("distractors (pid 0) outside the gallery", name)
             else:
                 camid = 0 if camera == "none" else int(match[2]) - 1
                 distractor = int(match[1]) == DISTRACTOR
                 record = ImageRecord(source.joinpath(*names), match[1], camid, distractor=distractor)
-                shots.append(Shot(record, name, split))
-    notes = parts.notes
-    if zeros := sum(shot.record.distractor for shot in shots):
-        notes += (f"pid 0 shows nobody in particular, as in Market-1501: {zeros:,} images are distractors",)
+                labelled.append(PersonImage(record, name, split))
+    notes = by_split.notes
+    if zeros := sum(image.record.distractor for image in labelled):
+        notes += (f"{zeros:,} images with pid 0 are taken for distractors, as in Market-1501",)
     if camera == "none":
-        return _found("market", shots, {}, _LEFT_ASIDE, notes)
-    cameras = {shot.record.camid: f"c{shot.record.camid + 1}" for shot in shots}
-    return _found("market", shots, cameras, _IN_NAMES, notes)
+        return _contents("market", labelled, {}, _UNUSED, notes)
+    cameras = {image.record.camid: f"c{image.record.camid + 1}" for image in labelled}
+    return _contents("market", labelled, cameras, _IN_NAMES, notes)
 
 
-# A folder a person
+# One folder per person
 
 
-def person_faults(images: Iterable[Names], depth: int) -> list[str]:
-    """Return the images that lie in no person's folder."""
+def person_faults(images: Iterable[PathParts], depth: int) -> list[str]:
+    """Return the images that do not lie in a person's folder."""
     return ["/".join(names) for names in images if len(names) < depth + 2]
 
 
-def folders_of_many(images: Iterable[Names], depth: int) -> list[str]:
-    """Return the folders, hardly a person's then, whose files are all named as in Market-1501 and of several people.
+def folders_of_many(images: Iterable[PathParts], depth: int) -> list[str]:
+    """Return folders whose files are all named as in Market-1501 and show several people: not folders of one person.
 
-    In shorter names, such as `3_c1.jpg`, the number may count a person's images.
+    In shorter names, such as `3_c1.jpg`, the number may count the images of a person.
     """
     people: dict[str, set[str]] = defaultdict(set)
     for names in images:
@@ -174,31 +176,33 @@ def folders_of_many(images: Iterable[Names], depth: int) -> list[str]:
     return [folder for folder, pids in sorted(people.items()) if len(pids) > 1 and "" not in pids]
 
 
-def read_imagefolder(source: Path, parts: Parts, camera: CameraChoice, tally: Tally) -> Found:
-    """Read images that lie in their person's folder or below; others are counted as left out.
+def read_imagefolder(
+    source: Path, by_split: ImagesBySplit, camera: CameraChoice, omissions: Omissions
+) -> FolderContents:
+    """Read images that lie in a person's folder or below it; count others as left out.
 
-    Cameras come, with "auto", from the files' names if every one has a Market-style `_c3`; else from the first folder
-    in the person's if every image lies in one and every one is called `cam3` or so (c, cam or camera and a number);
-    else they are not known. "folder" takes folders of any names for cameras.
+    With "auto", camera ids come from the file names if each contains a Market-style `_c3`; otherwise from the folders
+    inside the person's folder if every image lies in one and all are called like `cam3` (c, cam or camera and a
+    number); otherwise they are unknown. "folder" takes folders of any name for cameras.
 
     Raises:
-        JointreidError: an image does not tell its camera, where `camera` says that all do.
+        JointreidError: an image has no camera id, although `camera` says where to find one.
     """
-    shots, sources = [], []
-    for split, images in parts.images.items():
+    labelled, sources = [], []
+    for split, images in by_split.images.items():
         for names in images:
-            pid = names[parts.depth] if len(names) > parts.depth + 1 else ""
+            pid = names[by_split.depth] if len(names) > by_split.depth + 1 else ""
             if pid in ("", str(JUNK)):
-                tally.add("junk images (pid -1)" if pid else "images in no person's folder", "/".join(names))
+                omissions.add("junk images (pid -1)" if pid else "images in no person's folder", "/".join(names))
             else:
-                sources.append(names[parts.depth + 1 :])
-                shots.append(Shot(ImageRecord(source.joinpath(*names), pid, 0), "/".join(names), split))
+                sources.append(names[by_split.depth + 1 :])
+                labelled.append(PersonImage(ImageRecord(source.joinpath(*names), pid, 0), "/".join(names), split))
     camids, cameras, origin, notes = _tell_cameras(sources, camera)
     placed = [
-        shot._replace(record=ImageRecord(shot.record.path, shot.record.pid, camid))
-        for shot, camid in zip(shots, camids, strict=True)
+        image._replace(record=ImageRecord(image.record.path, image.record.pid, camid))
+        for image, camid in zip(labelled, camids, strict=True)
     ]
-    return _found("imagefolder", placed, cameras, origin, (*parts.notes, *notes))
+    return _contents("imagefolder", placed, cameras, origin, (*by_split.notes, *notes))
 
 
 class _Cameras(NamedTuple):
@@ -208,17 +212,17 @@ class _Cameras(NamedTuple):
     notes: tuple[str, ...] = ()
 
 
-def _tell_cameras(images: Sequence[Names], choice: CameraChoice) -> _Cameras:
-    """Return each image's camera; `images` are names below the person's folder."""
+def _tell_cameras(images: Sequence[PathParts], choice: CameraChoice) -> _Cameras:
+    """Return the camera of each image; `images` are paths below the person's folder."""
     unknown = _Cameras([0] * len(images), {})
     if choice == "none":
-        return unknown._replace(origin=_LEFT_ASIDE)
+        return unknown._replace(origin=_UNUSED)
     matches = [_NAME_CAMERA.search(names[-1]) for names in images]
     nameless = ["/".join(names) for names, match in zip(images, matches, strict=True) if not match]
     if choice == "name" and nameless:
         raise JointreidError(
-            f"{len(nameless)} of {len(images)} names tell no camera ({first_few(nameless)}); expected _c and a number, "
-            "as in 0002_c3_17.jpg; rename them, or pass --camera none"
+            f"{len(nameless)} of {len(images)} file names have no camera id ({first_few(nameless)}); expected _c and a "
+            "number, as in 0002_c3_17.jpg; rename them, or pass --camera none"
         )
     if choice != "folder" and not nameless:
         camids = [int(match[1]) - 1 for match in matches if match]
@@ -227,39 +231,41 @@ def _tell_cameras(images: Sequence[Names], choice: CameraChoice) -> _Cameras:
     if choice == "folder" and direct:
         raise JointreidError(
             f"{len(direct)} of {len(images)} images lie directly in their person's folder ({first_few(direct)}); "
-            "expected a folder a camera in each, or pass --camera none"
+            "expected one folder per camera in each, or pass --camera none"
         )
     folders = sorted({names[0] for names in images if len(names) > 1})
     called_so = [folder for folder in folders if _FOLDER_CAMERA.fullmatch(folder)]
     if choice == "folder" or (not direct and called_so == folders):
         index = _number_folders(folders)
         camids = [index[names[0]] for names in images]
-        return _Cameras(camids, {index[folder]: folder for folder in reversed(folders)}, "from the people's folders")
+        return _Cameras(
+            camids, {index[folder]: folder for folder in reversed(folders)}, "from folders inside those of people"
+        )
     if folders:
-        hint = "they are not taken for cameras; if they are, pass --camera folder"
-        return unknown._replace(notes=(f"people's folders hold folders ({first_few(folders)}); {hint}",))
+        hint = "they are not used as cameras; if each is a camera, pass --camera folder"
+        return unknown._replace(notes=(f"the folders of people contain folders ({first_few(folders)}); {hint}",))
     if len(nameless) < len(images):
-        hint = f"{len(nameless)} of {len(images)} names tell no camera ({first_few(nameless)}), so none is known"
+        hint = f"{len(nameless)} of {len(images)} file names have no camera id ({first_few(nameless)}); none is used"
         return unknown._replace(notes=(hint,))
     return unknown
 
 
 def _number_folders(folders: Sequence[str]) -> dict[str, int]:
-    """Return a camid for each folder: its number where all have one, else its rank."""
+    """Return a camid for each folder: the number in its name if all have one, otherwise its position."""
     matches = [_FOLDER_CAMERA.fullmatch(folder) or re.fullmatch(r"(\d{1,9})", folder) for folder in folders]
     if all(matches):
         return {folder: int(match[1]) for folder, match in zip(folders, matches, strict=True) if match}
     return {folder: rank for rank, folder in enumerate(folders)}
 
 
-def _found(
-    layout: str, shots: Sequence[Shot], cameras: Mapping[int, str], origin: str, notes: tuple[str, ...]
-) -> Found:
-    """Settle the camera rule: with one camera or none known it would leave no query a match."""
+def _contents(
+    layout: str, labelled: Sequence[PersonImage], cameras: Mapping[int, str], origin: str, notes: tuple[str, ...]
+) -> FolderContents:
+    """Set the camera rule: with one camera, or unknown ones, excluding the query's own camera would leave no match."""
     if not cameras:
-        rule = f"{origin}: the domain is one camera, and {_EVERY_MATCH}"
+        rule = f"{origin}: the domain counts as one camera, and {_EVERY_MATCH}"
     elif len(cameras) == 1:
         rule = f"one camera, {origin}: {_EVERY_MATCH}"
     else:
         rule = f"{len(cameras)} cameras, {origin}: {_OTHER_CAMERAS}"
-    return Found(layout, tuple(shots), dict(sorted(cameras.items())), len(cameras) > 1, rule, notes=notes)
+    return FolderContents(layout, tuple(labelled), dict(sorted(cameras.items())), len(cameras) > 1, rule, notes=notes)

@@ -1,8 +1,8 @@
-"""Tracking sequences as MOTChallenge lays them out (`mot`): the boxes of a track are the images of an identity.
+"""Tracking sequences in the layout of MOTChallenge (`mot`): the boxes of a track are the images of an identity.
 
-`<sequence>/gt/gt.txt` has a row a box: frame, id, left, top, width, height, conf, class, visibility. Rows may end after
-conf or class; with ten cells, those after conf are positions in the world (MOT15), not class and visibility. Frames are
-`<sequence>/img1/000001.jpg`. `<sequence>/seqinfo.ini` may name another folder and the frame rate.
+`<sequence>/gt/gt.txt` has one row per box: frame, id, left, top, width, height, conf, class, visibility. Rows may end
+after conf or class; in rows of ten cells, those after conf are world coordinates (MOT15), not class and visibility.
+Frames are `<sequence>/img1/000001.jpg`. `<sequence>/seqinfo.ini` may name another folder and the frame rate.
 """
 
 import configparser
@@ -15,26 +15,26 @@ from typing import NamedTuple
 
 from jointreid.data.decode import read_image
 from jointreid.data.records import ImageRecord
-from jointreid.ingest.found import Found, Names, Shot, Tally, stays_below
+from jointreid.ingest.images import FolderContents, Omissions, PathParts, PersonImage, stays_below
 from jointreid.machine.hashing import bytes_sha256
 from jointreid.messages.errors import JointreidError
 
 GROUND_TRUTH = ("gt", "gt.txt")
 _PEDESTRIAN = 1
-_UNSET = -1  # what class and visibility hold where nobody filled them in
+_UNSET = -1  # value of class and visibility where they were not annotated
 _POLICY = (
-    "every sequence is a camera, but nobody is followed from one to another: every match counts, and figures say how "
-    "well people are told apart within a view, not across cameras"
+    "every sequence is one camera, and nobody is followed from one to another: every match counts, and results show "
+    "how well people are told apart within a view, not across cameras"
 )
 
 
 class BoxChoice(NamedTuple):
-    """Which boxes of a track are taken.
+    """The boxes to take from a track.
 
     Attributes:
-        every: frames from one to the next, at least; nearer ones show nearly the same image.
-        min_height: in pixels, inside the frame.
-        min_visibility: the share of the person that shows, 0 to 1, where the sequence tells it.
+        every: least distance in frames from one to the next; closer boxes show nearly the same image.
+        min_height: least height in pixels of the part inside the frame.
+        min_visibility: least visible share of the person, 0 to 1, where the sequence gives it.
     """
 
     every: int = 10
@@ -43,7 +43,7 @@ class BoxChoice(NamedTuple):
 
 
 class _Sequence(NamedTuple):
-    """One sequence: its name, its frames by number, their size in pixels, frames a second (0: unknown)."""
+    """One sequence: its name, its frames by number, their size in pixels, frames per second (0 if unknown)."""
 
     name: str
     frames: Mapping[int, Path]
@@ -52,7 +52,7 @@ class _Sequence(NamedTuple):
     rate: float
 
 
-class _Box(NamedTuple):
+class _TrackBox(NamedTuple):
     """A row of gt.txt; `kind` and `visibility` are -1 where the row has none."""
 
     frame: int
@@ -67,63 +67,63 @@ class _Box(NamedTuple):
 
 
 def find_sequences(source: Path) -> list[Path]:
-    """Return the folders with a gt/gt.txt: `source` itself, or else those directly in it, sorted."""
+    """Return the folders with a gt/gt.txt, sorted: `source` itself, or otherwise those directly inside it."""
     if source.joinpath(*GROUND_TRUTH).is_file():
         return [source]
     folders = [path for path in sorted(source.iterdir()) if not path.name.startswith(".") and not path.is_symlink()]
     return [path for path in folders if path.joinpath(*GROUND_TRUTH).is_file()]
 
 
-def read_mot(source: Path, images: Sequence[Names], choice: BoxChoice, tally: Tally) -> Found:
-    """Read sequences; boxes that are of no use are counted as left out.
+def read_mot(source: Path, images: Sequence[PathParts], choice: BoxChoice, omissions: Omissions) -> FolderContents:
+    """Read sequences; count unusable boxes as left out.
 
-    A sequence with the same gt.txt as an earlier one (MOT17 has each once a detector) is left out whole.
+    A sequence with the same gt.txt as an earlier one is left out (MOT17 has each sequence once per detector).
 
     Args:
         source: a sequence, or a folder of sequences.
-        images: the names of all images below `source`.
+        images: paths of all images below `source`.
         choice: which boxes to take.
-        tally: counts what is left out.
+        omissions: counts what is left out.
 
     Raises:
-        JointreidError: a file of a sequence is malformed, or it has no frames; names file, row and key.
+        JointreidError: a file of a sequence is malformed (the message names file, row and key), or it has no frames.
     """
-    shots: list[Shot] = []
+    labelled: list[PersonImage] = []
     cameras: dict[int, str] = {}
     known: dict[str, str] = {}
     folders = find_sequences(source)
     if folders != [source]:
-        _count_others(images, folders, tally)
-    by_folder: dict[Names, list[Names]] = defaultdict(list)
+        _count_others(images, folders, omissions)
+    by_folder: dict[PathParts, list[PathParts]] = defaultdict(list)
     for names in images:
         by_folder[names[:-1]].append(names)
     for folder in folders:
         content = _read_inside(source, folder.joinpath(*GROUND_TRUTH))
         same = known.setdefault(bytes_sha256(content), folder.name)
         if same != folder.name:
-            tally.add("sequences with the gt.txt of another", f"{folder.name}, as {same}")
+            omissions.add("sequences with the gt.txt of another", f"{folder.name}, as {same}")
             continue
         camid = len(cameras)
         cameras[camid] = folder.name
         sequence = _open_sequence(source, folder, by_folder)
         boxes = list(_read_boxes(folder.joinpath(*GROUND_TRUTH), content))
-        shots += _take(source, sequence, camid, boxes, choice, tally)
-    return Found("mot", tuple(shots), cameras, exclude_same_camera=False, policy=_POLICY, tracks=True)
+        labelled += _take(source, sequence, camid, boxes, choice, omissions)
+    return FolderContents("mot", tuple(labelled), cameras, exclude_same_camera=False, policy=_POLICY, tracks=True)
 
 
 # A sequence
 
 
-def _count_others(images: Sequence[Names], folders: Sequence[Path], tally: Tally) -> None:
+def _count_others(images: Sequence[PathParts], folders: Sequence[Path], omissions: Omissions) -> None:
     sequences = {folder.name for folder in folders}
     for name in sorted({names[0] for names in images if len(names) > 1} - sequences):
-        tally.add("folders without gt/gt.txt", name)
+        omissions.add("folders without gt/gt.txt", name)
     for names in images:
         if len(names) == 1:
-            tally.add("images outside the sequences", names[0])
+            omissions.add("images outside the sequences", names[0])
 
 
-def _open_sequence(source: Path, folder: Path, by_folder: Mapping[Names, Sequence[Names]]) -> _Sequence:
+def _open_sequence(source: Path, folder: Path, by_folder: Mapping[PathParts, Sequence[PathParts]]) -> _Sequence:
     info_path = folder / "seqinfo.ini"
     info = _read_info(source, info_path) if info_path.is_file() else {}
     inner = (*folder.relative_to(source).parts, *Path(info.get("imdir", "img1")).parts)
@@ -136,8 +136,8 @@ def _open_sequence(source: Path, folder: Path, by_folder: Mapping[Names, Sequenc
     if not frames:
         link = " (a link, which is not followed)" if os.path.islink(source.joinpath(*inner)) else ""
         raise JointreidError(
-            f"{source.joinpath(*inner)}{link}: holds no frames of {folder.name}; "
-            f"expected images called by their number, as 000001{suffix or '.jpg'}"
+            f"{source.joinpath(*inner)}{link}: contains no frames of {folder.name}; "
+            f"expected images named by their number, such as 000001{suffix or '.jpg'}"
         )
     height, width, _ = read_image(frames[min(frames)]).shape
     stated = [
@@ -146,7 +146,7 @@ def _open_sequence(source: Path, folder: Path, by_folder: Mapping[Names, Sequenc
     if stated != [width, height]:
         raise JointreidError(
             f"{info_path}: imWidth and imHeight are {stated[0]} x {stated[1]}, but {frames[min(frames)]} is "
-            f"{width} x {height} pixels; the boxes would not fit: restore the frames, or correct the file"
+            f"{width} x {height} pixels, so the boxes would not fit; restore the frames, or correct the file"
         )
     return _Sequence(folder.name, frames, width, height, _positive(info, "framerate", info_path, 0))
 
@@ -157,7 +157,7 @@ def _read_info(source: Path, path: Path) -> Mapping[str, str]:
         parser.read_string(_read_inside(source, path).decode("utf-8-sig"), str(path))
         return dict(parser["Sequence"])
     except (configparser.Error, KeyError, UnicodeDecodeError) as error:
-        raise JointreidError(f"{path}: not as in MOTChallenge: {error}; expected a section [Sequence]") from error
+        raise JointreidError(f"{path}: is not as in MOTChallenge: {error}; expected a section [Sequence]") from error
 
 
 def _positive(info: Mapping[str, str], key: str, path: Path, default: float) -> float:
@@ -182,7 +182,7 @@ def _read_inside(source: Path, path: Path) -> bytes:
 # Boxes
 
 
-def _read_boxes(path: Path, content: bytes) -> Iterator[_Box]:
+def _read_boxes(path: Path, content: bytes) -> Iterator[_TrackBox]:
     for number, line in enumerate(content.decode("utf-8-sig", errors="replace").splitlines(), start=1):
         cells = [cell.strip() for cell in line.split(",")]
         if cells == [""]:
@@ -202,18 +202,18 @@ def _read_boxes(path: Path, content: bytes) -> Iterator[_Box]:
             )
         kind, visibility = (*values[7:9], _UNSET, _UNSET)[:2] if len(values) < 10 else (_UNSET, _UNSET)
         left, top, width, height, conf = values[2:7]
-        yield _Box(int(values[0]), int(values[1]), left, top, width, height, conf, int(kind), visibility)
+        yield _TrackBox(int(values[0]), int(values[1]), left, top, width, height, conf, int(kind), visibility)
 
 
 def _take(
-    source: Path, sequence: _Sequence, camid: int, boxes: Sequence[_Box], choice: BoxChoice, tally: Tally
-) -> Iterator[Shot]:
-    """Yield the boxes that are of use, of each track those `every` frames apart."""
+    source: Path, sequence: _Sequence, camid: int, boxes: Sequence[_TrackBox], choice: BoxChoice, omissions: Omissions
+) -> Iterator[PersonImage]:
+    """Yield the usable boxes of each track, at least `every` frames apart."""
     tracks: dict[int, list[tuple[int, tuple[int, int, int, int]]]] = defaultdict(list)
     for box in boxes:
         clipped = _clip(box, sequence)
-        if reason := _why_useless(box, clipped, sequence, choice):
-            tally.add(reason)
+        if reason := _reason_unusable(box, clipped, sequence, choice):
+            omissions.add(reason)
         else:
             tracks[box.track].append((box.frame, clipped))
     taken: set[tuple[int, tuple[int, int, int, int]]] = set()
@@ -221,34 +221,34 @@ def _take(
         last = -math.inf
         for frame, place in sorted(places):
             if frame - last < choice.every:
-                tally.add(f"boxes less than {choice.every} frames after the one before in their track")
+                omissions.add(f"boxes less than {choice.every} frames after the previous one of their track")
                 continue
             if (frame, place) in taken:
-                tally.add("boxes that another track has too")
+                omissions.add("boxes that another track also has")
                 continue
             taken.add((frame, place))
             last = frame
             path = sequence.frames[frame]
             seconds = frame / sequence.rate if sequence.rate else None
             record = ImageRecord(path, f"{sequence.name}-{track}", camid, box=place, timestamp=seconds)
-            yield Shot(record, f"{path.relative_to(source).as_posix()} {place}", frame=frame)
+            yield PersonImage(record, f"{path.relative_to(source).as_posix()} {place}", frame=frame)
 
 
-def _clip(box: _Box, sequence: _Sequence) -> tuple[int, int, int, int]:
+def _clip(box: _TrackBox, sequence: _Sequence) -> tuple[int, int, int, int]:
     """Return (x, y, width, height) of the part inside the frame, in whole pixels; width or height < 1 if there is none.
 
-    That MOTChallenge counts pixels from 1 and others of this format from 0 is not told anywhere, and left as it is.
+    MOTChallenge counts pixels from 1, other data sets in this format from 0; no file says which, so nothing is shifted.
     """
     left, top = max(0, round(box.left)), max(0, round(box.top))
-    # Clipped before they are rounded: the sum of two finite numbers may be infinite.
+    # Clip before rounding: the sum of two finite numbers may be infinite.
     right = round(max(0, min(sequence.width, box.left + box.width)))
     bottom = round(max(0, min(sequence.height, box.top + box.height)))
     return left, top, right - left, bottom - top
 
 
-def _why_useless(box: _Box, clipped: tuple[int, int, int, int], sequence: _Sequence, choice: BoxChoice) -> str:
+def _reason_unusable(box: _TrackBox, clipped: tuple[int, int, int, int], sequence: _Sequence, choice: BoxChoice) -> str:
     if box.conf == 0:
-        return "boxes marked to be ignored (conf 0)"
+        return "boxes marked as ignored (conf 0)"
     if box.track < 0:
         return "boxes without an id"
     if box.kind not in (_PEDESTRIAN, _UNSET):
@@ -256,7 +256,7 @@ def _why_useless(box: _Box, clipped: tuple[int, int, int, int], sequence: _Seque
     if box.visibility != _UNSET and box.visibility < choice.min_visibility:
         return f"boxes less visible than {choice.min_visibility:g}"
     if box.frame not in sequence.frames:
-        return "boxes whose frame is not there"
+        return "boxes whose frame is missing"
     if min(clipped[2:]) < 1:
         return "boxes outside their frame"
     if clipped[3] < choice.min_height:

@@ -1,4 +1,4 @@
-"""What `ingest` reports, for people and for programs."""
+"""The summary that `ingest` returns, as text for people and as plain values for JSON."""
 
 import shlex
 from collections.abc import Mapping
@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from jointreid.data.findings import SplitSummary
-from jointreid.ingest.found import Dropped
+from jointreid.ingest.images import Omission
 from jointreid.messages.listing import first_few
 
 _SHOWN_CAMERAS = 12
@@ -15,22 +15,22 @@ _SHOWN_CAMERAS = 12
 
 @dataclass(frozen=True)
 class IngestSummary:
-    """A folder that became a manifest.
+    """A folder of images that was turned into a manifest.
 
     Attributes:
-        manifest: the table.
-        source: the folder of the images, which stay there.
-        root: `source` where the manifest's side file names it, for the images do not lie below the manifest; else "".
-        name: the domain.
+        manifest: path of the table.
+        source: the folder of the images.
+        root: `source` if the manifest's side file names it, because the images do not lie below the manifest; else "".
+        name: of the domain.
         layout: market, imagefolder or mot.
-        drawn: whether the identities were split at random; else the folder's own splits were kept.
-        splits: what train, query and gallery hold.
+        drawn: whether identities were split at random; otherwise the folder's splits were kept.
+        splits: counts of train, query and gallery.
         cameras: camid -> what the folder calls the camera; empty where camera ids are not known.
-        exclude_same_camera: whether a match from the query's own camera is ignored.
+        exclude_same_camera: whether matches from the query's own camera are ignored.
         policy: the camera rule in words.
-        dropped: what was left out, and why.
-        notes: what a person should know besides.
-        next_command: what to run next.
+        dropped: images and boxes left out, by reason.
+        notes: further remarks for the user.
+        next_command: the command to run next.
     """
 
     manifest: Path
@@ -43,7 +43,7 @@ class IngestSummary:
     cameras: Mapping[int, str]
     exclude_same_camera: bool
     policy: str
-    dropped: tuple[Dropped, ...]
+    dropped: tuple[Omission, ...]
     notes: tuple[str, ...]
     next_command: str
 
@@ -53,7 +53,7 @@ class IngestSummary:
 
     def render(self) -> str:
         """Return the summary for people."""
-        origin = "identities split at random" if self.drawn else "splits as in the folder"
+        origin = "identities split at random" if self.drawn else "splits taken from the folder"
         lines = [f"{self.name}: layout {self.layout}, {origin}"]
         for split, held in self.splits.items():
             distractors = f", {held.distractors:,} distractors" if held.distractors else ""
@@ -68,10 +68,10 @@ class IngestSummary:
         lines += [f"note: {note}" for note in self.notes]
         lines.append(f"wrote {self.manifest}; the images stay in {self.source}")
         if self.root:
-            lines.append("  its side file names that folder: the manifest may be moved, the images may not")
+            lines.append("  its side file names that folder: you may move the manifest, but not the images")
         return "\n".join([*lines, f"Next: {self.next_command}"])
 
 
 def check_command(manifest: Path) -> str:
-    """Return the command that checks the manifest, with the path fit for a shell."""
+    """Return the shell command that checks the manifest."""
     return f"jointreid data check --manifest {shlex.quote(str(manifest))}"

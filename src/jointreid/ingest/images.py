@@ -1,4 +1,4 @@
-"""What a look into a folder brings: its images by name, what was left out and why, and what a layout makes of it."""
+"""The images below a folder: their paths, what was left out and why, and the identities and cameras they show."""
 
 import os
 from collections.abc import Mapping
@@ -15,13 +15,13 @@ from jointreid.messages.listing import first_few
 _CLUTTER = ("thumbs.db", "__macosx", "@eadir")
 _SHOWN = 3
 
-# Names of an image's folders and of its file, below the folder that was looked into.
-Names = tuple[str, ...]
+# Path of an image below the source folder: the names of its folders, then of its file.
+PathParts = tuple[str, ...]
 
 
 @dataclass(frozen=True)
-class Dropped:
-    """What was left out for one reason: how many, and the first few in the order they were met."""
+class Omission:
+    """Files, images or boxes left out for one reason: how many, and the first few that were met."""
 
     reason: str
     count: int
@@ -33,33 +33,34 @@ class Dropped:
 
 
 @dataclass
-class Tally:
-    """Counts what is left out, by reason."""
+class Omissions:
+    """Counts of what is left out, by reason."""
 
     _examples: dict[str, list[str]] = field(default_factory=dict)
     _counts: dict[str, int] = field(default_factory=dict)
 
     def add(self, reason: str, example: str = "", count: int = 1) -> None:
-        """Count something under a reason, which reads on from a number: "links to nothing"."""
+        """Count something under a reason: a plural that can follow a number, such as "links to nothing"."""
         if count:
             self._counts[reason] = self._counts.get(reason, 0) + count
             examples = self._examples.setdefault(reason, [])
             if example and len(examples) < _SHOWN:
                 examples.append(example)
 
-    def dropped(self) -> tuple[Dropped, ...]:
-        """Return the reasons in the order they first came up."""
-        return tuple(Dropped(reason, count, tuple(self._examples[reason])) for reason, count in self._counts.items())
+    def listed(self) -> tuple[Omission, ...]:
+        """Return the reasons in the order in which they first came up."""
+        return tuple(Omission(reason, count, tuple(self._examples[reason])) for reason, count in self._counts.items())
 
 
-class Shot(NamedTuple):
-    """One image of one person, before its split is settled.
+class PersonImage(NamedTuple):
+    """An image of one person, before its split is decided.
 
     Attributes:
         record: the image.
-        key: its path below the source (and its box), on which draws depend: they do not change if the folder moves.
-        split: train, query or gallery; "test" to be parted into query and gallery; "" to be drawn.
-        frame: its place in its track, where it has one.
+        key: its path below the source, and its box if it has one. Random choices depend on it, so that they stay the
+            same when the folder moves.
+        split: train, query or gallery; "test" for images to divide into query and gallery; "" if none is given.
+        frame: number of its frame, for images of a track.
     """
 
     record: ImageRecord
@@ -69,21 +70,21 @@ class Shot(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Found:
-    """What a layout made of a folder.
+class FolderContents:
+    """A folder as read in one layout.
 
     Attributes:
         layout: market, imagefolder or mot.
-        shots: the images.
+        images: the images with their identities and cameras.
         cameras: camid -> what the folder calls the camera; empty where camera ids are not known.
-        exclude_same_camera: whether a match from the query's own camera is to be ignored.
+        exclude_same_camera: whether matches from the query's own camera are ignored.
         policy: the camera rule in words, with where the cameras come from.
-        tracks: whether the images of an identity are frames of one track, so that neighbours are nearly the same image.
-        notes: what a person should know.
+        tracks: whether the images of an identity are frames of one track, where neighbours are nearly identical.
+        notes: remarks for the user.
     """
 
     layout: str
-    shots: tuple[Shot, ...]
+    images: tuple[PersonImage, ...]
     cameras: Mapping[int, str]
     exclude_same_camera: bool
     policy: str
@@ -91,19 +92,19 @@ class Found:
     notes: tuple[str, ...] = ()
 
 
-def list_images(root: Path, tally: Tally) -> list[Names]:
-    """Return the images below `root` as sorted names, and count what is no image.
+def list_images(root: Path, omissions: Omissions) -> list[PathParts]:
+    """Return the sorted paths of the images below `root`, and count everything else.
 
-    A link to a file is taken for the file if that lies below `root` and is not met anyway; no other link is followed.
-    Names with a leading dot, texts (`.txt`, `.ini`) and what file managers leave behind are passed over.
+    A link to a file counts as that file if it lies below `root` and is not found otherwise; no other link is followed.
+    Names with a leading dot, texts (`.txt`, `.ini`) and files of file managers are ignored.
 
     Raises:
         JointreidError: a folder cannot be read.
     """
     real = os.path.realpath(root)
-    found: list[Names] = []
-    links: list[Names] = []
-    folders: list[Names] = [()]
+    found: list[PathParts] = []
+    links: list[PathParts] = []
+    folders: list[PathParts] = [()]
     while folders:
         folder = folders.pop()
         for entry in _entries(root.joinpath(*folder)):
@@ -112,14 +113,14 @@ def list_images(root: Path, tally: Tally) -> list[Names]:
                 links.append(names)
             elif entry.is_dir():
                 folders.append(names)
-            elif _is_image(names, tally):
+            elif _is_image(names, omissions):
                 found.append(names)
     taken = {os.path.join(real, *names) for names in found}
     for names in sorted(links):
         target = os.path.realpath(root.joinpath(*names))
-        if _may_follow(target, real, names, tally) and _is_image(names, tally):
+        if _may_follow(target, real, names, omissions) and _is_image(names, omissions):
             if target in taken:
-                tally.add("links to images that are there already", "/".join(names))
+                omissions.add("links to images that are there already", "/".join(names))
             else:
                 taken.add(target)
                 found.append(names)
@@ -139,34 +140,34 @@ def _is_clutter(name: str) -> bool:
     return name.startswith(".") or name.lower() in _CLUTTER or name.lower().endswith((".txt", ".ini"))
 
 
-def _is_image(names: Names, tally: Tally) -> bool:
+def _is_image(names: PathParts, omissions: Omissions) -> bool:
     name = "/".join(names)
     if not name.lower().endswith(SUFFIXES):
-        tally.add("files that are no images", ascii(name)[1:-1] if _is_mangled(name) else name)
+        omissions.add("files that are no images", ascii(name)[1:-1] if _is_mangled(name) else name)
         return False
     if _is_mangled(name):
-        tally.add("images whose names are not valid Unicode; rename them", ascii(name)[1:-1])
+        omissions.add("images whose names are not valid Unicode; rename them", ascii(name)[1:-1])
         return False
     return True
 
 
 def _is_mangled(name: str) -> bool:
-    """Say whether a name holds bytes that are no text, which no table can hold."""
+    """Return whether a name holds bytes that are not valid Unicode, which a table cannot hold."""
     return any("\ud800" <= letter <= "\udfff" for letter in name)
 
 
-def _may_follow(target: str, root: str, names: Names, tally: Tally) -> bool:
+def _may_follow(target: str, root: str, names: PathParts, omissions: Omissions) -> bool:
     if not stays_below(root, target):
-        tally.add("links that lead out of the folder, not followed", "/".join(names))
+        omissions.add("links that lead out of the folder, not followed", "/".join(names))
     elif not os.path.exists(target):
-        tally.add("links to nothing", "/".join(names))
+        omissions.add("links to nothing", "/".join(names))
     elif os.path.isdir(target):
-        tally.add("links to folders, not followed", "/".join(names))
+        omissions.add("links to folders, not followed", "/".join(names))
     else:
         return True
     return False
 
 
 def stays_below(root: str | Path, path: str | Path) -> bool:
-    """Say whether a path lies below `root` once links are followed."""
+    """Return whether a path lies below `root` once links are followed."""
     return os.path.realpath(path).startswith(os.path.realpath(root).rstrip(os.sep) + os.sep)

@@ -10,14 +10,27 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
+from filelock import FileLock
+
+if "PYTEST_XDIST_WORKER" in os.environ:
+    # Before torch is loaded: each worker has one core.
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 
 @pytest.fixture(scope="session")
 def tiny_manifest(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The manifest of the preset `tiny`, 32x16 pixels: five domains of 16 + 12 identities, one with one camera."""
+    """The manifest of the preset `tiny`, 32x16 pixels: five domains of 16 + 12 identities, one with one camera.
+
+    All pytest-xdist workers share it: do not change it.
+    """
     from jointreid.synthetic import synthesise
 
-    return synthesise(tmp_path_factory.mktemp("tiny") / "data", "tiny", height=32)
+    folder = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        folder = folder.parent  # each worker's folder lies in that of the session
+    with FileLock(folder / "tiny.lock"):
+        manifest = folder / "tiny" / "manifest.csv"
+        return manifest if manifest.is_file() else synthesise(manifest.parent, "tiny", height=32)
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:

@@ -12,7 +12,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from jointreid.config import LossConfig
+from jointreid.config import DcsdConfig, LossConfig
 from jointreid.data.images import Batch
 from jointreid.losses import (
     Pairs,
@@ -126,7 +126,7 @@ def constant_filters() -> DCSD:
 
 MODULES: dict[str, Callable[[], torch.nn.Module]] = {
     "DCSD": lambda: DCSD(8, 2, 3),
-    "DCSD of the sum": lambda: DCSD(8, 2, 3, combine="add"),
+    "DCSD of the sum": lambda: DCSD(8, 2, 3, DcsdConfig(combine="add")),
     "DCSD with filters of zero": constant_filters,
     "DCSD with heads of one class": lambda: DCSD(8, 1, 1),
     "GeM": lambda: GeM(3.0, learnable=True),

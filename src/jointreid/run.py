@@ -134,23 +134,11 @@ def write_config(config: RunConfig, path: Path) -> None:
 
 
 def model_for(config: RunConfig, label_space: LabelSpace) -> "ReIDModel":
-    """Return the untrained model of a run's settings with heads for its labels."""
-    from jointreid.models.reid import build_model
+    """Return the untrained model of a run's settings, with heads for its labels."""
+    from jointreid.models.reid import Classes, assemble
 
-    return build_model(
-        config.model.name,
-        num_ids=label_space.num_ids,
-        num_domains=label_space.num_domains,
-        num_cameras=label_space.num_cameras,
-        trunk=config.model.trunk,
-        last_stride=config.model.last_stride,
-        stem_relu=config.model.stem_relu,
-        classifier_std=config.model.classifier_std,
-        nonlocal_reduction=config.model.nonlocal_reduction,
-        gem_p=config.model.gem_p,
-        gem_learnable=config.model.gem_learnable,
-        dcsd=config.dcsd,
-    )
+    classes = Classes(label_space.num_ids, label_space.num_domains, label_space.num_cameras)
+    return assemble(config.model, config.dcsd, classes)
 
 
 def load_weights(model: "ReIDModel", path: Path, *, heads: bool = True) -> None:

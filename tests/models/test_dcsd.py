@@ -1,6 +1,5 @@
 """DCSD against a literal computation with the map Z in memory, and the paths its gradients may take."""
 
-import dataclasses
 import inspect
 from typing import Any
 
@@ -17,9 +16,9 @@ from jointreid.models.dynamic_filter import dynamic_filter, dynamic_filter_sum
 C, NUM_DOMAINS, NUM_CAMERAS = 16, 3, 5
 
 
-def make(seed: int = 0, **options: Any) -> DCSD:
+def make(seed: int = 0, *, stride: int = 1, dilation: int = 1, **switches: Any) -> DCSD:
     torch.manual_seed(seed)
-    return DCSD(C, NUM_DOMAINS, NUM_CAMERAS, **options)
+    return DCSD(C, NUM_DOMAINS, NUM_CAMERAS, DcsdConfig(**switches), stride=stride, dilation=dilation)
 
 
 def images(seed: int = 1, batch: int = 2, height: int = 5, width: int = 7) -> Tensor:
@@ -30,7 +29,7 @@ def literal_forward(dcsd: DCSD, x: Tensor, kernel_size: int, branches: tuple[str
     """Fig. 4 with Z materialised, a loop over samples and channels, and the window cut out by unfold."""
 
     def combine(position: Tensor, channel: Tensor) -> Tensor:
-        return position * channel if dcsd.combine == "mul" else position + channel
+        return position * channel if dcsd.config.combine == "mul" else position + channel
 
     def norm(raw: Tensor, std: Tensor | float) -> Tensor:  # taps last
         centred = raw - raw.mean(-1, keepdim=True)
@@ -215,7 +214,7 @@ def test_a_factor_left_out_takes_its_mlp_and_head_along(factor: Any, absent: str
 def test_a_head_with_one_class_is_dropped_only_if_asked_to(num_domains: int, num_cameras: int) -> None:
     kept = DCSD(C, num_domains, num_cameras)
     assert None not in (kept.domain, kept.camera)
-    dropped = DCSD(C, num_domains, num_cameras, degenerate_heads="drop")
+    dropped = DCSD(C, num_domains, num_cameras, DcsdConfig(degenerate_heads="drop"))
     assert (dropped.domain is None, dropped.camera is None) == (num_domains == 1, num_cameras == 1)
     y, logits = dropped(images())
     assert y.shape == images().shape
@@ -263,7 +262,7 @@ def test_pruned_heads_leave_the_output_and_drop_the_logits() -> None:
 
 
 def test_state_dict_holds_what_the_docstring_says() -> None:
-    dcsd = DCSD(64, 5, 32, mlp_bias=True)
+    dcsd = DCSD(64, 5, 32, DcsdConfig(mlp_bias=True))
     expected = {
         "spatial_branch.conv.weight": (9, 64, 1, 1),
         "spatial_branch.conv.bias": (9,),
@@ -283,13 +282,7 @@ def test_state_dict_holds_what_the_docstring_says() -> None:
             f"{factor}.classifier.bias": (classes,),
         }
     assert {name: tuple(tensor.shape) for name, tensor in dcsd.state_dict().items()} == expected
-    assert "channel_branch.norm.std" not in DCSD(64, 5, 32, learnable_std=False).state_dict()
-
-
-def test_settings_of_a_run_are_the_arguments_and_their_defaults() -> None:
-    parameters = inspect.signature(DCSD).parameters
-    for field in dataclasses.fields(DcsdConfig):
-        assert parameters[field.name].default == field.default, field.name
+    assert "channel_branch.norm.std" not in DCSD(64, 5, 32, DcsdConfig(learnable_std=False)).state_dict()
 
 
 def test_initial_spread_of_the_generators() -> None:
@@ -332,24 +325,34 @@ def test_autocast_trains_with_finite_gradients() -> None:
 
 
 @pytest.mark.parametrize(
-    ("options", "message"),
+    ("sizes", "message"),
     [
-        ({"channels": 0}, "channels is 0"),
-        ({"num_domains": 0}, "num_domains is 0"),
-        ({"num_cameras": -1}, "num_cameras is -1"),
-        ({"kernel_size": 1}, "odd number >= 3"),
-        ({"kernel_size": 4}, "odd number >= 3"),
-        ({"factors": ("domain",)}, "expected 'sample'"),
-        ({"factors": ("sample", "domian")}, "did you mean domain"),
-        ({"context_to": "chanel"}, "did you mean channel"),
-        ({"combine": "mull"}, "there is no combine mull; did you mean mul"),
-        ({"degenerate_heads": "dropped"}, "did you mean drop"),
-        ({"context_init": "zero"}, "did you mean zero_last"),
+        ((0, 2, 2), "channels is 0; expected 1 or more"),
+        ((C, 0, 2), "num_domains is 0; expected 1 or more"),
+        ((C, 2, -1), "num_cameras is -1; expected 1 or more"),
     ],
 )
-def test_refuses_what_would_be_another_network(options: dict[str, Any], message: str) -> None:
+def test_refuses_a_size_below_one(sizes: tuple[int, int, int], message: str) -> None:
     with pytest.raises(JointreidError, match=message):
-        DCSD(**({"channels": C, "num_domains": 2, "num_cameras": 2} | options))
+        DCSD(*sizes)
+
+
+@pytest.mark.parametrize(
+    ("switches", "message"),
+    [
+        ({"kernel_size": 1}, r"dcsd\.kernel_size is 1; expected an odd number >= 3"),
+        ({"kernel_size": 4}, r"dcsd\.kernel_size is 4; expected an odd number >= 3"),
+        ({"factors": ("domain",)}, "expected sample, and at most domain and camera"),
+        ({"factors": ("sample", "domian")}, "each one of sample, domain, camera"),
+        ({"context_to": "chanel"}, r"dcsd\.context_to is 'chanel'; expected one of both, channel, spatial"),
+        ({"combine": "mull"}, r"dcsd\.combine is 'mull'; expected one of mul, add"),
+        ({"degenerate_heads": "dropped"}, "expected one of keep, drop"),
+        ({"context_init": "zero"}, "expected one of auto, default, zero_last"),
+    ],
+)
+def test_refuses_what_would_be_another_network(switches: dict[str, Any], message: str) -> None:
+    with pytest.raises(JointreidError, match=message):
+        make(**switches)
 
 
 def test_compiles_in_one_graph() -> None:

@@ -64,7 +64,7 @@ CASES = [
 
 def make(**switches: Any) -> DCSD:
     torch.manual_seed(0)
-    return DCSD(C, NUM_DOMAINS, NUM_CAMERAS, **switches).double()
+    return DCSD(C, NUM_DOMAINS, NUM_CAMERAS, DcsdConfig(**switches)).double()
 
 
 def images() -> Tensor:
@@ -142,8 +142,8 @@ def test_every_switch_is_tried() -> None:
 @pytest.mark.parametrize("classes", [(1, NUM_CAMERAS), (NUM_DOMAINS, 1), (1, 1)])
 def test_a_dropped_head_leaves_the_rest_as_if_its_factor_were_not_among_them(classes: tuple[int, int]) -> None:
     factors = ("sample", *(name for name, count in zip(("domain", "camera"), classes, strict=True) if count > 1))
-    dropped = DCSD(C, *classes, degenerate_heads="drop").double()
-    without = DCSD(C, *classes, factors=factors).double()  # type: ignore[arg-type]
+    dropped = DCSD(C, *classes, DcsdConfig(degenerate_heads="drop")).double()
+    without = DCSD(C, *classes, DcsdConfig(factors=factors)).double()  # type: ignore[arg-type]
     without.load_state_dict(dropped.state_dict())
     assert same(tuple(seen(dropped).values()), tuple(seen(without).values()))
 

@@ -170,7 +170,7 @@ def test_options_reach_every_generated_convolution() -> None:
         assert block.domain is None
         assert block.camera is not None
         assert block.camera.fc1.bias is not None
-        assert not block.stop_gradient
+        assert not block.config.stop_gradient
     with torch.no_grad():
         assert make("bot-dcsd", last_stride=2).eval().trunk(images(1, 128, 64)).feature_map.shape == (1, 512, 4, 2)
 

@@ -32,8 +32,9 @@ STAGES: tuple[tuple[tuple[str, ...], ...], ...] = (
     (("options", "cli", "__main__", ""),),  # "" is jointreid/__init__.py, which hands out names of other rooms
 )
 
-# Networks are told numbers; only what turns settings into a network may read them.
-MODEL_BUILDERS = {"models.reid", "models.trunk", "models.profile"}
+# A system, a trunk and a DCSD are built from their section of the settings, so that a new setting is touched where it
+# is declared and where it acts, and nowhere between. Layers and operators take numbers, and work without settings.
+BUILT_FROM_CONFIG = {"models.dcsd", "models.reid", "models.trunk", "models.profile"}
 
 # Asking which process this is, of how many. Others take it as an argument.
 RANK_NAMES = {
@@ -178,8 +179,8 @@ def _wrong_import(name: str, item: Import) -> str:
     own, other = room_of(name), room_of(item.target)
     if own is None or other is None or (own != other and other[0] >= own[0]):
         return f"{name or 'jointreid'} imports {item.target or 'jointreid'}, against the arrows"
-    if own[1] == ("models",) and item.target == "config" and name not in MODEL_BUILDERS:
-        return f"{name} reads config, which only {', '.join(sorted(MODEL_BUILDERS))} may"
+    if own[1] == ("models",) and item.target == "config" and name not in BUILT_FROM_CONFIG:
+        return f"{name} reads config, which only {', '.join(sorted(BUILT_FROM_CONFIG))} may"
     return ""
 
 
@@ -225,7 +226,7 @@ def package() -> dict[str, Module]:
 
 def test_every_name_in_the_tables_is_a_room_or_a_dependency(package: dict[str, Module]) -> None:
     rooms = {room for stage in STAGES for rooms in stage for room in rooms}
-    named = rooms | MODEL_BUILDERS | IN_TRITON | {*STARTS_FAST, *MAY_ASK_FOR_RANK}
+    named = rooms | BUILT_FROM_CONFIG | IN_TRITON | {*STARTS_FAST, *MAY_ASK_FOR_RANK}
     project = tomllib.loads((SOURCE.parent / "pyproject.toml").read_text(encoding="utf-8"))
     checked = {name for entry in project["tool"]["mypy"]["overrides"] for name in entry["module"]}
     named |= {name.removeprefix("jointreid.") for name in checked if name.startswith("jointreid.")}
@@ -262,7 +263,7 @@ def test_what_starts_fast_loads_nothing_slow(package: dict[str, Module], name: s
             "from jointreid.data.records import Domain\nfrom jointreid.data import joint",
             "imports data.joint",
         ),
-        ("models.dcsd", "from jointreid.config import DcsdConfig", "models.dcsd reads config, which only"),
+        ("models.norms", "from jointreid.config import ModelConfig", "models.norms reads config, which only"),
         ("retrieval.ranking", "import jointreid.retrieval.extract", "ranking imports retrieval.extract"),
         ("recipes", "from jointreid.run import open_run", "recipes imports run, against the arrows"),
         ("losses", "if TYPE_CHECKING:\n    import jointreid.training.train", "losses imports training.train"),
@@ -286,7 +287,7 @@ def test_a_planted_violation_is_found(package: dict[str, Module], name: str, cod
     ("name", "code"),
     [
         ("data.new", "from jointreid.config import ImageConfig\nfrom jointreid.data import joint, records"),
-        ("models.reid", "from jointreid.config import DcsdConfig"),
+        ("models.dcsd", "from jointreid.config import DcsdConfig"),
         ("losses", "from jointreid.models import build_model\nimport jointreid.data.images"),
         ("training.new", "import os, torch.distributed\nos.environ['WORLD_SIZE']"),
         ("analysis.new", "def plot():\n    import matplotlib"),

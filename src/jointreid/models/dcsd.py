@@ -7,24 +7,19 @@ that two MLPs predict from X itself: labels teach the MLPs, but no kernel needs 
 Letters: B images, C channels, H x W input and H' x W' output positions, K kernel side, KK its K*K taps.
 """
 
-from typing import Any, Literal, NamedTuple, cast, get_args
+from typing import NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from jointreid.messages.errors import JointreidError, no_such
+from jointreid.config import DcsdConfig, Factor
+from jointreid.messages.errors import JointreidError
 from jointreid.models.dynamic_filter import dynamic_filter, dynamic_filter_sum, filter_norm
-
-Factor = Literal["sample", "domain", "camera"]
-Branches = Literal["both", "channel", "spatial"]
-Combine = Literal["mul", "add"]
-DegenerateHeads = Literal["keep", "drop"]
-ContextInit = Literal["auto", "default", "zero_last"]
 
 
 class FactorLogits(NamedTuple):
-    """What one DCSD says about where each image comes from; None where it has no such head.
+    """Predictions of one DCSD about where each image comes from; None where it has no such head.
 
     Attributes:
         domain: [B, num_domains], or None.
@@ -73,16 +68,17 @@ class FilterNorm(nn.Module):
 class FactorPredictor(nn.Module):
     """One MLP of Fig. 4: predict an image's domain, or its camera, as a vector that can be added to its features.
 
-    The classifier only teaches the vector what to mean; nothing reads it after training.
+    The classifier gives the vector its meaning in training; nothing reads it afterwards.
     """
 
     classifier: nn.Linear | None
 
-    def __init__(self, channels: int, num_classes: int, hidden: int, mlp_bias: bool, cls_bias: bool) -> None:
+    def __init__(self, channels: int, num_classes: int, config: DcsdConfig) -> None:
         super().__init__()
-        self.fc1 = nn.Linear(channels, hidden, bias=mlp_bias)
-        self.fc2 = nn.Linear(hidden, channels, bias=mlp_bias)
-        self.classifier = nn.Linear(channels, num_classes, bias=cls_bias)
+        hidden = max(1, channels // config.mlp_reduction)
+        self.fc1 = nn.Linear(channels, hidden, bias=config.mlp_bias)
+        self.fc2 = nn.Linear(hidden, channels, bias=config.mlp_bias)
+        self.classifier = nn.Linear(channels, num_classes, bias=config.cls_bias)
 
     def forward(self, pooled: Tensor) -> tuple[Tensor, Tensor | None]:
         """Map pooled features [B, C] to the vector [B, C] and its logits [B, num_classes] (None once pruned)."""
@@ -94,14 +90,14 @@ class FactorPredictor(nn.Module):
 class ChannelBranch(nn.Module):
     """Generate one kernel per image and channel from the pooled features, through two fully connected layers."""
 
-    def __init__(self, channels: int, kernel_size: int, squeeze: float, learnable_std: bool, eps: float) -> None:
+    def __init__(self, channels: int, config: DcsdConfig) -> None:
         super().__init__()
-        hidden = max(1, int(squeeze * channels))
-        self.kernels = (channels, kernel_size**2)
+        hidden = max(1, int(config.squeeze * channels))
+        self.kernels = (channels, config.kernel_size**2)
         self.fc1 = nn.Linear(channels, hidden)
-        self.fc2 = nn.Linear(hidden, channels * kernel_size**2)
-        self.norm = FilterNorm(2, kernel_size, channels if learnable_std else None, eps)
-        for layer in (self.fc1, self.fc2):  # they stand for 1x1 convolutions and start as those of the trunk do
+        self.fc2 = nn.Linear(hidden, channels * config.kernel_size**2)
+        self.norm = FilterNorm(2, config.kernel_size, channels if config.learnable_std else None, config.eps)
+        for layer in (self.fc1, self.fc2):  # as 1x1 convolutions, which they are in DDF, start in the trunk
             nn.init.kaiming_normal_(layer.weight, mode="fan_out", nonlinearity="relu")
 
     def forward(self, pooled: Tensor, context: Tensor | None) -> Tensor:
@@ -114,10 +110,10 @@ class ChannelBranch(nn.Module):
 class SpatialBranch(nn.Module):
     """Generate one kernel per image and output position, through a 1x1 convolution with the stride."""
 
-    def __init__(self, channels: int, kernel_size: int, stride: int, eps: float) -> None:
+    def __init__(self, channels: int, config: DcsdConfig, stride: int) -> None:
         super().__init__()
-        self.conv = nn.Conv2d(channels, kernel_size**2, 1, stride)
-        self.norm = FilterNorm(1, kernel_size, eps=eps)
+        self.conv = nn.Conv2d(channels, config.kernel_size**2, 1, stride)
+        self.norm = FilterNorm(1, config.kernel_size, eps=config.eps)
         nn.init.kaiming_normal_(self.conv.weight, mode="fan_out", nonlinearity="relu")
 
     def forward(self, x: Tensor, context: Tensor | None) -> Tensor:
@@ -134,10 +130,10 @@ COMBINE = {"mul": dynamic_filter, "add": dynamic_filter_sum}
 class DCSD(nn.Module):
     """A K x K depthwise convolution generated from the sample, its domain and its camera (section III-A, Eq. 2).
 
-    With `factors=("sample",)` it is the decoupled dynamic filter that it extends (DDF).
+    With `factors=("sample",)` it is DDF, the decoupled dynamic filter that it extends.
 
-    Its state_dict, with what carries the same meaning in DDF's (whose layers are numbered, and whose two fully
-    connected layers are 1x1 convolutions); m = int(squeeze * C), h = C // mlp_reduction:
+    Its state_dict, beside the names in DDF's, where layers are numbered and the two fully connected layers are 1x1
+    convolutions; m = int(squeeze * C), h = C // mlp_reduction:
 
         spatial_branch.conv.weight, .bias         [KK, C, 1, 1], [KK]       DDF: spatial_branch.0
         channel_branch.fc1.weight, .bias          [m, C], [m]               DDF: channel_branch.1
@@ -151,28 +147,12 @@ class DCSD(nn.Module):
         channels: C, of input and output.
         num_domains: classes of the domain head.
         num_cameras: classes of the camera head.
+        config: the switches; `DcsdConfig` says what each does.
         stride: of the output grid; H' = ceil(H / stride).
-        dilation: step between taps.
-        kernel_size: K, odd and at least 3 (FilterNorm has no spread over one tap).
-        squeeze: hidden width of the channel branch, as a share of C.
-        mlp_reduction: C divided by this is the hidden width of the two MLPs.
-        mlp_bias: biases in the MLPs.
-        cls_bias: biases in the classifiers.
-        factors: what the kernels are generated from; "sample" is always among them.
-        context_to: the branches that see Domain + Camera.
-        stop_gradient: cut the gradient where Domain and Camera enter the sum, so that only their own labels teach them.
-        detach_context_input: also keep their gradient out of X, and so out of the layers before.
-        learnable_std: learn the spread of the channel kernels.
-        eps: of FilterNorm.
-        combine: what a kernel is of its two generated parts: their product, as in the paper, or their sum.
-        degenerate_heads: what becomes of a factor whose head has a single class, as in training on one data set. Its
-            cross-entropy is 0 and teaches nothing: "keep" leaves its MLP to the weight decay, "drop" builds neither.
-        context_init: how the last layers of the two MLPs start. "zero_last" is at 0: without a context, as the DDF
-            whose weights are loaded. "default" is at random, and so is "auto", until `zero_context` is called on it
-            once weights that were trained without domains and cameras are in place.
+        dilation: distance between neighbouring taps, in positions.
 
     Raises:
-        JointreidError: a size out of range, or an unknown factor, branch or choice.
+        JointreidError: fewer than one channel, domain or camera.
     """
 
     domain: FactorPredictor | None
@@ -183,62 +163,45 @@ class DCSD(nn.Module):
         channels: int,
         num_domains: int,
         num_cameras: int,
+        config: DcsdConfig = DcsdConfig(),
         *,
         stride: int = 1,
         dilation: int = 1,
-        kernel_size: int = 3,
-        squeeze: float = 0.2,
-        mlp_reduction: int = 4,
-        mlp_bias: bool = False,
-        cls_bias: bool = True,
-        factors: tuple[Factor, ...] = ("sample", "domain", "camera"),
-        context_to: Branches = "both",
-        stop_gradient: bool = True,
-        detach_context_input: bool = False,
-        learnable_std: bool = True,
-        eps: float = 1e-10,
-        combine: Combine = "mul",
-        degenerate_heads: DegenerateHeads = "keep",
-        context_init: ContextInit = "auto",
     ) -> None:
         super().__init__()
-        _check_sizes(channels, num_domains, num_cameras, kernel_size)
-        _check_factors(factors)
-        _check_choice("context_to", context_to, Branches)
-        _check_choice("combine", combine, Combine)
-        _check_choice("degenerate_heads", degenerate_heads, DegenerateHeads)
-        _check_choice("context_init", context_init, ContextInit)
-        self.combine = combine
+        for name, size in (("channels", channels), ("num_domains", num_domains), ("num_cameras", num_cameras)):
+            if size < 1:
+                raise JointreidError(f"{name} is {size}; expected 1 or more")
+        self.config = config
         self.stride = stride
         self.dilation = dilation
-        self.context_to = context_to
-        self.stop_gradient = stop_gradient
-        self.detach_context_input = detach_context_input
-        self.channel_branch = ChannelBranch(channels, kernel_size, squeeze, learnable_std, eps)
-        self.spatial_branch = SpatialBranch(channels, kernel_size, stride, eps)
+        self.channel_branch = ChannelBranch(channels, config)
+        self.spatial_branch = SpatialBranch(channels, config, stride)
 
         def predictor(factor: Factor, num_classes: int) -> FactorPredictor | None:
-            if factor not in factors or (num_classes == 1 and degenerate_heads == "drop"):
+            if factor not in config.factors or (num_classes == 1 and config.degenerate_heads == "drop"):
                 return None
-            return FactorPredictor(channels, num_classes, max(1, channels // mlp_reduction), mlp_bias, cls_bias)
+            return FactorPredictor(channels, num_classes, config)
 
         self.domain = predictor("domain", num_domains)
         self.camera = predictor("camera", num_cameras)
-        if context_init == "zero_last":
+        # "auto" starts at random too, until weights trained without domains and cameras are loaded: `load_pretrained`
+        # then calls `zero_context`.
+        if config.context_init == "zero_last":
             self.zero_context()
 
     def forward(self, x: Tensor) -> tuple[Tensor, FactorLogits]:
         """Filter X [B, C, H, W] with its own kernels: ([B, C, H', W'], the logits of the heads)."""
         pooled = global_average_pool(x)  # B C
         context, logits = self.predict_context(pooled)  # B C: Domain + Camera
-        channel = self.channel_branch(pooled, context if self.context_to != "spatial" else None)  # B C KK
-        spatial = self.spatial_branch(x, context if self.context_to != "channel" else None)  # B KK H' W'
-        y = COMBINE[self.combine](x, spatial, channel, self.stride, self.dilation)  # B C H' W'
+        channel = self.channel_branch(pooled, context if self.config.context_to != "spatial" else None)  # B C KK
+        spatial = self.spatial_branch(x, context if self.config.context_to != "channel" else None)  # B KK H' W'
+        y = COMBINE[self.config.combine](x, spatial, channel, self.stride, self.dilation)  # B C H' W'
         return y, logits
 
     def predict_context(self, pooled: Tensor) -> tuple[Tensor | None, FactorLogits]:
         """Map GAP(X) [B, C] to Domain + Camera [B, C], None without either factor, and to the logits of the heads."""
-        source = pooled.detach() if self.detach_context_input else pooled
+        source = pooled.detach() if self.config.detach_context_input else pooled
         domain, domain_logits = (None, None) if self.domain is None else self.domain(source)
         camera, camera_logits = (None, None) if self.camera is None else self.camera(source)
         logits = FactorLogits(domain_logits, camera_logits)
@@ -246,7 +209,7 @@ class DCSD(nn.Module):
         if not vectors:
             return None, logits
         context = sum(vectors[1:], start=vectors[0])
-        return context.detach() if self.stop_gradient else context, logits
+        return context.detach() if self.config.stop_gradient else context, logits
 
     def zero_context(self) -> None:
         """Zero the last layer of both MLPs: the kernels are those of the sample alone, until these layers learn."""
@@ -260,26 +223,3 @@ class DCSD(nn.Module):
         for predictor in (self.domain, self.camera):
             if predictor is not None:
                 predictor.classifier = None
-
-
-# Refused: what would build, but another network than was meant.
-
-
-def _check_sizes(channels: int, num_domains: int, num_cameras: int, kernel_size: int) -> None:
-    for name, size in (("channels", channels), ("num_domains", num_domains), ("num_cameras", num_cameras)):
-        if size < 1:
-            raise JointreidError(f"{name} is {size}; expected 1 or more")
-    if kernel_size % 2 == 0 or kernel_size < 3:
-        raise JointreidError(f"kernel_size is {kernel_size}; expected an odd number >= 3")
-
-
-def _check_factors(factors: tuple[Factor, ...]) -> None:
-    for factor in factors:
-        _check_choice("factor", factor, Factor)
-    if "sample" not in factors:
-        raise JointreidError(f"factors are {factors}; expected 'sample' among them: the kernels are generated from X")
-
-
-def _check_choice(what: str, value: str, choices: Any) -> None:
-    if value not in get_args(choices):
-        raise JointreidError(no_such(what, value, get_args(choices)))

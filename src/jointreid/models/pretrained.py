@@ -150,7 +150,7 @@ def load_pretrained(model: ReIDModel, source: str, file: str = "", *, zero_conte
     trunk = model.trunk
     blocks = [module for module in trunk.modules() if isinstance(module, DCSD)]
     _require_fitting(source, bool(blocks))
-    if any(block.combine != "mul" for block in blocks):
+    if any(block.config.combine != "mul" for block in blocks):
         raise JointreidError(f"model.pretrain {source} is of kernels that are products; dcsd.combine must be mul")
     kind = SOURCES[source]
     path = _local_file(source, file) if file or not kind.hub else _download(source)

@@ -4,11 +4,12 @@ Letters: B images, D numbers of an embedding.
 """
 
 from collections.abc import Callable
-from typing import Any, Literal, NamedTuple, TypedDict, Unpack
+from dataclasses import fields
+from typing import Any, NamedTuple
 
 from torch import Tensor, nn
 
-from jointreid.config import DcsdConfig, ModelConfig
+from jointreid.config import DcsdConfig, ModelConfig, SystemName
 from jointreid.messages.errors import JointreidError, no_such
 from jointreid.models.agw import GeM, NonLocal
 from jointreid.models.dcsd import FactorLogits, global_average_pool
@@ -84,18 +85,6 @@ class Classes(NamedTuple):
     cameras: int
 
 
-class ModelOptions(TypedDict, total=False):
-    """The options of `build_model`; those left out are as in `ModelConfig` and `DcsdConfig`."""
-
-    last_stride: Literal[1, 2]
-    stem_relu: bool
-    classifier_std: float
-    nonlocal_reduction: int
-    gem_p: float
-    gem_learnable: bool
-    dcsd: DcsdConfig | None
-
-
 def bot(classes: Classes, model: ModelConfig, dcsd: DcsdConfig) -> ReIDModel:
     """BoT: static 3x3 convolutions; the settings of DCSD play no part."""
     return _assemble(classes, model, None)
@@ -126,7 +115,7 @@ def bot_snr(classes: Classes, model: ModelConfig, dcsd: DcsdConfig) -> ReIDModel
     return _assemble(classes, model, None, Additions(snr=SNR))
 
 
-SYSTEMS: dict[str, Callable[[Classes, ModelConfig, DcsdConfig], ReIDModel]] = {
+SYSTEMS: dict[SystemName, Callable[[Classes, ModelConfig, DcsdConfig], ReIDModel]] = {
     "bot": bot,
     "agw": agw,
     "bot-dcsd": bot_dcsd,
@@ -135,14 +124,16 @@ SYSTEMS: dict[str, Callable[[Classes, ModelConfig, DcsdConfig], ReIDModel]] = {
     "bot-snr": bot_snr,
 }
 
+# Options of `build_model`: the settings of a model, without its name and trunk, which are arguments, and without the
+# weights to start from, which are loaded afterwards.
+OPTIONS = [
+    *(f.name for f in fields(ModelConfig) if f.name not in ("name", "trunk", "pretrain", "pretrain_file")),
+    "dcsd",
+]
+
 
 def build_model(
-    name: str,
-    num_ids: int,
-    num_domains: int = 1,
-    num_cameras: int = 1,
-    trunk: str = "resnet50",
-    **options: Unpack[ModelOptions],
+    name: str, num_ids: int, num_domains: int = 1, num_cameras: int = 1, trunk: str = "resnet50", **options: Any
 ) -> ReIDModel:
     """Return a system with random weights.
 
@@ -151,9 +142,9 @@ def build_model(
         num_ids: identities to tell apart in training.
         num_domains: domains of the training set.
         num_cameras: global cameras of the training set.
-        trunk: a key of `jointreid.models.trunk.TRUNKS`, or a person's own, see `build_trunk`.
-        options: those of `ModelOptions`, as in the settings of a run; one that a system has no use for, such as `dcsd`
-            in BoT, may be given all the same.
+        trunk: a key of `jointreid.models.trunk.TRUNKS`, or a custom one, see `build_trunk`.
+        options: fields of `ModelConfig` such as `last_stride`, and `dcsd`, a `DcsdConfig` or None for the defaults. A
+            system takes options that it does not use, such as `dcsd` for BoT.
 
     Raises:
         JointreidError: an unknown name or option (the message gives the nearest), or a value out of range.
@@ -161,13 +152,22 @@ def build_model(
     if name not in SYSTEMS:
         raise JointreidError(no_such("system", name, SYSTEMS))
     for option in options:
-        if option not in ModelOptions.__annotations__:
-            raise JointreidError(no_such("model option", option, ModelOptions.__annotations__))
-    if num_ids < 1:
-        raise JointreidError(f"num_ids is {num_ids}; expected 1 or more identities")
-    settings: dict[str, Any] = {"name": name, "trunk": trunk, **options}
-    dcsd = settings.pop("dcsd", None) or DcsdConfig()
-    return SYSTEMS[name](Classes(num_ids, num_domains, num_cameras), ModelConfig(**settings), dcsd)
+        if option not in OPTIONS:
+            raise JointreidError(no_such("model option", option, OPTIONS))
+    dcsd = options.pop("dcsd", None) or DcsdConfig()
+    model = ModelConfig(name=name, trunk=trunk, **options)
+    return assemble(model, dcsd, Classes(num_ids, num_domains, num_cameras))
+
+
+def assemble(model: ModelConfig, dcsd: DcsdConfig, classes: Classes) -> ReIDModel:
+    """Return the system of these settings with random weights, and heads for these classes.
+
+    Raises:
+        JointreidError: fewer than one identity, domain or camera, or a custom trunk that does not fit the system.
+    """
+    if classes.ids < 1:
+        raise JointreidError(f"num_ids is {classes.ids}; expected 1 or more identities")
+    return SYSTEMS[model.name](classes, model, dcsd)
 
 
 def _assemble_agw(classes: Classes, model: ModelConfig, dcsd: DcsdConfig | None) -> ReIDModel:

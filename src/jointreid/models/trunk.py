@@ -7,7 +7,7 @@ Letters: B images, H x W positions of a map, C channels.
 """
 
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Literal, NamedTuple, get_args
 
 from torch import Tensor, nn
@@ -124,7 +124,7 @@ def dcsd_conv3x3(config: DcsdConfig, num_domains: int, num_cameras: int) -> Conv
     """Return what makes a DCSD of these settings in the place of a 3x3."""
 
     def make(channels: int, stride: int) -> nn.Module:
-        return DCSD(channels, num_domains, num_cameras, stride=stride, **asdict(config))
+        return DCSD(channels, num_domains, num_cameras, config, stride=stride)
 
     return make
 

@@ -184,27 +184,57 @@ def test_a_release_without_an_identity_to_train_on_is_converted(tmp_path: Path) 
 
 
 @pytest.mark.parametrize(
-    ("box", "kind", "inside"),
+    ("box", "kind", "cut"),
     [
-        ((-5, -3, 20, 30), np.int16, (0, 0, 15, 27)),
-        ((100, 60, 60, 60), np.uint8, (100, 60, 120, 80)),
-        ((10, 10, 250, 8), np.uint8, (10, 10, 120, 18)),  # x + w is more than a byte holds
+        ((-5, -3, 20, 30), np.int16, (-5, -3, 15, 27)),
+        ((100, 60, 60, 60), np.uint8, (100, 60, 160, 120)),
+        ((10, 10, 250, 8), np.uint8, (10, 10, 260, 18)),  # x + w is more than a byte holds
+        ((-20, -10, 200, 120), np.int16, (-20, -10, 180, 110)),  # all around the scene
         ((7.9, 5.2, 10.9, 20.9), np.float64, (7, 5, 17, 25)),  # each is cut before they are added
         ((-0.9, 5, 10, 20), np.float64, (0, 5, 10, 25)),
     ],
 )
-def test_a_box_is_cut_to_whole_numbers_and_to_the_scene(tmp_path: Path, box: Any, kind: Any, inside: Box) -> None:
+def test_a_box_is_cut_to_whole_numbers_and_padded_with_black(tmp_path: Path, box: Any, kind: Any, cut: Box) -> None:
     raw = release(tmp_path / "raw")
-    pixels = np.zeros((HEIGHT, WIDTH, 3), np.uint8)
+    pixels = np.full((HEIGHT, WIDTH, 3), 90, np.uint8)
     pixels[..., 0], pixels[..., 1] = 2 * np.arange(WIDTH), 3 * np.arange(HEIGHT)[:, None]
     Image.fromarray(pixels).save(raw / "Image" / "SSM" / "s200.jpg", quality=100, subsampling=0)
     annotate(raw, train={}, test={"p9": (("s200.jpg", box, 0, kind), [])})
     prepare("cuhk_sysu", raw, tmp_path / "out")
     with Image.open(tmp_path / "out" / "cuhksysu4reid" / "query" / "00009_s200_0000000_0.jpg") as crop:
         found = np.asarray(crop).astype(int)
-    left, top, right, bottom = inside
-    assert found.shape == (bottom - top, right - left, 3)
-    assert abs(found[..., :2] - pixels[top:bottom, left:right, :2]).mean() < 3
+    left, top, right, bottom = cut
+    canvas = np.zeros((HEIGHT + 600, WIDTH + 600, 3), int)  # the scene in the middle of black
+    canvas[300 : 300 + HEIGHT, 300 : 300 + WIDTH] = pixels
+    expected = canvas[300 + top : 300 + bottom, 300 + left : 300 + right]
+    assert found.shape == expected.shape == (bottom - top, right - left, 3)
+    assert abs(found - expected).mean() < 3
+    black = ~expected.any(axis=2)
+    assert found[black].mean() < 12 if black.any() else found.mean() > 20
+
+
+def test_crops_of_clipped_boxes_are_neither_kept_nor_completed(tmp_path: Path) -> None:
+    raw, target = release(tmp_path / "raw"), tmp_path / "out"
+    prepare("cuhk_sysu", raw, target)
+    index = target / "cuhksysu4reid" / "prepared.json"
+    written = json.loads(index.read_text())
+    assert written["format"] == 2
+    index.write_text(json.dumps(written | {"format": 1}))
+    with pytest.raises(JointreidError, match=r"prepared\.json: was written by something else than this version"):
+        prepare("cuhk_sysu", raw, target)
+
+
+@pytest.mark.parametrize("box", [(-8, 5, 8, 8), (5, -8, 8, 8), (120, 5, 8, 8), (5, 80, 8, 8)])
+def test_a_box_that_only_touches_its_scene_is_outside_it(tmp_path: Path, box: Box) -> None:
+    raw = annotate(release(tmp_path / "raw"), {}, only_query("s100.jpg", box, 0, np.int16))
+    with pytest.raises(JointreidError, match=r"outside .*s100\.jpg of 120 x 80 pixels"):
+        prepare("cuhk_sysu", raw, tmp_path / "out")
+
+
+def test_a_box_too_large_for_memory_is_named(tmp_path: Path) -> None:
+    raw = annotate(release(tmp_path / "raw"), {}, only_query("s100.jpg", (5, 5, 10**5, 10**5), 0, np.int32))
+    with pytest.raises(JointreidError, match=r"is \(5, 5, 100000, 100000\) \(p9\), more than 67108864 pixels"):
+        prepare("cuhk_sysu", raw, tmp_path / "out")
 
 
 def test_a_scene_is_cut_as_it_lies_in_the_file(tmp_path: Path) -> None:

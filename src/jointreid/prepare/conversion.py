@@ -23,7 +23,6 @@ from jointreid.messages.progress import OnProgress
 
 WORKING = ".preparing"
 _LOCK = "lock"
-_FORMAT = 1
 _REMEDY = "give a folder that is new or empty, or remove what was prepared in this one to start over"
 
 
@@ -90,6 +89,8 @@ class Conversion:
         plan: reads the annotations and checks them.
         note: what a person should know about the release found, or nothing.
         options: what the command line needs besides `--data` to read the result.
+        format: counts up when the same sources are converted to other images or names, so that a folder never holds
+            some of both.
     """
 
     name: str
@@ -100,6 +101,7 @@ class Conversion:
     plan: Callable[[], Plan]
     note: str = ""
     options: tuple[str, ...] = ()
+    format: int = 1
 
 
 def carry_out(
@@ -121,7 +123,7 @@ def carry_out(
     """
     with _writing(target):
         _refuse_strangers(conversion, target)
-    stamp = {"format": _FORMAT, "name": conversion.name, "sources": _checksums(conversion.sources)}
+    stamp = {"format": conversion.format, "name": conversion.name, "sources": _checksums(conversion.sources)}
     if (finished := _finished(conversion, target, stamp)) is not None:
         return finished, True
     _require_same(target / WORKING / conversion.index, stamp)

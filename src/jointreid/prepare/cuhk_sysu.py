@@ -33,9 +33,9 @@ _ANNOTATIONS = ("annotation/test/train_test/Train.mat", "annotation/test/train_t
 _RULE = (
     f"train: every box of Train.mat of the identities with {MIN_IMAGES} boxes or more; query: the Query box of "
     "each person in TestG50.mat; gallery: its Gallery entries with a box. A box [x, y, w, h], cut to whole numbers, is "
-    "the pixels from (x, y) to (x + w, y + h) inside the scene, counted from 0, EXIF orientation left aside. Names are "
-    "<identity>_<scene>_<number of the box in its split, dropped identities counted>_<hard>.jpg, of JPEG quality "
-    f"{QUALITY}"
+    "the pixels from (x, y) to (x + w, y + h), counted from 0, EXIF orientation left aside, and black outside the "
+    "scene. Names are <identity>_<scene>_<number of the box in its split, dropped identities counted>_<hard>.jpg, of "
+    f"JPEG quality {QUALITY}"
 )
 
 _PERSON = re.compile(r"p(\d+)")
@@ -80,6 +80,7 @@ def find_release(source: Path) -> Conversion:
         index=f"{FOLDER}/prepared.json",
         rule=_RULE,
         plan=partial(_plan, roots[0]),
+        format=2,  # 1: boxes that leave their scene were clipped, not padded
     )
 
 
@@ -174,14 +175,15 @@ def _crops(scenes: Path, boxes: Sequence[_Box]) -> Iterator[tuple[str, bytes]]:
     for name, group in groupby(sorted(boxes, key=lambda box: box.scene), key=lambda box: box.scene):
         scene = _open_scene(scenes / name)
         for box in group:
-            left, top = max(0, box.x), max(0, box.y)
-            right, bottom = min(scene.width, box.x + box.width), min(scene.height, box.y + box.height)
-            if left >= right or top >= bottom:
+            right, bottom = box.x + box.width, box.y + box.height
+            if box.x >= scene.width or box.y >= scene.height or right <= 0 or bottom <= 0:
                 raise box.place["idlocate"].error(
                     f"is {box[-4:]} (p{box.pid}), outside {scenes / name} of {scene.width} x {scene.height} pixels"
                 )
+            if box.width * box.height > MAX_PIXELS:
+                raise box.place["idlocate"].error(f"is {box[-4:]} (p{box.pid}), more than {MAX_PIXELS} pixels")
             buffer = io.BytesIO()
-            scene.crop((left, top, right, bottom)).save(buffer, "JPEG", quality=QUALITY)
+            scene.crop((box.x, box.y, right, bottom)).save(buffer, "JPEG", quality=QUALITY)  # black outside the scene
             yield box.path, buffer.getvalue()
 
 

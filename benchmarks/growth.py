@@ -1,4 +1,4 @@
-"""How does the cost grow with batch, image size, gallery and identities? One plot each.
+"""Growth of the cost with batch, image size, gallery and identities, as one plot each.
 
 python benchmarks/growth.py --json results/growth_cpu.json --png docs/images/growth.png
 """

@@ -60,13 +60,13 @@ def _status(key: str) -> float:
 
 
 class Targets:
-    """What was to be reached and what was measured, printed with PASS or MISSED."""
+    """Targets and the measured ratios, printed with PASS or MISSED."""
 
     def __init__(self) -> None:
         self.lines: list[dict[str, object]] = []
 
     def add(self, what: str, measured: float, wanted: float, *, at_most: bool = False) -> None:
-        """Hold a measured ratio against what was wanted, and print it."""
+        """Compare a measured ratio with its target, and print both."""
         passed = measured <= wanted if at_most else measured >= wanted
         sign = "<=" if at_most else ">="
         self.lines.append({"target": f"{what} {sign} {wanted:g}", "measured": round(measured, 3), "passed": passed})

@@ -1,4 +1,4 @@
-"""Is the whole network faster than the ResNet-50 whose 3x3s it replaces?
+"""Speed of the whole network beside the ResNet-50 whose 3x3s it replaces.
 
     python benchmarks/model.py --json results/model_cpu.json
     python benchmarks/model.py --device cuda --json results/model_gpu.json
@@ -6,7 +6,7 @@
 BoT-DCSD beside BoT (ResNet-50) on 256x128 images, channels-last, the same mode and one run: inference, and a training
 step without the optimiser (forward, cross-entropies of identities, domains and cameras, backward). On a CPU in float32
 with freed memory kept, as `jointreid train` does, for both; on a GPU in bfloat16 autocast under torch.compile. The
-ceiling is the same network with its sixteen generated convolutions made the identity: no operator can be faster.
+ceiling is the same network with its sixteen generated convolutions replaced by the identity: no operator is faster.
 """
 
 import argparse
@@ -34,7 +34,7 @@ WANTED = {  # times as many images a second as ResNet-50, and share of the ceili
 
 
 class Skip(nn.Module):
-    """What stands for a generated convolution that costs nothing."""
+    """A generated convolution that costs nothing."""
 
     def __init__(self, stride: int) -> None:
         super().__init__()

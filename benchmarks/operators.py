@@ -1,4 +1,4 @@
-"""How fast is `dynamic_filter` beside the dense 3x3 convolution that it replaces?
+"""Speed of `dynamic_filter` beside the dense 3x3 convolution that it replaces.
 
     python benchmarks/operators.py --json results/operators_cpu.json
     python benchmarks/operators.py --device cuda --json results/operators_gpu.json
@@ -53,7 +53,7 @@ class Timing:
 
     @property
     def backward_ms(self) -> float:
-        """What the backward pass takes, the difference of two medians."""
+        """Time of the backward pass: the difference of two medians."""
         return self.train_ms - self.forward_ms
 
     @property

@@ -1,4 +1,4 @@
-"""What runs in the peers' environment: for each line on standard input one measurement, printed as JSON."""
+"""The process in the peers' environment: for each line on standard input one measurement, printed as JSON."""
 
 import json
 import sys

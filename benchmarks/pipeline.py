@@ -1,14 +1,14 @@
-"""How much of a core do images take, from JPEG files to augmented batches?
+"""Speed of the images of a batch, from JPEG files to augmented batches, in images a second of one core.
 
     python benchmarks/pipeline.py --json results/pipeline_cpu.json
     python benchmarks/pipeline.py --device cuda
 
-Beside the way of torchreid and fast-reid, which decode each image again in every epoch: Pillow, then torchvision's
-transforms (v1) image by image, here in one process without a DataLoader around it. All on one thread. `cached` is what
-a step of `jointreid train` does from the second epoch on, and in the first if an earlier run has seen the images;
-`decoded` the same with `--data.cache_mode off`. With a GPU `cached` is sent there and augmented there, and the other
-two stay on the host. Freed memory is kept, as in training, for all. The images are made up: smooth, with
-some noise, of two sizes found in the field.
+Three candidates on one thread. `cached` is the path of `jointreid train` from the second epoch on, and in the first if
+an earlier run has decoded the images; `decoded` is the same with `--data.cache_mode off`. The third is the way of
+torchreid and fast-reid, which decode each image again in every epoch: Pillow, then torchvision's transforms (v1) image
+by image, here in one process without a DataLoader. With a GPU, `cached` is sent there and augmented there, the other
+two stay on the host. Freed memory is kept, as in training, for all. The images are artificial: smooth, with some noise,
+in two sizes that are common in the field.
 """
 
 import argparse

@@ -1,4 +1,4 @@
-"""What a reader needs to measure the same again: command, commit, machine and versions."""
+"""Facts that a reader needs to repeat a measurement: command, commit, machine and versions."""
 
 import os
 import platform

@@ -1,4 +1,4 @@
-"""Is ranking nearly as cheap as the matrix product that it needs, and re-ranking possible at all?
+"""Time of ranking beside the matrix product that it needs, and time and memory of re-ranking.
 
     python benchmarks/ranking.py --size small msmt17-1000 --rerank 93820 64 --json results/ranking_cpu.json
     python benchmarks/ranking.py --size msmt17 --rounds 1

@@ -1,10 +1,11 @@
-"""How hard the synthetic people are: an untrained histogram of colours beside a trained BoT, per domain.
+"""Difficulty of the synthetic people: an untrained histogram of colours beside a trained BoT, per domain.
 
     jointreid demo --out out/demo
     python benchmarks/synthetic_difficulty.py demo=out/demo/scratch/bot --json results/synthetic_difficulty.json
 
-Each RUN is a BoT trained on a preset and evaluated; its own data are read again for the histogram. A domain is as it is
-meant to be if the histogram finds little (mAP of at most 0.35), and the network more by 0.25 or above but not all.
+Each RUN is a BoT trained on a preset and evaluated; its own data are read again for the histogram. A domain has
+the intended difficulty if the histogram reaches an mAP of at most 0.35, and the network at least 0.25 more but below
+0.95.
 """
 
 import argparse
@@ -43,7 +44,7 @@ class Row:
 
     @property
     def as_meant(self) -> bool:
-        """Whether a person in this domain needs more than a colour code, and can be found."""
+        """True if people of this domain can be found, but not by colour alone."""
         histogram = max(self.histogram_rgb, self.histogram_hsv)
         return histogram <= HIGHEST_HISTOGRAM and histogram + LEAST_MARGIN <= self.bot < HIGHEST_BOT
 

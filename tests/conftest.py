@@ -1,4 +1,4 @@
-"""What several test files share: a tiny data set, skips that say what is missing, and an importable torchvision."""
+"""Shared by all tests: a tiny data set, skips that say what is missing, and a torchvision that can be imported."""
 
 import os
 import shutil
@@ -53,7 +53,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 class _BeforeTorchvision(MetaPathFinder):
-    """Lets tests import torchvision where its compiled part was built for another torch. Finds nothing itself."""
+    """Makes torchvision importable where its compiled part was built for another torch. Finds nothing itself."""
 
     def find_spec(self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None) -> None:
         if fullname == "torchvision":

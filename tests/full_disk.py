@@ -1,4 +1,4 @@
-"""A disk that is full, for tests."""
+"""A full disk, for tests."""
 
 import resource
 from collections.abc import Iterator
@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 @contextmanager
 def largest_file(size: int) -> Iterator[None]:
-    """Let the system refuse to write files beyond a size, as a full disk does with ENOSPC."""
+    """Make the system refuse to write more than `size` bytes to a file, much as a full disk does."""
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (size, limits[1]))
     try:

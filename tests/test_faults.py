@@ -1,6 +1,6 @@
-"""Every fault of the table is refused before the first step with a message for people, or handled and reported.
+"""Every fault of the table is refused with a clear message before the first step, or handled and reported.
 
-Of those that are handled the suite trains on some; `tests/soak/faults.py` trains on all.
+This trains on some of those that are handled; `tests/soak/faults.py` trains on all.
 """
 
 from pathlib import Path
@@ -14,18 +14,18 @@ from tests.fault_table.kit import Fault, Handled, Refused
 
 @pytest.mark.parametrize("fault", FAULTS, ids=[fault.name for fault in FAULTS])
 def test_a_fault_is_refused_or_handled(fault: Fault, tmp_path: Path) -> None:
-    verdict = judge(fault, tmp_path / "place")
+    verdict = judge(fault, tmp_path / "sandbox")
     if verdict.outcome == "skipped":
         pytest.skip(verdict.detail)
     assert verdict.outcome != "lost", verdict.detail
 
 
-def test_names_are_different() -> None:
+def test_names_are_unique() -> None:
     assert len({fault.name for fault in FAULTS}) == len(FAULTS)
 
 
-def _nothing(place: object) -> None:
-    """Leave the data sound."""
+def _no_damage(sandbox: object) -> None:
+    """Change nothing."""
 
 
 @pytest.mark.parametrize(
@@ -37,7 +37,7 @@ def _nothing(place: object) -> None:
         (Handled(train=(8, 4, 5)), r"(8, 4, 4) images, identities and cameras, not (8, 4, 5)"),
     ],
 )
-def test_what_turns_out_otherwise_is_lost(outcome: Refused | Handled, reason: str, tmp_path: Path) -> None:
-    verdict = judge(Fault("none", _nothing, outcome), tmp_path / "place")
+def test_another_outcome_is_lost(outcome: Refused | Handled, reason: str, tmp_path: Path) -> None:
+    verdict = judge(Fault("none", _no_damage, outcome), tmp_path / "sandbox")
     assert verdict.outcome == "lost"
     assert reason in verdict.detail

@@ -1,4 +1,4 @@
-"""Bad data as a table: each fault, and what must come of it."""
+"""A table of the ways in which data can be bad, each with the outcome that must follow; see tests/README.md."""
 
 from tests.fault_table.folders import FOLDERS
 from tests.fault_table.images import DAMAGED, NAMED, ODD

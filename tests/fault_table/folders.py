@@ -1,15 +1,15 @@
-"""Faults of folders that a reader knows: names without labels, lists that lie, splits that are not there."""
+"""Faults of folders in a layout that a reader knows: names without labels, wrong lists, missing splits."""
 
 import json
 import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from tests.fault_table.kit import CannotBeMade, Fault, Handled, Place, Refused, picture, save
+from tests.fault_table.kit import CannotBeMade, Fault, Handled, Refused, Sandbox, picture, save
 
 Damage = Callable[[Path], object]
 
-# Two identities in train and two to test on, by the first two cameras; the readers know more cameras.
+# Two identities in train and two in query and gallery, seen by the first two cameras. The readers know more cameras.
 _MARKET = {
     "bounding_box_train": ["0001_c1s1_000001_00", "0001_c2s1_000001_00", "0002_c1s1_000001_00", "0002_c2s1_000001_00"],
     "query": ["0003_c1s1_000001_00", "0004_c1s1_000001_00"],
@@ -35,18 +35,18 @@ def _given(reader: str, root: Path) -> list[str]:
     return ["--data", f"{reader}={root}"]
 
 
-def _market(damage: Damage, name: str = "market1501") -> Callable[[Place], list[str]]:
-    def make(place: Place) -> list[str]:
-        _images(place.data / "market", _MARKET)
-        damage(place.data / "market")
-        return _given(name, place.data / "market")
+def _market(damage: Damage, name: str = "market1501") -> Callable[[Sandbox], list[str]]:
+    def make(sandbox: Sandbox) -> list[str]:
+        _images(sandbox.data / "market", _MARKET)
+        damage(sandbox.data / "market")
+        return _given(name, sandbox.data / "market")
 
     return make
 
 
-def _msmt17(damage: Damage) -> Callable[[Place], list[str]]:
-    def make(place: Place) -> list[str]:
-        root = place.data / "MSMT17_V1"
+def _msmt17(damage: Damage) -> Callable[[Sandbox], list[str]]:
+    def make(sandbox: Sandbox) -> list[str]:
+        root = sandbox.data / "MSMT17_V1"
         _images(root, _MSMT17)
         lists = {"train": _MSMT17["train"], "query": _MSMT17["test"][:2], "gallery": _MSMT17["test"][2:]}
         for split, names in lists.items():
@@ -58,9 +58,9 @@ def _msmt17(damage: Damage) -> Callable[[Place], list[str]]:
     return make
 
 
-def _cuhk03(damage: Damage) -> Callable[[Place], list[str]]:
-    def make(place: Place) -> list[str]:
-        root = place.data / "cuhk03"
+def _cuhk03(damage: Damage) -> Callable[[Sandbox], list[str]]:
+    def make(sandbox: Sandbox) -> list[str]:
+        root = sandbox.data / "cuhk03"
         _images(root, {"images_labeled": _CUHK03}, ".png")
         _write_json(root, _cuhk03_splits())
         damage(root)
@@ -80,7 +80,7 @@ def _write_json(root: Path, splits: object) -> None:
 
 
 def _entry(*entry: object) -> Damage:
-    """Put another entry in the place of the first of train."""
+    """Replace the first entry of train."""
 
     def damage(root: Path) -> None:
         splits = _cuhk03_splits()
@@ -91,7 +91,7 @@ def _entry(*entry: object) -> Damage:
 
 
 def _line(line: str) -> Damage:
-    """Put another line in the place of the first of list_train.txt."""
+    """Replace the first line of list_train.txt."""
 
     def damage(root: Path) -> None:
         file = root / "list_train.txt"
@@ -124,12 +124,12 @@ def _clutter(root: Path) -> None:
     (root / "gt_bbox").mkdir()
 
 
-def _sysu(place: Place) -> list[str]:
-    """Identities of fewer images than the reader keeps."""
-    root = place.data / "cuhksysu4reid"
+def _sysu(sandbox: Sandbox) -> list[str]:
+    """Write identities with fewer images than the reader requires."""
+    root = sandbox.data / "cuhksysu4reid"
     names = {"train": ["00001_s1_0000001_0"], "query": ["00002_s1_0000002_0"], "gallery": ["00002_s2_0000003_0"]}
     _images(root, names)
-    return _given("cuhk_sysu", place.data)
+    return _given("cuhk_sysu", sandbox.data)
 
 
 def _file_for_a_folder(root: Path) -> None:

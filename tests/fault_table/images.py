@@ -1,4 +1,4 @@
-"""Faults of image files: damaged, of odd formats, badly named, or not files at all."""
+"""Faults of image files: damaged, in unusual formats, badly named, or not files at all."""
 
 import os
 import struct
@@ -14,9 +14,9 @@ from rich.console import Console
 from jointreid.options import read_options
 from jointreid.training.train import train
 from tests.fault_table.judge import SETTINGS
-from tests.fault_table.kit import TARGET, CannotBeMade, Fault, Handled, Pixels, Place, Refused, picture, save
+from tests.fault_table.kit import TARGET, CannotBeMade, Fault, Handled, Pixels, Refused, Sandbox, picture, save
 
-Damage = Callable[[Place], None]
+Damage = Callable[[Sandbox], None]
 
 _SHOWN = picture()
 _IMAGE = Image.fromarray(_SHOWN)
@@ -31,8 +31,8 @@ def _encoded(image: Image.Image, format: str, **options: Any) -> bytes:
 
 
 def _content(data: bytes) -> Damage:
-    def damage(place: Place) -> None:
-        place.target.write_bytes(data)
+    def damage(sandbox: Sandbox) -> None:
+        sandbox.target.write_bytes(data)
 
     return damage
 
@@ -42,15 +42,15 @@ def _as(image: Image.Image, format: str, **options: Any) -> Damage:
 
 
 def _named(name: str) -> Damage:
-    return lambda place: place.rename(name)
+    return lambda sandbox: sandbox.rename(name)
 
 
 def _quoted(name: str) -> Damage:
-    """Give the target a name that the table has to quote."""
+    """Give the target a name that needs quotes in the table."""
 
-    def damage(place: Place) -> None:
-        place.target.rename(place.data / name)
-        place.edit(TARGET, '"' + name.replace('"', '""') + '"')
+    def damage(sandbox: Sandbox) -> None:
+        sandbox.target.rename(sandbox.data / name)
+        sandbox.edit(TARGET, '"' + name.replace('"', '""') + '"')
 
     return damage
 
@@ -69,14 +69,14 @@ def _png(header: bytes, rows: bytes) -> bytes:
 
 
 def _deep_colour_png() -> bytes:
-    """16 bits a channel, which Pillow does not write."""
+    """Return a PNG with 16 bits per channel, which Pillow cannot write."""
     height, width, _ = _SHOWN.shape
     rows = b"".join(b"\0" + (row.astype(">u2") * 257).tobytes() for row in _SHOWN)
     return _png(struct.pack(">IIBBBBB", width, height, 16, 2, 0, 0, 0), rows)
 
 
 def _bomb_jpeg() -> bytes:
-    """A JPEG that claims 65,500 x 65,500 pixels."""
+    """Return a JPEG whose header says 65,500 x 65,500 pixels."""
     data = bytearray(_encoded(_IMAGE, "JPEG"))
     frame = data.index(b"\xff\xc0") + 5
     data[frame : frame + 4] = struct.pack(">HH", 65_500, 65_500)
@@ -84,19 +84,19 @@ def _bomb_jpeg() -> bytes:
 
 
 def _bomb_gif() -> bytes:
-    """A GIF that claims 65,535 x 65,535, for itself and its one frame."""
+    """Return a GIF whose header, and that of its one frame, say 65,535 x 65,535 pixels."""
     return b"GIF89a\xff\xff\xff\xff\x80\0\0" + bytes(6) + b",\0\0\0\0\xff\xff\xff\xff\0\x02\x02\x44\x01\0;"
 
 
 def _bomb_tiff() -> bytes:
-    """A TIFF that claims as many."""
+    """Return a TIFF whose header says 65,500 x 65,500 pixels."""
     tags = [(256, 65_500), (257, 65_500), (258, 8), (259, 1), (262, 1), (273, 8), (277, 1), (278, 65_500), (279, 1)]
     entries = b"".join(struct.pack("<HHII", tag, 4, 1, value) for tag, value in tags)
     return struct.pack("<2sHI", b"II", 42, 8) + struct.pack("<H", len(tags)) + entries + b"\0" * 4
 
 
 def _see_through() -> Image.Image:
-    """A palette of two colours, the second of which is transparent: the right half."""
+    """Return a PNG with a palette of two colours, of which the second, the right half, is transparent."""
     image = Image.new("P", (12, 24), 0)
     image.putpalette([10, 120, 200, 200, 0, 0])
     image.paste(1, (6, 0, 12, 24))
@@ -116,7 +116,7 @@ def _exif(orientation: int) -> Image.Exif:
 
 
 def _spoilt_exif() -> bytes:
-    """EXIF whose resolution is a text, which Pillow reads and cannot write back."""
+    """Return EXIF data whose resolution is a text, which Pillow reads but cannot write."""
     exif = _exif(6)
     exif[0x011A] = 72.0
     data = bytearray(_encoded(Image.fromarray(np.rot90(_SHOWN).copy()), "JPEG", quality=95, subsampling=0, exif=exif))
@@ -124,80 +124,80 @@ def _spoilt_exif() -> bytes:
     return bytes(data)
 
 
-# Things that are no files
+# Things that are not files
 
 
-def _instead(make: Callable[[Place], None]) -> Damage:
-    """Put something else in the place of the target."""
+def _instead(make: Callable[[Sandbox], None]) -> Damage:
+    """Replace the target by something else."""
 
-    def damage(place: Place) -> None:
-        place.target.unlink()
-        make(place)
+    def damage(sandbox: Sandbox) -> None:
+        sandbox.target.unlink()
+        make(sandbox)
 
     return damage
 
 
 def _link_to(target: str) -> Damage:
-    return _instead(lambda place: place.target.symlink_to(target))
+    return _instead(lambda sandbox: sandbox.target.symlink_to(target))
 
 
-def _loop(place: Place) -> None:
-    place.target.symlink_to("other")
-    (place.target.parent / "other").symlink_to(place.target.name)
+def _loop(sandbox: Sandbox) -> None:
+    sandbox.target.symlink_to("other")
+    (sandbox.target.parent / "other").symlink_to(sandbox.target.name)
 
 
-def _link_out(place: Place) -> None:
-    outside = place.root / "elsewhere"
+def _link_out(sandbox: Sandbox) -> None:
+    outside = sandbox.root / "elsewhere"
     outside.mkdir()
     save(outside / "image.jpg", _SHOWN)
-    place.target.symlink_to(outside / "image.jpg")
+    sandbox.target.symlink_to(outside / "image.jpg")
 
 
-def _unreadable(place: Place) -> None:
-    place.target.chmod(0)
-    if os.access(place.target, os.R_OK):
+def _unreadable(sandbox: Sandbox) -> None:
+    sandbox.target.chmod(0)
+    if os.access(sandbox.target, os.R_OK):
         raise CannotBeMade("this user may read every file")
 
 
-def _unreadable_folder(place: Place) -> None:
-    folder = place.data / "locked"
-    place.rename("locked/image.jpg")
+def _unreadable_folder(sandbox: Sandbox) -> None:
+    folder = sandbox.data / "locked"
+    sandbox.rename("locked/image.jpg")
     folder.chmod(0)
     if os.access(folder / "image.jpg", os.R_OK):
         raise CannotBeMade("this user may read every folder")
 
 
 def _ask_for_box(cells: str) -> Damage:
-    """Give every image a box, the target this one."""
+    """Give every image a box, and the target this one."""
 
-    def damage(place: Place) -> None:
-        header, *rows = place.table.read_text().splitlines()
+    def damage(sandbox: Sandbox) -> None:
+        header, *rows = sandbox.table.read_text().splitlines()
         boxed = [f"{row},{cells if TARGET in row else '0,0,12,24'}" for row in rows]
-        place.table.write_text("\n".join([f"{header},x,y,w,h", *boxed]) + "\n")
+        sandbox.table.write_text("\n".join([f"{header},x,y,w,h", *boxed]) + "\n")
 
     return damage
 
 
-def _change_under_the_cache(place: Place) -> None:
-    """Decode the image into the cache, and let another of the same size in bytes take its place."""
-    place.target.write_bytes(_encoded(Image.fromarray(_OTHER), "BMP"))
-    config = read_options(["--manifest", str(place.table), *SETTINGS, "--data.cache", str(place.cache)])
-    train(config.replace(train={"out": str(place.root / "before")}), Console(quiet=True))
-    size = place.target.stat().st_size
-    place.target.write_bytes(_encoded(_IMAGE, "BMP"))
-    assert place.target.stat().st_size == size
+def _change_under_the_cache(sandbox: Sandbox) -> None:
+    """Decode the image into the cache, then replace it by another with as many bytes."""
+    sandbox.target.write_bytes(_encoded(Image.fromarray(_OTHER), "BMP"))
+    config = read_options(["--manifest", str(sandbox.table), *SETTINGS, "--data.cache", str(sandbox.cache)])
+    train(config.replace(train={"out": str(sandbox.root / "before")}), Console(quiet=True))
+    size = sandbox.target.stat().st_size
+    sandbox.target.write_bytes(_encoded(_IMAGE, "BMP"))
+    assert sandbox.target.stat().st_size == size
 
 
-def _remove(place: Place) -> None:
-    place.target.unlink()
+def _remove(sandbox: Sandbox) -> None:
+    sandbox.target.unlink()
 
 
-def _cut_late(place: Place) -> None:
-    place.target.write_bytes(place.target.read_bytes()[:-20])
+def _cut_late(sandbox: Sandbox) -> None:
+    sandbox.target.write_bytes(sandbox.target.read_bytes()[:-20])
 
 
-def _nothing(place: Place) -> None:
-    """Leave the data as they are: the fault comes late."""
+def _nothing(sandbox: Sandbox) -> None:
+    """Change nothing yet: this fault happens after the check."""
 
 
 _JPEG = _encoded(_IMAGE, "JPEG", quality=95)
@@ -288,9 +288,9 @@ NAMED = [
     Fault("a link to nothing", _link_to("gone.jpg"), Refused(r"shop/train-1-0\.jpg: no such file")),
     Fault("a link out of the folder", _instead(_link_out), _SEEN),
     Fault("links in a circle", _instead(_loop), Refused(r"shop/train-1-0\.jpg: Too many levels of symbolic links")),
-    Fault("a folder called as an image", _instead(lambda place: place.target.mkdir()),
+    Fault("a folder called as an image", _instead(lambda sandbox: sandbox.target.mkdir()),
           Refused(r"shop/train-1-0\.jpg: Is a directory")),
-    Fault("a pipe called as an image", _instead(lambda place: os.mkfifo(place.target)),
+    Fault("a pipe called as an image", _instead(lambda sandbox: os.mkfifo(sandbox.target)),
           Refused(r"shop/train-1-0\.jpg: a pipe or device")),
     Fault("a device linked to as an image", _link_to("/dev/zero"), Refused(r"train-1-0\.jpg: a pipe or device")),
     Fault("an image that may not be read", _unreadable, Refused(r"shop/train-1-0\.jpg: Permission denied")),

@@ -1,4 +1,4 @@
-"""What comes of a fault when a person checks the data and trains on them: refused, handled or lost."""
+"""Make a fault, check the data, train on them, and return the verdict: refused, handled, skipped or lost."""
 
 import contextlib
 import io
@@ -23,34 +23,34 @@ from jointreid.data.records import ImageRecord
 from jointreid.options import read_options
 from jointreid.run import open_run
 from jointreid.training.data import TrainingData, load_training_data
-from tests.fault_table.kit import CannotBeMade, Fault, Handled, Place, Refused
+from tests.fault_table.kit import CannotBeMade, Fault, Handled, Refused, Sandbox
 
-# A network and images as small as they go: a step and an evaluation take a tenth of a second.
+# The smallest network and images: a step and an evaluation take a tenth of a second.
 SETTINGS = (
     *("--recipe", "bot", "--model.trunk", "resnet50-w16", "--device", "cpu", "--max-steps", "1"),
     *("--image.height", "32", "--image.width", "16", "--image.pad", "2"),
     *("--sampler.ids_per_batch", "2", "--sampler.images_per_id", "2"),
     *("--schedule.epochs", "1", "--schedule.milestones", "[]", "--schedule.warmup_epochs", "0"),
 )
-# JPEG at quality 95 is this near: the mean over all pixels, in grey levels.
+# How far JPEG at quality 95 may be from the original: mean over all pixels, in grey levels.
 NEAR = 3.0
-# A refusal that needs more memory than this, in bytes, has decoded what it should not have.
+# A refusal that takes more memory than this, in bytes, has decoded an image that it should not have.
 MEMORY = 256 * 2**20
 
 
 class Verdict(NamedTuple):
-    """What came of a fault: refused and handled are as expected; the detail is what a person reads, or the reason."""
+    """The outcome of a fault: refused and handled are as expected. The detail is the message or the reason."""
 
     outcome: Literal["refused", "handled", "skipped", "lost"]
     detail: str
 
 
 class Lost(Exception):
-    """Something else happened than must."""
+    """The outcome is not the one that the table gives."""
 
 
 class Answer(NamedTuple):
-    """What a command left: its exit code and what it printed."""
+    """The exit code of a command and what it printed."""
 
     code: int
     out: str
@@ -58,30 +58,30 @@ class Answer(NamedTuple):
 
 
 def judge(fault: Fault, root: Path, *, wholly: bool = False) -> Verdict:
-    """Make a fault in a folder of its own, then check the data and get them ready for training, or train on them.
+    """Make a fault in a new folder, check the data, and load them for training or train on them.
 
     Args:
-        fault: what to make.
+        fault: a row of the table.
         root: the folder, which is removed afterwards.
-        wholly: train in any case, which takes a second; else where the table says that it may come to another thing.
+        wholly: train on all that are handled, which takes a second each, and not only on those marked `trained`.
     """
-    place = Place(root)
-    place.write_sound()
+    sandbox = Sandbox(root)
+    sandbox.write_sound()
     try:
-        sources = fault.damage(place) or ["--manifest", str(place.table)]
+        sources = fault.damage(sandbox) or ["--manifest", str(sandbox.table)]
     except CannotBeMade as reason:
         return Verdict("skipped", str(reason))
-    before, hidden, memory = _state(place.data), _hidden(root), _peak_memory()
+    before, hidden, memory = _state(sandbox.data), _hidden(root), _peak_memory()
     try:
         if isinstance(fault.outcome, Refused):
             outcome: Literal["refused", "handled"] = "refused"
-            detail = _refusal(fault, fault.outcome, place, [*sources, *fault.options])
-            _require(not place.run.exists(), "a run directory was begun")
+            detail = _refusal(fault, fault.outcome, sandbox, [*sources, *fault.options])
+            _require(not sandbox.run.exists(), "a run directory was begun")
             _require(_peak_memory() - memory < MEMORY, "it took memory as if it had decoded the image")
         else:
             outcome = "handled"
-            detail = _handling(fault, fault.outcome, place, [*sources, *fault.options], wholly)
-        _require(fault.late is not None or _state(place.data) == before, "the data were changed")
+            detail = _handling(fault, fault.outcome, sandbox, [*sources, *fault.options], wholly)
+        _require(fault.late is not None or _state(sandbox.data) == before, "the data were changed")
         _require(_hidden(root) == hidden, f"files were left half-written: {sorted(_hidden(root) - hidden)}")
     except Lost as lost:
         return Verdict("lost", str(lost))
@@ -90,33 +90,33 @@ def judge(fault: Fault, root: Path, *, wholly: bool = False) -> Verdict:
     return Verdict(outcome, detail)
 
 
-def _refusal(fault: Fault, expected: Refused, place: Place, data: Sequence[str]) -> str:
-    check, train = _commands(fault, place, data)
+def _refusal(fault: Fault, expected: Refused, sandbox: Sandbox, data: Sequence[str]) -> str:
+    check, train = _commands(fault, sandbox, data)
     if expected.by == "check":
         _ask(check, (1, 2), expected.message)
-    with _after_the_check(fault, place):
+    with _after_the_check(fault, sandbox):
         return _ask(train, (2,), expected.message).err.strip()
 
 
-def _handling(fault: Fault, expected: Handled, place: Place, data: Sequence[str], wholly: bool) -> str:
-    check, train = _commands(fault, place, data)
+def _handling(fault: Fault, expected: Handled, sandbox: Sandbox, data: Sequence[str], wholly: bool) -> str:
+    check, train = _commands(fault, sandbox, data)
     report = _ask(check, (0,), expected.finding or "0 errors, 0 warnings").out
     config = read_options(train[1:])
     train_set = load_training_data(config).train_set
     space = train_set.label_space
     if wholly or expected.trained:
         json.loads(_ask([*check, "--json"], (0,)).out)
-        with _after_the_check(fault, place):
+        with _after_the_check(fault, sandbox):
             _ask(train, (0,), "Run directory")
-        _require((place.run / "results.json").is_file(), "there are no results")
-        _require(open_run(place.run).label_space == space, "the run has other labels")
+        _require((sandbox.run / "results.json").is_file(), "there are no results")
+        _require(open_run(sandbox.run).label_space == space, "the run has other labels")
     found = (len(train_set), space.num_ids, space.num_cameras)
     _require(found == expected.train, f"{found} images, identities and cameras, not {expected.train}")
     records = [sample.record for sample in train_set.samples]
-    for cache in (place.root / "fresh", place.cache):
+    for cache in (sandbox.root / "fresh", sandbox.cache):
         _require_pixels(records, config.image, cache)
     for name, pixels in expected.pixels.items():
-        seen = read_image(next(record for record in records if record.path == place.data / name))
+        seen = read_image(next(record for record in records if record.path == sandbox.data / name))
         _require(seen.shape == pixels.shape, f"{name} is {seen.shape}, not {pixels.shape}")
         difference = float(np.abs(seen.astype(int) - pixels).mean())
         _require(difference < NEAR, f"{name} differs by {difference:.1f} grey levels from what it shows")
@@ -125,7 +125,7 @@ def _handling(fault: Fault, expected: Handled, place: Place, data: Sequence[str]
 
 
 def _require_pixels(records: Sequence[ImageRecord], image: ImageConfig, cache: Path) -> None:
-    """Require that a store with this cache, new or used before, holds each image at its own index."""
+    """Require that a store with this cache, new or used before, returns each image at its index."""
     store = ImageStore.build(records, image, cache, 1)
     batch = store.take(np.arange(len(records))).permute(0, 2, 3, 1).numpy()
     for seen, record in zip(batch, records, strict=True):
@@ -133,15 +133,15 @@ def _require_pixels(records: Sequence[ImageRecord], image: ImageConfig, cache: P
         _require(np.array_equal(seen, expected), f"{record.path} is another image in the store")
 
 
-def _commands(fault: Fault, place: Place, data: Sequence[str]) -> tuple[list[str], list[str]]:
-    check = ["data", "check", *data, "--cache", str(place.cache)]
-    own = ("--data.cache", str(place.cache), "--out", str(place.run))
+def _commands(fault: Fault, sandbox: Sandbox, data: Sequence[str]) -> tuple[list[str], list[str]]:
+    check = ["data", "check", *data, "--cache", str(sandbox.cache)]
+    own = ("--data.cache", str(sandbox.cache), "--out", str(sandbox.run))
     return check, ["train", *data, *SETTINGS, *fault.settings, *own]
 
 
 def _ask(argv: Sequence[str], codes: tuple[int, ...], pattern: str = "") -> Answer:
-    """Run a command in this process; one that fails otherwise than with a message is lost."""
-    # As in a terminal: what is no text cannot be printed, but is shown among errors.
+    """Run a command in this process. If it raises, the fault is lost."""
+    # As in a terminal: bytes that are not text cannot be printed to stdout, but are escaped on stderr.
     out = io.TextIOWrapper(io.BytesIO(), encoding="utf-8")
     err = io.TextIOWrapper(io.BytesIO(), encoding="utf-8", errors="backslashreplace")
     command = " ".join(argv[:2] if argv[0] == "data" else argv[:1])
@@ -167,8 +167,8 @@ def _ask(argv: Sequence[str], codes: tuple[int, ...], pattern: str = "") -> Answ
 
 
 @contextlib.contextmanager
-def _after_the_check(fault: Fault, place: Place) -> Iterator[None]:
-    """Let what is late happen between the check that training makes and its first look at the pixels."""
+def _after_the_check(fault: Fault, sandbox: Sandbox) -> Iterator[None]:
+    """Make a late fault happen after training has checked the data and before it decodes them."""
     if fault.late is None:
         yield
         return
@@ -176,7 +176,7 @@ def _after_the_check(fault: Fault, place: Place) -> Iterator[None]:
 
     def prepare_then_damage(config: RunConfig) -> TrainingData:
         data = load_training_data(config)
-        late(place)
+        late(sandbox)
         return data
 
     with mock.patch("jointreid.training.train.load_training_data", prepare_then_damage):
@@ -184,13 +184,13 @@ def _after_the_check(fault: Fault, place: Place) -> Iterator[None]:
 
 
 def _state(folder: Path) -> dict[str, tuple[int, int]]:
-    """Return every file below a folder with its size and time of change."""
+    """Return every file below a folder with its size and modification time."""
     stats = {str(path): path.lstat() for path in folder.rglob("*")}
     return {name: (stat.st_size, stat.st_mtime_ns) for name, stat in stats.items()}
 
 
 def _hidden(root: Path) -> set[str]:
-    """Return what is being written, which is hidden until it is whole."""
+    """Return the files that are still being written: their names begin with a dot until they are complete."""
     return {str(path.relative_to(root)) for path in root.rglob(".*")}
 
 

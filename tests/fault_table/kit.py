@@ -1,4 +1,4 @@
-"""A small sound data set, and what a fault is: how it damages the data, and what must come of them then."""
+"""A small sound data set, and the definition of a fault: how it damages the data and what must happen then."""
 
 import zlib
 from collections.abc import Callable, Mapping, Sequence
@@ -13,9 +13,9 @@ from PIL import Image
 Pixels = NDArray[np.uint8]
 
 HEIGHT, WIDTH = 24, 12
-# The image that most faults of images are about.
+# The image that most faults of images damage.
 TARGET = "shop/train-1-0.jpg"
-# What the sound data set has in train: images, identities, cameras.
+# Images, identities and cameras in train of the sound data set.
 SOUND = (8, 4, 4)
 
 _IMAGES = [
@@ -26,8 +26,8 @@ _IMAGES = [
 
 
 @dataclass(frozen=True)
-class Place:
-    """Where a data set lies: two domains, each with 2 identities in train and 2 in query and gallery, by 2 cameras.
+class Sandbox:
+    """The folder of one fault: data of two domains, each with 2 cameras, 2 identities in train and 2 to evaluate on.
 
     Attributes:
         root: the folder that holds the data, the cache and the run.
@@ -47,7 +47,7 @@ class Place:
 
     @property
     def side(self) -> Path:
-        """The manifest's side file, which the sound data set has not."""
+        """The manifest's side file, which the sound data set lacks."""
         return self.data / "table.domains.json"
 
     @property
@@ -57,12 +57,12 @@ class Place:
 
     @property
     def run(self) -> Path:
-        """The run directory to be."""
+        """The run directory that training makes."""
         return self.root / "run"
 
     @property
     def target(self) -> Path:
-        """The image that most faults of images are about."""
+        """The image that most faults of images damage."""
         return self.data / TARGET
 
     def rewrite(self, change: Callable[[str], str]) -> None:
@@ -73,13 +73,13 @@ class Place:
         self.table.write_bytes(after.encode())
 
     def edit(self, old: str, new: str) -> None:
-        """Replace a text that stands in the table once."""
+        """Replace a text that occurs once in the table."""
         text = self.table.read_bytes().decode()
         assert text.count(old) == 1, f"{old!r} stands in the table {text.count(old)} times"
         self.rewrite(lambda text: text.replace(old, new))
 
     def rename(self, name: str) -> None:
-        """Give the target another name, in the table too, where no cell of it needs quotes."""
+        """Rename the target, in the table too; the name must need no quotes there."""
         path = self.data / name
         path.parent.mkdir(parents=True, exist_ok=True)
         self.target.rename(path)
@@ -117,8 +117,8 @@ class Refused:
     """The data must be refused before the first step.
 
     Attributes:
-        message: a pattern of what a person must read: the file, and the row or key where there is one.
-        by: `check`, and so training too; or `train` alone, for what the check cannot know.
+        message: a pattern that the message must match: the file, and the row or key where there is one.
+        by: `check`, which includes training, or `train` for what only training can find.
     """
 
     message: str
@@ -130,11 +130,11 @@ class Handled:
     """The data must be trained and evaluated on.
 
     Attributes:
-        finding: a pattern of what the check must report; empty if there is nothing to report.
+        finding: a pattern that the check's report must match; empty if there is nothing to report.
         train: images, identities and cameras of the joint train set.
-        pixels: image -> what must be seen on it.
-        trained: whether the suite trains on them too, and not only `tests/soak/faults.py`: where a name, a label or a
-            cache could come to another thing in a run than in the check.
+        pixels: image -> its pixels as they must be decoded.
+        trained: the suite trains on them too, not only `tests/soak/faults.py`: set where a name, a label or a cache
+            could be treated differently in a run than in the check.
     """
 
     finding: str = ""
@@ -145,23 +145,23 @@ class Handled:
 
 @dataclass(frozen=True)
 class Fault:
-    """One way in which data are bad.
+    """One way in which data can be bad.
 
     Attributes:
         name: what is wrong, in words.
-        damage: does it to the sound data set; returns the arguments that name the data, if not those of the table.
-        outcome: what must come of it.
-        options: of the check and of training.
-        settings: of training alone.
-        late: done to the data after training has checked them, before it decodes them.
+        damage: damages the sound data set; may return the arguments that name the data instead of the manifest.
+        outcome: what must happen then.
+        options: options of both commands.
+        settings: options of training only.
+        late: damages the data after training has checked them and before it decodes them.
     """
 
     name: str
-    damage: Callable[[Place], Sequence[str] | None]
+    damage: Callable[[Sandbox], Sequence[str] | None]
     outcome: Refused | Handled
     options: tuple[str, ...] = ()
     settings: tuple[str, ...] = ()
-    late: Callable[[Place], None] | None = None
+    late: Callable[[Sandbox], None] | None = None
 
 
 class CannotBeMade(Exception):

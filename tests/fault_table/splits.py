@@ -1,36 +1,36 @@
-"""Faults of what is in which split: images, identities and cameras that are missing, alone, or in two places."""
+"""Faults of the splits: images, identities and cameras that are missing, occur once, or are in two splits."""
 
 import json
 import re
 import shutil
 from collections.abc import Callable
 
-from tests.fault_table.kit import TARGET, Fault, Handled, Place, Refused, picture, save
+from tests.fault_table.kit import TARGET, Fault, Handled, Refused, Sandbox, picture, save
 
-Damage = Callable[[Place], None]
+Damage = Callable[[Sandbox], None]
 
 
 def _without(pattern: str) -> Damage:
-    """Take the rows out that hold a pattern."""
+    """Remove the rows that match a pattern."""
 
-    def damage(place: Place) -> None:
-        rows = place.table.read_text().splitlines()
+    def damage(sandbox: Sandbox) -> None:
+        rows = sandbox.table.read_text().splitlines()
         kept = [row for row in rows if not re.search(pattern, row)]
         assert len(kept) < len(rows)
-        place.table.write_text("\n".join(kept) + "\n")
+        sandbox.table.write_text("\n".join(kept) + "\n")
 
     return damage
 
 
 def _with(*rows: str) -> Damage:
-    """Add rows; an image that is not there is made."""
+    """Add rows, and make the images that are missing."""
 
-    def damage(place: Place) -> None:
-        place.table.write_text(place.table.read_text() + "\n".join(rows) + "\n")
+    def damage(sandbox: Sandbox) -> None:
+        sandbox.table.write_text(sandbox.table.read_text() + "\n".join(rows) + "\n")
         for row in rows:
             name = row.split(",")[2]
-            if not (place.data / name).exists():
-                save(place.data / name, picture(name))
+            if not (sandbox.data / name).exists():
+                save(sandbox.data / name, picture(name))
 
     return damage
 
@@ -38,50 +38,50 @@ def _with(*rows: str) -> Damage:
 def _copy(name: str, split: str, labels: str) -> Damage:
     """Copy the target and add the copy to a split."""
 
-    def damage(place: Place) -> None:
-        shutil.copyfile(place.target, place.data / name)
-        place.rewrite(lambda text: f"{text}shop,{split},{name},{labels}\n")
+    def damage(sandbox: Sandbox) -> None:
+        shutil.copyfile(sandbox.target, sandbox.data / name)
+        sandbox.rewrite(lambda text: f"{text}shop,{split},{name},{labels}\n")
 
     return damage
 
 
 def _every_camera_counts(damage: Damage) -> Damage:
-    def both(place: Place) -> None:
-        damage(place)
-        place.side.write_text(json.dumps({"shop": {"exclude_same_camera": False}}))
+    def both(sandbox: Sandbox) -> None:
+        damage(sandbox)
+        sandbox.side.write_text(json.dumps({"shop": {"exclude_same_camera": False}}))
 
     return both
 
 
-def _by_one_camera(place: Place) -> None:
-    """Let the shop's gallery be of the camera of its queries."""
-    place.edit("shop/gallery-3-1.jpg,3,1", "shop/gallery-3-1.jpg,3,0")
-    place.edit("shop/gallery-4-1.jpg,4,1", "shop/gallery-4-1.jpg,4,0")
+def _by_one_camera(sandbox: Sandbox) -> None:
+    """Give the shop's gallery the camera of its queries."""
+    sandbox.edit("shop/gallery-3-1.jpg,3,1", "shop/gallery-3-1.jpg,3,0")
+    sandbox.edit("shop/gallery-4-1.jpg,4,1", "shop/gallery-4-1.jpg,4,0")
 
 
-def _of_others(place: Place) -> None:
-    """Let the shop's gallery show other people than its queries."""
-    place.edit("shop/gallery-3-1.jpg,3,", "shop/gallery-3-1.jpg,8,")
-    place.edit("shop/gallery-4-1.jpg,4,", "shop/gallery-4-1.jpg,9,")
+def _of_others(sandbox: Sandbox) -> None:
+    """Give the shop's gallery other identities than its queries."""
+    sandbox.edit("shop/gallery-3-1.jpg,3,", "shop/gallery-3-1.jpg,8,")
+    sandbox.edit("shop/gallery-4-1.jpg,4,", "shop/gallery-4-1.jpg,9,")
 
 
-def _only_junk(place: Place) -> None:
-    header, *rows = place.table.read_text().splitlines()
+def _only_junk(sandbox: Sandbox) -> None:
+    header, *rows = sandbox.table.read_text().splitlines()
     marked = [f"{row},{int('gallery' in row)}" for row in rows]
-    place.table.write_text("\n".join([f"{header},junk", *marked]) + "\n")
+    sandbox.table.write_text("\n".join([f"{header},junk", *marked]) + "\n")
 
 
-def _distractor_in_train(place: Place) -> None:
-    place.table.write_text(f"domain,split,path,pid,camid,distractor\nshop,train,{TARGET},1,0,1\n")
+def _distractor_in_train(sandbox: Sandbox) -> None:
+    sandbox.table.write_text(f"domain,split,path,pid,camid,distractor\nshop,train,{TARGET},1,0,1\n")
 
 
-def _cut_gallery(place: Place) -> None:
+def _cut_gallery(sandbox: Sandbox) -> None:
     for pid in (3, 4):
-        (place.data / f"shop/gallery-{pid}-1.jpg").write_bytes(b"")
+        (sandbox.data / f"shop/gallery-{pid}-1.jpg").write_bytes(b"")
 
 
-def _nothing(place: Place) -> None:
-    """Leave the data as they are: the settings ask too much of them."""
+def _nothing(sandbox: Sandbox) -> None:
+    """Change nothing: the settings ask for more than the data hold."""
 
 
 _QUERY = "shop/query-3-0.jpg"

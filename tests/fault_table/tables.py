@@ -1,4 +1,4 @@
-"""Faults of a manifest: its bytes, its columns, its cells, and the side file beside it."""
+"""Faults of a manifest: its bytes, its columns, its cells, and its side file."""
 
 import json
 import os
@@ -8,16 +8,16 @@ import pyarrow
 import pyarrow.compute
 import pyarrow.parquet
 
-from tests.fault_table.kit import TARGET, CannotBeMade, Fault, Handled, Place, Refused
+from tests.fault_table.kit import TARGET, CannotBeMade, Fault, Handled, Refused, Sandbox
 
-Damage = Callable[[Place], None]
+Damage = Callable[[Sandbox], None]
 
 _ROW = f"shop,train,{TARGET},1,0"
 
 
 def _row(new: str) -> Damage:
-    """Put another row in the place of the target's, which is row 2."""
-    return lambda place: place.edit(_ROW, new)
+    """Replace the target's row, which is row 2."""
+    return lambda sandbox: sandbox.edit(_ROW, new)
 
 
 def _rows(extra: str) -> Damage:
@@ -26,91 +26,91 @@ def _rows(extra: str) -> Damage:
 
 
 def _text(change: Callable[[str], str]) -> Damage:
-    return lambda place: place.rewrite(change)
+    return lambda sandbox: sandbox.rewrite(change)
 
 
 def _bytes(change: Callable[[bytes], bytes]) -> Damage:
-    def damage(place: Place) -> None:
-        place.table.write_bytes(change(place.table.read_bytes()))
+    def damage(sandbox: Sandbox) -> None:
+        sandbox.table.write_bytes(change(sandbox.table.read_bytes()))
 
     return damage
 
 
 def _side(content: object) -> Damage:
-    """Write a side file: a text as it is, else as JSON."""
+    """Write a side file: a text unchanged, anything else as JSON."""
     text = content if isinstance(content, str) else json.dumps(content)
 
-    def damage(place: Place) -> None:
-        place.side.write_text(text)
+    def damage(sandbox: Sandbox) -> None:
+        sandbox.side.write_text(text)
 
     return damage
 
 
-def _root_elsewhere(place: Place) -> None:
+def _root_elsewhere(sandbox: Sandbox) -> None:
     """Move the images and name their folder."""
     for domain in ("shop", "yard"):
-        (place.data / domain).rename(place.root / domain)
-    place.side.write_text(json.dumps({name: {"root": str(place.root)} for name in ("shop", "yard")}))
+        (sandbox.data / domain).rename(sandbox.root / domain)
+    sandbox.side.write_text(json.dumps({name: {"root": str(sandbox.root)} for name in ("shop", "yard")}))
 
 
-def _parquet(change: Callable[[dict[str, pyarrow.Array]], None]) -> Callable[[Place], list[str]]:
-    """Give the table as Parquet, with other columns."""
+def _parquet(change: Callable[[dict[str, pyarrow.Array]], None]) -> Callable[[Sandbox], list[str]]:
+    """Write the table as Parquet, with other columns."""
 
-    def damage(place: Place) -> list[str]:
-        header, *rows = (line.split(",") for line in place.table.read_text().splitlines())
+    def damage(sandbox: Sandbox) -> list[str]:
+        header, *rows = (line.split(",") for line in sandbox.table.read_text().splitlines())
         columns = {name: pyarrow.array(cells) for name, cells in zip(header, zip(*rows, strict=True), strict=True)}
         change(columns)
-        path = place.data / "table.parquet"
+        path = sandbox.data / "table.parquet"
         pyarrow.parquet.write_table(pyarrow.table(columns), path)
         return ["--manifest", str(path)]
 
     return damage
 
 
-def _column(name: str, values: Callable[[pyarrow.Array], pyarrow.Array]) -> Callable[[Place], list[str]]:
+def _column(name: str, values: Callable[[pyarrow.Array], pyarrow.Array]) -> Callable[[Sandbox], list[str]]:
     return _parquet(lambda columns: columns.update({name: values(columns[name])}))
 
 
 def _no_utf8(texts: pyarrow.Array) -> pyarrow.Array:
-    """Return texts of one byte that is no UTF-8, as another program may have written them."""
+    """Return texts of one byte that is not UTF-8, as another program may write them."""
     offsets = pyarrow.array(range(len(texts) + 1), pyarrow.int32()).buffers()[1]
     return pyarrow.StringArray.from_buffers(len(texts), offsets, pyarrow.py_buffer(b"\xff" * len(texts)))
 
 
-def _cut_parquet(place: Place) -> list[str]:
-    arguments = _parquet(lambda columns: None)(place)
-    path = place.data / "table.parquet"
+def _cut_parquet(sandbox: Sandbox) -> list[str]:
+    arguments = _parquet(lambda columns: None)(sandbox)
+    path = sandbox.data / "table.parquet"
     path.write_bytes(path.read_bytes()[:-100])
     return arguments
 
 
-def _named(name: str) -> Callable[[Place], list[str]]:
-    """Give the table under another name."""
+def _named(name: str) -> Callable[[Sandbox], list[str]]:
+    """Rename the table."""
 
-    def damage(place: Place) -> list[str]:
-        path = place.data / name
+    def damage(sandbox: Sandbox) -> list[str]:
+        path = sandbox.data / name
         path.parent.mkdir(exist_ok=True)
-        text = place.table.read_text()
-        place.table.unlink()
+        text = sandbox.table.read_text()
+        sandbox.table.unlink()
         path.write_text(text.replace("shop/", "../shop/").replace("yard/", "../yard/") if "/" in name else text)
         return ["--manifest", str(path)]
 
     return damage
 
 
-def _locked(place: Place) -> None:
-    place.table.chmod(0)
-    if os.access(place.table, os.R_OK):
+def _locked(sandbox: Sandbox) -> None:
+    sandbox.table.chmod(0)
+    if os.access(sandbox.table, os.R_OK):
         raise CannotBeMade("this user may read every file")
 
 
-def _folder_for_a_table(place: Place) -> None:
-    place.table.unlink()
-    place.table.mkdir()
+def _folder_for_a_table(sandbox: Sandbox) -> None:
+    sandbox.table.unlink()
+    sandbox.table.mkdir()
 
 
-def _given(*arguments: str) -> Callable[[Place], list[str]]:
-    return lambda place: list(arguments)
+def _given(*arguments: str) -> Callable[[Sandbox], list[str]]:
+    return lambda sandbox: list(arguments)
 
 
 BYTES = [
@@ -241,6 +241,6 @@ SIDE = [
     Fault("a domain empty", _text(lambda text: text.replace("shop,", ",")), Refused(r"row 2, column domain: empty")),
     Fault("domains that differ in capitals", _text(lambda text: text.replace("yard,", "Shop,")),
           Handled(r"the domains Shop and shop are taken for different ones")),
-    Fault("a domain given twice", lambda place: ["--manifest", str(place.table), "--manifest", str(place.table)],
+    Fault("a domain given twice", lambda sandbox: ["--manifest", str(sandbox.table), "--manifest", str(sandbox.table)],
           Refused(r"domain shop is given twice")),
 ]  # fmt: skip

@@ -1,4 +1,4 @@
-"""Print what comes of every fault of the table: `.venv/bin/python -m tests.soak.faults`; 1 if any is lost."""
+"""Print the outcome of every fault of the table: `python -m tests.soak.faults`. The exit code is 1 if one is lost."""
 
 import faulthandler
 import sys
@@ -9,17 +9,17 @@ from pathlib import Path
 from tests.fault_table import FAULTS
 from tests.fault_table.judge import judge
 
-# A fault that takes this long, in seconds, hangs: the process ends with where it stands.
+# After this many seconds a fault counts as hanging: the process prints where it is and ends.
 LIMIT = 120
 
 
 def main() -> int:
-    """Judge every fault, print a line each and the counts."""
+    """Judge every fault and print one line for each, then the counts."""
     counts: Counter[str] = Counter()
     for fault in FAULTS:
         faulthandler.dump_traceback_later(LIMIT, exit=True)
         with tempfile.TemporaryDirectory() as folder:
-            verdict = judge(fault, Path(folder) / "place", wholly=True)
+            verdict = judge(fault, Path(folder) / "sandbox", wholly=True)
         faulthandler.cancel_dump_traceback_later()
         counts[verdict.outcome] += 1
         detail = f": {verdict.detail}" if verdict.outcome in ("skipped", "lost") else ""

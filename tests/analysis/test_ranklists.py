@@ -51,7 +51,7 @@ def test_first_answers_are_those_of_a_full_sort_with_ties_by_index(metric: Metri
     ignored = np.array([0, 4, 29])
     features = Features(query, gallery, metric, 2**20)
     for index, own in enumerate(query):
-        columns, distances = first_answers(features.measure(index), ignored, count)
+        columns, distances = first_answers(features.exact_distances(index), ignored, count)
         expected = sorted((distance(own, other, metric), i) for i, other in enumerate(gallery))
         expected = [(d, i) for d, i in expected if i not in ignored][:count]
         assert columns.tolist() == [i for _, i in expected]
@@ -64,7 +64,7 @@ def test_near_ties_that_a_matrix_product_confuses_are_told_apart() -> None:
     gallery = np.stack([base + step * 1e-13 * generator.normal(size=300) for step in range(40)])
     gallery[7] = gallery[3]
     features = Features(base[None], gallery, "euclidean", 2**20)
-    columns, _ = first_answers(features.measure(0), np.empty(0, dtype=np.int64), 10)
+    columns, _ = first_answers(features.exact_distances(0), np.empty(0, dtype=np.int64), 10)
     exact = [(((other - base) ** 2).sum(), i) for i, other in enumerate(gallery)]
     assert columns.tolist() == [i for _, i in sorted(exact)][:10]
 

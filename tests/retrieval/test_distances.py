@@ -203,7 +203,7 @@ def test_measured_distances_are_those_of_the_formula(metric: Metric, num_gallery
     else:
         expected = ((q[:, None] - g[None]) ** 2).sum(axis=2)
     features = Features(query, gallery, metric, 30_000)
-    np.testing.assert_allclose([features.measure(index) for index in range(5)], expected, rtol=1e-12)
+    np.testing.assert_allclose([features.exact_distances(index) for index in range(5)], expected, rtol=1e-12)
 
 
 @pytest.mark.parametrize("dims", [1, 64, 257, 2048, 9001])
@@ -225,7 +225,7 @@ def test_errors_of_float32_products_are_far_below_the_margin(dims: int) -> None:
 def test_rows_of_one_number_rank_as_measured(dims: int) -> None:
     rng = np.random.default_rng(dims)
     query, gallery = constant_rows(rng, 9, dims), constant_rows(rng, 3000, dims)
-    measured = [Features(query, gallery, "cosine", 1).measure(index).tolist() for index in range(9)]
+    measured = [Features(query, gallery, "cosine", 1).exact_distances(index).tolist() for index in range(9)]
     for max_memory in (1, 2**20, 2**30):
         assert_ranks(query, gallery, "cosine", max_memory, measured)
 
@@ -243,7 +243,9 @@ def test_a_product_that_is_too_far_off_for_its_matches_is_trusted_less(monkeypat
 
     monkeypatch.setattr(features, "_multiply", multiply)
     matches = np.arange(0, 500, 50)
-    assert features.ranks(of_one(0, 500, matches)).tolist() == slow_ranks(features.measure(0).tolist(), matches, NONE)
+    assert features.ranks(of_one(0, 500, matches)).tolist() == slow_ranks(
+        features.exact_distances(0).tolist(), matches, NONE
+    )
 
 
 @pytest.mark.parametrize("metric", METRICS)
@@ -269,11 +271,11 @@ def test_rows_that_differ_by_rounding_are_measured_alike_in_any_company(metric: 
         point * (1 + np.float32(1e-7) * rng.standard_normal((count, dims), dtype=np.float32)) for count in (5, 83)
     )
     gallery[50:60] = gallery[20:30]
-    measured = [[float(Features(q[None], g[None], metric, 1).measure(0)[0]) for g in gallery] for q in query]
+    measured = [[float(Features(q[None], g[None], metric, 1).exact_distances(0)[0]) for g in gallery] for q in query]
     assert len(set(measured[0])) < 83
     for max_memory in (1, 2**20, 2**30):
         features = Features(query, gallery, metric, max_memory)
-        assert [features.measure(i).tolist() for i in range(5)] == measured
+        assert [features.exact_distances(i).tolist() for i in range(5)] == measured
         assert_ranks(query, gallery, metric, max_memory, measured)
 
 
@@ -355,4 +357,4 @@ def test_a_zero_row_has_no_direction() -> None:
     gallery = np.array([[1, 0], [0, 0], [0, 1]])
     with pytest.raises(JointreidError, match=r"gallery row 1 has length zero.*euclidean"):
         Features(np.ones((2, 2)), gallery, "cosine", 2**20)
-    assert Features(np.ones((2, 2)), gallery, "euclidean", 2**20).measure(0).tolist() == [1, 2, 1]
+    assert Features(np.ones((2, 2)), gallery, "euclidean", 2**20).exact_distances(0).tolist() == [1, 2, 1]

@@ -223,7 +223,7 @@ def _distances(
     if config.eval.rerank:
         yield from _reranked(own, others, config.eval, indices)
     else:
-        yield from map(Features(own, others, config.eval.metric, config.eval.max_memory).measure, indices)
+        yield from map(Features(own, others, config.eval.metric, config.eval.max_memory).exact_distances, indices)
 
 
 def _reranked(own: Floats, others: Floats, how: EvalConfig, indices: Sequence[int]) -> Iterator[Doubles]:

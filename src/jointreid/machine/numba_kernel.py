@@ -65,7 +65,7 @@ class Kernel:
         self._serial = cached(njit(**options)(loop))
         self._threaded = cached(njit(parallel=True, **options)(threaded))
 
-    def __call__(self, *args: Array | int | np.floating[Any]) -> None:
+    def __call__(self, *args: Array | int | np.floating[Any] | tuple[Any, ...]) -> None:
         """Run the loop on as many threads as torch uses."""
         import torch  # here, because drawing people shares this room and needs no torch
 

@@ -21,14 +21,21 @@ match, in a query whose matches are all off by less than 2 sqrt(D) u.
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from jointreid.config import Metric
 from jointreid.messages.errors import JointreidError
-from jointreid.retrieval.ranking_numba import count_ahead, measure, squares
+from jointreid.retrieval.ranking_numba import (
+    BlockQueries,
+    FeaturePairs,
+    ProductTerms,
+    count_ahead,
+    query_distances,
+    squares,
+)
 
 Floats = NDArray[np.floating[Any]]
 Indices = NDArray[np.int64]
@@ -63,24 +70,6 @@ class Relevance:
         return slice(*np.searchsorted(self.queries, (first, stop)).tolist())
 
 
-class _Terms(NamedTuple):
-    """How distances follow from a product x: base + offset + scale * x, and by how much they may be off.
-
-    Attributes:
-        scale: [G] in the product's precision.
-        offset: [G] in the product's precision.
-        base: [Q].
-        margins: [Q].
-        bounds: [Q] what they are surely not off by; see the module.
-    """
-
-    scale: Floats
-    offset: Floats
-    base: Doubles
-    margins: Doubles
-    bounds: Doubles
-
-
 def count_given(distances: Floats, first: int, relevance: Relevance, ranks: Indices) -> None:
     """Write the ranks of the matches of some queries, ascending for each; equal distances rank by gallery index.
 
@@ -95,10 +84,11 @@ def count_given(distances: Floats, first: int, relevance: Relevance, ranks: Indi
     """
     distances, chosen = _read_only(distances), relevance.among(first, first + len(distances))
     zeros, ones = np.zeros(relevance.query_codes.size), np.ones(distances.shape[1], dtype=distances.dtype)
-    terms = _Terms(ones, 0 * ones, zeros, zeros, zeros)
-    nothing = _read_only(np.empty((1, 0), dtype=distances.dtype))
+    terms = ProductTerms(ones, 0 * ones, zeros, zeros, zeros)
+    no_features = _read_only(np.empty((1, 0), dtype=distances.dtype))
+    pairs = FeaturePairs(False, no_features, no_features, zeros, zeros)
     rows = relevance.queries[chosen] - first
-    _count(distances, rows, chosen, relevance, terms, (True, False, nothing, nothing, zeros, zeros), ranks)
+    count_ahead(distances, _block_queries(rows, chosen, relevance), terms, pairs, True, ranks)
 
 
 class Features:
@@ -135,19 +125,19 @@ class Features:
         self._query_rows = max(1, min(max_memory // (2 * size * len(gallery)), max_memory // (8 * size * dims)))
         self._gallery_rows = max(1, max_memory // (8 * size * dims))
         self._terms = self._make_terms()
+        self._pairs = FeaturePairs(self.cosine, self.query, self.gallery, self._q_lengths, self.lengths)
 
     def ranks(self, relevance: Relevance) -> Indices:
         """Return [M], the ascending ranks of each query's matches, counted from 1; equal distances by gallery index."""
         ranks = np.empty(relevance.matches.size, dtype=np.int64)
         rows = min(self._query_rows, relevance.queries.size)
         whole = np.empty((rows, len(self.gallery)), dtype=self._kind)
-        features = self.query, self.gallery, self._q_lengths, self.lengths
         for start in range(0, relevance.queries.size, rows):
             queries = relevance.queries[start : start + rows]
             block, chosen = whole[: queries.size], slice(start, start + queries.size)
             self._multiply(queries, block)
-            pairs = (False, self.cosine, *features)
-            _count(_read_only(block), np.arange(queries.size), chosen, relevance, self._terms, pairs, ranks)
+            block_queries = _block_queries(np.arange(queries.size), chosen, relevance)
+            count_ahead(_read_only(block), block_queries, self._terms, self._pairs, False, ranks)
         return ranks
 
     def blocks(self, queries: Indices) -> Iterator[tuple[int, Floats]]:
@@ -166,10 +156,10 @@ class Features:
             block += 1 if self.cosine else self._terms.base[chosen, None].astype(self._kind)
             yield start, np.maximum(block, 0, out=block)
 
-    def measure(self, index: int) -> Doubles:
+    def exact_distances(self, index: int) -> Doubles:
         """Return [G], the distances of a query to the gallery, each computed from the two rows alone."""
         distances = np.empty(len(self.gallery))
-        measure(self.cosine, index, self.query, self.gallery, self._q_lengths, self.lengths, distances)
+        query_distances(self._pairs, index, distances)
         return distances
 
     def _multiply(self, queries: Indices, block: Floats) -> None:
@@ -186,7 +176,7 @@ class Features:
             part = slice(first, first + self._gallery_rows)
             np.matmul(own, np.subtract(self.gallery[part], self._centre, dtype=self._kind).T, out=block[:, part])
 
-    def _make_terms(self) -> _Terms:
+    def _make_terms(self) -> ProductTerms:
         margin, bound = relative_margins(self.query.shape[1], self._kind)
         if self.cosine:
             base, reach = np.zeros(len(self.query)), np.ones(len(self.query))
@@ -194,7 +184,7 @@ class Features:
         else:
             base, reach = self._q_lengths**2, (self._q_lengths + self.lengths.max()) ** 2
             scale, offset = np.full(len(self.gallery), -2.0), self.lengths**2
-        return _Terms(scale.astype(self._kind), offset.astype(self._kind), base, margin * reach, bound * reach)
+        return ProductTerms(scale.astype(self._kind), offset.astype(self._kind), base, margin * reach, bound * reach)
 
     def _move_where_it_helps(self) -> None:
         """Measure from the first gallery row instead of from zero if that makes rows shorter, and products precise."""
@@ -246,18 +236,11 @@ def checked_lengths(name: str, rows: Any, lengths: Doubles, cosine: bool) -> Dou
     return lengths
 
 
-def _count(
-    block: Floats,
-    rows: Indices,
-    chosen: slice,
-    relevance: Relevance,
-    terms: _Terms,
-    pairs: tuple[bool, bool, Floats, Floats, Doubles, Doubles],
-    ranks: Indices,
-) -> None:
+def _block_queries(rows: Indices, chosen: slice, relevance: Relevance) -> BlockQueries:
+    """Return the queries `chosen` of `relevance.queries`, which are in the given rows of a block."""
     starts = relevance.starts[chosen.start : chosen.stop + 1]
     codes = relevance.query_codes, relevance.gallery_codes
-    count_ahead(block, rows, relevance.queries[chosen], starts, relevance.matches, *codes, *terms, *pairs, ranks)
+    return BlockQueries(rows, relevance.queries[chosen], starts, relevance.matches, *codes)
 
 
 def _read_only(array: NDArray[Any]) -> NDArray[Any]:

@@ -1,12 +1,12 @@
-"""The loops of ranking on a CPU: exact distances of pairs, and how many gallery images are ahead of each match.
+"""The loops of ranking on a CPU: exact distances of pairs, and the number of gallery images ahead of each match.
 
-Letters: Q queries, G gallery images, D feature dimensions, q queries of a block, m matches of all of them.
+Letters: Q queries, G gallery images, D feature dimensions, q queries of a block, M matches of all queries.
 
 A distance is summed in float64 in one order that depends on D alone, without any freedom for the compiler, so that it
-is the same wherever a pair is measured. Features are float32 or float64 in C order.
+is the same wherever a pair is computed. Features are float32 or float64 in C order.
 """
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numba import njit, prange
@@ -19,6 +19,62 @@ _STRICT: dict[str, Any] = {"fastmath": False}
 _TILE = 128
 # Entries of the table that shortens the search among matches.
 _BUCKETS = 1024
+
+
+class FeaturePairs(NamedTuple):
+    """The features that distances of pairs are computed from; empty where distances are given.
+
+    Attributes:
+        cosine: whether the distance is -a.b / (|a| |b|); else it is |a - b|^2.
+        query: [Q, D].
+        gallery: [G, D].
+        query_lengths: [Q] lengths of the rows; used by cosine only.
+        gallery_lengths: [G].
+    """
+
+    cosine: bool
+    query: NDArray[Any]
+    gallery: NDArray[Any]
+    query_lengths: NDArray[np.float64]
+    gallery_lengths: NDArray[np.float64]
+
+
+class ProductTerms(NamedTuple):
+    """How distances follow from a product x, base + offset + scale * x, and how far they may be off.
+
+    Attributes:
+        scale: [G] in the product's precision.
+        offset: [G] in the product's precision.
+        base: [Q].
+        margins: [Q] how far a distance is expected to be off at most.
+        bounds: [Q] how far it can be off at most; see `distances`.
+    """
+
+    scale: NDArray[Any]
+    offset: NDArray[Any]
+    base: NDArray[np.float64]
+    margins: NDArray[np.float64]
+    bounds: NDArray[np.float64]
+
+
+class BlockQueries(NamedTuple):
+    """The queries of a block of distances, and their matches.
+
+    Attributes:
+        rows: [q] the block's row of each query.
+        queries: [q] their indices among all Q.
+        starts: [q + 1] where the matches of each begin in `matches`.
+        matches: [M] gallery indices.
+        query_codes: [Q] a number for each pid.
+        gallery_codes: [G] of the same numbers.
+    """
+
+    rows: NDArray[np.int64]
+    queries: NDArray[np.int64]
+    starts: NDArray[np.int64]
+    matches: NDArray[np.int64]
+    query_codes: NDArray[np.int64]
+    gallery_codes: NDArray[np.int64]
 
 
 @njit(nogil=True, error_model="numpy", forceinline=True)
@@ -60,11 +116,11 @@ def _square(a: Any, b: Any) -> Any:
 
 
 @njit(nogil=True, error_model="numpy")
-def distance(cosine: Any, query: Any, i: Any, gallery: Any, j: Any, q_lengths: Any, g_lengths: Any) -> Any:
+def distance(pairs: Any, i: Any, j: Any) -> Any:
     """Return the distance of query i and gallery image j."""
-    if cosine:
-        return -_product(query[i], gallery[j]) / (q_lengths[i] * g_lengths[j])
-    return _square(query[i], gallery[j])
+    if pairs.cosine:
+        return -_product(pairs.query[i], pairs.gallery[j]) / (pairs.query_lengths[i] * pairs.gallery_lengths[j])
+    return _square(pairs.query[i], pairs.gallery[j])
 
 
 @njit(nogil=True, error_model="numpy", fastmath=True)  # so that the least is found in SIMD lanes; all is finite here
@@ -100,61 +156,47 @@ def _squares(features: NDArray[Any], centre: NDArray[Any], out: NDArray[np.float
         out[row] = _square(features[row], centre)
 
 
-def _measure(
-    cosine: bool,
-    query: int,
-    queries: NDArray[Any],
-    gallery: NDArray[Any],
-    q_lengths: NDArray[np.float64],
-    g_lengths: NDArray[np.float64],
-    out: NDArray[np.float64],
-) -> None:
-    for j in prange(len(gallery)):
-        out[j] = distance(cosine, queries, query, gallery, j, q_lengths, g_lengths)
+def _query_distances(pairs: FeaturePairs, query: int, out: NDArray[np.float64]) -> None:
+    for j in prange(len(pairs.gallery)):
+        out[j] = distance(pairs, query, j)
 
 
 def _count_ahead(
     block: NDArray[Any],
-    block_rows: NDArray[np.int64],
-    queries: NDArray[np.int64],
-    starts: NDArray[np.int64],
-    matches: NDArray[np.int64],
-    query_codes: NDArray[np.int64],
-    gallery_codes: NDArray[np.int64],
-    scale: NDArray[Any],
-    offset: NDArray[Any],
-    base: NDArray[np.float64],
-    margins: NDArray[np.float64],
-    bounds: NDArray[np.float64],
+    block_queries: BlockQueries,
+    terms: ProductTerms,
+    pairs: FeaturePairs,
     given: bool,
-    cosine: bool,
-    query: NDArray[Any],
-    gallery: NDArray[Any],
-    q_lengths: NDArray[np.float64],
-    g_lengths: NDArray[np.float64],
     ranks: NDArray[np.int64],
 ) -> None:
-    """Write the ranks of some queries' matches: the loop behind `distances.count_given` and `Features.ranks`.
+    """Write the ranks of the matches of a block's queries: the loop of `distances.count_given` and `Features.ranks`.
 
-    A row of `block` holds the products x of a query, whose distances are base + offset + scale * x, to its margin. If
-    `given`, they are distances without error, and no features are needed.
+    Args:
+        block: [q, G] products x, from which distances follow to within a margin; if `given`, exact distances.
+        block_queries: the queries of the block and their matches.
+        terms: how distances follow from products.
+        pairs: features for exact distances; not used if `given`.
+        given: whether the block holds distances.
+        ranks: [M], written for these queries.
     """
+    rows, queries, starts, matches, query_codes, gallery_codes = block_queries
+    scale, offset, base, margins, bounds = terms
     for place in prange(len(queries)):
-        i, values, first = queries[place], block[block_rows[place]], starts[place]
+        i, values, first = queries[place], block[rows[place]], starts[place]
         columns = matches[first : starts[place + 1]]
         count, margin, shift = columns.size, margins[i], base[i]
-        measured = np.empty(count)
+        exact = np.empty(count)
         for k in range(count):
             j = columns[k]
             near = np.float64(offset[j] + scale[j] * values[j]) + shift
             if given:
-                measured[k] = near
+                exact[k] = near
             else:
-                measured[k] = distance(cosine, query, i, gallery, j, q_lengths, g_lengths)
-                if not abs(measured[k] - near) <= margin / 4:
+                exact[k] = distance(pairs, i, j)
+                if not abs(exact[k] - near) <= margin / 4:
                     margin = bounds[i]
-        order = np.argsort(measured, kind="mergesort")
-        thresholds = measured[order]
+        order = np.argsort(exact, kind="mergesort")
+        thresholds = exact[order]
         table, floor, density = _index(thresholds, margin)
         ahead = np.zeros(count + 1, np.int64)
         # One more margin than it takes, for the rounding of the limit itself to the block's precision.
@@ -183,7 +225,7 @@ def _count_ahead(
                 # ... and if it is not surely ahead of that either, the first that is in truth.
                 if low < count and thresholds[low] <= near + margin:
                     if not given:
-                        near = distance(cosine, query, i, gallery, j, q_lengths, g_lengths)
+                        near = distance(pairs, i, j)
                     while low < count and (
                         thresholds[low] < near or (thresholds[low] == near and columns[order[low]] < j)
                     ):
@@ -196,5 +238,5 @@ def _count_ahead(
 
 
 squares = Kernel(_squares, **_STRICT)
-measure = Kernel(_measure, **_STRICT)
+query_distances = Kernel(_query_distances, **_STRICT)
 count_ahead = Kernel(_count_ahead, **_STRICT)

@@ -83,7 +83,7 @@ class _Pairs:
         reach = (self.q_lengths[chosen] + scale.max()) ** 2
         return squares - 2 * (own @ self.gallery.to(self.kind).T).double(), reach
 
-    def measure(self, rows: Tensor, columns: Tensor) -> Tensor:
+    def exact_distances(self, rows: Tensor, columns: Tensor) -> Tensor:
         """Return the distances [p] of pairs, each from the two rows alone."""
         parts = []
         for start in range(0, len(rows), _PAIRS):
@@ -114,7 +114,7 @@ def _ranks_of_block(pairs: _Pairs, relevance: Relevance, chosen: slice) -> Indic
 
     values, reach = pairs.block(queries)
     thresholds = torch.full(known.shape, torch.inf, dtype=torch.float64, device=device)
-    thresholds[known] = pairs.measure(queries.repeat_interleave(counts), columns[known])
+    thresholds[known] = pairs.exact_distances(queries.repeat_interleave(counts), columns[known])
     off = (values.gather(1, columns) - thresholds).abs().masked_fill_(~known, 0).amax(1)
     margin = torch.where(off <= pairs.margin * reach / 4, pairs.margin * reach, pairs.bound * reach)[:, None]
     thresholds, order = thresholds.sort(dim=1, stable=True)
@@ -125,7 +125,7 @@ def _ranks_of_block(pairs: _Pairs, relevance: Relevance, chosen: slice) -> Indic
     low[same] = known.shape[1]
     next_one = torch.nn.functional.pad(thresholds, (0, 1), value=torch.inf).gather(1, low)
     rows, places = torch.nonzero((next_one <= values + margin) & next_one.isfinite(), as_tuple=True)
-    distances = pairs.measure(queries[rows], places)
+    distances = pairs.exact_distances(queries[rows], places)
     for start in range(0, len(rows), _PAIRS):
         part = slice(start, start + _PAIRS)
         row, place, distance = rows[part], places[part], distances[part, None]

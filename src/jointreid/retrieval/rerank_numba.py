@@ -10,7 +10,7 @@ from numba import njit, prange
 from numpy.typing import NDArray
 
 from jointreid.machine.numba_kernel import Kernel
-from jointreid.retrieval.ranking_numba import distance
+from jointreid.retrieval.ranking_numba import FeaturePairs, distance
 
 _STRICT: dict[str, Any] = {"fastmath": False}
 # Candidates measured besides those asked for, as the product only nearly knows the order.
@@ -22,7 +22,8 @@ def _original(cosine: Any, features: Any, i: Any, j: Any, lengths: Any) -> Any:
     """Return |a - b|^2, of rows of length 1 half of it under cosine."""
     if i == j:
         return 0.0
-    return max(distance(cosine, features, i, features, j, lengths, lengths) + (1.0 if cosine else 0.0), 0.0)
+    pairs = FeaturePairs(cosine, features, features, lengths, lengths)
+    return max(distance(pairs, i, j) + (1.0 if cosine else 0.0), 0.0)
 
 
 def _nearest(

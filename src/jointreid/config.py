@@ -1,7 +1,7 @@
-"""Every setting of a run, once: frozen dataclasses in sections, one documented field a line.
+"""All settings of a run: frozen dataclasses, one for each section, one documented field a line.
 
 The command line, the dumped `config.yaml` and `jointreid.train` all speak of these fields as `section.field`.
-`setting` puts a field's one line of help, with its unit, next to its default.
+`setting` gives a field its default and its one line of help, with the unit.
 """
 
 import dataclasses
@@ -17,7 +17,7 @@ from jointreid.machine.hashing import text_sha256
 from jointreid.messages.errors import JointreidError, no_such
 from jointreid.messages.typed import conform, describe
 
-# Names that a setting may have. Where code has a table of them, a test holds it to these.
+# Values that settings may have. Where the code has a table of them, tests/project/test_vocabularies.py compares it.
 MissingCamid = Literal["refuse", "one_camera"]
 Cuhk03Boxes = Literal["labeled", "detected"]
 CameraIds = Literal["global", "local"]
@@ -65,18 +65,18 @@ def conform_fields(config: Any, prefix: str) -> None:
 
 @dataclass(frozen=True)
 class DataConfig:
-    """Which data sets, and how strictly."""
+    """The data sets, and how they are read."""
 
-    sources: tuple[str, ...] = setting((), "data sets, each NAME=PATH (a reader's folder, or a manifest) or a manifest's PATH for all of its domains")
-    val_ids: int = setting(0, "identities held out of train per domain, to choose `best` on; 0 keeps none")
-    missing_camid: MissingCamid = setting("refuse", "a table without camid: refuse, or treat each such domain as one camera and exclude none")
+    sources: tuple[str, ...] = setting((), "data sets, each NAME=PATH (a folder as published, or a manifest), or the PATH of a manifest for all of its domains")
+    val_ids: int = setting(0, "identities of each domain held out of train to choose the checkpoint `best` on; 0 for none")
+    missing_camid: MissingCamid = setting("refuse", "a manifest without camid: refuse it, or treat each such domain as one camera and exclude no match")
     acknowledge_withdrawn: bool = setting(False, "read data sets that their owner has withdrawn (DukeMTMC-reID)")
-    cuhk03: Cuhk03Boxes = setting("labeled", "boxes of CUHK03: drawn by hand (the paper's), or found by a detector")
-    msmt17_trainval: bool = setting(False, "add MSMT17's list_val to train; the paper trains on list_train alone")
-    camera_ids: CameraIds = setting("global", "camera classes: one per camera of all data sets (Fig. 3), or local ids shared by them")
-    skip_unreadable: bool = setting(False, "list unreadable images and go on without them, instead of refusing")
-    cache: str = setting("out/cache", "folder for decoded images and check results; may be deleted at any time")
-    cache_mode: CacheMode = setting("disk", "images decoded once: disk (a mapped file in that folder, shared by runs and processes, height x width x 3 bytes an image), memory (as much RAM in every process), or off (decoded again for each batch)")
+    cuhk03: Cuhk03Boxes = setting("labeled", "boxes of CUHK03: labeled by hand (as in the paper), or detected")
+    msmt17_trainval: bool = setting(False, "train on MSMT17's list_val too; the paper trains on list_train only")
+    camera_ids: CameraIds = setting("global", "camera classes: global, one for each camera of each data set (Fig. 3), or local, shared by the data sets")
+    skip_unreadable: bool = setting(False, "leave unreadable images out, with a list of them, instead of stopping")
+    cache: str = setting("out/cache", "folder for decoded images and results of the data check; may be deleted at any time")
+    cache_mode: CacheMode = setting("disk", "where decoded images are kept, at height x width x 3 bytes each: disk (a file in data.cache, shared by runs and processes), memory (RAM, again in each process), or off (decoded anew for each batch)")
 
     def __post_init__(self) -> None:
         conform_fields(self, "data.")
@@ -85,21 +85,21 @@ class DataConfig:
 
 @dataclass(frozen=True)
 class ImageConfig:
-    """Size and random changes of an image; the defaults are fast-reid's."""
+    """Size and augmentation of images; the defaults are those of fast-reid."""
 
-    height: int = setting(256, "pixels after resizing")
-    width: int = setting(128, "pixels after resizing")
-    interpolation: Interpolation = setting("bicubic", "how an image is resized")
-    flip: float = setting(0.5, "probability of a left-right flip; 0 where left and right differ in meaning")
-    pad: int = setting(10, "pixels added around the image before a random crop back to size")
-    pad_mode: Literal["zeros", "edge"] = setting("zeros", "what they hold: zeros, or the nearest pixel of the image (for pale backgrounds)")
+    height: int = setting(256, "height in pixels after resizing")
+    width: int = setting(128, "width in pixels after resizing")
+    interpolation: Interpolation = setting("bicubic", "interpolation when resizing")
+    flip: float = setting(0.5, "probability of a horizontal flip; 0 where left and right differ in meaning")
+    pad: int = setting(10, "pixels added on each side before a random crop back to size")
+    pad_mode: Literal["zeros", "edge"] = setting("zeros", "value of these pixels: zeros, or edge, that of the nearest pixel (for pale backgrounds)")
     erase: float = setting(0.5, "probability of erasing one rectangle")
-    erase_area: tuple[float, float] = setting((0.02, 0.33), "smallest and largest erased share of the image")
-    erase_ratio: tuple[float, float] = setting((0.3, 3.3), "smallest and largest height/width of the erased rectangle")
+    erase_area: tuple[float, float] = setting((0.02, 0.33), "smallest and largest area of the rectangle, as a share of the image")
+    erase_ratio: tuple[float, float] = setting((0.3, 3.3), "smallest and largest height/width of the rectangle")
     erase_ratio_law: Literal["log_uniform", "uniform"] = setting("log_uniform", "how that height/width is drawn: its logarithm uniformly, as often tall as wide (torchvision, fast-reid), or itself (the BoT and AGW repositories: tall ones more often)")
-    erase_fill: Literal["mean", "normalised"] = setting("mean", "fill with the image mean (0 after normalising), or with the mean's own values after normalising (bot-repo)")
-    mean: tuple[float, float, float] = setting((0.485, 0.456, 0.406), "per RGB channel, of intensities in [0, 1], subtracted")
-    std: tuple[float, float, float] = setting((0.229, 0.224, 0.225), "per RGB channel, of intensities in [0, 1], divided by")
+    erase_fill: Literal["mean", "normalised"] = setting("mean", "value of the rectangle: mean (image.mean, which is 0 after normalising), or normalised (the numbers of image.mean put in after normalising, as the BoT repository does)")
+    mean: tuple[float, float, float] = setting((0.485, 0.456, 0.406), "mean of the R, G and B intensities in [0, 1], subtracted")
+    std: tuple[float, float, float] = setting((0.229, 0.224, 0.225), "standard deviation of the R, G and B intensities in [0, 1], divided by")
 
     def __post_init__(self) -> None:
         conform_fields(self, "image.")
@@ -114,18 +114,18 @@ class ImageConfig:
 
 @dataclass(frozen=True)
 class ModelConfig:
-    """Which network."""
+    """The network and the weights it starts from."""
 
-    name: SystemName = setting("bot", "system: bot or agw, with -dcsd every 3x3 generated per sample; bot-dn and bot-snr normalise each image's style away. Its loss comes with the recipe")
-    trunk: str = setting("resnet50", "resnet50, resnet101, resnet50-w16 (16 instead of 64 base channels, for a CPU), or a function of your own, my_package.module:function")
-    pretrain: PretrainSource = setting("none", "weights to start from. Static 3x3s: tv_in1k (torchvision's V1, as every baseline of the paper), a1_in1k (timm's, stronger: a control), r50_imagenet (own, by `jointreid pretrain`). -dcsd: ddf_imagenet (DDF's published file), dcsd_imagenet (own), r50_partial (tv_in1k without its 3x3s: not comparable). none: random, not comparable")
-    pretrain_file: str = setting("", "their file: .safetensors, .pth or .pth.tar; empty fetches tv_in1k, a1_in1k or r50_partial, the others must be given")
-    last_stride: Literal[1, 2] = setting(1, "stride of the last stage; 1 keeps a 16x8 map at 256x128")
-    stem_relu: bool = setting(True, "ReLU after the first batch normalisation (the BoT repository has none)")
+    name: SystemName = setting("bot", "system: bot or agw, with -dcsd every 3x3 generated per sample; bot-dn and bot-snr normalise the style of each image. Choose agw by --recipe agw, which also sets its loss")
+    trunk: str = setting("resnet50", "resnet50, resnet101, resnet50-w16 (16 base channels instead of 64, for CPUs), or a custom one, my_package.module:function")
+    pretrain: PretrainSource = setting("none", "weights to start from. Static 3x3s: tv_in1k (torchvision's V1, as the baselines of the paper), a1_in1k (timm's, stronger: a control), r50_imagenet (from `jointreid pretrain`). -dcsd: ddf_imagenet (DDF's published file), dcsd_imagenet (from `jointreid pretrain`), r50_partial (tv_in1k without its 3x3s: not comparable). none: random, not comparable")
+    pretrain_file: str = setting("", "file of these weights: .safetensors, .pth or .pth.tar; empty downloads tv_in1k, a1_in1k or r50_partial, the others need a file")
+    last_stride: Literal[1, 2] = setting(1, "stride of the last stage; 1 gives a 16x8 map for 256x128 pixels")
+    stem_relu: bool = setting(True, "ReLU after the first batch normalisation; the BoT repository has none")
     classifier_std: float = setting(0.01, "standard deviation of the classifier's initial weights")
-    nonlocal_reduction: int = setting(0, "agw: channels divided by this are the inner width of a non-local block (2 was meant); 0: width 1, as in the published code")
-    gem_p: float = setting(3.0, "agw: power of the generalised mean that pools the last map; 1 is the mean")
-    gem_learnable: bool = setting(False, "agw: learn that power, starting from gem_p")
+    nonlocal_reduction: int = setting(0, "agw: inner width of a non-local block is the channels divided by this; 0 for a width of 1, as in the published code, which meant 2")
+    gem_p: float = setting(3.0, "agw: power p of the generalised mean that pools the last map; 1 for the mean")
+    gem_learnable: bool = setting(False, "agw: learn p, starting from gem_p")
 
     def __post_init__(self) -> None:
         conform_fields(self, "model.")
@@ -139,20 +139,20 @@ class ModelConfig:
 class DcsdConfig:
     """The generated convolution (Section III of the paper)."""
 
-    kernel_size: int = setting(3, "odd side of the generated kernels, in pixels")
+    kernel_size: int = setting(3, "side of the generated kernels in pixels, odd")
     squeeze: float = setting(0.2, "hidden width of the channel branch, as a share of the channels")
-    mlp_reduction: int = setting(4, "channels divided by this is the hidden width of the domain and camera MLPs")
-    mlp_bias: bool = setting(False, "biases in the domain and camera MLPs; the paper's 18.2M parameters mean none")
+    mlp_reduction: int = setting(4, "hidden width of the domain and camera MLPs is the channels divided by this")
+    mlp_bias: bool = setting(False, "biases in the domain and camera MLPs; the paper has none, to judge by its 18.2M parameters")
     cls_bias: bool = setting(True, "biases in the domain and camera classifiers")
-    factors: tuple[Factor, ...] = setting(("sample", "domain", "camera"), "what the filters are generated from; sample alone is DDF")
+    factors: tuple[Factor, ...] = setting(("sample", "domain", "camera"), "inputs of the filter generators; sample alone is DDF")
     context_to: Literal["both", "channel", "spatial"] = setting("both", "branches that see the domain and camera vectors")
-    stop_gradient: bool = setting(True, "cut the task gradient where the vectors enter the generator")
-    detach_context_input: bool = setting(False, "also keep the domain and camera losses out of the trunk")
+    stop_gradient: bool = setting(True, "stop the gradient of the task where these vectors enter the generators")
+    detach_context_input: bool = setting(False, "also stop the gradient of the domain and camera losses before the trunk")
     learnable_std: bool = setting(True, "learn the scale of the channel filters, per channel and tap")
     eps: float = setting(1e-10, "added to the standard deviation in FilterNorm")
-    combine: Literal["mul", "add"] = setting("mul", "a kernel is the product of its channel and position parts, or (not in the paper) their sum")
-    degenerate_heads: Literal["keep", "drop"] = setting("keep", "a domain or camera head with a single class, as on one data set: keep it, or drop it with its MLP and its term")
-    context_init: Literal["auto", "default", "zero_last"] = setting("auto", "last layer of the domain and camera MLPs: default (random), zero_last (starts from the sample alone), auto (zero_last where weights trained without them are loaded)")
+    combine: Literal["mul", "add"] = setting("mul", "combine the channel and the spatial filter of a kernel by mul (the paper) or add")
+    degenerate_heads: Literal["keep", "drop"] = setting("keep", "a domain or camera head with a single class, as for one data set: keep it, or drop it with its MLP and its loss")
+    context_init: Literal["auto", "default", "zero_last"] = setting("auto", "initial last layer of the domain and camera MLPs: default (random), zero_last (0, so that the filters start from the sample alone), or auto (0 if the loaded weights were trained without these MLPs, else random)")
 
     def __post_init__(self) -> None:
         conform_fields(self, "dcsd.")
@@ -165,20 +165,20 @@ class DcsdConfig:
 
 @dataclass(frozen=True)
 class LossConfig:
-    """Weights and shape of the terms of Eq. 5."""
+    """The loss: the terms of Eq. 5 and their weights."""
 
-    kind: str = setting("paper", "paper: Eq. 5, with the terms below; or a function of your own in its place, my_package.module:function")
-    triplet: Literal["batch_hard", "wrt"] = setting("batch_hard", "triplet term: batch_hard (BoT, Eq. 3), or wrt, AGW's weighted regularised triplet, which has no margin")
-    wrt_numerics: TripletNumerics = setting("stable", "weights of wrt: a true softmax, or the public code's, which loses negatives that are all far away")
-    margin: float = setting(0.3, "margin of the batch_hard triplet, in embedding distance")
+    kind: str = setting("paper", "paper (Eq. 5, with the terms below), or a custom one, my_package.module:function")
+    triplet: Literal["batch_hard", "wrt"] = setting("batch_hard", "triplet term: batch_hard (BoT, Eq. 3), or wrt (AGW's weighted regularised triplet, without a margin)")
+    wrt_numerics: TripletNumerics = setting("stable", "softmax weights of wrt: stable, or as in the published code, which loses the negatives when all are far away")
+    margin: float = setting(0.3, "margin of batch_hard, in distance of embeddings")
     id_smoothing: float = setting(0.1, "label smoothing of the identity term")
     aux_smoothing: float = setting(0.0, "label smoothing of the domain and camera terms")
     w_triplet: float = setting(1.0, "weight of the triplet term (Eq. 3)")
     w_id: float = setting(1.0, "weight of the identity term (Eq. 4)")
-    w_domain: float = setting(1.0, "weight of the domain term, a mean over blocks")
-    w_camera: float = setting(1.0, "weight of the camera term, a mean over blocks")
-    snr: bool = setting(True, "bot-snr: train its modules also by their own term, the dual causality loss")
-    w_snr: tuple[float, float, float, float] = setting((0.1, 0.1, 0.5, 0.5), "weights of that term after each of the four stages")
+    w_domain: float = setting(1.0, "weight of the domain term, the mean over blocks")
+    w_camera: float = setting(1.0, "weight of the camera term, the mean over blocks")
+    snr: bool = setting(True, "bot-snr: add the dual causality loss of its modules")
+    w_snr: tuple[float, float, float, float] = setting((0.1, 0.1, 0.5, 0.5), "weights of the dual causality loss after each of the four stages")
 
     def __post_init__(self) -> None:
         conform_fields(self, "loss.")
@@ -192,9 +192,9 @@ class LossConfig:
 
 @dataclass(frozen=True)
 class SamplerConfig:
-    """Which images share a batch."""
+    """How batches are drawn."""
 
-    kind: str = setting("union_pk", "union_pk: P x K over all data sets as if they were one; or a function of your own, my_package.module:function")
+    kind: str = setting("union_pk", "union_pk (P x K over all data sets as if they were one), or a custom one, my_package.module:function")
     ids_per_batch: int = setting(16, "identities in a batch (P)")
     images_per_id: int = setting(4, "images of each identity in a batch (K)")
 
@@ -214,13 +214,13 @@ class SamplerConfig:
 class ScheduleConfig:
     """The learning rate over time."""
 
-    kind: Literal["paper", "fastreid", "bot-repo"] = setting("paper", "paper: decay after the milestones as printed; fastreid: the milestones count from the end of warm-up; bot-repo: per epoch")
-    epochs: int = setting(120, "passes; one is floor(train images / batch) iterations")
-    milestones: tuple[int, ...] = setting((40, 90), "epochs after which the rate is multiplied by gamma")
+    kind: Literal["paper", "fastreid", "bot-repo"] = setting("paper", "paper: decay after the milestones as printed; fastreid: milestones count from the end of warm-up; bot-repo: lr changes between epochs only")
+    epochs: int = setting(120, "epochs to train; one is floor(train images / batch size) steps")
+    milestones: tuple[int, ...] = setting((40, 90), "epochs after which lr is multiplied by gamma")
     gamma: float = setting(0.1, "factor at each milestone")
     warmup_epochs: int = setting(10, "epochs of linear warm-up; 0 for none")
-    warmup_max_iters: int = setting(2000, "iterations that warm-up lasts at most")
-    warmup_factor: float = setting(0.1, "share of the rate that warm-up starts from")
+    warmup_max_iters: int = setting(2000, "steps of warm-up at most")
+    warmup_factor: float = setting(0.1, "share of lr that warm-up starts from")
 
     def __post_init__(self) -> None:
         conform_fields(self, "schedule.")
@@ -237,7 +237,7 @@ class OptimConfig:
 
     lr: float = setting(3.5e-4, "learning rate after warm-up")
     weight_decay: float = setting(5e-4, "L2 penalty on every parameter, added to the gradient")
-    bias_lr_factor: float = setting(1.0, "learning rate of biases, relative to the others")
+    bias_lr_factor: float = setting(1.0, "learning rate of biases, as a multiple of lr")
     clip_norm: float = setting(0.0, "largest gradient norm; 0 never clips")
 
     def __post_init__(self) -> None:
@@ -249,30 +249,30 @@ class OptimConfig:
 
 @dataclass(frozen=True)
 class TrainConfig:
-    """How and where to train."""
+    """How, where and how long to train."""
 
     out: str = setting("", "run directory; empty: runs/<label>-<hash8>")
-    label: str = setting("", "the run's name in tables; empty: the recipe's name")
-    seed: int = setting(0, "seed of weights, batches and random changes")
-    device: Device = setting("auto", "where to compute; auto takes cuda, then mps, then cpu")
-    precision: Literal["auto", Precision] = setting("auto", "arithmetic of the network, losses stay in fp32; auto: bf16-mixed on GPUs that have it, else 32-true")
+    label: str = setting("", "name of the run in tables; empty: the name of the recipe")
+    seed: int = setting(0, "seed of weights, batches and augmentation")
+    device: Device = setting("auto", "device; auto takes cuda, then mps, then cpu")
+    precision: Literal["auto", Precision] = setting("auto", "precision of the network (losses are in fp32); auto: bf16-mixed on GPUs that have it, else 32-true")
     compile: Compile = setting("auto", "torch.compile the network, which takes a minute or more before the first step; auto: on CUDA only")
-    accumulate: int = setting(1, "batches whose gradients are averaged before a step")
-    ema: float = setting(0.0, "decay of a moving average of the weights, per step, that evaluation uses; 0 keeps none")
-    eval_every: int = setting(10, "epochs between evaluations on every domain; 0 only at the end")
-    save_every: int = setting(200, "steps between saves of `last`, which the end saves too; 0 for the end only")
+    accumulate: int = setting(1, "batches whose gradients are averaged for one step")
+    ema: float = setting(0.0, "decay per step of a moving average of the weights, which is what evaluation uses; 0 for none")
+    eval_every: int = setting(10, "epochs between evaluations on every domain; 0 for the end only")
+    save_every: int = setting(200, "steps between saves of the checkpoint `last`; it is also saved at the end, with 0 only there")
     log_every: int = setting(20, "steps between lines of metrics.jsonl")
-    max_steps: int = setting(0, "stop after this many steps, schedule unchanged; 0 for no limit")
+    max_steps: int = setting(0, "stop at this step, with the schedule unchanged; 0 for no limit")
     minutes: float = setting(0.0, "stop after this many minutes and save; 0 for no limit")
-    resume: bool = setting(False, "go on with the run in `out`")
-    init: str = setting("", "run, or .safetensors file, whose weights to start from, with new heads")
-    deterministic: bool = setting(False, "refuse operations whose result differs from run to run")
+    resume: bool = setting(False, "resume the run in train.out")
+    init: str = setting("", "run directory or .safetensors file with the weights to start from; heads start anew")
+    deterministic: bool = setting(False, "refuse operations whose results differ from run to run")
     workers: int = setting(2, "threads that decode images")
-    devices: int = setting(1, "processes on each machine, each with a GPU of its own (on a CPU: some of its cores); torchrun and SLURM tell it themselves")
-    nodes: int = setting(1, "machines; more than one are started together by torchrun or SLURM, or by hand with MASTER_ADDR, MASTER_PORT and NODE_RANK")
-    batch: Literal["global", "per_process"] = setting("global", "with several processes: they share the P identities of a batch, or each has P of its own and the learning rate is multiplied by their number")
-    gather: bool = setting(False, "with several processes: compute the loss, its triplets above all, on what all of them found, not on each one's part of the batch")
-    sync_bn: bool = setting(False, "with several GPUs: batch normalisation by the statistics of the whole batch, not of each one's part")
+    devices: int = setting(1, "processes on each machine, each with its own GPU, or a share of the CPU cores; torchrun and SLURM set it themselves")
+    nodes: int = setting(1, "machines; start several by torchrun or SLURM, or on each by hand with MASTER_ADDR, MASTER_PORT and NODE_RANK")
+    batch: Literal["global", "per_process"] = setting("global", "several processes: global, they share the P identities of a batch, or per_process, each has P identities and lr is multiplied by the number of processes")
+    gather: bool = setting(False, "several processes: compute the loss, and so its triplets, on the outputs of all processes instead of on each part of the batch")
+    sync_bn: bool = setting(False, "several GPUs: batch normalisation with the statistics of the whole batch instead of each part")
 
     def __post_init__(self) -> None:
         conform_fields(self, "train.")
@@ -286,13 +286,13 @@ class TrainConfig:
 
 @dataclass(frozen=True)
 class EvalConfig:
-    """How a model is measured."""
+    """How a model is evaluated."""
 
-    batch_size: int = setting(64, "images a forward pass")
-    metric: Metric = setting("cosine", "distance between features")
-    flip: bool = setting(False, "average the feature with that of the mirrored image; off in the paper")
+    batch_size: int = setting(64, "images in a forward pass")
+    metric: Metric = setting("cosine", "distance between embeddings")
+    flip: bool = setting(False, "average the embeddings of an image and its mirror image; off in the paper")
     rerank: bool = setting(False, "re-rank by k-reciprocal neighbours (k1 20, k2 6, lambda 0.3); off in the paper")
-    max_memory: int = setting(2**30, "bytes that one block of distances may take")
+    max_memory: int = setting(2**30, "bytes of memory for one block of distances")
 
     def __post_init__(self) -> None:
         conform_fields(self, "eval.")
@@ -302,7 +302,7 @@ class EvalConfig:
 
 @dataclass(frozen=True)
 class RunConfig:
-    """All settings of a run, by section."""
+    """All settings of a run, in sections."""
 
     data: DataConfig = field(default_factory=DataConfig)
     image: ImageConfig = field(default_factory=ImageConfig)
@@ -341,7 +341,7 @@ ADDED_LATER = (("image", "erase_ratio_law"),)
 
 
 def all_keys() -> list[str]:
-    """Every `section.field`, in order."""
+    """Return all keys, `section.field`, in order."""
     return [f"{name}.{f.name}" for name, section in SECTIONS.items() for f in dataclasses.fields(section)]
 
 
@@ -352,7 +352,7 @@ def to_dict(config: RunConfig) -> dict[str, dict[str, Any]]:
 
 
 def from_dict(plain: Mapping[str, Mapping[str, Any]], base: RunConfig | None = None) -> RunConfig:
-    """Return the settings that `to_dict` wrote; missing fields are those of `base`, by default the defaults.
+    """Return the settings that `to_dict` wrote; fields that are missing are taken from `base`, or are the defaults.
 
     Raises:
         JointreidError: an unknown key, or a value of another type or out of range.
@@ -361,20 +361,20 @@ def from_dict(plain: Mapping[str, Mapping[str, Any]], base: RunConfig | None = N
 
 
 def config_difference(a: RunConfig, b: RunConfig) -> dict[str, tuple[Any, Any]]:
-    """Return what differs, as `{"section.field": (value in a, value in b)}`."""
+    """Return the settings that differ, as `{"section.field": (value in a, value in b)}`."""
     values_a, values_b = ({f"{s}.{k}": v for s, fields in to_dict(c).items() for k, v in fields.items()} for c in (a, b))
     return {key: (values_a[key], values_b[key]) for key in values_a if values_a[key] != values_b[key]}
 
 
 def config_hash(config: RunConfig) -> str:
-    """Return eight hex digits that change with what is computed, not with where it is written."""
+    """Return eight hex digits that depend on what is computed, not on where it is written or computed."""
     plain = to_dict(config)
-    for place in ("out", "label", "resume", "workers", "device", "compile"):
-        del plain["train"][place]
+    for name in ("out", "label", "resume", "workers", "device", "compile"):
+        del plain["train"][name]
     processes = plain["train"].pop("devices") * plain["train"].pop("nodes")
-    if processes == 1:  # what several of them would do differently says nothing then
-        for choice in ("batch", "gather", "sync_bn"):
-            del plain["train"][choice]
+    if processes == 1:  # these are about several processes
+        for name in ("batch", "gather", "sync_bn"):
+            del plain["train"][name]
     else:
         plain["train"]["processes"] = processes
     del plain["data"]["cache_mode"]

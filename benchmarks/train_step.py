@@ -17,11 +17,9 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
 from statistics import median
-from typing import Any
 
 import numpy as np
 import torch
-from lightning_fabric import Fabric
 from measure import Targets, ratio, side_by_side, spread
 from model import CAMERAS, DOMAINS, IDS, make
 from PIL import Image
@@ -33,13 +31,14 @@ from jointreid.data.images import Batch, ImageStore
 from jointreid.data.joint import JointTrainSet, join
 from jointreid.data.records import Domain, ImageRecord
 from jointreid.data.sampling import make_sampler
-from jointreid.losses import head_accuracy, reid_loss
+from jointreid.losses import reid_loss
 from jointreid.machine.device import pick_precision
 from jointreid.machine.memory import kept_memory
 from jointreid.models import ReIDModel
+from jointreid.training.arithmetic import Arithmetic
 from jointreid.training.batches import AugmentedBatches
-from jointreid.training.optim import build_optimizer
-from jointreid.training.watch import Watch
+from jointreid.training.distributed.processes import single_process
+from jointreid.training.step import TrainingStep
 
 NAMES = ("bot", "bot-dcsd", "ceiling")
 FILES = 256  # different images; the identities share them
@@ -69,38 +68,26 @@ class Training:
 
     def __init__(self, name: str, config: RunConfig, train_set: JointTrainSet, store: ImageStore, device: str) -> None:
         self.config, where = config, torch.device(device)
-        self.fabric: Any = Fabric(accelerator=device, devices=1, precision=pick_precision("auto", where))
+        precision = pick_precision("auto", where)
         self.model: ReIDModel = make(name, device)
-        network: Any = self.model
-        if device == "cuda":
-            network = torch.compile(self.model, fullgraph=True, dynamic=False)
-        self.wrapped, self.optimizer = self.fabric.setup(network, build_optimizer(self.model, config.optim))
-        sampler = make_sampler(train_set, config.sampler, 0)
-        self.batches = AugmentedBatches(store, train_set, sampler, config, where)
-        self.watch = Watch(where, device != "cuda", {}, lambda index: train_set.samples[index].record)
-        if device == "cuda":
-            self.optimizer.optimizer.found_inf = self.watch.spoilt
+        self.step = TrainingStep(
+            self.model, reid_loss, config, single_process(where, precision), Arithmetic(where, precision)
+        )
+        self.batches = AugmentedBatches(store, train_set, make_sampler(train_set, config.sampler, 0), config, where)
+        self.watch = self.step.make_watch(lambda index: train_set.samples[index].record)
         self.steps = 0
 
-    def step(self) -> None:
-        """Take a step, as the loop of `jointreid.training.train` does."""
-        batch, indices = self.batches(self.steps)
-        output = self.wrapped(batch.images)
-        terms = reid_loss(output, batch, self.config.loss, self.batches.generator(self.steps, "pairs"))
-        accuracy = head_accuracy(output.factor_logits, batch.domain_ids, batch.global_camids)
+    def take_step(self) -> None:
+        """Take a step, as `jointreid train` does."""
+        self.step(self.steps, self.config.optim.lr, [self.batches(self.steps)], self.watch)
         self.steps += 1
-        self.watch.note(self.steps, terms, accuracy, indices)
-        self.fabric.backward(terms.total)
-        self.watch.note_gradients(self.steps, self.model)
-        self.optimizer.step()
-        self.optimizer.zero_grad(set_to_none=True)
 
     def round(self, steps: int) -> Callable[[], dict[str, float]]:
         """Return what takes some steps and reads their losses."""
 
         def run() -> dict[str, float]:
             for _ in range(steps):
-                self.step()
+                self.take_step()
             self.watch.read()
             return self.watch.take_means()
 
@@ -118,7 +105,7 @@ def check(training: Training) -> None:
         for name, buffer in model.named_buffers():
             buffer.copy_(buffers[name])
     found = training.round(1)()["total"]
-    tolerance = 1e-4 if training.fabric.device.type == "cpu" else 2e-2
+    tolerance = 1e-4 if training.step.arithmetic.device.type == "cpu" else 2e-2
     assert abs(found - expected) < tolerance * abs(expected), f"the loss is {found}, not {expected}"
     assert not torch.equal(before, model.classifier.weight), "the step changed nothing"
 

@@ -23,7 +23,7 @@ from jointreid.config import RunConfig
 from jointreid.messages.errors import RunStopped
 from jointreid.run import open_run
 from jointreid.training import checkpoint as room
-from jointreid.training.checkpoint import newest_whole
+from jointreid.training.checkpoint import newest_checkpoint
 from jointreid.training.data import TrainingData
 from jointreid.training.log import TrainingLog
 from jointreid.training.train import train
@@ -114,7 +114,7 @@ def is_lost(config: RunConfig, death: Death) -> str:
     if not (path / "config.yaml").is_file():
         return "" if death.saved < 0 else "the run is gone"
     said: list[str] = []
-    saved = newest_whole(open_run(path), said.append)
+    saved = newest_checkpoint(open_run(path), said.append)
     step = saved.state["step"] if saved else -1
     if said:
         return f"a damaged checkpoint: {said}"

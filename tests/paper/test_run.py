@@ -177,7 +177,7 @@ def test_a_signal_stops_the_grid_and_names_the_command_that_resumes(
     request_: Request, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def stop(task: GridTask, *rest: Any) -> str:
-        raise RunStopped("stopped by SIGTERM, saved at step 1 of 2", "go on with `jointreid train`")
+        raise RunStopped("stopped by SIGTERM, saved at step 1 of 2", "resume with `jointreid train`")
 
     monkeypatch.setattr(room, "train_and_evaluate", stop)
     said = r"^bot-joint\S*: stopped by SIGTERM, saved at step 1 of 2; give the same command again to resume$"

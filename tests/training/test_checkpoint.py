@@ -13,7 +13,7 @@ from jointreid.machine import run_files as stored
 from jointreid.messages.errors import JointreidError
 from jointreid.models.reid import ReIDModel
 from jointreid.run import Run, model_for, open_run, write_config
-from jointreid.training.checkpoint import load_checkpoint, newest_whole, save_checkpoint
+from jointreid.training.checkpoint import load_checkpoint, newest_checkpoint, save_checkpoint
 from jointreid.training.optim import WeightAverage, build_optimizer
 
 
@@ -42,7 +42,7 @@ def trained(run: Run, seed: int) -> tuple[ReIDModel, torch.optim.Adam]:
 
 def load(run: Run, model: ReIDModel, optimizer: torch.optim.Optimizer, average: WeightAverage | None) -> dict[str, Any]:
     """Load the newest checkpoint that is whole, and return its progress."""
-    saved = newest_whole(run, print)
+    saved = newest_checkpoint(run, print)
     assert saved
     load_checkpoint(run, saved, model, optimizer, average)
     return saved.state

@@ -22,7 +22,7 @@ from jointreid.cli import main
 from jointreid.messages.errors import JointreidError
 from jointreid.retrieval.results import load_results
 from jointreid.run import open_run
-from jointreid.training.checkpoint import newest_whole, save_checkpoint
+from jointreid.training.checkpoint import newest_checkpoint, save_checkpoint
 from tests.full_disk import largest_file
 from tests.small_run import FIXTURE, copy_of_fixture
 
@@ -60,10 +60,10 @@ def snapshot(folder: Path) -> dict[str, str]:
 
 
 def use(path: Path) -> None:
-    """Open a run for evaluation, then to go on with it, then its results."""
+    """Open a run for evaluation, then to resume it, then its results."""
     run = open_run(path)
     run.model("last")
-    newest_whole(run, print)
+    newest_checkpoint(run, print)
     run.model("best")
     load_results(path)
 
@@ -287,7 +287,7 @@ def test_a_damaged_last_gives_way_to_the_one_before_it_and_says_so(
     assert main(["train", "--resume", "run", "--max-steps", "5"]) == 0
     printed = capsys.readouterr().out
     assert "run/last/model.safetensors is damaged" in printed
-    assert "Going on from run/last.old instead, saved at step 4." in printed
+    assert "Resuming from run/last.old instead, saved at step 4." in printed
     assert open_run("run").state()["step"] == 5
     assert not Path("run/last.old").exists()
 

@@ -15,7 +15,6 @@ import torch
 from rich.console import Console
 from safetensors.torch import load_file
 
-import jointreid.training.saving as saving
 from jointreid.config import RunConfig
 from jointreid.machine.shortage import short_of_disk, short_of_memory
 from jointreid.messages.errors import JointreidError
@@ -23,6 +22,7 @@ from jointreid.models.trunk import ResNet
 from jointreid.recipes import apply_recipe
 from jointreid.retrieval import evaluate
 from jointreid.run import open_run
+from jointreid.training import train as train_module
 from jointreid.training.advice import disk_advice
 from jointreid.training.checkpoint import save_checkpoint
 from jointreid.training.log import TrainingLog
@@ -118,8 +118,19 @@ def failing(after: int, error: Exception, function: Callable[..., Any]) -> Calla
 def test_memory_that_runs_out_in_a_step_names_what_to_lower(
     config: RunConfig, whole: End, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    forward = ResNet.forward
-    monkeypatch.setattr(ResNet, "forward", failing(5, ERRORS[0], forward))  # the first two are the forecast's
+    forward, advance, steps = ResNet.forward, TrainingLog.advance, list[int]()
+
+    def count_steps(self: TrainingLog, step: int) -> None:
+        steps.append(step)
+        advance(self, step)
+
+    def forward_without_room(self: ResNet, images: torch.Tensor) -> Any:
+        if steps == [1, 2]:  # in the third step
+            raise ERRORS[0]
+        return forward(self, images)
+
+    monkeypatch.setattr(TrainingLog, "advance", count_steps)
+    monkeypatch.setattr(ResNet, "forward", forward_without_room)
     with pytest.raises(JointreidError, match="out of memory") as caught:
         start(config)
     said = str(caught.value)
@@ -135,7 +146,7 @@ def test_memory_that_runs_out_in_a_step_names_what_to_lower(
 
 def test_memory_that_runs_out_before_the_first_save_says_so(config: RunConfig, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ResNet, "forward", failing(1, MemoryError(), ResNet.forward))
-    with pytest.raises(JointreidError, match=rf"it has not saved: delete {config.train.out}"):
+    with pytest.raises(JointreidError, match=rf"it has no checkpoint yet: delete {config.train.out}"):
         start(config)
 
 
@@ -173,10 +184,10 @@ def test_a_checkpoint_that_finds_no_room_leaves_the_one_before(
         with largest_file(200_000) if next(saves) == 2 else nullcontext():
             save_checkpoint(*arguments, **named)
 
-    monkeypatch.setattr(saving, "save_checkpoint", save_in_little_room)
+    monkeypatch.setattr(train_module, "save_checkpoint", save_in_little_room)
     with pytest.raises(JointreidError, match=r"cannot save a checkpoint: File too large.*--resume"):
         start(config)
-    monkeypatch.setattr(saving, "save_checkpoint", save_checkpoint)
+    monkeypatch.setattr(train_module, "save_checkpoint", save_checkpoint)
     assert_goes_on(config, whole)
 
 
@@ -184,7 +195,7 @@ def test_a_log_that_finds_no_room_loses_nothing(config: RunConfig, whole: End, m
     write = TrainingLog.write
     full = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "run/metrics.jsonl")
     monkeypatch.setattr(TrainingLog, "write", failing(2, full, write))
-    message = r"metrics\.jsonl cannot be written: No space left on device; make room; the last save.*--resume"
+    message = r"metrics\.jsonl cannot be written: No space left on device; make room; the last checkpoint.*--resume"
     with pytest.raises(JointreidError, match=message):
         start(config)
     monkeypatch.setattr(TrainingLog, "write", write)
@@ -192,9 +203,9 @@ def test_a_log_that_finds_no_room_loses_nothing(config: RunConfig, whole: End, m
 
 
 def test_a_disk_that_is_full_before_the_run_began_needs_no_resume(tmp_path: Path) -> None:
-    assert disk_advice(tmp_path) == "make room, and give the same command again"
+    assert disk_advice(tmp_path) == "make room, and run the same command again"
     (tmp_path / "config.yaml").touch()
-    assert disk_advice(tmp_path).endswith("begins anew by --resume")
+    assert disk_advice(tmp_path).endswith(f"no checkpoint yet: --resume {tmp_path} starts from the first step")
 
 
 def test_a_cache_that_finds_no_room_stops_before_the_first_step(config: RunConfig, tmp_path: Path) -> None:
@@ -229,10 +240,10 @@ def test_an_image_that_vanishes_on_the_way_ends_the_run_once_and_it_goes_on_when
         if (data / "plaza").is_dir():
             (data / "plaza").rename(data / "away")
 
-    monkeypatch.setattr(saving, "save_checkpoint", save_and_lose)
+    monkeypatch.setattr(train_module, "save_checkpoint", save_and_lose)
     with pytest.raises(JointreidError, match=r"data/plaza/\S+\.jpg: no such file"):
         start(config)
-    monkeypatch.setattr(saving, "save_checkpoint", save_checkpoint)
+    monkeypatch.setattr(train_module, "save_checkpoint", save_checkpoint)
     (data / "away").rename(data / "plaza")
     assert_goes_on(config, whole)
 

@@ -1,4 +1,4 @@
-"""The loop on small drawn images: what it leaves, how it goes on, and what it refuses."""
+"""The loop on small drawn images: the files it writes, how it resumes, and what it refuses."""
 
 import json
 from pathlib import Path
@@ -17,10 +17,13 @@ from jointreid.recipes import apply_recipe
 from jointreid.retrieval.evaluate import evaluate_run
 from jointreid.run import Run, model_for, open_run
 from jointreid.training import batches as room
-from jointreid.training import parts, saving
+from jointreid.training import setup
+from jointreid.training import train as train_module
 from jointreid.training.checkpoint import save_checkpoint
-from jointreid.training.lock import held
-from jointreid.training.start import precision_of
+from jointreid.training.data import load_training_data
+from jointreid.training.lock import run_lock
+from jointreid.training.log import TrainingLog
+from jointreid.training.resume import precision_of
 from jointreid.training.train import train
 from jointreid.training.watch import Watch
 
@@ -83,7 +86,7 @@ def test_a_run_leaves_its_settings_labels_metrics_weights_and_results(
     assert "Arithmetic: 32-true on cpu." in printed
 
 
-# SNR draws its pairs at random, so it shows whether that goes on too.
+# SNR draws its pairs at random, so it shows whether that resumes exactly too.
 @pytest.mark.parametrize("system", ["bot-dcsd", "bot-snr"])
 def test_a_run_stopped_and_resumed_equals_an_unbroken_one(config: RunConfig, tmp_path: Path, system: str) -> None:
     config = config.replace(model={"name": system}, train={"log_every": 3, "ema": 0.5, "accumulate": 1})
@@ -102,11 +105,12 @@ def test_a_run_stopped_and_resumed_equals_an_unbroken_one(config: RunConfig, tmp
 
 
 def test_best_is_chosen_on_held_out_identities(config: RunConfig) -> None:
+    every = sum(len(domain.pids) for domain in load_training_data(config).train_set.label_space.domains)
     run = train(config.replace(data={"val_ids": 2}, train={"eval_every": 1}), quiet())
     chosen = metrics(run, "validation")
     assert len(chosen) == 2
     assert run.state("best")["best"] == max(line["mAP"] for line in chosen)
-    assert run.label_space.num_ids < sum(len(domain.pids) for domain in run.label_space.domains) + 1
+    assert run.label_space.num_ids == every - 2 * run.label_space.num_domains
     run.model("best")
 
 
@@ -151,7 +155,7 @@ def test_a_step_never_waits_for_the_gpu(config: RunConfig, monkeypatch: pytest.M
 
 def test_accumulated_batches_are_averaged_into_one_step(config: RunConfig, tmp_path: Path) -> None:
     run = train(config.replace(train={"accumulate": 2, "max_steps": 1}, optim={"clip_norm": 1.0}), quiet())
-    assert run.state()["sampler"]["step"] == 2
+    assert run.state()["sampler"]["batch_index"] == 2
     assert run.state()["step"] == 1
 
 
@@ -174,19 +178,23 @@ def test_a_loss_that_is_not_finite_stops_before_the_step(config: RunConfig, monk
 def test_a_gradient_that_is_not_finite_stops_before_the_step(
     config: RunConfig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    passes = []
+    advance, steps = TrainingLog.advance, []
+
+    def count_steps(self: TrainingLog, step: int) -> None:
+        steps.append(step)
+        advance(self, step)
 
     def spoilt(*arguments: Any) -> ReIDModel:
         model = model_for(*arguments)
 
         def spoil(gradient: torch.Tensor) -> torch.Tensor:
-            passes.append(1)
-            return gradient * torch.nan if len(passes) == 4 else gradient  # the first two passes are the forecast's
+            return gradient * torch.nan if steps == [1] else gradient  # in the second step
 
         model.classifier.weight.register_hook(spoil)  # type: ignore[no-untyped-call]
         return model
 
-    monkeypatch.setattr(parts, "model_for", spoilt)
+    monkeypatch.setattr(TrainingLog, "advance", count_steps)
+    monkeypatch.setattr(setup, "model_for", spoilt)
     with pytest.raises(
         JointreidError, match=r"step 2: the loss is finite, but the gradients of classifier\.weight are"
     ):
@@ -199,7 +207,7 @@ def test_a_weight_that_is_not_finite_stops_before_the_step(config: RunConfig, mo
         save_checkpoint(run, name, model, *rest, **named)
         model.classifier.weight.data[0, 0] = torch.nan
 
-    monkeypatch.setattr(saving, "save_checkpoint", save_and_spoil)
+    monkeypatch.setattr(train_module, "save_checkpoint", save_and_spoil)
     with pytest.raises(JointreidError, match=r"step 2: the loss term identity is not finite"):
         train(config.replace(train={"save_every": 1}), quiet())
     assert_step_1_is_kept(config)
@@ -214,7 +222,7 @@ def assert_step_1_is_kept(config: RunConfig) -> None:
 def test_a_directory_that_holds_a_run_is_never_written_over(config: RunConfig) -> None:
     run = train(config.replace(train={"max_steps": 1}), quiet())
     before = weights(run)
-    with pytest.raises(JointreidError, match="already holds a run; go on with it by --resume"):
+    with pytest.raises(JointreidError, match="already holds a run; resume it with --resume"):
         train(config, quiet())
     with pytest.raises(JointreidError, match=r"optim\.lr was 0\.00035, now 0\.1"):
         train(config.replace(train={"resume": True}, optim={"lr": 0.1}), quiet())
@@ -222,7 +230,7 @@ def test_a_directory_that_holds_a_run_is_never_written_over(config: RunConfig) -
 
 
 def test_resuming_nothing_and_an_unsupported_device_are_refused(config: RunConfig) -> None:
-    with pytest.raises(JointreidError, match="holds no run to go on with"):
+    with pytest.raises(JointreidError, match="holds no run to resume"):
         train(config.replace(train={"resume": True}), quiet())
     if not torch.cuda.is_available():
         with pytest.raises(JointreidError, match="cuda"):
@@ -244,7 +252,7 @@ def test_minutes_end_a_run_early_and_whole(config: RunConfig) -> None:
 
 def test_two_runs_in_one_directory_are_refused_and_measuring_is_not(config: RunConfig) -> None:
     run = train(config.replace(train={"max_steps": 1}), quiet())
-    with held(run.path, print):
+    with run_lock(run.path, print):
         for resume in (False, True):
             with pytest.raises(JointreidError, match=r"run is in use by process \d+ on .*--out"):
                 train(config.replace(train={"resume": resume}), quiet())

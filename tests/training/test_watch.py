@@ -60,7 +60,7 @@ def test_read_seldom_nothing_changes_from_the_bad_step_on_and_it_is_named(device
     model = nn.Linear(3, 2).to(device)
     optimizer = build_optimizer(model, OptimConfig(lr=0.1))
     watched = Watch(torch.device(device), False, {}, RECORDS.__getitem__)
-    optimizer.found_inf = watched.spoilt  # type: ignore[attr-defined]
+    optimizer.found_inf = watched.found_inf  # type: ignore[attr-defined]
     kept: dict[str, Tensor] = {}
     for step in range(1, 5):
         x = torch.randn(4, 3, device=device) * (float("nan") if step == 3 else 1.0)
@@ -114,7 +114,7 @@ def test_read_seldom_the_first_thing_that_is_not_finite_is_told(far: float, mess
         watched.note(step, terms(1.0, far if step == 2 else 1.0), NO_HEADS, np.array([step]))
         spoil(model, np.nan if step >= 2 else 1.0)
         watched.note_gradients(step, model)
-        assert bool(watched.spoilt) == (step >= 2)
+        assert bool(watched.found_inf) == (step >= 2)
     with pytest.raises(JointreidError, match=message):
         watched.read()
     assert len(window["near"]) == (2 if far == 1.0 else 1)  # the losses until then are told

@@ -59,7 +59,11 @@ def normalise(images: Tensor, mean: Sequence[float], std: Sequence[float]) -> Te
 
 
 def augment(
-    images: Tensor, config: ImageConfig, generator: torch.Generator, rank: int = 0, world_size: int = 1
+    images: Tensor,
+    config: ImageConfig,
+    generator: torch.Generator,
+    part: slice = slice(None),
+    batch_size: int | None = None,
 ) -> Tensor:
     """Flip, shift, normalise and erase at random, independently for every image of the batch.
 
@@ -67,8 +71,8 @@ def augment(
         images: uint8 [B, 3, config.height, config.width], on any device, contiguous or channels_last.
         config: probabilities and ranges.
         generator: where the draws come from, on the CPU; moves on by the same amount whatever the settings are.
-        rank: which of `world_size` equal stretches of a batch the images are; they change as in the whole of it.
-        world_size: how many there are.
+        part: which images of a larger batch these are; they change as they would in the whole of it.
+        batch_size: images of that batch; B by default.
 
     Returns:
         float32 [B, 3, H, W], normalised, on the device and in the memory format of `images`.
@@ -76,9 +80,8 @@ def augment(
     Raises:
         JointreidError: the images are not uint8 or not of the configured size.
     """
-    draws = draw(config, len(images) * world_size, generator)
-    own = slice(rank * len(images), (rank + 1) * len(images))
-    return apply(images, Draws(*(field[own] for field in draws)), config)
+    draws = draw(config, len(images) if batch_size is None else batch_size, generator)
+    return apply(images, Draws(*(field[part] for field in draws)), config)
 
 
 def draw(config: ImageConfig, batch: int, generator: torch.Generator) -> Draws:

@@ -16,7 +16,7 @@ from jointreid.paper.store import load_record
 from jointreid.run import open_run, read_config
 
 if TYPE_CHECKING:
-    from torch import Tensor
+    pass
 
 # Called with a training; returns the seconds that one of its steps takes.
 SecondsPerStep = Callable[["GridTask"], float]
@@ -206,7 +206,7 @@ def run_progress(path: Path, config: RunConfig) -> tuple[int, frozenset[str]]:
     """
     if not (path / "config.yaml").is_file():
         return 0, frozenset()
-    from jointreid.training.start import FREE_ON_RESUME
+    from jointreid.training.resume import FREE_ON_RESUME
 
     try:
         if config_difference(read_config(path / "config.yaml"), config).keys() - FREE_ON_RESUME:
@@ -245,16 +245,20 @@ def _label_space(datasets: Sequence[GridDataset]) -> LabelSpace:
 
 
 def _seconds_per_step(config: RunConfig, space: LabelSpace) -> float:
+    """Time the training step of a run on a batch of random images, on one device."""
     import torch
 
     from jointreid.data.images import Batch
-    from jointreid.losses import reid_loss
+    from jointreid.losses import loss_function
     from jointreid.machine.device import pick_device, pick_precision
     from jointreid.run import model_for
+    from jointreid.training.arithmetic import Arithmetic
+    from jointreid.training.distributed.processes import single_process
     from jointreid.training.forecast import forecast
+    from jointreid.training.step import TrainingStep
 
     device = pick_device(config.train.device)
-    mixed = pick_precision(config.train.precision, device) != "32-true"
+    precision = pick_precision(config.train.precision, device)
     people, images = config.sampler.ids_per_batch, config.sampler.images_per_id
     if device.type == "cpu":
         people = min(people, IDS_MEASURED)
@@ -262,13 +266,9 @@ def _seconds_per_step(config: RunConfig, space: LabelSpace) -> float:
     zeros = torch.zeros_like(labels)
     pixels = torch.randn(len(labels), 3, config.image.height, config.image.width)
     batch = Batch(pixels.contiguous(memory_format=torch.channels_last), labels, zeros, zeros).to(device)
-    model = model_for(config, space).to(device)
+    model = model_for(config, space)
     model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    model.train()
-
-    def loss() -> "Tensor":
-        with torch.autocast(device.type, torch.bfloat16, enabled=mixed):
-            return reid_loss(model(batch.images), batch, config.loss, torch.Generator()).total
-
-    share = people / config.sampler.ids_per_batch
-    return forecast(model, loss, config.train.accumulate).step_seconds / share
+    # Not compiled, even where training is: compiling takes a minute for each model.
+    arithmetic = Arithmetic(device, precision, "never")
+    step = TrainingStep(model, loss_function(config.loss.kind), config, single_process(device, precision), arithmetic)
+    return forecast(step, batch).step_seconds * config.sampler.ids_per_batch / people

@@ -1,4 +1,4 @@
-"""What to do when a run is short of memory or disk."""
+"""Advice for a run that is short of memory or disk."""
 
 import resource
 import sys
@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 
 from jointreid.config import RunConfig
-from jointreid.training.start import has_checkpoint
+from jointreid.machine.run_files import folder_of
 
 _GIB = 2**30
 
@@ -15,7 +15,7 @@ _GIB = 2**30
 def memory_advice(config: RunConfig, run: Path, device: torch.device) -> str:
     """Return which settings to lower, and to what, after a step that found too little memory.
 
-    What a batch keeps for its backward pass grows with its images and their pixels; half of either is half of it.
+    The memory of a batch grows with its images and their pixels: half of either is half of the memory.
     """
     identities, image = config.sampler.ids_per_batch, config.image
     ways = []
@@ -29,23 +29,23 @@ def memory_advice(config: RunConfig, run: Path, device: torch.device) -> str:
     height, width = image.height * 3 // 4, image.width * 3 // 4
     ways.append(f"--image.height {height} --image.width {width} (it is {image.height} x {image.width}) takes 56 %")
     again = (
-        f"go on from its last save in a new run, with --init {run} and another --out"
-        if has_checkpoint(run)
-        else f"it has not saved: delete {run}, or choose another --out"
+        f"start a new run from its last checkpoint, with --init {run} and another --out"
+        if folder_of(run, "last")
+        else f"it has no checkpoint yet: delete {run}, or choose another --out"
     )
     return (
         f"a step needs more than there is; {_peak(device) / _GIB:.1f} GiB were in use at the peak. Lower one of: "
-        f"{'; '.join(ways)}. Other settings make another run: {again}"
+        f"{'; '.join(ways)}. A run cannot change these settings: {again}"
     )
 
 
 def disk_advice(run: Path) -> str:
-    """Return what a full disk has cost, and how to go on."""
-    if has_checkpoint(run):
-        return f"make room; the last save is as it was: go on by --resume {run}"
+    """Return what was lost on a full disk, and how to resume."""
+    if folder_of(run, "last"):
+        return f"make room; the last checkpoint is intact: resume with --resume {run}"
     if (run / "config.yaml").is_file():
-        return f"make room; nothing was saved yet: {run} begins anew by --resume"
-    return "make room, and give the same command again"
+        return f"make room; there is no checkpoint yet: --resume {run} starts from the first step"
+    return "make room, and run the same command again"
 
 
 def _peak(device: torch.device) -> int:

@@ -1,6 +1,7 @@
-"""Batches by number, as a step sees them: loaded ahead, on the device, changed at random.
+"""Batches by index as a step sees them: loaded ahead, on the device, randomly augmented.
 
-Everything random about a batch follows from the seed and its number, so a run goes on exactly where it stopped.
+Everything random about a batch follows from the seed and its index, so a resumed run continues with the same batches.
+Here, and nowhere else, a batch is cut into the parts of the processes.
 """
 
 import time
@@ -22,23 +23,38 @@ from jointreid.losses import require_triplets
 from jointreid.messages.errors import JointreidError
 
 
-class Numbered(NamedTuple):
-    """A process's part of the batch of a number, on the device, and the indices of all its images, int64 [B]."""
+class TrainingBatch(NamedTuple):
+    """A process's part of a batch.
+
+    Attributes:
+        batch: images and labels, on the device.
+        indices: the images of the whole batch, int64 [B].
+        generator: the loss draws its pairs from it.
+    """
 
     batch: Batch
+    indices: NDArray[np.int64]
+    generator: torch.Generator
+
+
+class _Loaded(NamedTuple):
+    """A process's part of a batch on the CPU, not yet augmented, which part it is, and all indices of the batch."""
+
+    batch: Batch
+    part: slice
     indices: NDArray[np.int64]
 
 
 class AugmentedBatches:
-    """The batches of a run by number; the next one is loaded in a thread, inside a `with`, while the last is used.
+    """The batches of a run by index; inside a `with`, a thread loads the next one while the last one is used.
 
     Args:
         store: the images of `train_set`.
         train_set: where the labels come from.
-        sampler: number -> images of a batch.
+        sampler: batch index -> indices of images.
         config: the run's settings.
         device: where the batches go.
-        rank: which of `world_size` equal parts of a batch to load, a stretch: images of an identity stay together. With
+        rank: which of `world_size` equal parts of a batch to load; the images of an identity stay together. With
             `train.gather` the labels are those of the whole batch all the same.
         world_size: processes that share a batch.
 
@@ -70,34 +86,34 @@ class AugmentedBatches:
     ) -> None:
         self._ahead.__exit__(kind, error, trace)
 
-    def __call__(self, number: int) -> Numbered:
-        """Return this process's part of the augmented batch of that number; a GPU may still be copying and changing it.
+    def __call__(self, batch_index: int) -> TrainingBatch:
+        """Return this process's part of a batch, augmented; a GPU may still be copying and changing it.
 
         Raises:
-            JointreidError: an image cannot be read, or has no other of its identity, or of another, in the batch.
+            JointreidError: an image cannot be read, or the batch has no other image of its identity, or none of
+                another identity.
         """
         asked = time.monotonic()
-        loaded, indices = self._ahead(number)
-        batch = loaded.to(self._device)
-        generator = self.generator(number, "images")
-        images = augment(batch.images, self._config.image, generator, self._rank, self._world_size)
-        batch = batch._replace(images=images)
+        loaded = self._ahead(batch_index)
+        batch = loaded.batch.to(self._device)
+        generator = self._generator(batch_index, "images")
+        images = augment(batch.images, self._config.image, generator, loaded.part, len(loaded.indices))
         self.waited += time.monotonic() - asked
-        return Numbered(batch, indices)
+        return TrainingBatch(batch._replace(images=images), loaded.indices, self._generator(batch_index, "pairs"))
 
-    def generator(self, number: int, purpose: Literal["images", "pairs"]) -> torch.Generator:
-        """Return what is drawn from for the batch of that number, each purpose independently of the other."""
-        entropy = [self._config.train.seed, number, *([1] if purpose == "pairs" else [])]
+    def _generator(self, batch_index: int, purpose: Literal["images", "pairs"]) -> torch.Generator:
+        """Return the generator of a batch for one purpose, independent of the other's."""
+        entropy = [self._config.train.seed, batch_index, *([1] if purpose == "pairs" else [])]
         seed = int(np.random.SeedSequence(entropy).generate_state(1, np.uint64)[0] >> 1)
         return torch.Generator().manual_seed(seed)
 
-    def _load(self, indices: NDArray[np.int64]) -> Numbered:
+    def _load(self, indices: NDArray[np.int64]) -> _Loaded:
         size, left = divmod(len(indices), self._world_size)
         if left:
             raise JointreidError(f"a batch of {len(indices)} images cannot be cut into {self._world_size} equal parts")
-        mine = indices[self._rank * size : (self._rank + 1) * size]
-        labelled = indices if self._config.train.gather else mine
-        batch = train_batch(self._store, self._train_set, mine, self._device.type == "cuda", labelled)
+        part = slice(self._rank * size, (self._rank + 1) * size)
+        labelled = indices if self._config.train.gather else indices[part]
+        batch = train_batch(self._store, self._train_set, indices[part], self._device.type == "cuda", labelled)
         if not is_custom(self._config.loss.kind):
-            require_triplets(batch.labels)  # here, where the labels are at hand: asking a GPU would wait for its work
-        return Numbered(batch, indices)
+            require_triplets(batch.labels)  # here, while the labels are on the CPU: asking a GPU waits for its work
+        return _Loaded(batch, part, indices)

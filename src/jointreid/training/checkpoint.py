@@ -1,4 +1,4 @@
-"""Checkpoints: what evaluation needs, and what training needs to go on exactly where it was.
+"""Checkpoints: what evaluation needs, and what training needs to resume exactly where it stopped.
 
 A checkpoint is a folder in a run directory: `model.safetensors` (the weights that evaluation uses), `state.json`
 (progress as plain numbers), for `last` `training.safetensors` (optimiser, random state, raw weights), and
@@ -45,7 +45,7 @@ def save_checkpoint(
     average: WeightAverage | None = None,
     optimizer: torch.optim.Optimizer | None = None,
 ) -> None:
-    """Write a checkpoint beside the old one, then let it take its place.
+    """Write a checkpoint beside the old one, then replace the old one by it.
 
     Args:
         run: the run directory.
@@ -53,7 +53,7 @@ def save_checkpoint(
         model: its weights are saved, or those of `average` where there is one.
         state: progress, of plain numbers, strings, lists and dicts.
         average: the moving average of the weights.
-        optimizer: with it the checkpoint can be trained on: its state and the random state are saved too.
+        optimizer: its state and the random state are saved too, so that training can resume.
 
     Raises:
         JointreidError: it cannot be written; the old one is as it was.
@@ -68,24 +68,25 @@ def save_checkpoint(
     write_checkpoint(run, name, contents)
 
 
-class Saved(NamedTuple):
-    """A checkpoint to go on from: its folder, and the progress it records."""
+class SavedCheckpoint(NamedTuple):
+    """A checkpoint to resume from: its folder, and the content of its `state.json`."""
 
     folder: Path
     state: dict[str, Any]
 
 
-def newest_whole(run: Run, say: Callable[[str], None]) -> Saved | None:
-    """Return the newest `last` of a run whose files are what was written; None if it has not saved.
+def newest_checkpoint(run: Run, say: Callable[[str], None]) -> SavedCheckpoint | None:
+    """Return the newest intact `last` of a run; None if it has not saved one.
 
-    A damaged one is passed over for another, where a save that was killed has left that.
+    A damaged one is passed over for an older or newer one, which a killed save may have left.
 
     Args:
         run: the run.
-        say: told if a checkpoint is passed over, why, and which is taken instead.
+        say: told which checkpoint is passed over and why, and which is taken instead.
 
     Raises:
-        JointreidError: all are damaged, or of another format version or run; the newest one's reason is given.
+        JointreidError: all are damaged, of another format version or of another run; says what is wrong with the
+            newest.
     """
     reasons: list[JointreidError] = []
     for folder in candidates(run.path, "last"):
@@ -99,8 +100,8 @@ def newest_whole(run: Run, say: Callable[[str], None]) -> Saved | None:
             reasons.append(error)
             continue
         if reasons:
-            say(f"{reasons[0]}. Going on from {folder} instead, saved at step {state.get('step')}.")
-        return Saved(folder, state)
+            say(f"{reasons[0]}. Resuming from {folder} instead, saved at step {state.get('step')}.")
+        return SavedCheckpoint(folder, state)
     if reasons:
         raise reasons[0]
     return None
@@ -108,24 +109,24 @@ def newest_whole(run: Run, say: Callable[[str], None]) -> Saved | None:
 
 def load_checkpoint(
     run: Run,
-    saved: Saved,
+    checkpoint: SavedCheckpoint,
     model: ReIDModel,
     optimizer: torch.optim.Optimizer,
     average: WeightAverage | None,
 ) -> None:
-    """Load a checkpoint into a model and its optimiser, in place, and take up the state of random numbers.
+    """Load a checkpoint into a model and its optimiser, in place, and restore the state of random numbers.
 
     Args:
         run: the run.
-        saved: what `newest_whole` found of it.
-        model: of its settings and labels.
-        optimizer: over the model's parameters; its settings stay, only what it has gathered is loaded.
-        average: filled too.
+        checkpoint: one of its checkpoints, as `newest_checkpoint` returns it.
+        model: of the run's settings and labels.
+        optimizer: over the model's parameters; its moments are loaded, its settings stay.
+        average: loaded too, where there is one.
 
     Raises:
-        JointreidError: it does not fit the model or the optimiser, or was changed meanwhile.
+        JointreidError: the checkpoint does not fit the model or the optimiser, or was changed meanwhile.
     """
-    folder = saved.folder
+    folder = checkpoint.folder
     found = read_facts(folder / TRAINING)
     drawn = {name: facts for name, facts in found.items() if name.startswith("random/")}
     wrong = [f"{name} is {facts.shape}" for name, facts in drawn.items() if math.prod(facts.shape) > _MAX_RANDOM]
@@ -144,7 +145,7 @@ def load_checkpoint(
     optimizer.load_state_dict({"state": _slots(tensors), "param_groups": optimizer.state_dict()["param_groups"]})
     for parameter, slots in optimizer.state.items():
         for key, value in slots.items():
-            if value.shape == parameter.shape:  # in the same order in memory: a fused Adam goes by that
+            if value.shape == parameter.shape:  # in the same memory layout, which a fused Adam relies on
                 slots[key] = torch.empty_like(parameter, dtype=value.dtype).copy_(value)
     try:
         set_random_state({name.removeprefix("random/"): tensors[name] for name in drawn})
@@ -167,14 +168,14 @@ def _training_tensors(
 def _expected(
     model: nn.Module, optimizer: torch.optim.Optimizer, average: WeightAverage | None, found: Iterable[str]
 ) -> dict[str, TensorFacts]:
-    """Return what training tensors must be, besides the random state.
+    """Return the types and shapes that training tensors must have, besides the random state.
 
-    A parameter that no loss has reached has gathered nothing yet; of each other one all is there.
+    A parameter that no loss has reached yet has no moments; each other one has all of them.
     """
     parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
-    own = facts_of({str(index): parameter for index, parameter in enumerate(parameters)})
-    reached = {name.split("/")[1] for name in found if name.startswith("optimizer/")} & own.keys()
-    expected = {f"optimizer/{index}/{key}": own[index] for index in reached for key in ("exp_avg", "exp_avg_sq")}
+    known = facts_of({str(index): parameter for index, parameter in enumerate(parameters)})
+    reached = {name.split("/")[1] for name in found if name.startswith("optimizer/")} & known.keys()
+    expected = {f"optimizer/{index}/{key}": known[index] for index in reached for key in ("exp_avg", "exp_avg_sq")}
     expected |= {f"optimizer/{index}/step": TensorFacts("F32", ()) for index in reached}
     if average is not None:
         expected |= {f"raw/{key}": facts for key, facts in facts_of(dict(model.state_dict())).items()}

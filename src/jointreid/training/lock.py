@@ -1,4 +1,4 @@
-"""One process at a time in a run directory: a lock that tells whose it is."""
+"""A lock, so that one process at a time trains in a run directory; it records its owner."""
 
 import json
 import os
@@ -20,14 +20,14 @@ from jointreid.messages.typed import conform
 
 
 @dataclass(frozen=True)
-class Owner:
-    """Who trains in a run directory.
+class LockOwner:
+    """The process that trains in a run directory.
 
     Attributes:
         host: its machine's name.
-        pid: its process there.
-        since: when it began, local time with offset; for people, nothing is decided by it.
-        command: as it was started.
+        pid: its process id there.
+        since: when it started, local time with offset; only shown to people.
+        command: its command line.
     """
 
     host: str
@@ -36,7 +36,7 @@ class Owner:
     command: str
 
     @classmethod
-    def here(cls) -> "Owner":
+    def here(cls) -> "LockOwner":
         """Return this process."""
         now = datetime.now().astimezone().isoformat(sep=" ", timespec="seconds")
         return cls(socket.gethostname(), os.getpid(), now, shlex.join(sys.orig_argv))
@@ -46,66 +46,66 @@ class Owner:
 
 
 @contextmanager
-def held(run: Path, say: Callable[[str], None]) -> Iterator[None]:
+def run_lock(run: Path, say: Callable[[str], None]) -> Iterator[None]:
     """Keep other processes from training in a run directory, which is made if it is not there.
 
-    The system frees the lock of a process that dies; `lock.json` then tells whose it was, and is taken over with a
-    note. Across machines not every file system passes such a lock on: there the note of another machine counts, until
-    a person removes it. Without an error or with one, what was made here and is still empty is removed at the end.
+    The operating system frees the lock of a process that dies; `lock.json` names its owner, and is taken over with a
+    message. Not every network file system shares locks between machines, so a `lock.json` of another machine is
+    respected until a person removes it. At the end, folders that were made here and are still empty are removed.
 
     Args:
         run: the run directory.
-        say: told that a dead process's lock is taken over.
+        say: told that the lock of a dead process is taken over.
 
     Raises:
-        JointreidError: another process has it, or may have it, or the directory cannot be written.
+        JointreidError: another process holds the lock, or may hold it, or the directory cannot be written.
     """
-    made = [folder for folder in (run, *run.parents) if not folder.exists()]
-    lock, note = run / "lock", run / "lock.json"
+    new_folders = [folder for folder in (run, *run.parents) if not folder.exists()]
+    lock, owner_file = run / "lock", run / "lock.json"
     mutex = FileLock(lock, timeout=0)
     try:
         try:
             run.mkdir(parents=True, exist_ok=True)
             mutex.acquire()
-            _take_over(run, note, say)
-        except OSError as error:  # of which Timeout is one
-            raise JointreidError(_why_not(run, note, error)) from error
+            _take_over(run, owner_file, say)
+        except OSError as error:  # Timeout is a subclass
+            raise JointreidError(_refusal(run, owner_file, error)) from error
         try:
             yield
         finally:
-            note.unlink(missing_ok=True)
+            owner_file.unlink(missing_ok=True)
             lock.unlink(missing_ok=True)
     finally:
         mutex.release()
-        for folder in made:
+        for folder in new_folders:
             if folder.is_dir() and not any(folder.iterdir()):
                 folder.rmdir()
 
 
-def _take_over(run: Path, note: Path, say: Callable[[str], None]) -> None:
-    """Write this process's name into the note, unless another machine's stands there."""
-    before = _owner(note)
+def _take_over(run: Path, owner_file: Path, say: Callable[[str], None]) -> None:
+    """Record this process as the owner, unless a process of another machine is recorded."""
+    before = _owner(owner_file)
     if before and before.host != socket.gethostname():
         raise JointreidError(
-            f"{run} is in use by {before}, or was when that process died, which cannot be told from here. If it is "
-            f"gone, delete {note} and try again"
+            f"{run} is in use by {before}, or was when that process died, which cannot be seen from here. If it is "
+            f"gone, delete {owner_file} and try again"
         )
     if before:
         say(f"{run} was left by {before}, which is gone; taken over.")
-    write_atomically(note, json.dumps(asdict(Owner.here()), indent=1))
+    write_atomically(owner_file, json.dumps(asdict(LockOwner.here()), indent=1))
 
 
-def _why_not(run: Path, note: Path, error: OSError) -> str:
+def _refusal(run: Path, owner_file: Path, error: OSError) -> str:
     if isinstance(error, Timeout):
-        owner = _owner(note) or "another process"
+        owner = _owner(owner_file) or "another process"
         return f"{run} is in use by {owner}; wait for its end, or choose another directory with --out"
     return f"{run} cannot be written: {error.strerror or error}; choose another directory with --out"
 
 
-def _owner(note: Path) -> Owner | None:
-    """Return whom a note names; None if there is none, or it cannot be read."""
+def _owner(owner_file: Path) -> LockOwner | None:
+    """Return the recorded owner; None if there is no such file, or it cannot be read."""
     try:
-        plain = read_json(note)
-        return Owner(**{key: conform(kind, plain[key]) for key, kind in Owner.__annotations__.items()})
+        plain = read_json(owner_file)
+        return LockOwner(**{key: conform(kind, plain[key]) for key, kind in LockOwner.__annotations__.items()})
     except (JointreidError, KeyError, TypeError, ValueError):
         return None

@@ -1,7 +1,7 @@
-"""Signals that ask a run to end: it saves at the next step and can be gone on with.
+"""Signals that ask a run to stop: it saves at the next step and can be resumed.
 
-SIGTERM is how a machine is taken back, SIGINT what Ctrl-C sends, SIGUSR1 what SLURM sends ahead of a limit
-(`--signal=USR1@60`).
+A cluster sends SIGTERM before it takes a machine back, Ctrl-C sends SIGINT, and SLURM sends SIGUSR1 ahead of a time
+limit (`--signal=USR1@60`).
 """
 
 import signal
@@ -13,24 +13,24 @@ from typing import Any
 
 SIGNALS = tuple(getattr(signal, name) for name in ("SIGTERM", "SIGINT", "SIGUSR1") if hasattr(signal, name))
 
-# A launcher and the group of processes it stands in may both pass a signal on, one right after the other.
+# A launcher and its process group may both forward a signal, one right after the other.
 _REPEAT_SECONDS = 1.0
 
 
-class Leave(Exception):
-    """Raised inside long work, such as an evaluation, that a signal ends before its end."""
+class StopRequested(Exception):
+    """Raised inside long work, such as an evaluation, that a signal interrupts."""
 
 
 class StopSignals:
-    """Note the first of these signals, as a context manager; a second one has its usual effect, which ends at once.
+    """Catch the first of these signals, as a context manager; a second one has its usual effect and ends at once.
 
-    Outside the main thread, where Python lets nobody listen to signals, they keep their usual effect.
+    Outside the main thread, where Python allows no signal handlers, all keep their usual effect.
 
     Args:
-        say: told of the first one.
+        say: told about the first one.
 
     Attributes:
-        name: of the signal that came; empty before.
+        name: of the signal that was caught; empty before.
     """
 
     def __init__(self, say: Callable[[str], None]) -> None:
@@ -41,7 +41,7 @@ class StopSignals:
 
     def __enter__(self) -> "StopSignals":
         if threading.current_thread() is threading.main_thread():
-            self._before = {number: signal.signal(number, self._note) for number in SIGNALS}
+            self._before = {number: signal.signal(number, self._catch) for number in SIGNALS}
         return self
 
     def __exit__(
@@ -49,19 +49,21 @@ class StopSignals:
     ) -> None:
         self._restore()
 
-    def leave_if_asked(self, *_: object) -> None:
-        """End what is being done if a signal has come.
+    def raise_if_requested(self, *_: object) -> None:
+        """Interrupt the work at hand if a signal was caught.
 
         Raises:
-            Leave: one has.
+            StopRequested: one was.
         """
         if self.name:
-            raise Leave(self.name)
+            raise StopRequested(self.name)
 
-    def _note(self, number: int, frame: FrameType | None) -> None:
+    def _catch(self, number: int, frame: FrameType | None) -> None:
         if not self.name:
             self.name, self._since = signal.Signals(number).name, time.monotonic()
-            self._say(f"{self.name}: saving at the next step, then leaving; once more ends at once, without a save.")
+            self._say(
+                f"{self.name}: saving at the next step, then stopping; a second signal ends at once, without a save."
+            )
         elif time.monotonic() - self._since > _REPEAT_SECONDS:
             self._restore()
             signal.raise_signal(number)

@@ -1,7 +1,7 @@
 """Train one model on many data sets: the loop, whole and in sight.
 
 One step, as in the paper: 16 identities x 4 images from the union of the data sets, forward, Eq. 5, backward, Adam.
-Everything random in a step follows from the seed and the step's number, so a run goes on exactly where it stopped.
+Everything random in a step follows from the seed and the index of its batch, so a run resumes exactly where it stopped.
 """
 
 import math
@@ -9,45 +9,49 @@ import time
 from contextlib import ExitStack, suppress
 from functools import partial
 from pathlib import Path
-from typing import Any
 
-import torch
 from rich.console import Console
 
 from jointreid.config import RunConfig, config_hash
 from jointreid.custom import is_custom
-from jointreid.losses import head_accuracy
+from jointreid.data.sampling import realised_histogram
 from jointreid.machine.device import pick_device
 from jointreid.machine.memory import kept_memory
 from jointreid.machine.shortage import short_of_disk, short_of_memory
 from jointreid.messages.console import say
 from jointreid.messages.errors import RunStopped
 from jointreid.models.pretrained import FROM_SCRATCH, NONE
-from jointreid.retrieval.results import render
-from jointreid.run import Run
+from jointreid.retrieval.results import Results, render, save_results
+from jointreid.run import Run, write_config
 from jointreid.training.advice import disk_advice, memory_advice
-from jointreid.training.arithmetic import compiling
+from jointreid.training.checkpoint import save_checkpoint
 from jointreid.training.data import TrainingData, data_hash, load_training_data
 from jointreid.training.distributed.fabric import make_fabric
 from jointreid.training.distributed.processes import Processes
 from jointreid.training.distributed.world import (
-    goes_on,
-    record_launch,
+    is_restarted_job,
+    record_job,
     render_world,
     report_once,
-    settings_of_all,
+    step_config,
     world_of,
 )
-from jointreid.training.epochs import Epochs
-from jointreid.training.forecast import Forecast, forecast
-from jointreid.training.lock import held
+from jointreid.training.evaluation import Evaluation
+from jointreid.training.forecast import forecast
+from jointreid.training.lock import run_lock
 from jointreid.training.log import SilentLog, TrainingLog
-from jointreid.training.optim import render_lrs, set_lr
-from jointreid.training.parts import Parts, make_parts
-from jointreid.training.saving import Saving
-from jointreid.training.start import check_start, claim, precision_of
-from jointreid.training.stop import Leave, StopSignals
-from jointreid.training.watch import Watch
+from jointreid.training.optim import render_lrs
+from jointreid.training.resume import (
+    Progress,
+    ResumePoint,
+    checkpoint_state,
+    find_resume_point,
+    precision_of,
+    restore,
+)
+from jointreid.training.setup import TrainingSetup, set_up
+from jointreid.training.start_weights import check_start_weights
+from jointreid.training.stop import StopRequested, StopSignals
 
 
 def train(config: RunConfig, console: Console | None = None, *, data: TrainingData | None = None) -> Run:
@@ -56,7 +60,7 @@ def train(config: RunConfig, console: Console | None = None, *, data: TrainingDa
     Args:
         config: every setting; `config.data.sources` names the data sets.
         console: where to print; standard output by default.
-        data: what `load_training_data(config)` gave, where several runs share it; read and checked here by default.
+        data: what `load_training_data(config)` returned, where several runs share it; loaded here by default.
 
     Returns:
         The run, whose `last` checkpoint is the trained model.
@@ -70,26 +74,29 @@ def train(config: RunConfig, console: Console | None = None, *, data: TrainingDa
     with report_once():
         device, world = pick_device(config.train.device), world_of(config.train)
         config = config.replace(train={"devices": world.devices, "nodes": world.nodes})
-        settings_of_all(config)
+        step_config(config)  # refuses a batch that the processes cannot share
         path = Path(config.train.out or f"runs/{config.train.label or config.model.name}-{config_hash(config)}")
-        config = config.replace(train={"resume": config.train.resume or goes_on(path, world)})
+        config = config.replace(train={"resume": config.train.resume or is_restarted_job(path, world)})
         precision = precision_of(path, config, device)
-        fabric = make_fabric(config.train, world, device, precision, unused=is_custom(config.model.trunk))
+        fabric = make_fabric(config.train, world, device, precision, find_unused=is_custom(config.model.trunk))
     fabric.launch()
     processes = Processes(fabric)
     config = config.replace(train={"resume": processes.broadcast(config.train.resume)})
     console = (console or Console()) if processes.is_main else Console(quiet=True)
-    again = f"go on with `jointreid train --resume {path}`, started as before (torchrun restarts go on by themselves)"
-    with processes.report_lost(path, again), ExitStack() as stack:
-        # Folders may be called otherwise on each machine: what the data are is compared when they are read.
-        alike = config_hash(config.replace(data={"sources": (), "cache": "cache"}))
-        processes.require_same("the settings or the arithmetic", f"{alike} {precision}")
+    advice = (
+        f"resume with `jointreid train --resume {path}`, started as before (torchrun restarts resume by themselves)"
+    )
+    with processes.report_lost(path, advice), ExitStack() as stack:
+        # Folders may have other names on each machine; the data are compared by content, once they are read.
+        settings = config_hash(config.replace(data={"sources": (), "cache": "cache"}))
+        processes.require_same("the settings or the arithmetic", f"{settings} {precision}")
+        resume_point = None
         with processes.error_barrier():
             if processes.is_main:
-                stack.enter_context(held(path, partial(say, console)))
-                claim(path, config)
-                check_start(config)
-                record_launch(path, world)
+                stack.enter_context(run_lock(path, partial(say, console)))
+                resume_point = find_resume_point(path, config, partial(say, console))
+                check_start_weights(config)
+                record_job(path, world)
         if processes.world_size > 1:
             say(console, render_world(config, world))
         if data is None:
@@ -98,159 +105,188 @@ def train(config: RunConfig, console: Console | None = None, *, data: TrainingDa
             say(console, data.summary)
         if processes.world_size > 1:
             processes.require_same("the images or labels", data_hash(data))
+        with processes.error_barrier():
+            if resume_point:
+                resume_point.require_same_data(data)
         with (
             kept_memory(device.type),
             short_of_memory(lambda: memory_advice(config, path, device)),
             short_of_disk(lambda: disk_advice(path)),
         ):
-            return _Training(make_parts(config, path, data, processes, precision, console), console).run()
+            checkpoint = resume_point.checkpoint if resume_point else None
+            setup = set_up(config, path, data, processes, precision, checkpoint, console)
+            return _Trainer(setup, resume_point, console).run()
 
 
-class _Training:
-    """One run in the making."""
+class _Trainer:
+    """One run: its loop, the end of its epochs, its evaluations and its checkpoints.
 
-    def __init__(self, parts: Parts, console: Console) -> None:
-        self.parts, self.console = parts, console
-        self.stop = StopSignals(partial(say, self.console))
-        self.saving = Saving(parts)
-        self.epochs = Epochs(parts, self.saving, self.stop.leave_if_asked)
+    Every process runs the same code; only the main process logs, prints and writes.
+    """
+
+    def __init__(self, setup: TrainingSetup, resume_point: ResumePoint | None, console: Console) -> None:
+        self.setup, self.resume_point, self.console = setup, resume_point, console
+        self.is_main, self.progress = setup.processes.is_main, Progress()
+        self.log: TrainingLog = SilentLog()
+        self.stop = StopSignals(partial(say, console))
+        self.evaluation = Evaluation(setup, self.stop.raise_if_requested)
+        self.limit = min(setup.total_steps, setup.step_config.train.max_steps or setup.total_steps)
 
     def run(self) -> Run:
-        """Train from where the run stands to its end, or to `max_steps` or `minutes`."""
-        parts, run = self.parts, self.parts.run
-        if parts.config.train.resume:
-            self.saving.resume()
-            say(self.console, f"Resuming {run.path} at step {self.saving.progress.step:,} of {parts.total_steps:,}.")
-        else:
-            self.saving.begin()
-        limit = min(parts.total_steps, parts.config.train.max_steps or parts.total_steps)
-        self._announce(limit)
-        first, progress = parts.processes.is_main, self.saving.progress
-        training_log = (
-            TrainingLog(run.path, parts.total_steps, progress.step, self.console, progress.lines)
-            if first
-            else SilentLog()
-        )
+        """Train to the last step, or to `max_steps` or `minutes`; evaluate and save."""
+        setup, run = self.setup, self.setup.run
+        self._start()
         results, finished = None, False
-        with parts.batches, self.stop, training_log as log:
-            with suppress(Leave):
-                self._loop(log, limit)
-                if not self._is_asked_to_stop():
-                    if self.epochs.is_to_be_measured():
-                        self.saving.save(log, "last")  # an evaluation that fails, or is killed, costs no step
-                        results = self.epochs.measure(log)
+        with setup.batches, self.stop, self._open_log() as self.log:
+            with suppress(StopRequested):
+                self._loop()
+                if not self._is_stop_requested():
+                    if self._needs_evaluation():
+                        self._save("last")  # an evaluation that fails or is killed costs no step
+                        results = self._evaluate()
                     finished = True
-            self.saving.save(log, "last")
+            self._save("last")
         if not finished:
             where = (
                 f"stopped by {self.stop.name or 'a signal to another process'}, saved at step "
-                f"{progress.step:,} of {parts.total_steps:,}"
+                f"{self.progress.step:,} of {setup.total_steps:,}"
             )
-            started = ", started as before" if parts.processes.world_size > 1 else ""
-            again = f"go on with `jointreid train --resume {run.path}`{started}"
-            raise RunStopped(where, again) if first else RunStopped()
+            started = ", started as before" if setup.processes.world_size > 1 else ""
+            command = f"resume with `jointreid train --resume {run.path}`{started}"
+            raise RunStopped(where, command) if self.is_main else RunStopped()
         if results is not None:
             say(self.console, render(results))
         say(self.console, f"Run directory: {run.path}")
         return run
 
-    def _loop(self, log: TrainingLog, limit: int) -> None:
-        """Take steps up to a limit; log, measure and save when it is time."""
-        parts, train, progress = self.parts, self.parts.config.train, self.saving.progress
-        watch = self._watch()
+    def _loop(self) -> None:
+        """Take steps up to the limit; log, evaluate and save when it is time."""
+        setup, train, progress = self.setup, self.setup.step_config.train, self.progress
+        samples = setup.data.train_set.samples
+        watch = setup.step.make_watch(lambda index: samples[index].record, progress.window)
         stop_at = time.monotonic() + train.minutes * 60 if train.minutes else math.inf
-        since, images, parts.batches.waited = time.monotonic(), 0, 0.0
-        if progress.epoch_open:
-            self.epochs.end(log, progress.step // parts.steps_per_epoch, limit)
-        parts.network.train()
-        while progress.step < limit and self._in_time(stop_at) and not self._is_asked_to_stop():
-            epoch, lr = progress.step // parts.steps_per_epoch + 1, parts.lr(progress.step)
-            self._step(progress.step, lr, watch)
+        if progress.epoch_open:  # a signal interrupted the end of this epoch
+            self._end_epoch(progress.step // setup.steps_per_epoch)
+        setup.step.network.train()
+        since, images, setup.batches.waited = time.monotonic(), 0, 0.0
+        while progress.step < self.limit and self._in_time(stop_at) and not self._is_stop_requested():
+            epoch, lr = progress.step // setup.steps_per_epoch + 1, setup.lr(progress.step)
+            batch_indices = range(progress.step * train.accumulate, (progress.step + 1) * train.accumulate)
+            setup.step(progress.step, lr, map(setup.batches, batch_indices), watch)  # forward, loss, backward, Adam
             progress.step += 1
+            images += train.accumulate * setup.step_config.sampler.batch_size
+            self.log.advance(progress.step)
 
-            images += train.accumulate * parts.config.sampler.batch_size
-            log.advance(progress.step)
-            logged = progress.step % train.log_every == 0 or progress.step == limit
-            ended = progress.step % parts.steps_per_epoch == 0
-            saved = train.save_every and progress.step % train.save_every == 0
-            if logged or ended or saved:
-                watch.read()
-            if logged:
+            is_log_step = progress.step % train.log_every == 0 or progress.step == self.limit
+            is_epoch_end = progress.step % setup.steps_per_epoch == 0
+            is_save_step = train.save_every and progress.step % train.save_every == 0
+            if is_log_step or is_epoch_end or is_save_step:
+                watch.read()  # stops at a loss that is not finite
+            if is_log_step:
                 values = {**watch.take_means(), "lr": lr}
-                log.write("train", progress.step, epoch, values)
+                self.log.write("train", progress.step, epoch, values)
                 seconds = time.monotonic() - since
-                log.print_step(progress.step, epoch, values, images / seconds, parts.batches.waited / seconds)
-            if ended:
-                self.epochs.end(log, epoch, limit)
-            if logged or ended:
-                since, images, parts.batches.waited = time.monotonic(), 0, 0.0
-            if saved:
-                self.saving.save(log, "last")
+                self.log.print_step(progress.step, epoch, values, images / seconds, setup.batches.waited / seconds)
+            if is_epoch_end:
+                self._end_epoch(epoch)
+            if is_log_step or is_epoch_end:
+                since, images, setup.batches.waited = time.monotonic(), 0, 0.0
+            if is_save_step:
+                self._save("last")
         watch.read()
 
-    def _step(self, step: int, lr: float, watch: Watch) -> None:
-        """Take the step of a number, counted from 0: forward, Eq. 5 and backward for each of its batches, then Adam."""
-        parts, config, processes, model = self.parts, self.parts.config, self.parts.processes, self.parts.model
-        fabric: Any = processes.fabric
-        set_lr(parts.optimizer, lr)
-        processes.seed_step(config.train.seed, step)
-        for micro in range(config.train.accumulate):
-            number = step * config.train.accumulate + micro
-            batch, indices = parts.batches(number)
-            with fabric.no_backward_sync(parts.network, enabled=micro + 1 < config.train.accumulate):
-                output = processes.outputs_for_loss(parts.network(batch.images), gather=config.train.gather)
-                terms = parts.loss(output, batch, config.loss, parts.batches.generator(number, "pairs"))
-                accuracy = head_accuracy(output.factor_logits, batch.domain_ids, batch.global_camids)
-                watch.note(step + 1, terms, accuracy, indices)
-                fabric.backward(terms.total / config.train.accumulate)
-        watch.note_gradients(step + 1, model)
-        if norm := config.optim.clip_norm:
-            fabric.clip_gradients(parts.network, parts.optimizer, max_norm=norm, error_if_nonfinite=False)
-        parts.optimizer.step()
-        parts.optimizer.zero_grad(set_to_none=True)
-        processes.average_batch_norm(model)
-        if parts.average:
-            parts.average.update(model)
-
-    def _watch(self) -> Watch:
-        """Return what sees the values of each step; on a GPU, what keeps a spoilt one from the weights."""
-        parts, arithmetic, samples = self.parts, self.parts.arithmetic, self.parts.data.train_set.samples
-        watch = Watch(
-            arithmetic.device,
-            not arithmetic.reads_seldom,
-            self.saving.progress.window,
-            lambda index: samples[index].record,
-            arithmetic.scaled,
-            parts.processes.mean,
+    def _end_epoch(self, epoch: int) -> None:
+        """Log which domains and cameras an epoch, counted from 1, has seen; evaluate and choose `best` when due."""
+        setup, progress = self.setup, self.progress
+        progress.epoch_open, progress.lines = True, self.log.lines
+        first, end, accumulate = (
+            (epoch - 1) * setup.steps_per_epoch,
+            epoch * setup.steps_per_epoch,
+            setup.step.accumulate,
         )
-        if arithmetic.reads_seldom:
-            parts.optimizer.optimizer.found_inf = watch.spoilt
-        return watch
+        batches = [setup.sampler.batch_at(index) for index in range(first * accumulate, end * accumulate)]
+        histogram = realised_histogram(setup.data.train_set, batches)
+        lrs = {"first_lr": setup.lr(first), "last_lr": setup.lr(end - 1)}
+        self.log.write("epoch", progress.step, epoch, {**lrs, **histogram._asdict()})
+        every = setup.step_config.train.eval_every
+        due, at_limit = every and epoch % every == 0, progress.step >= self.limit
+        if due and not at_limit and setup.data.test:  # at the limit, `run` evaluates
+            results = self._evaluate()
+            if results is not None:
+                say(self.console, render(results))
+        if (due or at_limit) and setup.data.val:
+            self._choose_best(epoch)
+        progress.epoch_open = False
 
-    def _is_asked_to_stop(self) -> bool:
-        """Say whether a signal came, to any of the processes: all leave after the same step."""
-        return self.parts.processes.any(bool(self.stop.name))
+    def _evaluate(self) -> Results | None:
+        """Evaluate on every test domain, write `results.json` and log; only the main process returns results."""
+        setup, progress = self.setup, self.progress
+        evaluated = self.evaluation.on_test()
+        if evaluated is None:
+            return None
+        results, queries = evaluated
+        epoch = -(-progress.step // setup.steps_per_epoch)
+        domains = {result.domain: {"mAP": result.mAP, "rank1": result.cmc[1]} for result in results.domains}
+        self.log.write("evaluation", progress.step, epoch, domains)
+        save_results(results, queries, setup.run.path)
+        progress.evaluated = progress.step
+        return results
+
+    def _choose_best(self, epoch: int) -> None:
+        """Save `best` if the mean mAP on the held-out identities is the highest so far."""
+        results = self.evaluation.on_held_out()
+        if results is not None:
+            self.log.write("validation", self.progress.step, epoch, results.to_dict()["mean"])
+        mean_ap = self.setup.processes.broadcast(results.mean["mAP"] if results else 0.0)
+        if mean_ap > self.progress.best:
+            self.progress.best = mean_ap
+            self._save("best")
+
+    def _save(self, name: str) -> None:
+        """Write the checkpoint `last` or `best`; all processes call it, the main one writes."""
+        setup, progress, step = self.setup, self.progress, self.setup.step
+        self.log.sync()
+        if not progress.epoch_open:
+            progress.lines = self.log.lines
+        state = checkpoint_state(setup, progress)
+        optimizer = step.optimizer.optimizer if name == "last" else None
+        with setup.processes.error_barrier():
+            if self.is_main:
+                save_checkpoint(setup.run.path, name, step.model, state, average=step.average, optimizer=optimizer)
+
+    def _start(self) -> None:
+        """Restore a run that is resumed, or make the directory of a new one a run; say what is to come."""
+        setup, run = self.setup, self.setup.run
+        if run.config.train.resume:
+            self.progress = restore(setup, self.resume_point.checkpoint if self.resume_point else None)
+            say(self.console, f"Resuming {run.path} at step {self.progress.step:,} of {setup.total_steps:,}.")
+        elif self.is_main:
+            run.label_space.save(run.path / "labels.json")
+            write_config(run.config, run.path / "config.yaml")  # last: it makes the folder a run
+        say(self.console, f"Start: {FROM_SCRATCH if setup.pretraining == NONE else setup.pretraining}")
+        say(self.console, setup.step.arithmetic.render())
+        by_epoch = [setup.lr(first) for first in range(0, setup.total_steps, setup.steps_per_epoch)]
+        say(self.console, f"Learning rate by epoch: {render_lrs(by_epoch)}")
+        batch = setup.batches(self.progress.step * setup.step.accumulate).batch
+        say(self.console, forecast(setup.step, batch).render(self.limit - self.progress.step))
+
+    def _open_log(self) -> TrainingLog:
+        progress = self.progress
+        if not self.is_main:
+            return SilentLog()
+        return TrainingLog(
+            self.setup.run.path, self.setup.total_steps, progress.step, self.console, start_lines=progress.lines
+        )
+
+    def _needs_evaluation(self) -> bool:
+        """Say whether there are test splits on which the weights as they are have not been evaluated yet."""
+        progress, setup = self.progress, self.setup
+        evaluated = progress.evaluated == progress.step and (setup.run.path / "results.json").is_file()
+        return bool(setup.data.test) and not setup.processes.broadcast(evaluated)
+
+    def _is_stop_requested(self) -> bool:
+        """Say whether any of the processes got a signal: all stop after the same step."""
+        return self.setup.processes.any(bool(self.stop.name))
 
     def _in_time(self, stop_at: float) -> bool:
-        return stop_at == math.inf or self.parts.processes.broadcast(time.monotonic() < stop_at)
-
-    def _announce(self, limit: int) -> None:
-        """Say where training starts, how it computes, its learning rates, and what steps up to a limit will cost."""
-        parts = self.parts
-        say(self.console, f"Start: {FROM_SCRATCH if parts.pretraining == NONE else parts.pretraining}")
-        say(self.console, parts.arithmetic.render())
-        by_epoch = [parts.lr(first) for first in range(0, parts.total_steps, parts.steps_per_epoch)]
-        say(self.console, f"Learning rate by epoch: {render_lrs(by_epoch)}")
-        say(self.console, self._forecast().render(limit - self.saving.progress.step))
-
-    def _forecast(self) -> Forecast:
-        parts, config, processes = self.parts, self.parts.config, self.parts.processes
-        batch, _ = parts.batches(self.saving.progress.step * config.train.accumulate)
-
-        def loss() -> torch.Tensor:
-            output = processes.outputs_for_loss(parts.network(batch.images), gather=config.train.gather)
-            return parts.loss(output, batch, config.loss, None).total
-
-        parts.model.train()
-        with compiling():
-            return forecast(parts.model, loss, config.train.accumulate, processes.fabric.backward)
+        return stop_at == math.inf or self.setup.processes.broadcast(time.monotonic() < stop_at)

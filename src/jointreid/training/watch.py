@@ -1,4 +1,4 @@
-"""What the steps compute, read from the device seldom, and the stop at a loss or a gradient that is not finite."""
+"""The values of each step, read from the device seldom, and the stop at a loss or gradient that is not finite."""
 
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
@@ -34,19 +34,18 @@ class _Noted(NamedTuple):
 class Watch:
     """The values of each batch by name, of which `window` holds those since the last logged step.
 
-    Reading a GPU's numbers waits for all the work it was given, and then it waits for the host. So there `at_once` is
-    false, and the values stay on the device until `read`. From the first loss or gradient that is not finite on
-    `spoilt` is 1, which a fused Adam that has it as its `found_inf` takes as word to change nothing: the weights stay
-    as they were before that step, although nobody has looked yet. Call `read` before weights are saved or used
-    otherwise.
+    Reading numbers from a GPU waits for all of its work, and then the GPU waits for the host. So there `at_once` is
+    false, and the values stay on the device until `read`. From the first loss or gradient that is not finite on,
+    `found_inf` is 1, and a fused Adam that has it as its `found_inf` changes nothing: the weights stay as they were
+    before that step, although the host does not know yet. Call `read` before weights are saved or used otherwise.
 
     Args:
         device: where the losses are computed.
         at_once: read each batch's values when they are noted.
-        window: what was read before, if anything; added to.
+        window: values read before, which new ones are added to.
         record_of: index of an image -> its record, for messages.
-        scaled: whether a gradient scaler looks at the gradients too, and skips the steps where they overflow.
-        mean: values of a process's part of a batch -> those of the whole of it.
+        scaled: whether a gradient scaler skips the steps whose gradients overflow.
+        mean: values of a process's part of a batch -> values of the whole batch.
     """
 
     def __init__(
@@ -58,14 +57,14 @@ class Watch:
         scaled: bool = False,
         mean: Callable[[Tensor], Tensor] = lambda values: values,
     ) -> None:
-        self.window, self.spoilt = window, torch.zeros((), device=device)
+        self.window, self.found_inf = window, torch.zeros((), device=device)
         self._at_once, self._record_of, self._scaled, self._mean = at_once, record_of, scaled, mean
         self._unread: list[_Noted] = []
         self._largest: list[tuple[int, Tensor]] = []
         self._skipped = 0
 
     def note(self, step: int, terms: Terms, accuracy: HeadAccuracy, indices: NDArray[np.int64]) -> None:
-        """Take in what a batch gave, before its backward pass.
+        """Collect the values of a batch, before its backward pass.
 
         Args:
             step: counted from 1.
@@ -87,10 +86,10 @@ class Watch:
         if self._at_once:
             self.read()
         else:
-            self.spoilt.masked_fill_(~torch.isfinite(values[list(named).index("total")]), 1.0)
+            self.found_inf.masked_fill_(~torch.isfinite(values[list(named).index("total")]), 1.0)
 
     def note_gradients(self, step: int, model: nn.Module) -> None:
-        """Take in the gradients of a step, before they are clipped and used.
+        """Check the gradients of a step, before they are clipped and used.
 
         Args:
             step: counted from 1.
@@ -103,7 +102,7 @@ class Watch:
         largest = nn.utils.get_total_norm(gradients, torch.inf)  # NaN if one is
         if not self._at_once:
             self._largest.append((step, largest))
-            self.spoilt.masked_fill_(~torch.isfinite(largest), 1.0)
+            self.found_inf.masked_fill_(~torch.isfinite(largest), 1.0)
             return
         self._skipped = 0 if bool(torch.isfinite(largest)) else self._skipped + 1
         if self._skipped > (SKIPPED_IN_A_ROW if self._scaled else 0):
@@ -113,7 +112,7 @@ class Watch:
             raise self._gradients_not_finite(step, bad)
 
     def read(self) -> None:
-        """Move all values that were noted into the window, in one transfer.
+        """Move all collected values from the device into the window, in one transfer.
 
         Raises:
             JointreidError: a loss or a gradient was not finite. No weight was changed by its step, or after it.
@@ -124,18 +123,18 @@ class Watch:
             return
         values = torch.cat([batch.values for batch in noted] + [x[None] for _, x in largest]).tolist()
         found = values[len(values) - len(largest) :]
-        spoilt = [step for (step, _), value in zip(largest, found, strict=True) if not np.isfinite(value)]
+        bad_steps = [step for (step, _), value in zip(largest, found, strict=True) if not np.isfinite(value)]
         for batch in noted:
             mine, values = values[: len(batch.names)], values[len(batch.names) :]
             named = dict(zip(batch.names, mine, strict=True))
-            if spoilt and spoilt[0] < batch.step:
+            if bad_steps and bad_steps[0] < batch.step:
                 break
             if not np.isfinite(named["total"]):
                 raise self._not_finite(batch, named)
             for name, value in named.items():
                 self.window.setdefault(name, []).append(value)
-        if spoilt:
-            raise self._gradients_not_finite(spoilt[0], [])
+        if bad_steps:
+            raise self._gradients_not_finite(bad_steps[0], [])
 
     def take_means(self) -> dict[str, float]:
         """Return the mean of each value in the window, and empty it."""

@@ -35,7 +35,7 @@ from jointreid.training import train as room
 from jointreid.training.data import TrainingData, load_training_data
 from jointreid.training.distributed.fabric import make_fabric
 from jointreid.training.distributed.processes import Processes
-from jointreid.training.distributed.world import World, goes_on, record_launch, report_once, settings_of_all, world_of
+from jointreid.training.distributed.world import World, is_restarted_job, record_job, report_once, step_config, world_of
 from jointreid.training.randomness import randomness_of
 
 STEPS = 2
@@ -259,7 +259,7 @@ def test_gradients_are_those_of_one_process_on_the_whole_batch(
         assert torch.allclose(shared[name], gradient, rtol=1e-4, atol=1e-6 * max(1.0, largest)), name
 
 
-# Going on, and a process that dies
+# Resuming, and a process that dies
 
 
 def in_child(
@@ -293,7 +293,7 @@ def test_a_killed_process_ends_the_job_with_one_message_and_a_restart_goes_on(
     assert survivor.error.count("jointreid: ") == 1
     assert "process 1 (id " in survivor.error
     assert "of 2, on " in survivor.error
-    assert f"go on with `jointreid train --resume {tmp_path / 'run'}`" in survivor.error
+    assert f"resume with `jointreid train --resume {tmp_path / 'run'}`" in survivor.error
     assert "Traceback" not in survivor.error
     assert open_run(tmp_path / "run").state()["step"] == 1
     again = {"TORCHELASTIC_RESTART_COUNT": "1"}
@@ -383,7 +383,7 @@ def test_another_number_of_processes_may_not_go_on(
     config: RunConfig, data: TrainingData, trained: dict[int, Trained]
 ) -> None:
     again = config.replace(train={"out": str(trained[2].path), "resume": True})
-    with pytest.raises(JointreidError, match="was begun by 2 processes, now there are 1"):
+    with pytest.raises(JointreidError, match="was started with 2 processes, now there are 1"):
         room.train(again, Console(quiet=True), data=data)
 
 
@@ -412,7 +412,11 @@ def test_torchrun_and_slurm_are_recognised() -> None:
         ({"nodes": 3}, SLURM, "slurm started 8 processes, but"),
         ({}, {**TORCHRUN, "LOCAL_WORLD_SIZE": "5"}, "started 8 processes, 5 of them on this machine"),
         ({}, {"SLURM_NTASKS": "8"}, "--ntasks-per-node"),
-        ({"nodes": 2}, {"MASTER_ADDR": "first"}, "train.nodes is 2, but nothing says where.*MASTER_PORT and NODE_RANK"),
+        (
+            {"nodes": 2},
+            {"MASTER_ADDR": "first"},
+            "train.nodes is 2, but the address of the other machines is unknown.*MASTER_PORT and NODE_RANK",
+        ),
     ],
 )
 def test_processes_that_were_not_asked_for_are_refused(
@@ -424,15 +428,15 @@ def test_processes_that_were_not_asked_for_are_refused(
 
 def test_a_batch_is_shared_or_grows_with_the_processes() -> None:
     two = RunConfig(train=TrainConfig(devices=2, nodes=1))
-    assert settings_of_all(two) == two
-    grown = settings_of_all(two.replace(train={"batch": "per_process"}))
+    assert step_config(two) == two
+    grown = step_config(two.replace(train={"batch": "per_process"}))
     assert (grown.sampler.ids_per_batch, grown.sampler.batch_size) == (32, 128)
     assert grown.optim.lr == 2 * two.optim.lr
     with pytest.raises(JointreidError, match="16 identities a batch cannot be shared evenly by 3 processes"):
-        settings_of_all(two.replace(train={"devices": 3}))
+        step_config(two.replace(train={"devices": 3}))
     with pytest.raises(JointreidError, match="leave one for each of 16 processes"):
-        settings_of_all(two.replace(train={"devices": 8, "nodes": 2}))
-    settings_of_all(two.replace(train={"devices": 8, "nodes": 2, "gather": True}))
+        step_config(two.replace(train={"devices": 8, "nodes": 2}))
+    step_config(two.replace(train={"devices": 8, "nodes": 2, "gather": True}))
 
 
 def test_the_hash_of_settings_tells_processes_but_not_machines_apart() -> None:
@@ -444,13 +448,13 @@ def test_the_hash_of_settings_tells_processes_but_not_machines_apart() -> None:
 
 def test_only_restarts_of_the_same_job_go_on(tmp_path: Path) -> None:
     first, again = (World(2, 1, "torchrun", "a", restarts) for restarts in (0, 1))
-    assert not goes_on(tmp_path, again)
-    record_launch(tmp_path, first)
-    assert not goes_on(tmp_path, again)  # it failed before it was a run
+    assert not is_restarted_job(tmp_path, again)
+    record_job(tmp_path, first)
+    assert not is_restarted_job(tmp_path, again)  # it failed before it was a run
     (tmp_path / "config.yaml").touch()
-    assert goes_on(tmp_path, again)
-    assert not goes_on(tmp_path, first)
-    assert not goes_on(tmp_path, World(2, 1, "torchrun", "b", 1))
+    assert is_restarted_job(tmp_path, again)
+    assert not is_restarted_job(tmp_path, first)
+    assert not is_restarted_job(tmp_path, World(2, 1, "torchrun", "b", 1))
 
 
 def test_mistakes_that_all_make_are_told_by_the_first() -> None:

@@ -29,7 +29,7 @@ from jointreid.messages.errors import JointreidError
 from jointreid.models.dcsd import DCSD
 from jointreid.models.trunk import build_trunk
 from jointreid.recipes import apply_recipe
-from jointreid.training.lock import held
+from jointreid.training.lock import run_lock
 from jointreid.training.log import TrainingLog
 from jointreid.training.pretrain.config import PretrainConfig
 from jointreid.training.pretrain.imagefolder import LabelledImages, read_image_folder
@@ -152,7 +152,7 @@ def test_what_cannot_be_trained_is_refused_and_nothing_written(images: Path, tmp
         pretrain_here(images, out, resume=True)
     with pytest.raises(JointreidError, match="no such folder"):
         pretrain_here(tmp_path / "nothing", out)
-    with held(out, print), pytest.raises(JointreidError, match=r"is in use by process .*--out"):
+    with run_lock(out, print), pytest.raises(JointreidError, match=r"is in use by process .*--out"):
         pretrain_here(images, out)
     assert not out.exists()
 

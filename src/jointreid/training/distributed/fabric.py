@@ -1,4 +1,4 @@
-"""What starts the processes of a run and averages their gradients: Lightning Fabric, set up for them."""
+"""Lightning Fabric, set up to start the processes of a run and to average their gradients."""
 
 import inspect
 import logging
@@ -18,19 +18,24 @@ if TYPE_CHECKING:
 
 
 def make_fabric(
-    config: TrainConfig, world: World, device: torch.device, precision: Precision = "32-true", *, unused: bool = False
+    config: TrainConfig,
+    world: World,
+    device: torch.device,
+    precision: Precision = "32-true",
+    *,
+    find_unused: bool = False,
 ) -> "Fabric":
-    """Return what starts the processes and averages their gradients.
+    """Return the Fabric that starts the processes and averages their gradients.
 
     Args:
-        config: what several processes do.
+        config: settings of training.
         world: the processes.
         device: the kind of device.
         precision: the arithmetic.
-        unused: whether parts of the network may take no part in a step.
+        find_unused: whether a step may leave out parts of the network.
 
     Raises:
-        JointreidError: fewer devices than processes, or a device that several processes cannot use so.
+        JointreidError: fewer devices than processes, or settings that this kind of device does not support.
     """
     from lightning_fabric import Fabric
     from lightning_fabric.plugins.environments.lightning import LightningEnvironment
@@ -39,12 +44,12 @@ def make_fabric(
     from lightning_fabric.strategies.ddp import DDPStrategy
 
     logging.getLogger("lightning_fabric.utilities").setLevel(logging.WARNING)
-    # Of a 1x1 kernel in channels_last, which has two descriptions of one order; copying it costs nothing to speak of.
+    # PyTorch warns about 1x1 kernels in channels_last, whose strides are ambiguous; copying them costs next to nothing.
     warnings.filterwarnings("ignore", "Grad strides do not match bucket view strides")
     if world.size == 1:
         return Fabric(accelerator=device.type, devices=1, precision=precision, plugins=LightningEnvironment())
     if device.type == "mps":
-        raise JointreidError("several processes cannot share an MPS device; leave --devices out, or use --device cpu")
+        raise JointreidError("several processes cannot share an MPS device; leave out --devices, or use --device cpu")
     if device.type == "cuda" and world.devices > torch.cuda.device_count():
         raise JointreidError(
             f"{world.devices} processes on this machine need a GPU each, but it has {torch.cuda.device_count()}; "
@@ -52,13 +57,13 @@ def make_fabric(
         )
     if config.sync_bn and device.type == "cpu":
         raise JointreidError(
-            "train.sync_bn needs GPUs: PyTorch has no such batch normalisation for a CPU; leave it out"
+            "train.sync_bn needs GPUs: PyTorch has no synchronised batch normalisation for CPUs; leave it out"
         )
     environments = {"torchrun": TorchElasticEnvironment, "slurm": SLURMEnvironment, "self": LightningEnvironment}
-    # Statistics of batch normalisation are averaged after each step; those of the first process need not go around.
+    # Statistics of batch normalisation are averaged after each step, so DDP need not broadcast those of rank 0.
     known = inspect.signature(nn.parallel.DistributedDataParallel.__init__).parameters
-    around = "forward_sync_buffers" if "forward_sync_buffers" in known else "broadcast_buffers"  # newer, older
-    settings: dict[str, Any] = {around: False, "find_unused_parameters": unused}
+    broadcast = "forward_sync_buffers" if "forward_sync_buffers" in known else "broadcast_buffers"  # newer, older
+    settings: dict[str, Any] = {broadcast: False, "find_unused_parameters": find_unused}
     return Fabric(
         accelerator=device.type,
         devices=world.devices,

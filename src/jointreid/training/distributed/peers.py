@@ -1,4 +1,4 @@
-"""Which process of several is gone, found out by those that are left."""
+"""Finding out which process is gone, by those that are left."""
 
 import os
 import socket
@@ -11,7 +11,7 @@ import torch
 
 from jointreid.messages.errors import JointreidError, ToldElsewhere
 
-# Seconds in which the system is sure to show a process that is gone as gone.
+# Within so many seconds the system surely shows that a process is gone.
 SECONDS_TO_GO = 3.0
 
 
@@ -28,28 +28,28 @@ class Peer(NamedTuple):
 
 
 def is_connection_error(error: Exception) -> bool:
-    """Say whether an error means that another process did not answer: gloo tells by its text alone."""
+    """Say whether an error means that another process did not answer; gloo errors are known by their text only."""
     signs = ("Connection closed by peer", "Connection reset by peer", "Broken pipe", "Timed out waiting", "Socket")
     lost = (torch.distributed.DistBackendError, torch.distributed.DistNetworkError)
     return isinstance(error, lost) or (isinstance(error, RuntimeError) and any(sign in str(error) for sign in signs))
 
 
-def lost_process_error(peers: Sequence[Peer], rank: int, run: Path, again: str) -> JointreidError:
-    """Return the error for people, or `ToldElsewhere` if a process of a lower number on this machine has it.
+def lost_process_error(peers: Sequence[Peer], rank: int, run: Path, advice: str) -> JointreidError:
+    """Return the error to report, or `ToldElsewhere` if a process of lower rank on this machine reports it.
 
     Args:
         peers: all processes, by rank.
         rank: of this one.
         run: the run directory.
-        again: how to go on.
+        advice: how to resume.
     """
     host = peers[rank].host
     here = [number for number, peer in enumerate(peers) if peer.host == host]
     gone = _wait_for(lambda: [number for number in here if not _runs(peers[number].pid)])
     speaker = min(number for number in here if number not in gone)
-    if rank != speaker:  # which would take this process for a lost one, if it left first
+    if rank != speaker:  # wait for it: if this process ended first, the speaker would take it for the lost one
         _wait_for(lambda: [] if _runs(peers[speaker].pid) else [speaker])
-        return ToldElsewhere(f"process {speaker} tells what happened")
+        return ToldElsewhere(f"process {speaker} reports what happened")
     if gone:
         ids = ", ".join(f"{number} (id {peers[number].pid})" for number in gone)
         who = f"process {ids} of {len(peers)}, on {host}, is gone: killed from outside, or out of memory"
@@ -57,8 +57,8 @@ def lost_process_error(peers: Sequence[Peer], rank: int, run: Path, again: str) 
         others = ", ".join(sorted({peer.host for peer in peers} - {host})) or host
         who = f"a process on {others} is gone, or cannot be reached"
     return JointreidError(
-        f"{who}; if it said why, that stands above. The other processes end now. {run} holds what was saved last: "
-        f"{again}"
+        f"{who}; its own error, if any, is printed above. The other processes end now. {run} holds the last "
+        f"checkpoint: {advice}"
     )
 
 
@@ -70,12 +70,12 @@ def _wait_for(find: Callable[[], list[int]]) -> list[int]:
 
 
 def _runs(pid: int) -> bool:
-    """Say whether a process of this machine is there and no zombie."""
+    """Say whether a process of this machine is running, and not a zombie."""
     try:
         os.kill(pid, 0)
         state = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()[0]
     except ProcessLookupError:
         return False
-    except OSError:  # another's, or no /proc here
+    except OSError:  # another user's, or no /proc here
         return True
     return state not in "ZX"

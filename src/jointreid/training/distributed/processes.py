@@ -1,8 +1,8 @@
-"""Several processes that train one model: whose part of a batch is whose, and how they meet.
+"""The processes that train one model, and how they exchange errors, weights and values.
 
-A step is that of one process: the same batch, cut into equal parts by whole identities, and the mean of the gradients.
-What differs is batch normalisation, whose statistics are of a process's own part unless `train.sync_bn` is set, and
-the triplets, which are found within that part unless `train.gather` is set.
+A step is the same as in one process: the same batch, cut into equal parts by whole identities, and the mean of the
+gradients. Two things differ: the statistics of batch normalisation are those of a process's part unless `train.sync_bn`
+is set, and triplets are formed within that part unless `train.gather` is set.
 """
 
 from collections.abc import Callable, Iterator
@@ -16,8 +16,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from jointreid.config import TrainConfig
+from jointreid.machine.device import Precision
 from jointreid.messages.errors import JointreidError, MadeByAll, ToldElsewhere
+from jointreid.training.distributed.fabric import make_fabric
 from jointreid.training.distributed.peers import Peer, is_connection_error, lost_process_error
+from jointreid.training.distributed.world import World
 from jointreid.training.randomness import seed_all
 
 if TYPE_CHECKING:
@@ -25,15 +29,15 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-# A process may wait for another one that decodes images or ranks a large gallery, but not for ever.
-PATIENCE = timedelta(days=1)
+# A process may wait long for another one that decodes images or ranks a large gallery, but not for ever.
+TIMEOUT = timedelta(days=1)
 
 
 class Processes:
-    """The processes of a run, seen from one of them. With a single process nothing is sent or waited for.
+    """The processes of a run, seen from one of them. With a single process all methods return at once.
 
     Args:
-        fabric: connects them; launched.
+        fabric: connects them; already launched.
 
     Attributes:
         rank: the number of this process, from 0.
@@ -46,17 +50,17 @@ class Processes:
         self.rank, self.world_size, self.is_main = fabric.global_rank, fabric.world_size, fabric.is_global_zero
         self._group: Any = None
         if self.world_size > 1:
-            self._group = torch.distributed.new_group(backend="gloo", timeout=PATIENCE)
+            self._group = torch.distributed.new_group(backend="gloo", timeout=TIMEOUT)
         self._peers = self._all(Peer.here())
 
-    # Meeting
+    # Errors, and work in turn
 
     def exchange_errors(self, error: Exception | None = None) -> None:
-        """Wait for the others; if one of them comes with an error, all stop.
+        """Wait for the other processes, and stop all if one of them has an error.
 
         Raises:
-            Exception: this process's own error, if no process of a lower number has one.
-            ToldElsewhere: that of the first process that has one.
+            Exception: the error of this process, if no process of lower rank has one.
+            ToldElsewhere: another process has one and reports it.
         """
         errors = self._all("" if error is None else str(error) or repr(error))
         failed = [rank for rank, text in enumerate(errors) if text]
@@ -82,10 +86,10 @@ class Processes:
         self.exchange_errors()
 
     def require_same(self, what: str, value: str) -> None:
-        """Refuse processes that differ in a value, which would wait for each other, or train on what is not meant.
+        """Stop all processes if they differ in a value: they would wait for each other, or train on different data.
 
         Args:
-            what: what the value is of, in the plural.
+            what: name of the value for the message, in the plural.
             value: of this process, short.
 
         Raises:
@@ -99,7 +103,7 @@ class Processes:
                 )
 
     def local_main_first(self, work: Callable[[], T]) -> T:
-        """Do work in the first process of each machine, then in the others, which find what it left on the disk."""
+        """Do work in the first process of each machine, then in the others, which find its files on the disk."""
         results: list[T] = []
         for turn in (True, False) if self.world_size > 1 else (True,):
             with self.error_barrier():
@@ -108,7 +112,7 @@ class Processes:
         return results[0]
 
     def broadcast(self, value: T) -> T:
-        """Return the first process's value, tensors on the CPU; with a single process the value itself."""
+        """Return the main process's value, tensors on the CPU; with a single process the value itself."""
         if self.world_size == 1:
             return value
         values = [_on_cpu(value) if self.is_main else None]
@@ -116,7 +120,7 @@ class Processes:
         return cast(T, values[0])
 
     def any(self, flag: bool) -> bool:
-        """Say whether any of the processes has a flag set; all have to ask."""
+        """Say whether any of the processes has a flag set; all must call this."""
         if self.world_size == 1:
             return flag
         flags = torch.tensor([int(flag)])
@@ -124,14 +128,14 @@ class Processes:
         return bool(flags.item())
 
     def broadcast_weights(self, model: nn.Module) -> None:
-        """Give every process the first one's parameters and buffers."""
+        """Give every process the main one's parameters and buffers."""
         if self.world_size > 1:
             model.load_state_dict(self.broadcast(model.state_dict()))
 
     def broadcast_state(
         self, model: nn.Module, optimizer: torch.optim.Optimizer, average: dict[str, Tensor] | None
     ) -> None:
-        """Give every process the first one's weights, state of the optimiser, and moving average if there is one."""
+        """Give every process the main one's weights, optimiser state and moving average, if there is one."""
         if self.world_size == 1:
             return
         self.broadcast_weights(model)
@@ -149,11 +153,11 @@ class Processes:
     # Steps
 
     def outputs_for_loss(self, output: T, *, gather: bool) -> T:
-        """Return what a network found, of this process's images or of those of all, in the order of ranks.
+        """Return the outputs of a network for this process's images, or for those of all processes by rank.
 
-        With several processes every tensor takes part in the gradient, if only by zeros: a loss that leaves one out
-        would leave the others waiting for its gradient. What was gathered passes on the gradient of its own part times
-        the number of processes, by which the mean of the gradients divides: so that mean is the gradient of the loss.
+        With several processes every output gets a gradient, even if it is zero: DDP waits for the gradients of all. The
+        gradient of gathered outputs is multiplied by the number of processes, because DDP then averages the gradients:
+        their mean is the gradient of the loss.
 
         Args:
             output: float tensors [b, ...] in (named) tuples.
@@ -162,7 +166,7 @@ class Processes:
         if self.world_size == 1:
             return output
         tensors = list(_tensors(output))
-        joined = torch.cat([tensor.flatten(1).float() for tensor in tensors], dim=1)  # b, all numbers of an image
+        joined = torch.cat([tensor.flatten(1).float() for tensor in tensors], dim=1)  # [b, all numbers of an image]
         if gather:
             parts = list(cast(Tensor, self.fabric.all_gather(joined.detach())).unbind())
             if joined.requires_grad:
@@ -175,14 +179,14 @@ class Processes:
         return cast(T, _rebuilt(output, chunks))
 
     def mean(self, values: Tensor) -> Tensor:
-        """Return the mean of a tensor over the processes, the same on each; NaN if one has NaN."""
+        """Return the mean of a tensor over the processes, the same in each; NaN if one has NaN."""
         if self.world_size == 1:
             return values
         return cast(Tensor, self.fabric.all_reduce(values.detach().clone(), reduce_op="mean"))
 
     @torch.no_grad()
     def average_batch_norm(self, model: nn.Module) -> None:
-        """Give the batch normalisations of all processes the mean of their running statistics, as after every step."""
+        """Set the running statistics of batch normalisation to their mean over the processes, after each step."""
         running = [b for name, b in model.named_buffers() if name.endswith(("running_mean", "running_var"))]
         if self.world_size == 1 or not running:
             return
@@ -191,9 +195,9 @@ class Processes:
             buffer.copy_(mean.view_as(buffer))
 
     def seed_step(self, *numbers: int) -> None:
-        """Seed the shared generators for a step, each process differently; a single process goes on with its own.
+        """Seed the shared random generators for a step, differently in each process; not with a single process.
 
-        Nothing here draws from them, but a network of a person's own may. So they need not be saved for every process.
+        Only custom code draws from them. Seeded for each step, their state need not be saved for every process.
         """
         if self.world_size > 1:
             entropy = np.random.SeedSequence([*numbers, self.rank])
@@ -202,7 +206,7 @@ class Processes:
     # Evaluation
 
     def gather_rows(self, rows: NDArray[np.float32], longest: int) -> list[NDArray[np.float32]]:
-        """Return the rows of every process, in the order of ranks, in the first; nothing in the others.
+        """Return the rows of every process, by rank, in the main process; nothing in the others.
 
         Args:
             rows: [n, D], of any n up to `longest`.
@@ -215,15 +219,19 @@ class Processes:
         torch.distributed.gather(mine, all_rows, group=self._group)
         return [part.numpy() for part in all_rows or ()]
 
-    # Failing
+    # Lost processes
 
     @contextmanager
-    def report_lost(self, run: Path, again: str) -> Iterator[None]:
-        """Say which process is gone and how to go on, once on each machine, when those that are left cannot.
+    def report_lost(self, run: Path, advice: str) -> Iterator[None]:
+        """Report errors inside the block once on each machine: also which process is gone, and how to resume.
+
+        Args:
+            run: the run directory.
+            advice: how to resume.
 
         Raises:
-            JointreidError: a process is gone; or another error of this process, which then says of which one it is.
-            ToldElsewhere: another process on this machine says it.
+            JointreidError: a process is gone; or an error of this process, with its rank.
+            ToldElsewhere: another process on this machine reports it.
         """
         try:
             yield
@@ -236,15 +244,20 @@ class Processes:
         except RuntimeError as error:
             if self.world_size == 1 or not is_connection_error(error):
                 raise
-            raise lost_process_error(self._peers, self.rank, run, again) from error
+            raise lost_process_error(self._peers, self.rank, run, advice) from error
 
     def _all(self, value: T) -> list[T]:
-        """Return a value of every process."""
+        """Return the values of all processes, by rank."""
         if self.world_size == 1:
             return [value]
         values: list[Any] = [None] * self.world_size
         torch.distributed.all_gather_object(values, value, group=self._group)
         return values
+
+
+def single_process(device: torch.device, precision: Precision = "32-true") -> Processes:
+    """Return this process alone, as the timing of a training step needs it."""
+    return Processes(make_fabric(TrainConfig(), World(1, 1, "self"), device, precision))
 
 
 def _tensors(output: Any) -> Iterator[Tensor]:
@@ -256,7 +269,7 @@ def _tensors(output: Any) -> Iterator[Tensor]:
 
 
 def _rebuilt(output: Any, tensors: Iterator[Tensor]) -> Any:
-    """Return the same structure with other tensors."""
+    """Return the same nested tuples with other tensors."""
     if isinstance(output, Tensor):
         return next(tensors)
     if isinstance(output, tuple):

@@ -1,4 +1,4 @@
-"""How many processes train one model, who starts them, and what that makes of a run's settings."""
+"""How many processes train one model, who starts them, and the settings that follow."""
 
 import os
 import socket
@@ -12,7 +12,7 @@ from jointreid.config import RunConfig, TrainConfig
 from jointreid.machine.files import write_atomically
 from jointreid.messages.errors import JointreidError, ToldElsewhere
 
-_LAUNCH = "launch.txt"
+_JOB_FILE = "launch.txt"
 
 
 @dataclass(frozen=True)
@@ -22,15 +22,15 @@ class World:
     Attributes:
         devices: processes on each machine.
         nodes: machines.
-        launcher: what starts them: torchrun (or what sets the same variables), SLURM's srun, or this program itself.
-        launch: what torchrun calls this job, the same for its restarts; empty without torchrun.
+        launcher: starts them: torchrun (or a program that sets the same variables), SLURM's srun, or this program.
+        job: torchrun's name of this job, the same for its restarts; empty without torchrun.
         restarts: how often torchrun has started the processes again.
     """
 
     devices: int
     nodes: int
     launcher: Literal["torchrun", "slurm", "self"]
-    launch: str = ""
+    job: str = ""
     restarts: int = 0
 
     @property
@@ -40,17 +40,17 @@ class World:
 
 
 def world_of(config: TrainConfig, environ: Mapping[str, str] = os.environ) -> World:
-    """Return the processes that the environment tells of, else those that the settings ask for.
+    """Return the processes that the environment describes, else those that the settings ask for.
 
     Raises:
-        JointreidError: the settings ask for others than have been started, the machines have unequal numbers, or
-            nothing says where the others are.
+        JointreidError: other processes were started than the settings ask for, machines have unequal numbers of
+            them, or the address of the other machines is unknown.
     """
     if environ.keys() >= {"RANK", "LOCAL_RANK", "WORLD_SIZE"}:
         size = int(environ["WORLD_SIZE"])
         devices = int(environ.get("LOCAL_WORLD_SIZE", max(1, size // config.nodes)))
         restarts = int(environ.get("TORCHELASTIC_RESTART_COUNT", 0))
-        world = World(devices, size // devices, "torchrun", _launch(environ), restarts)
+        world = World(devices, size // devices, "torchrun", _job_name(environ), restarts)
     elif int(environ.get("SLURM_NTASKS", 1)) > 1 and environ.get("SLURM_JOB_NAME") not in ("bash", "interactive"):
         size, nodes = int(environ["SLURM_NTASKS"]), int(environ.get("SLURM_NNODES", 1))
         if "SLURM_NTASKS_PER_NODE" not in environ:
@@ -59,8 +59,8 @@ def world_of(config: TrainConfig, environ: Mapping[str, str] = os.environ) -> Wo
     else:
         if config.nodes > 1 and not environ.keys() >= {"MASTER_ADDR", "MASTER_PORT"}:
             raise JointreidError(
-                f"train.nodes is {config.nodes}, but nothing says where the other machines are: start with torchrun or "
-                "srun, or set MASTER_ADDR, MASTER_PORT and NODE_RANK on each"
+                f"train.nodes is {config.nodes}, but the address of the other machines is unknown: start with "
+                "torchrun or srun, or set MASTER_ADDR, MASTER_PORT and NODE_RANK on each"
             )
         return World(config.devices, config.nodes, "self")
     if world.size != size:
@@ -79,7 +79,7 @@ def world_of(config: TrainConfig, environ: Mapping[str, str] = os.environ) -> Wo
 
 @contextmanager
 def report_once(environ: Mapping[str, str] = os.environ) -> Iterator[None]:
-    """Let only the first process tell of mistakes that all make alike, such as in their options."""
+    """Let only the main process report an error that all processes make alike, such as in their options."""
     try:
         yield
     except JointreidError as error:
@@ -89,11 +89,11 @@ def report_once(environ: Mapping[str, str] = os.environ) -> Iterator[None]:
         raise
 
 
-def settings_of_all(config: RunConfig) -> RunConfig:
-    """Return the settings of a step over all processes.
+def step_config(config: RunConfig) -> RunConfig:
+    """Return the settings of one step over all processes.
 
-    With `train.batch` per_process each process has `sampler.ids_per_batch` identities, and the learning rate is
-    multiplied by the number of processes, as the batch is: the linear rule, of Goyal et al. 2017, found for SGD.
+    With `train.batch` per_process each process has `sampler.ids_per_batch` identities, and the batch and the learning
+    rate are multiplied by the number of processes: the linear scaling rule of Goyal et al. 2017, found for SGD.
 
     Raises:
         JointreidError: the identities of a batch cannot be shared evenly.
@@ -115,35 +115,35 @@ def settings_of_all(config: RunConfig) -> RunConfig:
 
 
 def render_world(config: RunConfig, world: World) -> str:
-    """Say for people what a run's processes share."""
-    whole = settings_of_all(config)
+    """Return a line for people about how the processes share a batch."""
+    whole = step_config(config)
     identities, images = whole.sampler.ids_per_batch, whole.sampler.images_per_id
-    losses = "of all together" if config.train.gather else "of each one's part"
+    losses = "in the whole batch" if config.train.gather else "in the part of each process"
     return (
         f"{world.size} processes on {world.nodes} machine{'s' if world.nodes > 1 else ''} share each batch of "
-        f"{identities} identities x {images} images; triplets are {losses}."
+        f"{identities} identities x {images} images; triplets are formed {losses}."
     )
 
 
-def record_launch(run: Path, world: World) -> None:
-    """Note in a run's directory which job of torchrun began it, or goes on with it."""
-    if world.launch:
-        write_atomically(run / _LAUNCH, world.launch + "\n")
+def record_job(run: Path, world: World) -> None:
+    """Record in a run's directory which torchrun job trains it."""
+    if world.job:
+        write_atomically(run / _JOB_FILE, world.job + "\n")
 
 
-def goes_on(run: Path, world: World) -> bool:
-    """Say whether a job that torchrun has started again is to go on with a run: one that the same job worked on.
+def is_restarted_job(run: Path, world: World) -> bool:
+    """Say whether torchrun has restarted the job that trains a run, which is then resumed without `--resume`.
 
-    A run of another job that stands in the way is as much in the way of a restart as it was at first. What failed
-    before it was a run begins anew.
+    A run of another job is not resumed: it is refused, as without a restart. A job that failed before it had made its
+    directory a run starts from the beginning.
     """
-    noted = run / _LAUNCH
-    if world.restarts == 0 or not noted.is_file() or not (run / "config.yaml").is_file():
+    recorded = run / _JOB_FILE
+    if world.restarts == 0 or not recorded.is_file() or not (run / "config.yaml").is_file():
         return False
-    return noted.read_text(encoding="utf-8").strip() == world.launch
+    return recorded.read_text(encoding="utf-8").strip() == world.job
 
 
-def _launch(environ: Mapping[str, str]) -> str:
-    """Return what a job is called in all of its restarts: its id, or the process that watches over it."""
+def _job_name(environ: Mapping[str, str]) -> str:
+    """Return a name of a torchrun job that its restarts share: its id, or the torchrun process."""
     given = environ.get("TORCHELASTIC_RUN_ID", "none")
     return given if given != "none" else f"process {os.getppid()} on {socket.gethostname()}"

@@ -32,7 +32,7 @@ from jointreid.messages.listing import first_few
 from jointreid.training.distributed.fabric import make_fabric
 from jointreid.training.distributed.processes import Processes
 from jointreid.training.distributed.world import report_once, world_of
-from jointreid.training.lock import held
+from jointreid.training.lock import run_lock
 from jointreid.training.log import SilentLog, TrainingLog
 from jointreid.training.pretrain.config import PretrainConfig
 from jointreid.training.pretrain.imagefolder import ImageFolder, LabelledImages, read_image_folder
@@ -88,10 +88,10 @@ def pretrain(
     fabric.launch()
     processes = Processes(fabric)
     console = (console or Console()) if processes.is_main else Console(quiet=True)
-    with processes.report_lost(out, "give the same command again with --resume"), ExitStack() as stack:
+    with processes.report_lost(out, "run the same command again with --resume"), ExitStack() as stack:
         with processes.error_barrier():
             if processes.is_main:
-                stack.enter_context(held(out, partial(say, console)))
+                stack.enter_context(run_lock(out, partial(say, console)))
                 claim(out, resume)
         with processes.error_barrier():
             training = _Pretraining(config, folder, out, processes, workers, console)

@@ -1,0 +1,181 @@
+"""Resuming a run: what its directory holds, whether it may be resumed, and how far it had come.
+
+`find_resume_point` reads the directory once, in the main process and under its lock. Only the arithmetic is asked for
+before, by `precision_of`: processes cannot be started without it.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from jointreid.config import RunConfig, config_difference, config_hash
+from jointreid.machine.device import Precision, pick_precision
+from jointreid.machine.reading import require_inside
+from jointreid.machine.run_files import candidates, read_state
+from jointreid.messages.errors import JointreidError
+from jointreid.run import Run, open_run
+from jointreid.training.checkpoint import SavedCheckpoint, load_checkpoint, newest_checkpoint
+from jointreid.training.data import TrainingData, images_hash
+from jointreid.training.setup import TrainingSetup
+from jointreid.training.watch import Window
+
+# Settings that may change on resuming: they say where and how long a run computes, not what.
+FREE_ON_RESUME = {
+    "train.out", "train.resume", "train.device", "train.max_steps", "train.minutes", "train.workers", "train.compile",
+    "train.devices", "train.nodes",  # their product may not change
+    "data.cache", "data.cache_mode", "eval.batch_size", "eval.max_memory",
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class ResumePoint:
+    """A run directory to resume.
+
+    Attributes:
+        run: the settings and labels that it was started with.
+        checkpoint: its newest `last`; None if it stopped before it had saved one.
+    """
+
+    run: Run
+    checkpoint: SavedCheckpoint | None
+
+    def require_same_data(self, data: TrainingData) -> None:
+        """Refuse other data than the run was started with.
+
+        Raises:
+            JointreidError: there are other identities or cameras, other images, or another order of them.
+        """
+        path, checkpoint = self.run.path, self.checkpoint
+        if self.run.label_space.hash != data.train_set.label_space.hash:
+            raise JointreidError(
+                f"{path / 'labels.json'}: the data has other identities or cameras than when the run was started; "
+                "resume with the same data, or start a new run from its weights with --init"
+            )
+        now = images_hash(data.train_set)
+        if checkpoint and checkpoint.state.get("images", now) != now:
+            raise JointreidError(
+                f"{path}: the train images have other names or another order than when the run was started, so its "
+                "batches would be different; resume with the same data, or start a new run from its weights with --init"
+            )
+
+
+@dataclass
+class Progress:
+    """How far a run has come; saved in every checkpoint."""
+
+    step: int = 0
+    """Optimiser steps taken."""
+    best: float = -1.0
+    """The highest mean mAP on held-out identities so far."""
+    window: Window = field(default_factory=dict)
+    """The values since the last logged step, by name."""
+    evaluated: int = -1
+    """The step of the last evaluation on the test splits."""
+    lines: int | None = None
+    """Lines of `metrics.jsonl` about the steps taken, if known."""
+    epoch_open: bool = False
+    """Whether a signal interrupted the end of an epoch: its log and evaluation are to be repeated."""
+
+
+def precision_of(path: Path, config: RunConfig, device: torch.device) -> Precision:
+    """Return the arithmetic of a run: for a resumed one that of its checkpoint, on whatever device it is resumed."""
+    for folder in candidates(path, "last") if config.train.resume else ():
+        try:
+            recorded: Precision | None = read_state(path, folder).get("precision")
+        except JointreidError:  # find_resume_point reports it
+            continue
+        if recorded:
+            return recorded
+    return pick_precision(config.train.precision, device)
+
+
+def find_resume_point(path: Path, config: RunConfig, say: Callable[[str], None]) -> ResumePoint | None:
+    """Return the run in a directory if it is to be resumed; None where a new one starts.
+
+    Args:
+        path: the run directory, locked.
+        config: the settings now.
+        say: told if a damaged checkpoint is passed over.
+
+    Raises:
+        JointreidError: there is a run but no `--resume`, or the other way round; the run was started with other
+            settings, or all of its checkpoints are damaged.
+    """
+    if not (path / "config.yaml").is_file():
+        if config.train.resume:
+            raise JointreidError(f"--resume: {path} holds no run to resume (no config.yaml in it)")
+        return None
+    if not config.train.resume:
+        raise JointreidError(f"{path} already holds a run; resume it with --resume, or choose another --out")
+    run = open_run(path)
+    _require_same_settings(run, config)
+    require_inside(path / "tensorboard", path)  # which training writes into
+    return ResumePoint(run, newest_checkpoint(run, say))
+
+
+def restore(setup: TrainingSetup, checkpoint: SavedCheckpoint | None) -> Progress:
+    """Load a checkpoint into the model, the optimiser and the random state of all processes; return the progress.
+
+    Args:
+        setup: of the run.
+        checkpoint: the main process's; without one the run starts from its first step.
+
+    Raises:
+        JointreidError: the checkpoint does not fit, or was changed meanwhile.
+    """
+    processes, step, progress = setup.processes, setup.step, Progress()
+    with processes.error_barrier():
+        if processes.is_main and checkpoint:
+            load_checkpoint(setup.run, checkpoint, step.model, step.optimizer.optimizer, step.average)
+            state = checkpoint.state
+            position = {"step": 0} if "step" in setup.sampler.state_dict() else {}
+            setup.sampler.load_state_dict({**_without_position(state["sampler"]), **position})
+            progress = Progress(**{f.name: state[f.name] for f in fields(Progress) if f.name in state})
+    progress = processes.broadcast(progress)
+    if scaler := processes.broadcast(checkpoint.state.get("scaler") if checkpoint else None):
+        processes.fabric.strategy.precision.load_state_dict(scaler)
+    processes.broadcast_state(step.model, step.optimizer.optimizer, step.average.tensors if step.average else None)
+    return progress
+
+
+def checkpoint_state(setup: TrainingSetup, progress: Progress) -> dict[str, Any]:
+    """Return the content of `state.json`: the progress, and what a resumed run must have in common with this one."""
+    return {
+        **{f.name: getattr(progress, f.name) for f in fields(Progress)},
+        "epoch": progress.step / setup.steps_per_epoch,
+        "scaler": setup.processes.fabric.strategy.precision.state_dict(),
+        "sampler": {
+            "batch_index": progress.step * setup.step.accumulate,  # of the next batch
+            **_without_position(setup.sampler.state_dict()),
+        },
+        "labels": setup.run.label_space.hash,
+        "images": setup.images_hash,
+        "config": config_hash(setup.run.config),
+        "pretraining": setup.pretraining,
+        "precision": setup.step.arithmetic.precision,
+    }
+
+
+def _require_same_settings(run: Run, config: RunConfig) -> None:
+    before, now = (c.train.devices * c.train.nodes for c in (run.config, config))
+    if before != now:
+        raise JointreidError(
+            f"--resume: {run.path} was started with {before} process{'es' if before > 1 else ''}, now there are {now}: "
+            "with another number, batch normalisation and triplets would see other parts of a batch. Start as many as "
+            "before, or start a new run from its weights with --init"
+        )
+    changed = config_difference(run.config, config)
+    refused = [f"{key} was {old}, now {new}" for key, (old, new) in changed.items() if key not in FREE_ON_RESUME]
+    if refused:
+        raise JointreidError(
+            f"--resume: {run.path} was started with other settings: {'; '.join(refused)}. Leave them as they were, or "
+            "start a new run from its weights with --init"
+        )
+
+
+def _without_position(sampler_state: dict[str, Any]) -> dict[str, Any]:
+    """Return a sampler's state without the index of its next batch, which earlier versions called `step`."""
+    return {key: value for key, value in sampler_state.items() if key not in ("step", "batch_index")}

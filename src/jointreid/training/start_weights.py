@@ -1,0 +1,54 @@
+"""The weights that a new run starts from: ImageNet's, those of another run, or none."""
+
+from pathlib import Path
+
+from rich.console import Console
+
+from jointreid.config import RunConfig
+from jointreid.machine.run_files import WEIGHTS
+from jointreid.messages.console import say
+from jointreid.messages.errors import JointreidError
+from jointreid.models.pretrained import NONE, check_source, load_pretrained
+from jointreid.models.reid import ReIDModel
+from jointreid.run import load_weights, open_run
+
+
+def check_start_weights(config: RunConfig) -> None:
+    """Refuse weights that are missing or do not fit the network, before the data are read.
+
+    Raises:
+        JointreidError: two sources of weights, or one that does not fit the network.
+    """
+    model = config.model
+    if config.train.init and model.pretrain != NONE:
+        raise JointreidError(
+            f"train.init and model.pretrain both name weights to start from ({config.train.init} and "
+            f"{model.pretrain}); leave one out"
+        )
+    if not config.train.resume:  # a resumed run loads its own checkpoint
+        check_source(model.pretrain, model.pretrain_file, system=model.name, trunk=model.trunk)
+
+
+def load_start_weights(model: ReIDModel, config: RunConfig, console: Console) -> str:
+    """Load the weights that a new run starts from, in place, and return the name that results give them.
+
+    Raises:
+        JointreidError: they do not fit the network.
+    """
+    if config.train.init:
+        load_weights(model, _file_of(config.train.init), heads=False)
+        return config.train.init
+    if config.model.pretrain == NONE:
+        return NONE
+    zero_context = config.dcsd.context_init == "auto"
+    loaded = load_pretrained(model, config.model.pretrain, config.model.pretrain_file, zero_context=zero_context)
+    total = sum(parameter.numel() for parameter in model.trunk.parameters())
+    text = f"Loaded {loaded.parameters:,} of the trunk's {total:,} parameters from {loaded.file}."
+    say(console, text)
+    return loaded.label
+
+
+def _file_of(init: str) -> Path:
+    """Return the weights file of `train.init`: the file itself, or that of a run's last checkpoint."""
+    path = Path(init).expanduser()
+    return path if path.suffix == ".safetensors" else open_run(path).checkpoint() / WEIGHTS

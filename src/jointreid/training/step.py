@@ -1,0 +1,122 @@
+"""One training step: forward, Eq. 5 and backward for each of its batches, then Adam.
+
+The loop, the forecast, `jointreid paper plan` and `benchmarks/train_step.py` all take this one.
+"""
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from jointreid.config import RunConfig
+from jointreid.data.images import Batch
+from jointreid.data.records import ImageRecord
+from jointreid.losses import HeadAccuracy, LossFunction, Terms, head_accuracy
+from jointreid.models.reid import ReIDModel
+from jointreid.training.arithmetic import Arithmetic
+from jointreid.training.batches import TrainingBatch
+from jointreid.training.distributed.processes import Processes
+from jointreid.training.optim import WeightAverage, build_optimizer, set_lr
+from jointreid.training.watch import Watch, Window
+
+
+class TrainingStep:
+    """A model together with all that changes its weights.
+
+    Args:
+        model: moved to the device of `processes`.
+        loss: of a batch, Eq. 5 or a custom one.
+        config: settings of one step over all processes, see `step_config`.
+        processes: share each batch and average their gradients.
+        arithmetic: how the device computes.
+
+    Attributes:
+        model: the weights.
+        network: the same weights, compiled and synchronised between processes: images [B, 3, H, W] -> `ModelOutput`.
+        optimizer: Adam over the weights, wrapped by Fabric.
+        average: the moving average of the weights, or None.
+        accumulate: batches in a step.
+    """
+
+    def __init__(
+        self, model: ReIDModel, loss: LossFunction, config: RunConfig, processes: Processes, arithmetic: Arithmetic
+    ) -> None:
+        self.model, self.processes, self.arithmetic = model, processes, arithmetic
+        self.accumulate = config.train.accumulate
+        self._loss, self._config = loss, config
+        self._fabric: Any = processes.fabric
+        # With several processes the network is compiled, not the wrapper that exchanges its gradients.
+        self.network, self.optimizer = self._fabric.setup(
+            arithmetic.network(model),
+            build_optimizer(model, config.optim, fused=arithmetic.fused),
+            _reapply_compile=processes.world_size == 1,
+        )
+        self.average = WeightAverage(model, config.train.ema) if config.train.ema else None
+
+    def __call__(self, step: int, lr: float, batches: Iterable[TrainingBatch], watch: Watch) -> None:
+        """Take a step.
+
+        Args:
+            step: steps taken before this one.
+            lr: learning rate of this step.
+            batches: `accumulate` of them, this process's part of each; the mean of their losses is minimised.
+            watch: collects the values of the losses, and stops at one that is not finite.
+
+        Raises:
+            JointreidError: a loss or a gradient is not finite; the weights are those before this step.
+        """
+        set_lr(self.optimizer, lr)
+        self.processes.seed_step(self._config.train.seed, step)
+        for number, (batch, indices, generator) in enumerate(batches, start=1):
+            with self._fabric.no_backward_sync(self.network, enabled=number < self.accumulate):
+                terms, accuracy = self.forward(batch, generator)
+                watch.note(step + 1, terms, accuracy, indices)
+                self.backward(terms.total)
+        watch.note_gradients(step + 1, self.model)
+        self._update()
+
+    def forward(self, batch: Batch, generator: torch.Generator | None = None) -> tuple[Terms, HeadAccuracy]:
+        """Return the terms of the loss of a batch, and how often the domain and camera heads are right.
+
+        Args:
+            batch: this process's part, on the device.
+            generator: draws the pairs of SNR's loss; PyTorch's shared one by default.
+        """
+        output = self.processes.outputs_for_loss(self.network(batch.images), gather=self._config.train.gather)
+        terms = self._loss(output, batch, self._config.loss, generator)
+        return terms, head_accuracy(output.factor_logits, batch.domain_ids, batch.global_camids)
+
+    def backward(self, loss: Tensor) -> None:
+        """Add a batch's share to the gradients of the step."""
+        self._fabric.backward(loss / self.accumulate)
+
+    def make_watch(self, record_of: Callable[[int], ImageRecord], window: Window | None = None) -> Watch:
+        """Return a `Watch` for these steps; on a GPU it also keeps a loss that is not finite from the weights.
+
+        Args:
+            record_of: index of an image -> its record, for messages.
+            window: values since the last logged step, of a resumed run.
+        """
+        arithmetic = self.arithmetic
+        watch = Watch(
+            arithmetic.device,
+            not arithmetic.reads_seldom,
+            {} if window is None else window,
+            record_of,
+            arithmetic.scaled,
+            self.processes.mean,
+        )
+        if arithmetic.reads_seldom:
+            self.optimizer.optimizer.found_inf = watch.found_inf
+        return watch
+
+    def _update(self) -> None:
+        """Change the weights by the gradients, which are then cleared."""
+        if norm := self._config.optim.clip_norm:
+            self._fabric.clip_gradients(self.network, self.optimizer, max_norm=norm, error_if_nonfinite=False)
+        self.optimizer.step()
+        self.optimizer.zero_grad(set_to_none=True)
+        self.processes.average_batch_norm(self.model)
+        if self.average:
+            self.average.update(self.model)

@@ -31,11 +31,11 @@ from jointreid.data.joint import join
 from jointreid.data.manifest import read_manifest, write_manifest
 from jointreid.data.records import Domain, ImageRecord
 from jointreid.messages.errors import JointreidError
-from jointreid.recipes import apply_recipe
 from jointreid.retrieval.distances import Features
 from jointreid.retrieval.evaluate import evaluate_run
 from jointreid.run import model_for, write_config
 from jointreid.training.checkpoint import save_checkpoint
+from tests.small import small_config
 
 NASTY = 'a<b>&"c"'
 
@@ -141,13 +141,8 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> list[ReportedRun]:
     space = join(tuple(read_manifest(manifest).values())).label_space
     paths = []
     for seed, name in enumerate(("bot", "bot-dcsd")):
-        config = apply_recipe(name).replace(
-            data={"sources": (str(manifest),), "cache": str(folder / "cache")},
-            image={"height": 32, "width": 16},
-            model={"trunk": "resnet50-w16"},
-            train={"device": "cpu"},
-            eval={"metric": "euclidean" if seed else "cosine"},
-        )
+        metric = "euclidean" if seed else "cosine"
+        config = small_config(name, manifest=manifest, cache=folder / "cache", eval={"metric": metric})
         path = folder / name
         write_config(config, path / "config.yaml")
         space.save(path / "labels.json")

@@ -17,11 +17,11 @@ from jointreid.data.protocols import ProtocolMatch
 from jointreid.data.records import Domain, ImageRecord
 from jointreid.data.sources import load_domains
 from jointreid.messages.errors import JointreidError
-from jointreid.recipes import apply_recipe
 from jointreid.retrieval.evaluate import evaluate_run
 from jointreid.retrieval.results import DomainResult, QueryResult, Results, save_results
 from jointreid.run import model_for, write_config
 from jointreid.training.checkpoint import save_checkpoint
+from tests.small import small_config
 
 NASTY = "x<b>&\"y'"
 
@@ -316,12 +316,7 @@ def test_a_page_with_pictures_is_whole_the_same_each_time_and_fetches_nothing(
     tiny_manifest: Path, tmp_path: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     path = tmp_path / "bot-dcsd"
-    config = apply_recipe("bot-dcsd").replace(
-        data={"sources": (str(tiny_manifest),), "cache": str(tmp_path_factory.getbasetemp() / "cache")},
-        image={"height": 32, "width": 16},
-        model={"trunk": "resnet50-w16"},
-        train={"device": "cpu"},
-    )
+    config = small_config("bot-dcsd", manifest=tiny_manifest, cache=tmp_path_factory.getbasetemp() / "cache")
     space = join(load_domains(DataConfig(sources=(str(tiny_manifest),)))).label_space
     write_config(config, path / "config.yaml")
     space.save(path / "labels.json")

@@ -13,11 +13,12 @@ import torch
 import jointreid.cli as room
 from jointreid.cli import COMMANDS, main
 from jointreid.training.pretrain.config import PretrainConfig
+from tests.small import SMALL_OPTIONS
 
-SMALL = [
-    *("--image.height", "32", "--image.width", "16", "--image.pad", "2", "--model.trunk", "resnet50-w16"),
-    *("--sampler.ids_per_batch", "6", "--schedule.epochs", "1", "--schedule.milestones", "[1]", "--device", "cpu"),
-]
+SMALL = (
+    *SMALL_OPTIONS,
+    *("--sampler.ids_per_batch", "6", "--schedule.epochs", "1", "--schedule.milestones", "[1]"),
+)
 
 
 @pytest.fixture(scope="module")

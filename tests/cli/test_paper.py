@@ -9,16 +9,11 @@ import pytest
 import jointreid.paper.run as grid
 from jointreid.cli import main
 from jointreid.paper.request import SCALES, GridScale, Request
+from tests.small import SMALL_SECTIONS
 
 SMALL = GridScale(
     "tiny",
-    {
-        "image": {"height": 32, "width": 16, "pad": 2},
-        "model": {"trunk": "resnet50-w16"},
-        "sampler": {"ids_per_batch": 6, "images_per_id": 4},
-        "schedule": {"epochs": 2, "milestones": (1,), "warmup_epochs": 0},
-        "train": {"max_steps": 1, "log_every": 1, "eval_every": 0, "save_every": 0},
-    },
+    {**SMALL_SECTIONS, "train": {"max_steps": 1, "log_every": 1, "eval_every": 0, "save_every": 0}},
     "The numbers below mean nothing.",
 )
 

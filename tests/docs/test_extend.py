@@ -15,6 +15,7 @@ from jointreid.messages.errors import JointreidError
 from jointreid.run import open_run
 from jointreid.training.data import load_training_data
 from tests.docs.test_readme import ROOT, SMALL, blocks, commands
+from tests.small import small_config
 
 PAGE = ROOT / "docs" / "extend.md"
 WITHOUT_TRUNK = [token for token in SMALL if token not in ("--model.trunk", "resnet50-w16")]
@@ -83,15 +84,9 @@ def test_what_does_not_fit_is_said(
 
     (mine / "mine.py").write_text(text)
     custom.trust("mine")
-    small = RunConfig().replace(
-        data={"sources": (str(tiny_manifest),)},
-        image={"height": 32, "width": 16, "pad": 2},
-        sampler={"ids_per_batch": 6},
-        train={"out": "out", "device": "cpu", "max_steps": 1},
-        model={"trunk": "resnet50-w16"},
-    )
+    config = small_config("bot", manifest=tiny_manifest, train={"out": "out", "max_steps": 1})
     with pytest.raises(JointreidError, match=message):
-        train(small.replace(**setting))
+        train(config.replace(**setting))
 
 
 def test_a_setting_is_a_known_name_or_a_function() -> None:

@@ -10,6 +10,7 @@ import pytest
 from jointreid.cli import COMMANDS, main
 from jointreid.data.manifest import read_manifest
 from jointreid.options import read_options
+from tests.small import SMALL_OPTIONS
 
 ROOT = Path(__file__).parents[2]
 README = ROOT / "README.md"
@@ -26,11 +27,8 @@ def commands(page: Path, info: str) -> list[list[str]]:
     return [shlex.split(line, comments=True)[1:] for line in lines if line.startswith("jointreid ")]
 
 
-# What keeps a training run of the page to seconds; everything else runs as it stands there.
-SMALL = [
-    *("--image.height", "32", "--image.width", "16", "--image.pad", "2", "--model.trunk", "resnet50-w16"),
-    *("--sampler.ids_per_batch", "6", "--max-steps", "2", "--device", "cpu"),
-]
+# Added to each training of a page, so that it takes seconds; everything else runs as it stands there.
+SMALL = (*SMALL_OPTIONS, "--sampler.ids_per_batch", "6", "--max-steps", "2")
 
 
 def test_blocks_run_one_after_the_other(tiny_manifest: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -24,11 +24,11 @@ from jointreid.options import read_options
 from jointreid.run import open_run
 from jointreid.training.data import TrainingData, load_training_data
 from tests.fault_table.kit import CannotBeMade, Fault, Handled, Refused, Sandbox
+from tests.small import SMALL_OPTIONS
 
-# The smallest network and images: a step and an evaluation take a tenth of a second.
+# A step and an evaluation take a tenth of a second.
 SETTINGS = (
-    *("--recipe", "bot", "--model.trunk", "resnet50-w16", "--device", "cpu", "--max-steps", "1"),
-    *("--image.height", "32", "--image.width", "16", "--image.pad", "2"),
+    *("--recipe", "bot", *SMALL_OPTIONS, "--max-steps", "1"),
     *("--sampler.ids_per_batch", "2", "--sampler.images_per_id", "2"),
     *("--schedule.epochs", "1", "--schedule.milestones", "[]", "--schedule.warmup_epochs", "0"),
 )

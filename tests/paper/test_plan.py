@@ -11,15 +11,11 @@ from jointreid.messages.errors import JointreidError
 from jointreid.paper.plan import GridTask, calibrate, make_plan, plan_for, render, render_time, run_progress
 from jointreid.paper.request import SCALES, GridScale, Request
 from jointreid.run import write_config
+from tests.small import SMALL_SECTIONS
 
 SMALL = GridScale(
     "small",
-    {
-        "image": {"height": 32, "width": 16, "pad": 2},
-        "model": {"trunk": "resnet50-w16"},
-        "sampler": {"ids_per_batch": 4, "images_per_id": 2},
-        "schedule": {"epochs": 2, "milestones": (1,), "warmup_epochs": 0},
-    },
+    {**SMALL_SECTIONS, "sampler": {"ids_per_batch": 4, "images_per_id": 2}, "train": {}},
 )
 
 

@@ -29,18 +29,13 @@ from jointreid.retrieval.extract import extract
 from jointreid.retrieval.results import DomainResult, load_results
 from jointreid.run import open_run
 from tests.paper.saved_runs import save_run
+from tests.small import SMALL_SECTIONS
 
 
 def scale(steps: int) -> GridScale:
     return GridScale(
         "test",
-        {
-            "image": {"height": 32, "width": 16, "pad": 2},
-            "model": {"trunk": "resnet50-w16"},
-            "sampler": {"ids_per_batch": 6, "images_per_id": 4},
-            "schedule": {"epochs": 2, "milestones": (1,), "warmup_epochs": 0},
-            "train": {"max_steps": steps, "log_every": 1, "eval_every": 0, "save_every": 0},
-        },
+        {**SMALL_SECTIONS, "train": {"max_steps": steps, "log_every": 1, "eval_every": 0, "save_every": 0}},
         "Only a test.",
     )
 

@@ -10,6 +10,7 @@ import pytest
 from jointreid.cli import main
 from jointreid.data.decode import read_image
 from jointreid.run import open_run
+from tests.small import SMALL_OPTIONS
 
 # How files of these formats begin: long enough not to occur in weights by chance.
 _IMAGES = {"JPEG": b"\xff\xd8\xff\xe0\x00\x10JFIF", "PNG": b"\x89PNG\r\n\x1a\n", "WebP": b"WEBPVP8", "GIF": b"GIF89a"}
@@ -34,10 +35,9 @@ def cut_off() -> Iterator[None]:
 def run(cut_off: None, tiny_manifest: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run that was trained and measured by the commands a person gives."""
     folder = tmp_path_factory.mktemp("private")
-    settings = "--recipe bot --model.trunk resnet50-w16 --image.height 32 --image.width 16 --image.pad 2 --device cpu"
-    sampler = "--sampler.ids_per_batch 4 --sampler.images_per_id 2 --max-steps 2 --train.log_every 1"
+    settings = "--recipe bot --sampler.ids_per_batch 4 --sampler.images_per_id 2 --max-steps 2 --train.log_every 1"
     data = ["--manifest", str(tiny_manifest), "--data.cache", str(folder / "cache")]
-    assert main(["train", *data, *settings.split(), *sampler.split(), "--out", str(folder / "run")]) == 0
+    assert main(["train", *data, *SMALL_OPTIONS, *settings.split(), "--out", str(folder / "run")]) == 0
     assert main(["evaluate", str(folder / "run"), "--device", "cpu"]) == 0
     return folder / "run"
 

@@ -23,6 +23,7 @@ from jointreid.models.reid import ModelOutput, ReIDModel
 from jointreid.retrieval.evaluate import evaluate_domains, evaluate_run
 from jointreid.retrieval.results import QueryResult, Results, load_results
 from jointreid.run import model_for, open_run, write_config
+from tests.small import small_config
 
 CONFIG = RunConfig().replace(
     image={"height": 16, "width": 16, "mean": (0.5, 0.5, 0.5), "std": (0.5, 0.5, 0.5)}, eval={"batch_size": 7}
@@ -244,12 +245,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
                     cells = f"{split[0]}{i % 3}" if split == "train" else f"t{i % 3}", i % 2 + 2 * (split == "query")
                     rows.append(f"{name},{split},{image.path.name},{cells[0]},{cells[1]}")
         (folder / table).write_text("\n".join(rows) + "\n")
-    config = RunConfig().replace(
-        model={"name": "bot", "trunk": "resnet50-w16"},
-        image={"height": 32, "width": 16},
-        data={"sources": (str(folder / "own.csv"),), "cache": str(folder / "cache")},
-        train={"label": "tiny"},
-    )
+    config = small_config("bot", manifest=folder / "own.csv", cache=folder / "cache", train={"label": "tiny"})
     train = (ImageRecord(Path("1"), "1", 0),)
     space = join([Domain("a", train=train), Domain("b", train=train), Domain("c", train=train)]).label_space
     write_config(config, folder / "run" / "config.yaml")

@@ -12,7 +12,7 @@ from PIL import Image
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from jointreid.config import EvalConfig, ImageConfig, RunConfig
+from jointreid.config import EvalConfig, ImageConfig
 from jointreid.data.joint import join
 from jointreid.data.records import Domain, ImageRecord
 from jointreid.messages.errors import JointreidError
@@ -20,6 +20,7 @@ from jointreid.models.dcsd import FactorLogits
 from jointreid.models.reid import ModelOutput, ReIDModel
 from jointreid.retrieval.extract import Embedder, Embeddings, ImageLike, extract
 from jointreid.run import model_for, open_run, write_config
+from tests.small import small_config
 
 IMAGE = ImageConfig(height=20, width=16)
 
@@ -218,11 +219,7 @@ def test_fields_that_do_not_run_parallel_are_refused() -> None:
 def run_and_records(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[ImageRecord]]:
     folder = tmp_path_factory.mktemp("embedder")
     records = draw(folder, 5)
-    config = RunConfig().replace(
-        model={"name": "bot", "trunk": "resnet50-w16"},
-        image={"height": 32, "width": 16},
-        eval={"batch_size": 2, "flip": True},
-    )
+    config = small_config("bot", eval={"batch_size": 2, "flip": True})
     space = join([Domain("d", train=tuple(records))]).label_space
     run = folder / "run"
     write_config(config, run / "config.yaml")

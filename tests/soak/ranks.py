@@ -17,12 +17,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from jointreid.synthetic import synthesise
+from tests.small import SMALL_OPTIONS
 
 STEPS = 12
 SETTINGS = (
-    *("--recipe", "bot-dcsd", "--model.trunk", "resnet50-w16", "--image.height", "32", "--image.width", "16"),
-    *("--image.pad", "2", "--sampler.ids_per_batch", "8", "--schedule.epochs", "2", "--train.eval_every", "0"),
-    *("--max-steps", str(STEPS), "--train.save_every", "1", "--train.log_every", "1", "--device", "cpu"),
+    *("--recipe", "bot-dcsd", *SMALL_OPTIONS, "--sampler.ids_per_batch", "8", "--schedule.epochs", "2"),
+    *("--max-steps", str(STEPS), "--train.save_every", "1", "--train.log_every", "1", "--train.eval_every", "0"),
 )
 ENVIRON = {**os.environ, "OMP_NUM_THREADS": "1"}
 

@@ -19,7 +19,6 @@ from jointreid.config import RunConfig
 from jointreid.machine.shortage import short_of_disk, short_of_memory
 from jointreid.messages.errors import JointreidError
 from jointreid.models.trunk import ResNet
-from jointreid.recipes import apply_recipe
 from jointreid.retrieval import evaluate
 from jointreid.run import open_run
 from jointreid.training import train as train_module
@@ -28,6 +27,7 @@ from jointreid.training.checkpoint import save_checkpoint
 from jointreid.training.log import TrainingLog
 from jointreid.training.train import train
 from tests.full_disk import largest_file
+from tests.small import small_config
 
 
 class End(NamedTuple):
@@ -45,12 +45,12 @@ class End(NamedTuple):
 @pytest.fixture(scope="module")
 def base(tiny_manifest: Path, tmp_path_factory: pytest.TempPathFactory) -> RunConfig:
     """BoT for three steps, each of them saved, in a second or two."""
-    return apply_recipe("bot").replace(
-        data={"sources": (str(tiny_manifest),), "cache": str(tmp_path_factory.getbasetemp() / "cache")},
-        image={"height": 32, "width": 16, "pad": 2},
-        model={"trunk": "resnet50-w16"},
-        sampler={"ids_per_batch": 6, "images_per_id": 2},
-        train={"device": "cpu", "log_every": 1, "save_every": 1, "max_steps": 3, "precision": "32-true"},
+    return small_config(
+        "bot",
+        manifest=tiny_manifest,
+        cache=tmp_path_factory.getbasetemp() / "cache",
+        sampler={"images_per_id": 2},
+        train={"save_every": 1, "max_steps": 3, "precision": "32-true"},
     )
 
 

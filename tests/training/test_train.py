@@ -13,7 +13,6 @@ from jointreid.config import RunConfig
 from jointreid.data.augment import augment
 from jointreid.messages.errors import JointreidError
 from jointreid.models.reid import ReIDModel
-from jointreid.recipes import apply_recipe
 from jointreid.retrieval.evaluate import evaluate_run
 from jointreid.run import Run, model_for, open_run
 from jointreid.training import batches as room
@@ -26,19 +25,14 @@ from jointreid.training.log import TrainingLog
 from jointreid.training.resume import precision_of
 from jointreid.training.train import train
 from jointreid.training.watch import Watch
+from tests.small import small_config
 
 
 @pytest.fixture
 def config(tiny_manifest: Path, tmp_path: Path, tmp_path_factory: pytest.TempPathFactory) -> RunConfig:
     """BoT-DCSD for two epochs of two steps or more, in a second or two."""
-    return apply_recipe("bot-dcsd").replace(
-        data={"sources": (str(tiny_manifest),), "cache": str(tmp_path_factory.getbasetemp() / "cache")},
-        image={"height": 32, "width": 16, "pad": 2},
-        model={"trunk": "resnet50-w16"},
-        sampler={"ids_per_batch": 6, "images_per_id": 4},
-        schedule={"epochs": 2, "milestones": (1,), "warmup_epochs": 1},
-        train={"out": str(tmp_path / "run"), "device": "cpu", "log_every": 1, "eval_every": 0},
-    )
+    cache = tmp_path_factory.getbasetemp() / "cache"
+    return small_config("bot-dcsd", manifest=tiny_manifest, cache=cache, train={"out": str(tmp_path / "run")})
 
 
 def quiet() -> Console:

@@ -27,7 +27,6 @@ from jointreid.data.images import Batch
 from jointreid.losses import reid_loss
 from jointreid.messages.errors import EXIT_RESUMABLE, JointreidError, ToldElsewhere
 from jointreid.models import build_model
-from jointreid.recipes import apply_recipe
 from jointreid.retrieval.evaluate import evaluate_run
 from jointreid.run import open_run
 from jointreid.training import batches
@@ -37,6 +36,7 @@ from jointreid.training.distributed.fabric import make_fabric
 from jointreid.training.distributed.processes import Processes
 from jointreid.training.distributed.world import World, is_restarted_job, record_job, report_once, step_config, world_of
 from jointreid.training.randomness import randomness_of
+from tests.small import small_config
 
 STEPS = 2
 
@@ -101,13 +101,12 @@ def alone(work: Callable[[], None], folder: Path) -> None:
 @pytest.fixture(scope="module")
 def config(tiny_manifest: Path, tmp_path_factory: pytest.TempPathFactory) -> RunConfig:
     """BoT-DCSD with 8 identities a batch, for a few steps of milliseconds."""
-    return apply_recipe("bot-dcsd").replace(
-        data={"sources": (str(tiny_manifest),), "cache": str(tmp_path_factory.mktemp("cache"))},
-        image={"height": 32, "width": 16, "pad": 2},
-        model={"trunk": "resnet50-w16"},
-        sampler={"ids_per_batch": 8, "images_per_id": 4},
-        schedule={"epochs": 2, "milestones": (1,), "warmup_epochs": 1},
-        train={"device": "cpu", "log_every": 1, "eval_every": 0, "max_steps": STEPS, "save_every": 1, "ema": 0.5},
+    return small_config(
+        "bot-dcsd",
+        manifest=tiny_manifest,
+        cache=tmp_path_factory.mktemp("cache"),
+        sampler={"ids_per_batch": 8},
+        train={"max_steps": STEPS, "save_every": 1, "ema": 0.5},
         eval={"batch_size": 24},
     )
 

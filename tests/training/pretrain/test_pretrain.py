@@ -28,7 +28,6 @@ from jointreid.config import DcsdConfig, RunConfig
 from jointreid.messages.errors import JointreidError
 from jointreid.models.dcsd import DCSD
 from jointreid.models.trunk import build_trunk
-from jointreid.recipes import apply_recipe
 from jointreid.training.lock import run_lock
 from jointreid.training.log import TrainingLog
 from jointreid.training.pretrain.config import PretrainConfig
@@ -37,6 +36,7 @@ from jointreid.training.pretrain.loop import pretrain
 from jointreid.training.pretrain.parts import Pictures, network_of, optimizer_of, schedule_of, transform_of
 from jointreid.training.pretrain.saving import PretrainSaving
 from jointreid.training.train import train
+from tests.small import small_config
 
 CLASSES = {"blue": (60, 60, 200), "green": (60, 200, 60), "red": (200, 60, 60)}
 TINY = PretrainConfig(network="resnet50-w16-dcsd", epochs=2, warmup_epochs=1, batch_size=9, lr=4.0, size=32)
@@ -411,14 +411,13 @@ def test_a_loss_that_is_not_finite_in_one_process_stops_both_and_is_told_once(im
 @pytest.fixture
 def start(tiny_manifest: Path, tmp_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[..., RunConfig]:
     def settings(system: str, source: str, file: Path) -> RunConfig:
-        return apply_recipe(system).replace(
-            data={"sources": (str(tiny_manifest),), "cache": str(tmp_path_factory.getbasetemp() / "cache")},
-            image={"height": 32, "width": 16, "pad": 2},
-            model={"trunk": "resnet50-w16", "pretrain": source, "pretrain_file": str(file)},
-            sampler={"ids_per_batch": 6, "images_per_id": 4},
-            schedule={"epochs": 2, "milestones": (1,), "warmup_epochs": 1},
+        return small_config(
+            system,
+            manifest=tiny_manifest,
+            cache=tmp_path_factory.getbasetemp() / "cache",
+            model={"pretrain": source, "pretrain_file": str(file)},
             optim={"lr": 1e-9},
-            train={"out": str(tmp_path / "run"), "device": "cpu", "eval_every": 0, "max_steps": 1},
+            train={"out": str(tmp_path / "run"), "max_steps": 1},
         )
 
     return settings

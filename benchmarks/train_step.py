@@ -73,7 +73,7 @@ class Training:
         self.step = TrainingStep(
             self.model, reid_loss, config, single_process(where, precision), Arithmetic(where, precision)
         )
-        self.batches = AugmentedBatches(store, train_set, make_sampler(train_set, config.sampler, 0), config, where)
+        self.batches = AugmentedBatches(store, train_set, make_sampler(train_set, config), config, where)
         self.watch = self.step.make_watch(lambda index: train_set.samples[index].record)
         self.steps = 0
 

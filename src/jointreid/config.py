@@ -30,6 +30,7 @@ Factor = Literal["sample", "domain", "camera"]
 TripletNumerics = Literal["stable", "published"]
 Compile = Literal["auto", "always", "never"]
 Metric = Literal["cosine", "euclidean"]
+EpochLength = Literal["images", "pass"]
 
 # One field a line reads better than the formatter's three.
 # fmt: off
@@ -215,7 +216,8 @@ class ScheduleConfig:
     """The learning rate over time."""
 
     kind: Literal["paper", "fastreid", "bot-repo"] = setting("paper", "paper: decay after the milestones as printed; fastreid: milestones count from the end of warm-up; bot-repo: lr changes between epochs only")
-    epochs: int = setting(120, "epochs to train; one is floor(train images / batch size) steps")
+    epochs: int = setting(120, "epochs to train; epoch_length says how long one is")
+    epoch_length: EpochLength = setting("images", "batches of an epoch: images, floor(train images / batch), as in fast-reid; pass, as many as one pass of the sampler has, as in the BoT and AGW repositories (3-7 % fewer on most data sets, 16 % on CUHK03). A custom sampler has its own length")
     milestones: tuple[int, ...] = setting((40, 90), "epochs after which lr is multiplied by gamma")
     gamma: float = setting(0.1, "factor at each milestone")
     warmup_epochs: int = setting(10, "epochs of linear warm-up; 0 for none")
@@ -337,7 +339,7 @@ SECTIONS: dict[str, Any] = {f.name: f.default_factory for f in dataclasses.field
 
 
 # Settings that runs and hashes of format version 1 may lack: left at its default, such a setting changes no hash.
-ADDED_LATER = (("image", "erase_ratio_law"),)
+ADDED_LATER = (("image", "erase_ratio_law"), ("schedule", "epoch_length"))
 
 
 def all_keys() -> list[str]:

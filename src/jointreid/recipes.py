@@ -121,7 +121,7 @@ def bot_repo(config: RunConfig) -> RunConfig:
             "erase_ratio_law": "uniform",
             "erase_fill": "normalised",
         },
-        schedule={"kind": "bot-repo", "milestones": (40, 70), "warmup_factor": 0.01},
+        schedule={"kind": "bot-repo", "epoch_length": "pass", "milestones": (40, 70), "warmup_factor": 0.01},
     )
 
 

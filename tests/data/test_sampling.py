@@ -1,5 +1,4 @@
 from collections import Counter
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +10,9 @@ from numpy.typing import NDArray
 
 from jointreid.data.joint import join
 from jointreid.data.records import Domain, ImageRecord
-from jointreid.data.sampling import UnionPK, realised_histogram
+from jointreid.data.sampling import UnionPK, batches_per_epoch, make_sampler, realised_histogram
 from jointreid.messages.errors import JointreidError
+from jointreid.recipes import apply_recipe
 
 P, K = 4, 3
 # Identities with 1 to 11 images each, unsorted, labels with gaps.
@@ -21,11 +21,8 @@ LABELS = np.random.default_rng(7).permutation(np.repeat(list(SIZES), list(SIZES.
 
 
 def batches(sampler: UnionPK, count: int) -> list[list[int]]:
-    """The next batches of a sampler, epoch after epoch."""
-    found: list[list[int]] = []
-    while len(found) < count:
-        found += [batch.tolist() for batch in islice(sampler, count - len(found))]
-    return found
+    """The first batches of a sampler."""
+    return [sampler.batch_at(index).tolist() for index in range(count)]
 
 
 def cycle(labels: NDArray[np.int64], seed: int, number: int, p: int = P, k: int = K) -> list[list[int]]:
@@ -131,98 +128,130 @@ def test_cycles_differ() -> None:
 
 
 @pytest.mark.parametrize(("images", "expected"), [(24, 2), (35, 2), (36, 3), (8, 1)])
-def test_the_length_of_an_epoch_is_exact(images: int, expected: int) -> None:
-    sampler = UnionPK(np.arange(images) % P, P, K)
-    assert len(sampler) == expected
-    for _ in range(4):
-        assert len(list(sampler)) == expected
+def test_the_length_of_an_epoch_by_images_is_exact(images: int, expected: int) -> None:
+    assert len(UnionPK(np.arange(images) % P, P, K)) == expected
 
 
-def test_epochs_run_on_over_the_ends_of_cycles() -> None:
-    sampler = UnionPK(LABELS, 2, K)
-    assert any(len(cycle(LABELS, 0, number, p=2)) != len(sampler) for number in range(3))
-    epochs = [batch.tolist() for _ in range(3) for batch in sampler]
-    cycles = [batch for number in range(5) for batch in cycle(LABELS, 0, number, p=2)]
-    assert epochs == cycles[: len(epochs)]
+def test_batches_run_on_over_the_ends_of_passes() -> None:
+    passes = [batch for number in range(5) for batch in cycle(LABELS, 0, number, p=2)]
+    assert batches(UnionPK(LABELS, 2, K), len(passes)) == passes
+    lengths = {len(cycle(LABELS, 0, number, p=2)) for number in range(3)}
+    assert lengths != {len(UnionPK(LABELS, 2, K))}
+
+
+def repository_pass(images: list[int], p: int, k: int, seed: int) -> int:
+    """Batches of one pass of the sampler of the BoT and AGW repositories, counted group by group."""
+    rng = np.random.default_rng(seed)
+    left = {pid: max(count, k) // k for pid, count in enumerate(images)}
+    found = 0
+    while len(left) >= p:
+        for pid in rng.permutation(sorted(left))[:p].tolist():
+            left[pid] -= 1
+            if not left[pid]:
+                del left[pid]
+        found += 1
+    return found
+
+
+# Images of each identity: as many as the data sets have, spread by a gamma distribution or evenly.
+def spread(ids: int, images: int, evenly: bool) -> list[int]:
+    if evenly:
+        return [images // ids + (i < images % ids) for i in range(ids)]
+    shares = np.random.default_rng(ids).gamma(2.0, size=ids)
+    return [max(2, int(count)) for count in np.round(shares / shares.sum() * images)]
+
+
+@pytest.mark.parametrize(
+    ("ids", "images", "evenly", "longer"),
+    [
+        (767, 7_368, True, 1.21),  # CUHK03, nearly all of 9 or 10 images: two groups each, 95 batches instead of 115
+        (942, 4_374, True, 1.17),  # CUHK-SYSU
+        (751, 12_936, False, 1.10),  # Market-1501
+        (1_041, 30_248, False, 1.06),  # MSMT17
+    ],
+)
+def test_an_epoch_by_passes_is_a_pass_of_the_repositories_sampler(
+    ids: int, images: int, evenly: bool, longer: float
+) -> None:
+    counts = spread(ids, images, evenly)
+    theirs = [repository_pass(counts, 16, 4, seed) for seed in range(3)]
+    ours = batches_per_epoch(counts, 16, 4, "pass")
+    assert abs(ours - np.mean(theirs)) <= 1.5
+    assert batches_per_epoch(counts, 16, 4) / ours == pytest.approx(longer, abs=0.02)
+    # What the peer's sampler calls its length counts groups that its pass leaves over.
+    assert ours <= sum(max(count, 4) // 4 * 4 for count in counts) // 64
+
+
+def test_an_epoch_by_passes_is_the_same_for_every_seed_and_draws_the_same_batches() -> None:
+    samplers = [UnionPK(LABELS, 2, K, seed, "pass") for seed in range(4)]
+    assert {len(sampler) for sampler in samplers} == {batches_per_epoch(list(SIZES.values()), 2, K, "pass")}
+    lengths = [len(cycle(LABELS, seed, number, p=2)) for seed in range(4) for number in range(5)]
+    assert min(lengths) <= len(samplers[0]) <= max(lengths)
+    assert batches(samplers[3], 20) == batches(UnionPK(LABELS, 2, K, 3), 20)
+
+
+def test_the_presets_of_the_repositories_take_their_epochs() -> None:
+    records = tuple(ImageRecord(Path(f"{i}"), str(i % 16), 0) for i in range(16 * 7))
+    train_set = join([Domain("a", records), Domain("b", records)])
+    lengths = {
+        preset: len(make_sampler(train_set, apply_recipe("bot", preset)))
+        for preset in ("paper", "fastreid", "bot-repo", "agw-repo")
+    }
+    # 32 identities with one group of four each, of seven images: two batches, where floor(224 / 64) is 3.
+    assert lengths == {"paper": 3, "fastreid": 3, "bot-repo": 2, "agw-repo": 2}
 
 
 def test_batch_at_does_not_depend_on_what_was_asked_before() -> None:
     sampler, steps = UnionPK(LABELS, P, K), [50, 3, 51, 0, 17, 3]
     fresh = [UnionPK(LABELS, P, K).batch_at(step).tolist() for step in steps]
     assert [sampler.batch_at(step).tolist() for step in steps] == fresh
-    assert sampler.step == 0
 
 
-@pytest.mark.parametrize("stop", [0, 1, 2, 3, 7, 29])
-def test_resuming_anywhere_equals_never_stopping(stop: int) -> None:
+@pytest.mark.parametrize("start", [0, 1, 2, 3, 7, 29])
+def test_resuming_anywhere_equals_never_stopping(start: int) -> None:
     whole = batches(UnionPK(LABELS, P, K, seed=5), 40)
-    interrupted = UnionPK(LABELS, P, K, seed=5)
-    before = batches(interrupted, stop)
     resumed = UnionPK(LABELS, P, K, seed=5)
-    resumed.load_state_dict(interrupted.state_dict())
-    left_of_epoch = len(list(resumed))
-    assert left_of_epoch == len(resumed) - stop % len(resumed)
-    assert resumed.step == stop + left_of_epoch
-    resumed.load_state_dict(interrupted.state_dict())
-    assert before + batches(resumed, 40 - stop) == whole
+    resumed.require_same(UnionPK(LABELS, P, K, seed=5).fingerprint())
+    assert [resumed.batch_at(index).tolist() for index in range(start, 40)] == whole[start:]
 
 
-def test_the_state_of_a_caller_that_fetches_ahead() -> None:
+@pytest.mark.parametrize("position", ["batch_index", "step"])  # as checkpoints of today and of before have it
+def test_the_position_in_a_saved_state_does_not_matter(position: str) -> None:
     sampler = UnionPK(LABELS, P, K)
-    fetched = batches(sampler, 5)
-    resumed = UnionPK(LABELS, P, K)
-    resumed.load_state_dict({**sampler.state_dict(), "step": 2})
-    assert batches(resumed, 3) == fetched[2:]
+    sampler.require_same({**sampler.fingerprint(), position: 7})
 
 
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"step": -1}, "step -1; expected an integer"),
-        ({"step": 1.0}, "step 1.0; expected an integer"),
-        ({"step": True}, "step True; expected an integer"),
+        ({"seed": -1}, "seed -1; expected an integer"),
+        ({"seed": 0.0}, "seed 0.0; expected an integer"),
+        ({"num_images": True}, "num_images True; expected an integer"),
         ({"seed": 4}, "saved with seed 4, now it is 0"),
         ({"num_images": 4}, "saved with num_images 4"),
+        ({"images_per_id": K + 1}, "saved with images_per_id 4, now it is 3"),
+        ({"ids_per_batch": P - 1}, "saved with ids_per_batch 3, now it is 4"),
         ({"cycle": 4}, "has the keys"),
     ],
 )
 def test_a_state_of_other_batches_is_refused(change: dict[str, Any], message: str) -> None:
     sampler = UnionPK(LABELS, P, K)
     with pytest.raises(JointreidError, match=message):
-        sampler.load_state_dict({**sampler.state_dict(), **change})
-    assert sampler.step == 0
-
-
-@pytest.mark.parametrize("world_size", [2, 4])
-def test_ranks_share_the_batch_of_a_single_process(world_size: int) -> None:
-    single = batches(UnionPK(LABELS, P, K), 30)
-    ranks = [batches(UnionPK(LABELS, P, K, rank=rank, world_size=world_size), 30) for rank in range(world_size)]
-    for whole, *shares in zip(single, *ranks, strict=True):
-        assert [i for share in shares for i in share] == whole
-        assert {len(share) for share in shares} == {P * K // world_size}
-        pids = [{int(LABELS[i]) for i in share} for share in shares]
-        assert sum(map(len, pids)) == len(set.union(*pids)) == P
-
-
-def test_a_run_goes_on_with_another_number_of_processes() -> None:
-    two = UnionPK(LABELS, P, K, rank=1, world_size=2)
-    batches(two, 3)
-    one = UnionPK(LABELS, P, K)
-    one.load_state_dict(two.state_dict())
-    assert batches(one, 1) == [UnionPK(LABELS, P, K).batch_at(3).tolist()]
+        sampler.require_same({**sampler.fingerprint(), **change})
+    lacking = dict(list(sampler.fingerprint().items())[1:])
+    with pytest.raises(JointreidError, match="has the keys"):
+        sampler.require_same(lacking)
 
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
         ({"ids_per_batch": 8}, r"has 7 identities, but a batch needs 8 .* --sampler\.ids_per_batch"),
-        ({"world_size": 3}, r"4 identities a batch cannot be shared evenly by 3 .* --sampler\.ids_per_batch"),
-        ({"rank": 2, "world_size": 2}, "rank is 2"),
         ({"seed": -1}, "seed is -1"),
         ({"images_per_id": 0}, "4 identities x 0 images"),
     ],
 )
-def test_arguments_out_of_range_are_refused(arguments: dict[str, int], message: str) -> None:
+def test_arguments_out_of_range_are_refused(arguments: dict[str, Any], message: str) -> None:
     with pytest.raises(JointreidError, match=message):
         UnionPK(LABELS, **{"ids_per_batch": P, "images_per_id": K, **arguments})
 
@@ -243,7 +272,7 @@ def test_any_label_multiset(sizes: list[int], p: int, k: int, seed: int, shuffle
             UnionPK(labels, p, k, seed)
         return
     sampler = UnionPK(labels, p, k, seed)
-    assert len(list(sampler)) == len(sampler) == max(1, len(labels) // (p * k))
+    assert len(sampler) == max(1, len(labels) // (p * k))
     found = cycle(labels, seed, 1, p, k)
     assert found
     for batch in found:

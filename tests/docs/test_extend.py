@@ -45,8 +45,8 @@ def test_the_page_trains_and_its_run_opens_only_with_leave(
     assert first["total"] == pytest.approx(first["equation_5"] + 0.01 * first["domain_gap"], rel=1e-5)
     config = open_run("runs/mine").config
     train_set = load_training_data(config).train_set
-    sampler = make_sampler(train_set, config.sampler, config.train.seed)
-    drawn = np.concatenate([sampler.batch_at(number) for number in range(len(sampler))])
+    sampler = make_sampler(train_set, config)
+    drawn = np.concatenate([sampler.batch_at(index) for index in range(len(sampler))])
     assert np.bincount(train_set.domain_ids[drawn]).tolist() == [4 * len(sampler)] * 5  # of one identity, 4 images
 
     monkeypatch.setattr(custom, "_trusted", set())
@@ -63,7 +63,7 @@ def test_the_page_trains_and_its_run_opens_only_with_leave(
         ("", {"model": {"trunk": "mine:absent"}}, "mine has no function absent"),
         ("def f(*_): return 3", {"model": {"trunk": "mine:f"}}, "returned int; expected a subclass"),
         ("def f(*_): return 3", {"loss": {"kind": "mine:f"}}, "expected a NamedTuple of scalar tensors"),
-        ("def f(*_): return 3", {"sampler": {"kind": "mine:f"}}, r"expected an object with batch_at\(step\)"),
+        ("def f(*_): return 3", {"sampler": {"kind": "mine:f"}}, r"expected an object with batch_at\(index\)"),
         (
             "class f:\n def __init__(s, *_): pass\n def __len__(s): return 1\n def batch_at(s, i): return [0, 10**6]",
             {"sampler": {"kind": "mine:f"}},

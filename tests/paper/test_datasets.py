@@ -1,5 +1,6 @@
 """The user's data sets and the slots that they fill."""
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -46,6 +47,8 @@ def test_a_data_set_names_its_slot_and_counts_its_images() -> None:
     records = [ImageRecord(Path(f"{i}.png"), str(i // 2), i % 3) for i in range(6)]
     domain = Domain("synth-1", train=tuple(records[:4]), query=(records[4],), gallery=(replace(records[5], junk=True),))
     dataset = describe_dataset("market1501", "synth-1=t.csv", domain)
+    assert dataset.ids_by_images == {2: 2}
+    assert dataset.train_images == [2, 2]
     assert dataset.heading == "synth-1 (in place of Market-1501)"
     assert not dataset.is_from_paper
     assert dataset.counts["train"] == {"ids": 2, "images": 4, "cameras": 3}
@@ -101,3 +104,13 @@ def test_another_protocol_of_a_paper_set_is_refused_with_both_counts(tmp_path: P
     assert "mine" not in str(caught.value)
     papers = replace(datasets[0], protocol=ProtocolMatch("cuhk03-new-labeled", True, "CUHK03"))
     require_paper_counts([papers, *(h for h in datasets if h.name == "mine")])
+
+
+def test_the_images_of_each_identity_survive_json_and_are_assumed_equal_where_not_known() -> None:
+    records = tuple(ImageRecord(Path(f"{i}.png"), str(min(i, 3)), 0) for i in range(7))
+    dataset = describe_dataset("market1501", "a=t.csv", Domain("a", train=records))
+    assert dataset.train_images == [1, 1, 1, 4]
+    plain = json.loads(json.dumps(dataset.to_dict()))
+    assert GridDataset.from_dict(plain) == dataset
+    del plain["ids_by_images"]  # as grids of before have it
+    assert GridDataset.from_dict(plain).train_images == [2, 2, 2, 1]

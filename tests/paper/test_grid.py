@@ -1,18 +1,25 @@
 """The trainings and evaluations of the grid, counted with all data sets and with fewer."""
 
+from pathlib import Path
+
 import pytest
 
 from jointreid.config import RunConfig
+from jointreid.data.joint import join
 from jointreid.data.protocols import TABLE_I
+from jointreid.data.records import Domain, ImageRecord
+from jointreid.data.sampling import make_sampler
 from jointreid.messages.errors import JointreidError
+from jointreid.paper.datasets import describe_dataset
 from jointreid.paper.facts import JOINT
 from jointreid.paper.grid import CONTROLS, SLOTS, PlannedRun, entries, iterations, plan_grid
+from jointreid.recipes import PRESETS, apply_recipe
 
 WITHOUT_DUKE = tuple(slot for slot in SLOTS if slot != "dukemtmc")
 
 
 def steps(runs: tuple[PlannedRun, ...]) -> int:
-    return sum(iterations(sum(TABLE_I[slot].train.images for slot in run.train_slots), RunConfig()) for run in runs)
+    return sum(iterations([TABLE_I[slot].train.images for slot in run.train_slots], RunConfig()) for run in runs)
 
 
 def test_the_whole_grid_is_41_trainings_165_evaluations_and_so_many_iterations() -> None:
@@ -46,7 +53,7 @@ def test_without_duke_joint_training_is_on_four() -> None:
     assert all("dukemtmc" not in (*run.train_slots, *run.tests) for run in runs)
     joint = [run for run in runs if run.trained_on == JOINT]
     assert {run.train_slots for run in joint} == {WITHOUT_DUKE}
-    assert iterations(54_926, RunConfig()) == 120 * 858
+    assert iterations([54_926], RunConfig()) == 120 * 858
 
 
 def test_one_data_set_has_no_joint_training_and_none_has_nothing() -> None:
@@ -94,4 +101,22 @@ def test_unknown_tables_and_models_are_refused_by_name() -> None:
     ],
 )
 def test_iterations_are_those_of_the_loop(images: int, sections: dict[str, dict[str, int]], expected: int) -> None:
-    assert iterations(images, RunConfig().replace(**sections)) == expected
+    assert iterations([images], RunConfig().replace(**sections)) == expected
+
+
+def test_iterations_of_epochs_by_passes_count_the_groups_of_each_identity() -> None:
+    config = RunConfig().replace(schedule={"epoch_length": "pass", "epochs": 3}, train={"accumulate": 2})
+    # 32 identities of 7 images have one group of four each: two batches of 16, where floor(224 / 64) is 3.
+    assert iterations([7] * 32, config) == 3 * 1
+    assert iterations([7] * 32, config.replace(train={"accumulate": 1})) == 3 * 2
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_a_plan_counts_the_steps_that_the_sampler_of_the_run_gives(preset: str) -> None:
+    sizes = [2, 3, 4, 5, 7, 9, 11, 14, 20, 30] * 4
+    pids = [f"{pid}" for pid, size in enumerate(sizes) for _ in range(size)]
+    domain = Domain("a", train=tuple(ImageRecord(Path(f"{i}"), pid, 0) for i, pid in enumerate(pids)))
+    config = apply_recipe("bot", preset)
+    sampler = make_sampler(join([domain]), config)
+    assert iterations(describe_dataset("market1501", "a=t.csv", domain).train_images, config) == 120 * len(sampler)
+    assert len(sampler) == {"paper": 6, "fastreid": 6}.get(preset, 4)

@@ -1,47 +1,44 @@
 """P x K batches over the union of the domains: which images share a batch.
 
 A batch is P identities with K images each, so that every anchor of the triplet loss has positives and negatives.
-Batches are a pure function of the seed and a step count; that count is all a checkpoint has to keep.
+Batches are a pure function of the seed and the batch index, which counts batches from 0 over the whole run.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from jointreid.config import SamplerConfig
+from jointreid.config import EpochLength, RunConfig, SamplerConfig
 from jointreid.custom import custom_function, is_custom
 from jointreid.data.joint import JointTrainSet
 from jointreid.messages.errors import JointreidError
 
 Indices = NDArray[np.int64]
 
+# Passes whose mean length is that of an epoch under `epoch_length` pass. They differ by a batch or two.
+_PASSES = 8
+# Keys of a saved state that say how far the run has come, today's and that of older checkpoints.
+_POSITION = {"batch_index", "step"}
+
 
 class UnionPK:
     """P x K batches drawn from all domains as if they were one: domains appear in proportion to their images.
 
-    A cycle goes once through the data: the images of each identity are shuffled and cut into groups of K, dropping the
+    A pass goes once through the data: the images of each identity are shuffled and cut into groups of K, dropping the
     remainder; an identity with fewer than K images gives one group, drawn from them with replacement. A batch takes
-    one group each of P different identities, drawn uniformly among those that have groups left. The cycle ends when
-    fewer than P identities do, and the next begins with its own shuffle. Cycle c is a pure function of (seed, c).
+    one group each of P different identities, drawn uniformly among those that have groups left. The pass ends when
+    fewer than P identities do, and the next begins with its own shuffle. Pass c is a pure function of (seed, c).
 
-    The stream of batches is endless. An epoch is floor(N / (P * K)) of them, at least one, whatever the cycles are.
-    Iterating yields what is left of the current epoch, so a loop writes `for batch in sampler` once an epoch.
-
-    Over several ranks the batch of a step is the same as in a single process; rank r gets P / world_size of its
-    identities, with all K images of each. A run may therefore be resumed on another number of processes.
-
-    Position: `step` counts the batches handed out since the first epoch. A caller that fetches ahead has handed out
-    more than it has trained on, so it saves `{**sampler.state_dict(), "step": trained}`.
+    The stream of batches is endless and the same for any number of processes, which cut each batch into equal parts.
 
     Args:
         labels: the identity of every image, integers [N]; an index into it is what batches consist of.
-        ids_per_batch: P, over all ranks together.
+        ids_per_batch: P.
         images_per_id: K.
         seed: an integer >= 0.
-        rank: which share to yield, in [0, world_size).
-        world_size: processes that share a batch; divides P.
+        epoch_length: see `batches_per_epoch`.
 
     Raises:
         JointreidError: an argument is out of range, or there are fewer than P identities.
@@ -53,21 +50,13 @@ class UnionPK:
         ids_per_batch: int = 16,
         images_per_id: int = 4,
         seed: int = 0,
-        rank: int = 0,
-        world_size: int = 1,
+        epoch_length: EpochLength = "images",
     ) -> None:
         identities, self._identity = np.unique(np.asarray(labels), return_inverse=True)
         if min(ids_per_batch, images_per_id) < 1:
             raise JointreidError(f"a batch of {ids_per_batch} identities x {images_per_id} images; expected 1 or more")
         if seed < 0:
             raise JointreidError(f"the sampler's seed is {seed}; expected 0 or more (--train.seed)")
-        if not 0 <= rank < world_size:
-            raise JointreidError(f"rank is {rank}; expected one of the {world_size} ranks from 0")
-        if ids_per_batch % world_size:
-            raise JointreidError(
-                f"{ids_per_batch} identities a batch cannot be shared evenly by {world_size} processes; "
-                "choose a multiple of them with --sampler.ids_per_batch"
-            )
         if len(identities) < ids_per_batch:
             raise JointreidError(
                 f"the train split has {len(identities)} identities, but a batch needs {ids_per_batch} different ones; "
@@ -76,80 +65,94 @@ class UnionPK:
         self.ids_per_batch = ids_per_batch
         self.images_per_id = images_per_id
         self.seed = seed
-        self.rank = rank
-        self.world_size = world_size
-        self.step = 0
-        self._cycle_starts = [0]  # step of the first batch of each cycle known so far
-        self._cycle = (-1, np.empty((0, 0), dtype=np.int64))  # the cycle drawn last: its number and its batches
+        self._length = batches_per_epoch(np.bincount(self._identity), ids_per_batch, images_per_id, epoch_length)
+        self._pass_starts = [0]  # index of the first batch of each pass known so far
+        self._pass = (-1, np.empty((0, 0), dtype=np.int64))  # the pass drawn last: its number and its batches
 
     def __len__(self) -> int:
-        """Batches in an epoch: floor(N / (P * K)), at least 1."""
-        return max(1, len(self._identity) // (self.ids_per_batch * self.images_per_id))
+        """Batches in an epoch, see `batches_per_epoch`."""
+        return self._length
 
-    def __iter__(self) -> Iterator[Indices]:
-        """Yield this rank's share of each batch left in the epoch, int64 [P / world_size * K], grouped by identity."""
-        epoch_end = (self.step // len(self) + 1) * len(self)
-        while self.step < epoch_end:
-            batch = self.batch_at(self.step)
-            self.step += 1
-            yield self._share(batch)
+    def batch_at(self, index: int) -> Indices:
+        """Return the images of a batch, int64 [P * K], grouped by identity, read-only.
 
-    def batch_at(self, step: int) -> Indices:
-        """Return the batch of a step, over all ranks and wherever the iteration stands, int64 [P * K], read-only.
-
-        Steps need not be asked for in order, but a step of an unknown cycle draws all cycles up to it.
+        Batches need not be asked for in order, but one of a pass not yet known draws all passes up to it.
         """
-        while step >= self._cycle_starts[-1]:
-            last = len(self._cycle_starts) - 1
-            self._cycle_starts.append(self._cycle_starts[-1] + len(self._batches(last)))
-        cycle = int(np.searchsorted(self._cycle_starts, step, side="right")) - 1
-        batch: Indices = self._batches(cycle)[step - self._cycle_starts[cycle]]
+        while index >= self._pass_starts[-1]:
+            last = len(self._pass_starts) - 1
+            self._pass_starts.append(self._pass_starts[-1] + len(self._batches(last)))
+        number = int(np.searchsorted(self._pass_starts, index, side="right")) - 1
+        batch: Indices = self._batches(number)[index - self._pass_starts[number]]
         return batch
 
-    def state_dict(self) -> dict[str, int]:
-        """Return the position and what the batches depend on, as plain ints."""
+    def fingerprint(self) -> dict[str, int]:
+        """Return what the batches depend on, as plain ints."""
         return {
-            "step": self.step,
             "seed": self.seed,
             "ids_per_batch": self.ids_per_batch,
             "images_per_id": self.images_per_id,
             "num_images": len(self._identity),
         }
 
-    def load_state_dict(self, state: Mapping[str, int]) -> None:
-        """Go on exactly where a state was taken, also in the middle of an epoch.
+    def require_same(self, saved: Mapping[str, int]) -> None:
+        """Refuse to resume a run whose batches were others.
+
+        Args:
+            saved: the `fingerprint` of the run's sampler; how far the run has come may be in it.
 
         Raises:
-            JointreidError: the state belongs to other batches, or is not one of this sampler.
+            JointreidError: it differs, or is not one of this sampler.
         """
-        own = self.state_dict()
-        if set(state) != set(own):
-            raise JointreidError(f"the sampler's state has the keys {sorted(state)}; expected {sorted(own)}")
-        for key, expected in own.items():
-            found = state[key]
+        current = self.fingerprint()
+        if set(saved) - _POSITION != set(current):
+            raise JointreidError(f"the sampler's state has the keys {sorted(saved)}; expected {sorted(current)}")
+        for key, expected in current.items():
+            found = saved[key]
             if type(found) is not int or found < 0:
                 raise JointreidError(f"the sampler's state has {key} {found!r}; expected an integer >= 0")
-            if key != "step" and found != expected:
+            if found != expected:
                 raise JointreidError(
                     f"the sampler's state was saved with {key} {found}, now it is {expected}; "
                     "resume with the settings and the data of the saved run"
                 )
-        self.step = state["step"]
 
-    def _share(self, batch: Indices) -> Indices:
-        size = len(batch) // self.world_size
-        return batch[self.rank * size : (self.rank + 1) * size]
-
-    def _batches(self, cycle: int) -> Indices:
-        """Return all batches of a cycle, int64 [batches, P * K]."""
-        if self._cycle[0] != cycle:
-            rng = np.random.default_rng([self.seed, cycle])
+    def _batches(self, number: int) -> Indices:
+        """Return all batches of a pass, int64 [batches, P * K]."""
+        if self._pass[0] != number:
+            rng = np.random.default_rng([self.seed, number])
             groups, counts = _groups(self._identity, self.images_per_id, rng)
             drawn = _draw_identities(counts, self.ids_per_batch, rng)
             batches = groups[drawn].reshape(len(drawn), -1)
             batches.flags.writeable = False  # batches are views of it
-            self._cycle = (cycle, batches)
-        return self._cycle[1]
+            self._pass = (number, batches)
+        return self._pass[1]
+
+
+def batches_per_epoch(
+    images: ArrayLike, ids_per_batch: int, images_per_id: int, epoch_length: EpochLength = "images"
+) -> int:
+    """Return how many batches of `UnionPK` make an epoch, at least 1.
+
+    `images`: floor(N / (P * K)), as in fast-reid. `pass`: as many as a pass has, as in the BoT and AGW repositories.
+    Their sampler drops what is left of each identity, and all that is left when fewer than P identities are, so a pass
+    is shorter. How much is a matter of chance, by a batch or two; here every epoch has the rounded mean of a few
+    passes, so that the length depends neither on the seed nor on the epoch.
+
+    Args:
+        images: images of each identity, integers [I], 1 or more. At least P identities for `pass`.
+        ids_per_batch: P.
+        images_per_id: K.
+        epoch_length: what an epoch is.
+
+    >>> batches_per_epoch([9] * 300 + [10] * 467, 16, 4), batches_per_epoch([9] * 300 + [10] * 467, 16, 4, "pass")
+    (115, 95)
+    """
+    counts = np.asarray(images)
+    if epoch_length == "images":
+        return max(1, int(counts.sum()) // (ids_per_batch * images_per_id))
+    groups = np.maximum(counts // images_per_id, 1)
+    lengths = [len(_draw_identities(groups, ids_per_batch, np.random.default_rng(n))) for n in range(_PASSES)]
+    return round(sum(lengths) / _PASSES)
 
 
 def _groups(identity: Indices, size: int, rng: np.random.Generator) -> tuple[Indices, Indices]:
@@ -199,17 +202,17 @@ def _draw_identities(counts: Indices, ids_per_batch: int, rng: np.random.Generat
 
 
 class Batches(Protocol):
-    """What a sampler of one's own is: any batch of an endless stream, asked for by its number."""
+    """A custom sampler: any batch of an endless stream, asked for by its index."""
 
     def __len__(self) -> int:
         """Batches in an epoch."""
 
-    def batch_at(self, step: int) -> Indices:
-        """Return the images of batch `step`, integers [B] into the train set, the same whenever it is asked for."""
+    def batch_at(self, index: int) -> Indices:
+        """Return the images of a batch, integers [B] into the train set, the same whenever it is asked for."""
 
 
 class CustomBatches:
-    """A person's own sampler, its batches checked.
+    """A custom sampler, its batches checked.
 
     Args:
         kind: its name, `module:function`: of the train set, `SamplerConfig` and the seed, returns `Batches`.
@@ -218,8 +221,8 @@ class CustomBatches:
         seed: an integer >= 0.
 
     Raises:
-        JointreidError: there is no such function, it is not trusted, or it returns another thing; from `batch_at`, a
-            batch that is none.
+        JointreidError: there is no such function, it is not trusted, or it returns something else; from `batch_at`, a
+            batch that is not one or more indices of train images.
     """
 
     def __init__(self, kind: str, train_set: JointTrainSet, config: SamplerConfig, seed: int) -> None:
@@ -227,7 +230,7 @@ class CustomBatches:
         self._batches: Batches = custom_function("sampler.kind", kind)(train_set, config, seed)
         if not callable(getattr(self._batches, "batch_at", None)) or not hasattr(self._batches, "__len__"):
             raise JointreidError(
-                f"sampler.kind {kind} returned {type(self._batches).__name__}; expected an object with batch_at(step) "
+                f"sampler.kind {kind} returned {type(self._batches).__name__}; expected an object with batch_at(index) "
                 "and a length, see jointreid.data.sampling.Batches"
             )
 
@@ -235,37 +238,39 @@ class CustomBatches:
         """Batches in an epoch, at least 1."""
         return max(1, len(self._batches))
 
-    def batch_at(self, step: int) -> Indices:
+    def batch_at(self, index: int) -> Indices:
         """Return the images of a batch, int64 [B]."""
-        batch = np.asarray(self._batches.batch_at(step))
+        batch = np.asarray(self._batches.batch_at(index))
         if batch.ndim != 1 or batch.dtype.kind not in "iu" or not batch.size:
             raise JointreidError(
-                f"sampler.kind {self._kind}: batch {step} is {batch.dtype} {batch.shape}; expected one or more integers"
+                f"sampler.kind {self._kind}: batch {index} is {batch.dtype} {batch.shape}; expected 1 or more integers"
             )
         if batch.min() < 0 or batch.max() >= self._num_images:
             raise JointreidError(
-                f"sampler.kind {self._kind}: batch {step} holds {batch.min()} to {batch.max()}; expected indices of the"
-                f" {self._num_images} train images, from 0"
+                f"sampler.kind {self._kind}: batch {index} holds {batch.min()} to {batch.max()}; expected indices "
+                f"of the {self._num_images} train images, from 0"
             )
         return batch.astype(np.int64)
 
-    def state_dict(self) -> dict[str, int]:
+    def fingerprint(self) -> dict[str, int]:
         """Return what the batches depend on, as far as it is known here."""
-        return {"step": 0, "seed": self._seed, "num_images": self._num_images}
+        return {"seed": self._seed, "num_images": self._num_images}
 
-    def load_state_dict(self, state: Mapping[str, int]) -> None:
-        """Do nothing: any batch can be asked for at any time."""
+    def require_same(self, saved: Mapping[str, int]) -> None:
+        """Do nothing: what a custom sampler depends on is its own affair."""
 
 
-def make_sampler(train_set: JointTrainSet, config: SamplerConfig, seed: int) -> UnionPK | CustomBatches:
+def make_sampler(train_set: JointTrainSet, config: RunConfig) -> UnionPK | CustomBatches:
     """Return the sampler that `sampler.kind` names.
 
     Raises:
         JointreidError: see `UnionPK` and `CustomBatches`.
     """
-    if is_custom(config.kind):
-        return CustomBatches(config.kind, train_set, config, seed)
-    return UnionPK(train_set.labels, config.ids_per_batch, config.images_per_id, seed)
+    sampler, seed = config.sampler, config.train.seed
+    if is_custom(sampler.kind):
+        return CustomBatches(sampler.kind, train_set, sampler, seed)
+    size = sampler.ids_per_batch, sampler.images_per_id
+    return UnionPK(train_set.labels, *size, seed, config.schedule.epoch_length)
 
 
 class Histogram(NamedTuple):

@@ -4,8 +4,9 @@ A slot is named after the paper's data set, which belongs in it. Other data sets
 so that the tables can be made of any data; their columns are then headed `synth-1 (in place of Market-1501)`.
 """
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from jointreid.config import DataConfig
@@ -27,6 +28,7 @@ class GridDataset:
         variant: which edition its reader found, in words.
         protocol: which protocol it is in, or None for a data set that is not the paper's.
         counts: split -> its ids, images and cameras, without junk.
+        ids_by_images: number of images -> train identities that have so many; empty where it is not known.
     """
 
     slot: str
@@ -35,11 +37,20 @@ class GridDataset:
     variant: str
     protocol: ProtocolMatch | None
     counts: Mapping[str, Mapping[str, int]]
+    ids_by_images: Mapping[int, int] = field(default_factory=dict)
 
     @property
     def is_from_paper(self) -> bool:
         """Whether it is the data set that the slot is named after."""
         return self.name == self.slot
+
+    @property
+    def train_images(self) -> list[int]:
+        """Images of each train identity; where they are not known, all as equal as their counts allow."""
+        if self.ids_by_images:
+            return [images for images, ids in self.ids_by_images.items() for _ in range(ids)]
+        each, more = divmod(self.counts["train"]["images"], self.counts["train"]["ids"])
+        return [each + 1] * more + [each] * (self.counts["train"]["ids"] - more)
 
     @property
     def heading(self) -> str:
@@ -55,7 +66,10 @@ class GridDataset:
     def from_dict(cls, plain: Mapping[str, Any]) -> "GridDataset":
         """Return what `to_dict` wrote; damaged input raises KeyError, TypeError or ValueError."""
         rest = {key: value for key, value in plain.items() if key != "place"}
-        return cls(**{**rest, "slot": plain["place"], "protocol": ProtocolMatch.from_dict(plain["protocol"])})
+        # The keys of a JSON object are texts; grids of earlier versions lack it.
+        ids_by_images = {int(images): ids for images, ids in plain.get("ids_by_images", {}).items()}
+        protocol = ProtocolMatch.from_dict(plain["protocol"])
+        return cls(**{**rest, "slot": plain["place"], "protocol": protocol, "ids_by_images": ids_by_images})
 
 
 def paper_name(slot: str) -> str:
@@ -149,7 +163,9 @@ def describe_dataset(slot: str, source: str, domain: Domain) -> GridDataset:
         counted = count_split(records)
         cameras = {record.camid for record in records if not record.junk}
         counts[split] = {"ids": counted.ids, "images": counted.images, "cameras": len(cameras)}
-    return GridDataset(slot, domain.name, source, domain.variant, identify(domain), counts)
+    images_of = Counter(record.pid for record in domain.train)
+    ids_by_images = dict(sorted(Counter(images_of.values()).items()))
+    return GridDataset(slot, domain.name, source, domain.variant, identify(domain), counts, ids_by_images)
 
 
 def require_paper_counts(datasets: Iterable[GridDataset]) -> None:

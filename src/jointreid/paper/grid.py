@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 from jointreid.config import RunConfig
 from jointreid.data.protocols import TABLE_I
+from jointreid.data.sampling import batches_per_epoch
 from jointreid.messages.errors import JointreidError, no_such
 from jointreid.paper.facts import ACCURACY_TABLES, JOINT, SOLO, TABLES, PrintedRow, table_rows
 
@@ -141,13 +142,19 @@ def plan_grid(
     )
 
 
-def iterations(images: int, config: RunConfig) -> int:
-    """Return the steps of a run on that many train images: epochs of floor(images / batch), or `train.max_steps`.
+def iterations(images: Sequence[int], config: RunConfig) -> int:
+    """Return the steps of a run: its epochs (`batches_per_epoch`), or `train.max_steps`.
 
-    >>> iterations(12_936, RunConfig()) // 120
+    Args:
+        images: train images of each identity; only their sum counts, unless `schedule.epoch_length` is `pass`.
+        config: the settings of the run, with the built-in sampler.
+
+    >>> iterations([12_936], RunConfig()) // 120
     202
     """
-    batches = max(1, images // config.sampler.batch_size)
+    sampler = config.sampler
+    size = sampler.ids_per_batch, sampler.images_per_id
+    batches = batches_per_epoch(images, *size, config.schedule.epoch_length)
     total = config.schedule.epochs * max(1, batches // config.train.accumulate)
     return min(total, config.train.max_steps or total)
 

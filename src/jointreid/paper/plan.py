@@ -186,7 +186,7 @@ def calibrate(plan: GridPlan) -> SecondsPerStep:
 
 
 def _task(request: Request, run: PlannedRun, datasets: Sequence[GridDataset]) -> GridTask:
-    images = sum(dataset.counts["train"]["images"] for dataset in datasets if dataset.slot in run.train_slots)
+    images = [count for dataset in datasets if dataset.slot in run.train_slots for count in dataset.train_images]
     name = run_name(run, datasets)
     try:
         config = config_for(request, run, datasets)

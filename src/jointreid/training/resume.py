@@ -131,8 +131,7 @@ def restore(setup: TrainingSetup, checkpoint: SavedCheckpoint | None) -> Progres
         if processes.is_main and checkpoint:
             load_checkpoint(setup.run, checkpoint, step.model, step.optimizer.optimizer, step.average)
             state = checkpoint.state
-            position = {"step": 0} if "step" in setup.sampler.state_dict() else {}
-            setup.sampler.load_state_dict({**_without_position(state["sampler"]), **position})
+            setup.sampler.require_same(state["sampler"])
             progress = Progress(**{f.name: state[f.name] for f in fields(Progress) if f.name in state})
     progress = processes.broadcast(progress)
     if scaler := processes.broadcast(checkpoint.state.get("scaler") if checkpoint else None):
@@ -149,7 +148,7 @@ def checkpoint_state(setup: TrainingSetup, progress: Progress) -> dict[str, Any]
         "scaler": setup.processes.fabric.strategy.precision.state_dict(),
         "sampler": {
             "batch_index": progress.step * setup.step.accumulate,  # of the next batch
-            **_without_position(setup.sampler.state_dict()),
+            **setup.sampler.fingerprint(),
         },
         "labels": setup.run.label_space.hash,
         "images": setup.images_hash,
@@ -174,8 +173,3 @@ def _require_same_settings(run: Run, config: RunConfig) -> None:
             f"--resume: {run.path} was started with other settings: {'; '.join(refused)}. Leave them as they were, or "
             "start a new run from its weights with --init"
         )
-
-
-def _without_position(sampler_state: dict[str, Any]) -> dict[str, Any]:
-    """Return a sampler's state without the index of its next batch, which earlier versions called `step`."""
-    return {key: value for key, value in sampler_state.items() if key not in ("step", "batch_index")}

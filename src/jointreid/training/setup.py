@@ -97,7 +97,7 @@ def set_up(
     """
     run = Run(path, config, data.train_set.label_space)
     config, device = step_config(config), processes.fabric.device
-    sampler = make_sampler(data.train_set, config.sampler, config.train.seed)
+    sampler = make_sampler(data.train_set, config)
     loss = loss_function(config.loss.kind)
     store = _decode(config, data, processes, console)
     batches = AugmentedBatches(store, data.train_set, sampler, config, device, processes.rank, processes.world_size)

@@ -1,7 +1,7 @@
-"""Functions of a person's own that settings name, as `my_package.module:function`: a recipe, trunk, loss or sampler.
+"""Custom functions that settings name as `my_package.module:function`: a recipe, trunk, loss or sampler.
 
-Settings also come out of files, and opening a file must not run what it names. So a module counts only once somebody
-here has trusted it: a command line that names one of its functions, `--code my_package.module`, or `trust` in Python.
+Settings also come from files, and opening a file must not run code that it names. So the module has to be trusted
+first: a command line does it by naming one of its functions or by `--code my_package.module`, Python by `trust`.
 """
 
 import importlib
@@ -16,12 +16,12 @@ _trusted: set[str] = set()
 
 
 def is_custom(name: str) -> bool:
-    """Say whether a setting names a function of a person's own."""
+    """Say whether a setting names a custom function."""
     return ":" in name
 
 
 def trust(module: str) -> None:
-    """Allow settings to name functions of a module, in this process; it is imported when one of them is called for."""
+    """Allow settings to name functions of a module in this process; it is imported when one of them is needed."""
     _trusted.add(module)
 
 
@@ -29,14 +29,12 @@ def require_known_or_custom(key: str, what: str, name: str, known: Collection[st
     """Refuse a setting that is neither one of the known names nor `module:function`.
 
     Raises:
-        JointreidError: names the setting, and the nearest of the known.
+        JointreidError: the message names the setting and the nearest known name.
     """
     module, colon, function = name.partition(":")
     if name in known or (colon and all(part.isidentifier() for part in [*module.split("."), function])):
         return
-    raise JointreidError(
-        f"{key}: {no_such(what, name, known)} (one of your own is given as my_package.module:function)"
-    )
+    raise JointreidError(f"{key}: {no_such(what, name, known)} (a custom one is given as my_package.module:function)")
 
 
 def custom_function(key: str, name: str) -> Callable[..., Any]:
@@ -52,8 +50,8 @@ def custom_function(key: str, name: str) -> Callable[..., Any]:
     module_name, _, function_name = name.partition(":")
     if module_name not in _trusted:
         raise JointreidError(
-            f"{key} is {name}: code that does not come with this package, so it is not run unasked. If you trust "
-            f"it, add --code {module_name} to the command (in Python: jointreid.trust({module_name!r}))"
+            f"{key} is {name}: code that does not come with this package, and running it was not allowed. If you "
+            f"trust it, add --code {module_name} to the command (in Python: jointreid.trust({module_name!r}))"
         )
     if os.getcwd() not in sys.path:  # a console script does not search the current folder, `python -m` does
         sys.path.insert(0, os.getcwd())
@@ -61,7 +59,7 @@ def custom_function(key: str, name: str) -> Callable[..., Any]:
         module = importlib.import_module(module_name)
     except ImportError as error:
         raise JointreidError(
-            f"{key} {name}: cannot import {module_name} ({error}); it must be installed or lie in this folder"
+            f"{key} {name}: cannot import {module_name} ({error}); install it, or run from the folder it is in"
         ) from error
     function = getattr(module, function_name, None)
     if not callable(function):

@@ -1,7 +1,8 @@
-"""A run directory: config.yaml, labels.json, metrics.jsonl, last/, best/, results.json. Opening one executes nothing.
+"""A run directory: config.yaml, labels.json, metrics.jsonl, last/, best/, results.json. Opening it executes no code.
 
-A checkpoint (`last`, `best`) is a folder with `model.safetensors`, `state.json` and their checksums; `last` also holds
-what training needs to go on. A run may come from a stranger: what is read of it is checked first, and lies inside it.
+A checkpoint (`last`, `best`) is a folder with `model.safetensors`, `state.json` and their checksums; `last` also has
+the optimiser and all else that resuming needs. A run may come from a stranger: every file is checked before it is used,
+and has to lie inside the directory.
 """
 
 from dataclasses import dataclass
@@ -35,8 +36,8 @@ class Run:
 
     Attributes:
         path: the directory.
-        config: every setting it was made with.
-        label_space: which identity, camera and domain each class of its heads stands for.
+        config: its settings.
+        label_space: the identity, camera and domain of each class of its heads.
     """
 
     path: Path
@@ -54,11 +55,11 @@ class Run:
         folder = folder_of(self.path, name)
         if folder is None or not (folder / WEIGHTS).is_file():
             hint = "train with --data.val_ids to choose one" if name == "best" else "the run has not saved yet"
-            raise JointreidError(f"{self.path} holds no checkpoint {name!r}; {hint}")
+            raise JointreidError(f"{self.path} has no checkpoint {name!r}; {hint}")
         return folder
 
     def state(self, name: str = "last") -> dict[str, Any]:
-        """Return the progress a checkpoint records: step, epoch and more, as plain numbers and strings.
+        """Return the state of a checkpoint: step, epoch and more, as plain numbers and strings.
 
         Raises:
             JointreidError: there is none, it is damaged, or it belongs to other identities or cameras.
@@ -66,12 +67,12 @@ class Run:
         return self.state_in(self.checkpoint(name))
 
     def state_in(self, folder: Path) -> dict[str, Any]:
-        """Return the progress that a checkpoint in a folder of the run records, see `state`."""
+        """Return the state of the checkpoint in a folder of the run, see `state`."""
         state = read_state(self.path, folder)
         if state.get("labels", self.label_space.hash) != self.label_space.hash:
             raise JointreidError(
-                f"{folder}: was saved with other identities or cameras than {self.path}/labels.json lists, so its "
-                "classes stand for others; restore the files of one run"
+                f"{folder}: was saved with other identities or cameras than {self.path}/labels.json lists; restore "
+                "files of the same run"
             )
         return state
 
@@ -106,7 +107,7 @@ def open_run(path: str | Path) -> Run:
 
 
 def read_config(path: str | Path, base: RunConfig | None = None) -> RunConfig:
-    """Read settings from YAML, in sections, as `config.yaml` in a run directory; what it leaves out is as in `base`.
+    """Read settings from YAML, in sections, as in a run's `config.yaml`; those it leaves out are taken from `base`.
 
     Raises:
         JointreidError: not readable, not in sections, an unknown key or a value out of range.
@@ -127,7 +128,7 @@ def read_config(path: str | Path, base: RunConfig | None = None) -> RunConfig:
 
 
 def write_config(config: RunConfig, path: Path) -> None:
-    """Write settings as YAML that `read_config` and `--config` take back."""
+    """Write settings as YAML for `read_config` and `--config`."""
     import yaml
 
     write_atomically(path, yaml.safe_dump({"format_version": FORMAT_VERSION, **to_dict(config)}, sort_keys=False))
@@ -147,7 +148,7 @@ def load_weights(model: "ReIDModel", path: Path, *, heads: bool = True) -> None:
     Args:
         model: the model to fill, changed in place.
         path: a safetensors file of the same architecture.
-        heads: whether the classifiers for identities, domains and cameras must fit too; without, they stay as they are.
+        heads: load the classifiers for identities, domains and cameras too; otherwise they keep their weights.
 
     Raises:
         JointreidError: the file is damaged, or a tensor is missing, left over, of another shape or type; lists up to

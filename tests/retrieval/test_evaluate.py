@@ -342,7 +342,7 @@ def test_a_given_domain_without_a_test_split_is_refused_and_nothing_written(run:
     before = sorted(run.iterdir())
     with pytest.raises(JointreidError, match=r"^c \(.*own\.csv\): no images in query"):
         evaluate_run(run, DataConfig(sources=(f"c={trained / 'own.csv'}",)), device="cpu")
-    with pytest.raises(JointreidError, match="holds no checkpoint 'best'"):
+    with pytest.raises(JointreidError, match="has no checkpoint 'best'"):
         evaluate_run(run, checkpoint="best", device="cpu")
     assert sorted(run.iterdir()) == before
 

@@ -103,7 +103,7 @@ def test_a_save_that_a_kill_left_beside_its_name_stays_until_the_next_is_whole(
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(stored, "write_new", fail)
-    with pytest.raises(JointreidError, match="is as it was"):
+    with pytest.raises(JointreidError, match="is unchanged"):
         save_checkpoint(run.path, "last", model, {"step": 2}, optimizer=optimizer)
     assert run.state()["step"] == 1
     assert not (run.path / "last.new").exists()
@@ -138,7 +138,7 @@ def test_weights_that_do_not_fit_are_listed(run: Run) -> None:
 
 def test_missing_and_foreign_checkpoints_are_refused(run: Run) -> None:
     model, optimizer = trained(run, 0)
-    with pytest.raises(JointreidError, match="holds no checkpoint 'last'; the run has not saved yet"):
+    with pytest.raises(JointreidError, match="has no checkpoint 'last'; the run has not saved yet"):
         run.model()
     with pytest.raises(JointreidError, match=r"train with --data\.val_ids"):
         run.model("best")

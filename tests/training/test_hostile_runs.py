@@ -180,7 +180,7 @@ HARM: dict[str, tuple[Callable[[], Any], str]] = {
         r"does not list",
     ),
     "manifest of a newer version": (lambda: edit_json(LAST / "manifest.json", format_version=3), "newer jointreid"),
-    "weights missing": (lambda: (LAST / "model.safetensors").unlink(), "holds no checkpoint 'last'"),
+    "weights missing": (lambda: (LAST / "model.safetensors").unlink(), "has no checkpoint 'last'"),
     "best with a flipped bit": (lambda: flip(BEST / "model.safetensors", 0.9), r"best/model\.safetensors is damaged"),
     "weights that are a pickle": (lambda: a_pickle(LAST / "model.safetensors"), "Nothing in it was loaded or executed"),
     "optimiser that is a pickle": (lambda: a_pickle(LAST / "training.safetensors"), "loaded or executed"),
@@ -189,7 +189,7 @@ HARM: dict[str, tuple[Callable[[], Any], str]] = {
     "tensor beyond the file": (lambda: a_header_beyond_the_file(LAST / "model.safetensors"), "not a readable"),
     "weights of a tebibyte": (lambda: a_sparse_giant(LAST / "model.safetensors"), "not a readable safetensors file"),
     "progress of a tebibyte": (lambda: a_sparse_giant(LAST / "state.json"), "damaged: it holds 1,099,511,627,776"),
-    "weights that are a pipe": (lambda: a_pipe(LAST / "model.safetensors"), "holds no checkpoint 'last'"),
+    "weights that are a pipe": (lambda: a_pipe(LAST / "model.safetensors"), "has no checkpoint 'last'"),
     "settings that are a pipe": (lambda: a_pipe(Path("run/config.yaml")), "is not a run directory"),
     "labels that are a pipe": (lambda: a_pipe(Path("run/labels.json")), "no regular file"),
     "weights that lead out": (lambda: a_link_out(LAST / "model.safetensors"), "is a link to .* outside run"),
@@ -282,7 +282,7 @@ def test_a_damaged_last_gives_way_to_the_one_before_it_and_says_so(
 ) -> None:
     shutil.copytree(LAST, "run/last.old")
     flip(LAST / "model.safetensors", 0.9)
-    with pytest.raises(JointreidError, match=r"run/last\.old may hold another save: --resume tries it"):
+    with pytest.raises(JointreidError, match=r"run/last\.old may hold another checkpoint: --resume tries it"):
         open_run("run").model()
     assert main(["train", "--resume", "run", "--max-steps", "5"]) == 0
     printed = capsys.readouterr().out
@@ -322,7 +322,7 @@ def saved_tensors(size: int) -> torch.nn.Module:
 def test_a_full_disk_loses_nothing(small_disk: Path) -> None:
     save_checkpoint(small_disk, "last", saved_tensors(64), {"step": 1})
     before = snapshot(small_disk)
-    with pytest.raises(JointreidError, match=r"cannot save a checkpoint: No space left .* is as it was.*--resume"):
+    with pytest.raises(JointreidError, match=r"cannot save a checkpoint: No space left .* is unchanged.*--resume"):
         save_checkpoint(small_disk, "last", saved_tensors(1024), {"step": 2})
     assert snapshot(small_disk) == before
     save_checkpoint(small_disk, "last", saved_tensors(32), {"step": 3})
@@ -332,7 +332,7 @@ def test_a_full_disk_loses_nothing(small_disk: Path) -> None:
 def test_a_limit_on_the_size_of_files_loses_nothing(tmp_path: Path) -> None:
     save_checkpoint(tmp_path, "last", saved_tensors(64), {"step": 1})
     before = snapshot(tmp_path)
-    with largest_file(10_000), pytest.raises(JointreidError, match=r"File too large.* is as it was"):
+    with largest_file(10_000), pytest.raises(JointreidError, match=r"File too large.* is unchanged"):
         save_checkpoint(tmp_path, "last", saved_tensors(64), {"step": 2})
     assert snapshot(tmp_path) == before
 
@@ -346,6 +346,6 @@ def test_a_disk_that_stores_other_bytes_is_noticed(tmp_path: Path, monkeypatch: 
         return write(handle, bytes(len(data)) if len(data) > 5000 else data)
 
     monkeypatch.setattr(os, "write", write_zeros)
-    with pytest.raises(JointreidError, match=r"SHA-256.* is as it was"):
+    with pytest.raises(JointreidError, match=r"SHA-256.* is unchanged"):
         save_checkpoint(tmp_path, "last", saved_tensors(64), {"step": 2})
     assert snapshot(tmp_path) == before

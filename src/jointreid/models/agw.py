@@ -1,4 +1,4 @@
-"""What AGW adds to BoT's network: non-local blocks in the trunk, and pooling by a generalised mean.
+"""AGW's additions to BoT's network: non-local blocks in the trunk, and pooling by a generalised mean.
 
 Letters: B images, C channels, H x W = N positions.
 """
@@ -10,14 +10,14 @@ from jointreid.models.dcsd import global_average_pool
 
 
 class NonLocal(nn.Module):
-    """Add to every position what it gathers from all N: x + BN(W (g phi^T / N) theta), as x itself at the start.
+    """Add to every position a sum over all N positions: x + BN(W (g phi^T / N) theta), which is x at the start.
 
-    There is no softmax between the two products, so they are taken in the order that needs no N x N map.
+    There is no softmax between the two products, so they are computed in the order that needs no N x N map.
 
     Args:
         channels: C.
-        reduction: C divided by this is the inner width. 0 for the width of 1 that both public implementations have,
-            whose `reduc_ratio // reduc_ratio` stands where C / 2 was meant; the published accuracies were reached so.
+        reduction: the inner width is C divided by this. 0 gives a width of 1, as in both public implementations, which
+            have `reduc_ratio // reduc_ratio` where C / 2 was meant; the published accuracies are from that code.
     """
 
     def __init__(self, channels: int, reduction: int = 0) -> None:
@@ -45,7 +45,7 @@ class GeM(nn.Module):
     Args:
         p: the power, > 0.
         learnable: learn it, starting from `p`.
-        eps: the least value that a position counts with; below it there is no power.
+        eps: positions below this count as this, so that the power exists.
     """
 
     p: nn.Parameter | float

@@ -14,9 +14,9 @@ from jointreid.models.dcsd import global_average_pool
 
 
 class InstanceNorm(nn.InstanceNorm2d):
-    """Give every channel of every image a mean and a standard deviation that are learnt, from 0 and 1 on.
+    """Give every channel of every image a learnt mean and standard deviation, initially 0 and 1.
 
-    It computes the same in training and evaluation: there are no running statistics.
+    Training and evaluation compute the same: there are no running statistics.
     """
 
     bias: nn.Parameter
@@ -28,7 +28,7 @@ class InstanceNorm(nn.InstanceNorm2d):
         """Normalise [B, C, H, W].
 
         Raises:
-            JointreidError: the map has a single position, and so no deviation.
+            JointreidError: the map has a single position, and so no standard deviation.
         """
         if x.shape[2] * x.shape[3] < 2:
             raise JointreidError(
@@ -39,13 +39,13 @@ class InstanceNorm(nn.InstanceNorm2d):
 
 
 class Restitution(NamedTuple):
-    """What the loss of one SNR module compares: pooled maps, [B, C], in fp32 under autocast too.
+    """Pooled maps that the loss of one SNR module compares; each [B, C], in fp32 under autocast too.
 
     Attributes:
-        plain: of the normalised map alone. Averaging undoes what normalising left: it is the bias of the instance
-            normalisation, the same for every image.
-        useful: of the normalised map with the identity's part of the residual, the module's output.
-        useless: of the normalised map with the rest of the residual.
+        plain: of the normalised map. It is the bias of the instance normalisation, the same for every image, since
+            each channel has that mean.
+        useful: of the normalised map plus the identity's part of the residual, the module's output.
+        useless: of the normalised map plus the rest of the residual.
     """
 
     plain: Tensor
@@ -54,11 +54,11 @@ class Restitution(NamedTuple):
 
 
 class SNR(nn.Module):
-    """Normalise away each image's style, then put back the share of it that tells identities apart.
+    """Normalise each image's style, then add back the share of it that distinguishes identities.
 
     Args:
         channels: C.
-        reduction: C divided by this is the hidden width of the gate.
+        reduction: the hidden width of the gate is C divided by this.
     """
 
     def __init__(self, channels: int, reduction: int = 16) -> None:
@@ -69,7 +69,7 @@ class SNR(nn.Module):
         self.fc2 = nn.Linear(hidden, channels)
 
     def forward(self, x: Tensor) -> tuple[Tensor, Restitution | None]:
-        """Map [B, C, H, W] to the same shape, and in training to what the loss compares; None in evaluation."""
+        """Map [B, C, H, W] to the same shape and the vectors that the loss compares; None for these in evaluation."""
         normalised = self.norm(x).to(x.dtype)  # B C H W; the residual is x - normalised
         plain = self.norm.bias.expand(x.shape[:2])  # B C: GAP(normalised), whatever the image
         residual = global_average_pool(x) - plain  # B C: GAP of the residual, without a map of it

@@ -1,4 +1,4 @@
-"""From images to embeddings: trunk -> pool -> BNNeck -> classifier, and the systems built so.
+"""The network from images to embeddings, trunk -> pool -> BNNeck -> classifier, and the systems made of it.
 
 Letters: B images, D numbers of an embedding.
 """
@@ -18,7 +18,7 @@ from jointreid.models.trunk import PLAIN, Additions, Trunk, build_trunk
 
 
 class ModelOutput(NamedTuple):
-    """What the losses and the retrieval read; nothing in it depends on a label.
+    """Output of a model, for the losses and the retrieval; nothing in it depends on a label.
 
     Attributes:
         embedding: [B, D], fp32, before BNNeck: the triplet's feature.
@@ -40,7 +40,7 @@ class ReIDModel(nn.Module):
 
     Args:
         trunk: images -> `TrunkOutput`.
-        num_ids: identities to tell apart in training.
+        num_ids: identities of the training set.
         classifier_std: standard deviation of the classifier's initial weights.
         pool: feature map [B, D, H, W] -> embedding [B, D].
     """
@@ -78,7 +78,7 @@ class ReIDModel(nn.Module):
 
 
 class Classes(NamedTuple):
-    """How many identities, domains and cameras a training set has."""
+    """Numbers of identities, domains and cameras in a training set."""
 
     ids: int
     domains: int
@@ -86,7 +86,7 @@ class Classes(NamedTuple):
 
 
 def bot(classes: Classes, model: ModelConfig, dcsd: DcsdConfig) -> ReIDModel:
-    """BoT: static 3x3 convolutions; the settings of DCSD play no part."""
+    """BoT: static 3x3 convolutions; the settings of DCSD have no effect."""
     return _assemble(classes, model, None)
 
 
@@ -139,7 +139,7 @@ def build_model(
 
     Args:
         name: a key of `SYSTEMS`.
-        num_ids: identities to tell apart in training.
+        num_ids: identities of the training set.
         num_domains: domains of the training set.
         num_cameras: global cameras of the training set.
         trunk: a key of `jointreid.models.trunk.TRUNKS`, or a custom one, see `build_trunk`.
@@ -189,8 +189,8 @@ def _assemble(
         classes.cameras,
         last_stride=model.last_stride,
         stem_relu=model.stem_relu,
-        # The stem's ReLU tells two code bases apart: fast-reid has it and pools with a partial last window; the BoT
-        # repository has neither. Its padded pooling is also the ImageNet network's.
+        # Two code bases differ in the stem: fast-reid has the ReLU and pools with a partial last window, the BoT
+        # repository has no ReLU and pools with padding, as the ImageNet network does.
         stem_pool="ceil" if model.stem_relu else "pad",
         additions=additions,
     )

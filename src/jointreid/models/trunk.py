@@ -1,7 +1,7 @@
 """ResNet trunks built from a 3x3 factory: static convolutions, or a DCSD in the place of each.
 
-Modules carry timm's names (conv1, bn1, layer1.0.conv1, ..., layer1.0.downsample.0), so that its weights load as they
-are. What the losses read of the blocks comes back as values: nothing is kept in the modules between calls.
+Modules have timm's names (conv1, bn1, layer1.0.conv1, ..., layer1.0.downsample.0), so that timm's weights load
+unchanged. The factor logits and restitutions that the losses need are returned: no module keeps them between calls.
 
 Letters: B images, H x W positions of a map, C channels.
 """
@@ -28,12 +28,12 @@ EXPANSION = 4  # output channels of a bottleneck, relative to its 3x3
 
 @dataclass(frozen=True)
 class TrunkShape:
-    """How deep and wide a ResNet is.
+    """Depth and width of a ResNet.
 
     Attributes:
         depths: blocks in each of the four stages.
         width: channels of the stem and of the first stage's 3x3; they double with every stage.
-        non_local: how many blocks, the last ones of each stage, a non-local block follows in AGW.
+        non_local: in AGW, a non-local block follows each of this many last blocks of a stage.
     """
 
     depths: tuple[int, int, int, int]
@@ -41,7 +41,7 @@ class TrunkShape:
     non_local: tuple[int, int, int, int] = (0, 2, 3, 0)
 
 
-# The narrow one has every block of ResNet-50, so that layer3.5 or layer4.2 exist in it too.
+# resnet50-w16 has all blocks of ResNet-50, so that names such as layer3.5 or layer4.2 exist in it too.
 TRUNKS = {
     "resnet50": TrunkShape((3, 4, 6, 3)),
     "resnet101": TrunkShape((3, 4, 23, 3), non_local=(0, 2, 9, 0)),  # as in fast-reid
@@ -51,13 +51,13 @@ TRUNKS = {
 
 @dataclass(frozen=True)
 class Additions:
-    """What a system adds to a ResNet: functions from a stage's output channels to a module; None adds nothing.
+    """Modules that a system adds to a ResNet, as functions of a stage's output channels; None adds nothing.
 
     Attributes:
         sum_norm: normalises the sum with the shortcut, before its ReLU, in the last block of layer1, layer2 and
             layer3 (DualNorm).
         non_local: follows the blocks that `TrunkShape.non_local` counts (AGW).
-        snr: follows every stage, and gives what its loss compares (SNR).
+        snr: follows every stage, and returns the vectors that its loss compares (SNR).
     """
 
     sum_norm: Callable[[int], nn.Module] | None = None
@@ -69,7 +69,7 @@ PLAIN = Additions()
 
 
 class TrunkOutput(NamedTuple):
-    """What a trunk returns.
+    """Output of a trunk.
 
     Attributes:
         feature_map: [B, C, H/32, W/32]; twice as high and wide with last stride 1.
@@ -83,7 +83,7 @@ class TrunkOutput(NamedTuple):
 
 
 class Trunk(nn.Module):
-    """What maps images to a feature map; a trunk of one's own is a subclass.
+    """A network from images to a feature map; a custom trunk is a subclass.
 
     Attributes:
         out_channels: channels of the feature map.
@@ -92,7 +92,7 @@ class Trunk(nn.Module):
     out_channels: int
 
     def forward(self, images: Tensor) -> TrunkOutput:
-        """Map images [B, 3, H, W] to a feature map and what the losses read of the blocks."""
+        """Map images [B, 3, H, W] to a feature map, factor logits and restitutions."""
         raise NotImplementedError(f"{type(self).__name__} has no forward")
 
     def prune_heads(self) -> None:
@@ -121,7 +121,7 @@ def static_conv3x3(channels: int, stride: int) -> nn.Module:
 
 
 def dcsd_conv3x3(config: DcsdConfig, num_domains: int, num_cameras: int) -> Conv3x3Factory:
-    """Return what makes a DCSD of these settings in the place of a 3x3."""
+    """Return a factory that puts a DCSD of these settings in the place of a 3x3."""
 
     def make(channels: int, stride: int) -> nn.Module:
         return DCSD(channels, num_domains, num_cameras, config, stride=stride)
@@ -158,8 +158,8 @@ class Bottleneck(nn.Module):
         self.bn2 = nn.BatchNorm2d(width)
         self.conv3 = conv(width, out_channels, 1)
         self.bn3 = nn.BatchNorm2d(out_channels)
-        # Each block starts as its shortcut, as timm does. It decides whether random weights learn: sixteen generated
-        # convolutions in a row, each a product of two functions of its input, otherwise do not begin to.
+        # Each block starts as its shortcut, as in timm. Without this, random weights do not learn: sixteen generated
+        # convolutions in a row are each a product of two functions of their input.
         nn.init.zeros_(self.bn3.weight)
         self.relu = nn.ReLU(inplace=True)
         self.downsample = (
@@ -187,10 +187,10 @@ class ResNet(Trunk):
         shape: depths and width.
         conv3x3: makes the 3x3 of every block.
         last_stride: stride of the last stage; 1 keeps a 16x8 map of a 256x128 image, 2 is the ImageNet network.
-        stem_relu: whether a ReLU follows the stem's batch normalisation.
+        stem_relu: put a ReLU after the stem's batch normalisation.
         stem_pool: the 3x3 max pooling after it: "pad" by 1 on every side (timm, torchvision), or "ceil", unpadded,
             with a partial last window (fast-reid). On an even map both halve it, one position apart.
-        additions: what else stands in it.
+        additions: modules that a system adds.
 
     Attributes:
         out_channels: channels of the feature map.
@@ -227,7 +227,7 @@ class ResNet(Trunk):
         self.snr = nn.ModuleList(additions.snr(EXPANSION * width) for width in widths) if additions.snr else None
 
     def forward(self, images: Tensor) -> TrunkOutput:
-        """Map images [B, 3, H, W] to a feature map and what the losses read of the blocks."""
+        """Map images [B, 3, H, W] to a feature map, factor logits and restitutions."""
         x = self.maxpool(self.relu(self.bn1(self.conv1(images))))
         factor_logits, restitutions = [], []
         for number, stage in enumerate((self.layer1, self.layer2, self.layer3, self.layer4)):
@@ -271,34 +271,34 @@ def build_trunk(
     """Return a trunk with random weights.
 
     Args:
-        name: a key of `TRUNKS`, or a person's own, `module:function`: a function of what makes its 3x3s, static or a
-            DCSD, and the last stage's stride, that returns a `Trunk`.
+        name: a key of `TRUNKS`, or a custom one, `module:function`. The function takes a factory of the 3x3s, static
+            or DCSDs, and the last stage's stride, and returns a `Trunk`.
         dcsd: put a DCSD of these settings in the place of every 3x3; None keeps them static.
         num_domains: classes of each DCSD's domain head.
         num_cameras: classes of each DCSD's camera head.
         last_stride: see `ResNet`.
         stem_relu: see `ResNet`.
         stem_pool: see `ResNet`.
-        additions: what else stands in it.
+        additions: modules that a system adds.
 
     Raises:
-        JointreidError: an unknown name (the message gives the nearest), a setting out of range, or a trunk of one's
-            own that has no place for the additions or is none.
+        JointreidError: an unknown name (the message gives the nearest), a setting out of range, additions to a custom
+            trunk, or a custom function that returns something other than a `Trunk`.
     """
     require_known_or_custom("trunk", "trunk", name, TRUNKS)
     conv3x3 = static_conv3x3 if dcsd is None else dcsd_conv3x3(dcsd, num_domains, num_cameras)
     if is_custom(name):
-        return _own_trunk(name, conv3x3, last_stride, additions)
+        return _custom_trunk(name, conv3x3, last_stride, additions)
     return ResNet(
         TRUNKS[name], conv3x3, last_stride=last_stride, stem_relu=stem_relu, stem_pool=stem_pool, additions=additions
     )
 
 
-def _own_trunk(name: str, conv3x3: Conv3x3Factory, last_stride: int, additions: Additions) -> Trunk:
+def _custom_trunk(name: str, conv3x3: Conv3x3Factory, last_stride: int, additions: Additions) -> Trunk:
     if additions != PLAIN:
         raise JointreidError(
-            f"trunk {name}: this system adds blocks at places that only a ResNet has; a trunk of your own goes with "
-            "bot and bot-dcsd, and may hold whatever else it needs itself"
+            f"trunk {name}: this system adds blocks at places that only a ResNet has; use a custom trunk with bot or "
+            "bot-dcsd, and put what else it needs into the trunk itself"
         )
     trunk = custom_function("model.trunk", name)(conv3x3, last_stride)
     if not isinstance(trunk, Trunk) or not isinstance(getattr(trunk, "out_channels", None), int):

@@ -8,7 +8,7 @@ import torch
 from numpy.typing import NDArray
 
 from jointreid.config import ImageConfig
-from jointreid.data.augment import ERASE_ATTEMPTS, Draws, apply, augment, draw, normalise
+from jointreid.data.augment import ERASE_ATTEMPTS, AugmentDraws, apply, augment, draw, normalise
 from jointreid.messages.errors import JointreidError
 from jointreid.recipes import apply_recipe
 
@@ -26,7 +26,7 @@ def noise(batch: int, config: ImageConfig = CONFIG, seed: int = 0) -> torch.Tens
     return torch.randint(0, 256, size, dtype=torch.uint8, generator=generator(seed))
 
 
-def one_by_one(images: torch.Tensor, draws: Draws, config: ImageConfig) -> torch.Tensor:
+def one_by_one(images: torch.Tensor, draws: AugmentDraws, config: ImageConfig) -> torch.Tensor:
     """The same changes in numpy, image by image and in double precision."""
     changed = []
     for image, *row in zip(images.permute(0, 2, 3, 1).numpy(), *(field.tolist() for field in draws), strict=True):
@@ -90,7 +90,7 @@ def test_by_hand() -> None:
     images = torch.zeros(1, 3, 16, 16, dtype=torch.uint8)
     images[0, :, 0, :3] = torch.tensor([255, 51, 102], dtype=torch.uint8)
     # Flip: 102 51 255 end the first row. Crop at (2, 1) takes it away, at (0, 2) moves it one down and one left.
-    still = Draws(torch.tensor([True]), *(torch.tensor([n]) for n in (0, 2, 0, 0, 0, 0)))
+    still = AugmentDraws(torch.tensor([True]), *(torch.tensor([n]) for n in (0, 2, 0, 0, 0, 0)))
     row = apply(images, still, config)[0, 0, 1]
     assert row[12:].tolist() == pytest.approx([0.4, 0.2, 1.0, 0.0])
     gone = apply(images, still._replace(top=torch.tensor([2])), config)

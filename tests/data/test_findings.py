@@ -1,15 +1,15 @@
-"""A report reads as a table and as plain JSON."""
+"""A result of the check reads as a table and as plain JSON."""
 
 import json
 from dataclasses import replace
 
-from jointreid.data.findings import DomainSummary, Problem, Report, SplitSummary, Unreadable, render
+from jointreid.data.findings import CheckResult, DomainSummary, Problem, SplitSummary, Unreadable, render
 from jointreid.data.protocols import ProtocolMatch
 
 TRAIN = SplitSummary(ids=1_501, images=12_936, cameras=6, distractors=0, junk=0)
 TEST = SplitSummary(ids=2, images=2, cameras=1, distractors=10, junk=3)
 PROTOCOL = ProtocolMatch("cuhk03-x", False, "CUHK03, other boxes", ("train: 1 (the paper: 2)", "9 cameras"))
-REPORT = Report(
+RESULT = CheckResult(
     purpose="both",
     domains={
         "shop": DomainSummary("table.csv", "", 6, True, None, {"train": TRAIN, "query": TEST}),
@@ -23,7 +23,7 @@ REPORT = Report(
 
 
 def test_the_report_as_text() -> None:
-    assert render(REPORT).splitlines() == [
+    assert render(RESULT).splitlines() == [
         "domain  split      ids  images  cameras  distractors  junk",
         "shop    train    1,501  12,936        6            0     0",
         "shop    query        2       2        1           10     3",
@@ -41,15 +41,15 @@ def test_the_report_as_text() -> None:
 
 
 def test_the_last_line_tells_for_what_the_data_are_ready() -> None:
-    sound = replace(REPORT, problems=REPORT.problems[1:])
-    assert (REPORT.ok, sound.ok) == (False, True)
+    sound = replace(RESULT, problems=RESULT.problems[1:])
+    assert (RESULT.ok, sound.ok) == (False, True)
     assert render(sound).splitlines()[-1] == "ready for training and evaluation: 0 errors, 1 warnings"
     assert render(replace(sound, purpose="train")).splitlines()[-1].startswith("ready for training: ")
-    assert render(replace(REPORT, purpose="evaluate")).splitlines()[-1].startswith("not ready for evaluation: ")
+    assert render(replace(RESULT, purpose="evaluate")).splitlines()[-1].startswith("not ready for evaluation: ")
 
 
 def test_the_report_as_json() -> None:
-    plain = json.loads(json.dumps(REPORT.to_dict()))
+    plain = json.loads(json.dumps(RESULT.to_dict()))
     assert (plain["ok"], plain["purpose"], plain["decoded"], plain["from_cache"]) == (False, "both", 17, 12_000)
     assert plain["domains"]["shop"]["splits"]["query"] == {
         "ids": 2,

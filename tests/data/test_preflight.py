@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from jointreid.data.findings import Purpose, Report, render
+from jointreid.data.findings import CheckResult, Purpose, render
 from jointreid.data.manifest import read_manifest, write_manifest
 from jointreid.data.preflight import check
 from jointreid.data.protocols import TABLE_I, SplitCounts, identify
@@ -58,19 +58,19 @@ def build(images: Path) -> Builder:
     return Builder(images)
 
 
-def inspect(*domains: Domain, purpose: Purpose = "both") -> Report:
+def inspect(*domains: Domain, purpose: Purpose = "both") -> CheckResult:
     return check(domains, cache_dir=None, purpose=purpose)[0]
 
 
-def levels(report: Report) -> list[str]:
-    return [problem.level for problem in report.problems]
+def levels(result: CheckResult) -> list[str]:
+    return [problem.level for problem in result.problems]
 
 
 def test_sound_data_pass_without_a_word(build: Builder) -> None:
     domain = build.domain()
-    report, checked = check([domain], cache_dir=None)
-    assert (report.ok, report.problems, report.unreadable, checked) == (True, (), (), (domain,))
-    summary = report.domains["shop"]
+    result, checked = check([domain], cache_dir=None)
+    assert (result.ok, result.problems, result.unreadable, checked) == (True, (), (), (domain,))
+    summary = result.domains["shop"]
     assert (summary.source, summary.cameras, summary.exclude_same_camera, summary.protocol) == (
         "table.csv",
         2,
@@ -130,10 +130,10 @@ FLAWS: dict[str, tuple[dict[str, str], bool, list[str], tuple[str, ...]]] = {
 @pytest.mark.parametrize("name", FLAWS)
 def test_each_flaw_is_found_and_nothing_else(build: Builder, name: str) -> None:
     changed, exclude_same_camera, expected, words = FLAWS[name]
-    report = inspect(build.domain(**changed, exclude_same_camera=exclude_same_camera))
-    assert levels(report) == expected
-    assert report.ok is ("error" not in expected)
-    message = report.problems[0].message
+    result = inspect(build.domain(**changed, exclude_same_camera=exclude_same_camera))
+    assert levels(result) == expected
+    assert result.ok is ("error" not in expected)
+    message = result.problems[0].message
     assert message.startswith("shop")
     assert [word for word in words if word not in message] == []
 
@@ -146,14 +146,14 @@ def test_junk_and_distractors_are_no_matches(build: Builder) -> None:
     domain = build.domain(query="x0", gallery="x1")
     (match,) = domain.gallery
     for other in (replace(match, junk=True), replace(match, distractor=True)):
-        report = inspect(replace(domain, gallery=(other, *build.records("y1"))))
-        assert "1 of 1 queries show an identity that the gallery does not hold" in report.problems[0].message
+        result = inspect(replace(domain, gallery=(other, *build.records("y1"))))
+        assert "1 of 1 queries show an identity that the gallery does not hold" in result.problems[0].message
     junk_query = replace(build.records("z0")[0], junk=True)
-    report = inspect(replace(domain, query=(*domain.query, junk_query)))
-    assert (report.ok, report.domains["shop"].splits["query"].junk) == (True, 1)
+    result = inspect(replace(domain, query=(*domain.query, junk_query)))
+    assert (result.ok, result.domains["shop"].splits["query"].junk) == (True, 1)
     assert not inspect(replace(domain, query=(junk_query,))).ok
-    report = inspect(replace(domain, query=(replace(domain.query[0], distractor=True),)))
-    assert "1 of 1 queries show an identity that the gallery does not hold" in report.problems[0].message
+    result = inspect(replace(domain, query=(replace(domain.query[0], distractor=True),)))
+    assert "1 of 1 queries show an identity that the gallery does not hold" in result.problems[0].message
 
 
 def test_five_queries_are_named_and_the_others_counted(build: Builder) -> None:
@@ -190,9 +190,9 @@ def test_the_purpose_decides_what_is_needed(
 def test_an_image_in_train_and_in_test_is_an_error(build: Builder) -> None:
     domain = build.domain()
     leaked = replace(domain.train[0], pid="x", camid=1)
-    report = inspect(replace(domain, gallery=(*domain.gallery, leaked)))
-    assert levels(report) == ["error"]
-    assert f"1 images stand in train and in query or gallery (pid x camid 1 {leaked.path})" in render(report)
+    result = inspect(replace(domain, gallery=(*domain.gallery, leaked)))
+    assert levels(result) == ["error"]
+    assert f"1 images stand in train and in query or gallery (pid x camid 1 {leaked.path})" in render(result)
 
 
 def test_two_boxes_of_one_file_are_two_images(build: Builder) -> None:
@@ -217,10 +217,10 @@ def test_a_query_in_the_gallery(
 ) -> None:
     domain = build.domain(exclude_same_camera=exclude_same_camera)
     twin = replace(domain.query[0], **changed)
-    report = inspect(replace(domain, gallery=(*domain.gallery, twin)))
-    assert levels(report) == ([expected] if expected else [])
+    result = inspect(replace(domain, gallery=(*domain.gallery, twin)))
+    assert levels(result) == ([expected] if expected else [])
     if expected:
-        assert f"1 query images stand in the gallery too (pid x camid 0 {twin.path})" in report.problems[0].message
+        assert f"1 query images stand in the gallery too (pid x camid 0 {twin.path})" in result.problems[0].message
 
 
 def test_unreadable_images_are_named_or_skipped(build: Builder, images: Path) -> None:
@@ -230,23 +230,23 @@ def test_unreadable_images_are_named_or_skipped(build: Builder, images: Path) ->
     gone.path.unlink()
     domain = replace(domain, gallery=(replace(box, box=(4, 0, 3, 9)), gone))
 
-    report, same = check([domain], cache_dir=None)
-    assert (report.ok, same) == (False, (domain,))
-    causes = {found.path: found.cause for found in report.unreadable}
+    result, same = check([domain], cache_dir=None)
+    assert (result.ok, same) == (False, (domain,))
+    causes = {found.path: found.cause for found in result.unreadable}
     assert causes.keys() == {str(cut.path), str(box.path), str(gone.path)}
     assert causes[str(box.path)] == "the box (4, 0, 3, 9) reaches to 7, 9, but the image is 6 x 9 pixels"
     assert causes[str(gone.path)] == "no such file"
     assert causes[str(cut.path)]
-    (problem,) = report.problems
+    (problem,) = result.problems
     for word in ("3 images cannot be read", f"{gone.path}: no such file", str(cut.path), "--skip-unreadable"):
         assert word in problem.message
 
     # Without them c has one image, and neither query has a match.
-    report, (cleaned,) = check([domain], cache_dir=None, skip_unreadable=True)
+    result, (cleaned,) = check([domain], cache_dir=None, skip_unreadable=True)
     assert cleaned == replace(domain, train=tuple(r for r in domain.train if r != cut), gallery=())
     assert cleaned.cameras == domain.cameras
-    assert len(report.unreadable) == 3
-    text = render(report)
+    assert len(result.unreadable) == 3
+    text = render(result)
     for word in (
         "3 images cannot be read",
         "skipped",
@@ -260,49 +260,49 @@ def test_skipping_can_leave_data_that_are_sound(build: Builder) -> None:
     domain = build.domain(gallery="x1 y1 x1")
     domain.gallery[2].path.write_bytes(b"")
     assert not inspect(domain).ok
-    report, (cleaned,) = check([domain], cache_dir=None, skip_unreadable=True)
-    assert (report.ok, levels(report), len(cleaned.gallery)) == (True, ["warning"], 2)
-    assert report.domains["shop"].splits["gallery"].images == 2
+    result, (cleaned,) = check([domain], cache_dir=None, skip_unreadable=True)
+    assert (result.ok, levels(result), len(cleaned.gallery)) == (True, ["warning"], 2)
+    assert result.domains["shop"].splits["gallery"].images == 2
 
 
 def test_another_protocol_than_the_papers_is_one_warning(build: Builder) -> None:
-    report = inspect(replace(build.domain(), name="msmt17", variant="V1"))
-    (problem,) = report.problems
-    assert (report.ok, problem.level, problem.domain) == (True, "warning", "msmt17")
+    result = inspect(replace(build.domain(), name="msmt17", variant="V1"))
+    (problem,) = result.problems
+    assert (result.ok, problem.level, problem.domain) == (True, "warning", "msmt17")
     assert problem.message == (
         "msmt17: part of MSMT17: 4 of 30,248 train images, 2 of 11,659 query images and 2 of 82,161 gallery images; "
         "V1; figures are not comparable with the paper's"
     )
-    summary = report.domains["msmt17"]
+    summary = result.domains["msmt17"]
     assert summary.variant == "V1"
     assert summary.protocol is not None
     assert len(summary.protocol.differences) == 4
-    assert "not as in the paper: train: 2 identities and 4 images (the paper: 1,041 identities and 3" in render(report)
+    assert "not as in the paper: train: 2 identities and 4 images (the paper: 1,041 identities and 3" in render(result)
 
 
 def test_skipping_an_image_does_not_change_the_protocol_that_was_read(build: Builder) -> None:
     domain = replace(build.domain(gallery="x1 y1 x1"), name="market1501")
     domain.gallery[2].path.write_bytes(b"")
-    report, (cleaned,) = check([domain], cache_dir=None, skip_unreadable=True)
-    assert (len(cleaned.gallery), report.domains["market1501"].splits["gallery"].images) == (2, 2)
-    assert report.domains["market1501"].protocol == identify(domain) != identify(cleaned)
+    result, (cleaned,) = check([domain], cache_dir=None, skip_unreadable=True)
+    assert (len(cleaned.gallery), result.domains["market1501"].splits["gallery"].images) == (2, 2)
+    assert result.domains["market1501"].protocol == identify(domain) != identify(cleaned)
 
 
 def test_data_in_the_papers_protocol_are_no_warning(build: Builder, monkeypatch: pytest.MonkeyPatch) -> None:
     two = SplitCounts(2, 2)
     small = replace(TABLE_I["market1501"], train=SplitCounts(2, 4), query=two, gallery=two, cameras=2)
     monkeypatch.setitem(TABLE_I, "market1501", small)
-    report = inspect(replace(build.domain(), name="market1501"))
-    assert report.problems == ()
+    result = inspect(replace(build.domain(), name="market1501"))
+    assert result.problems == ()
     assert (
-        "  protocol: Market-1501, distractors in the gallery and no junk (the paper's)" in render(report).splitlines()
+        "  protocol: Market-1501, distractors in the gallery and no junk (the paper's)" in render(result).splitlines()
     )
 
 
 def test_that_data_were_withdrawn_is_always_said(build: Builder) -> None:
-    report = inspect(replace(build.domain(), name="dukemtmc", terms="Why it was withdrawn."))
-    assert "dukemtmc: Why it was withdrawn." in [problem.message for problem in report.problems]
-    assert report.ok
+    result = inspect(replace(build.domain(), name="dukemtmc", terms="Why it was withdrawn."))
+    assert "dukemtmc: Why it was withdrawn." in [problem.message for problem in result.problems]
+    assert result.ok
 
 
 def test_a_second_check_decodes_nothing(build: Builder, tmp_path: Path) -> None:
@@ -319,18 +319,18 @@ def test_a_box_of_an_image_known_from_the_cache_is_still_checked(build: Builder,
     domain = build.domain()
     check([domain], cache_dir=tmp_path)
     outside = replace(domain.train[0], box=(0, 0, 6, 10))
-    report, _ = check([replace(domain, train=(outside, *domain.train[1:]))], cache_dir=tmp_path)
-    assert (report.from_cache, len(report.unreadable)) == (8, 1)
+    result, _ = check([replace(domain, train=(outside, *domain.train[1:]))], cache_dir=tmp_path)
+    assert (result.from_cache, len(result.unreadable)) == (8, 1)
 
 
 def test_several_domains_are_reported_together(build: Builder) -> None:
     flawed = build.domain(train="a0 a1 b0 b1 c0", query="x0 z0")
     sound = replace(build.domain(exclude_same_camera=False), name="a", source="")
-    report = inspect(flawed, sound)
-    assert [(problem.level, problem.domain) for problem in report.problems] == [("error", "shop"), ("warning", "shop")]
-    assert (report.decoded, report.from_cache, report.unreadable) == (17, 0, ())
-    assert list(report.domains) == ["shop", "a"]
-    assert (report.domains["a"].exclude_same_camera, report.domains["a"].source) == (False, "")
+    result = inspect(flawed, sound)
+    assert [(problem.level, problem.domain) for problem in result.problems] == [("error", "shop"), ("warning", "shop")]
+    assert (result.decoded, result.from_cache, result.unreadable) == (17, 0, ())
+    assert list(result.domains) == ["shop", "a"]
+    assert (result.domains["a"].exclude_same_camera, result.domains["a"].source) == (False, "")
 
 
 def test_nothing_to_check_is_refused() -> None:
@@ -364,10 +364,10 @@ def test_four_real_domains_pass_and_the_second_check_opens_no_image(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     domains = list(alphabets(tmp_path).values())
-    report, _ = check(domains, cache_dir=tmp_path / "cache")
-    assert (report.ok, report.problems, report.decoded) == (True, (), 4_840)
-    assert [summary.cameras for summary in report.domains.values()] == [20] * 4
-    assert sum(counts.images for summary in report.domains.values() for counts in summary.splits.values()) == 4_840
+    result, _ = check(domains, cache_dir=tmp_path / "cache")
+    assert (result.ok, result.problems, result.decoded) == (True, (), 4_840)
+    assert [summary.cameras for summary in result.domains.values()] == [20] * 4
+    assert sum(counts.images for summary in result.domains.values() for counts in summary.splits.values()) == 4_840
 
     def never(path: object, *_: object) -> None:
         raise AssertionError(f"{path} was opened again")

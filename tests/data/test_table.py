@@ -7,7 +7,7 @@ import pyarrow.parquet
 import pytest
 
 from jointreid.data.records import ImageRecord
-from jointreid.data.table import Row, camera_name, is_no_id, path_below, read_rows
+from jointreid.data.table import TableRow, camera_name, is_no_id, path_below, read_rows
 from jointreid.messages.errors import JointreidError
 
 HEADER = "domain,split,path,pid,camid\n"
@@ -20,18 +20,18 @@ def write(folder: Path, text: str | bytes) -> Path:
     return path
 
 
-def rows(folder: Path, text: str | bytes) -> list[Row]:
+def rows(folder: Path, text: str | bytes) -> list[TableRow]:
     return read_rows(write(folder, text))
 
 
 def test_rows_in_the_order_of_the_table(tmp_path: Path) -> None:
     assert rows(tmp_path, HEADER + "b,train,z/2.png,007,3\na,query,q.png,x y,lobby\na,query,r.png,7,\n") == [
-        Row(2, "b", "train", "3", ImageRecord(tmp_path / "z/2.png", "007", 0)),
-        Row(3, "a", "query", "lobby", ImageRecord(tmp_path / "q.png", "x y", 0)),
-        Row(4, "a", "query", "", ImageRecord(tmp_path / "r.png", "7", 0)),
+        TableRow(2, "b", "train", "3", ImageRecord(tmp_path / "z/2.png", "007", 0)),
+        TableRow(3, "a", "query", "lobby", ImageRecord(tmp_path / "q.png", "x y", 0)),
+        TableRow(4, "a", "query", "", ImageRecord(tmp_path / "r.png", "7", 0)),
     ]
     (row,) = rows(tmp_path, "pid,path,split,domain\n1,t.png,train,a\n")
-    assert row == Row(2, "a", "train", "", ImageRecord(tmp_path / "t.png", "1", 0))
+    assert row == TableRow(2, "a", "train", "", ImageRecord(tmp_path / "t.png", "1", 0))
 
 
 @pytest.mark.parametrize(

@@ -51,7 +51,7 @@ def _check_parser() -> Parser:
     data_arguments(parser)
     parser.add_argument("--skip-unreadable", action="store_true", help="list unreadable images and check the others")
     parser.add_argument("--cache", default="out/cache", metavar="DIR", help="where results of decoding are kept")
-    parser.add_argument("--json", action="store_true", help="print the report as JSON")
+    parser.add_argument("--json", action="store_true", help="print the result as JSON")
     return parser
 
 
@@ -62,9 +62,9 @@ def _check(argv: list[str]) -> int:
 
     options = _check_parser().read(argv)
     domains = load_domains(data_config(options))
-    report, _ = check(domains, cache_dir=Path(options.cache), skip_unreadable=options.skip_unreadable)
-    print_json(report.to_dict()) if options.json else print(render(report))
-    return 0 if report.ok else 1
+    result, _ = check(domains, cache_dir=Path(options.cache), skip_unreadable=options.skip_unreadable)
+    print_json(result.to_dict()) if options.json else print(render(result))
+    return 0 if result.ok else 1
 
 
 # data ingest

@@ -21,8 +21,8 @@ from jointreid.messages.errors import JointreidError
 ERASE_ATTEMPTS = 10
 
 
-class Draws(NamedTuple):
-    """What happens to each image of a batch; all fields are [B].
+class AugmentDraws(NamedTuple):
+    """Random changes of each image of a batch; all fields are [B].
 
     Attributes:
         flip: bool, whether left and right are swapped.
@@ -81,10 +81,10 @@ def augment(
         JointreidError: the images are not uint8 or not of the configured size.
     """
     draws = draw(config, len(images) if batch_size is None else batch_size, generator)
-    return apply(images, Draws(*(field[part] for field in draws)), config)
+    return apply(images, AugmentDraws(*(field[part] for field in draws)), config)
 
 
-def draw(config: ImageConfig, batch: int, generator: torch.Generator) -> Draws:
+def draw(config: ImageConfig, batch: int, generator: torch.Generator) -> AugmentDraws:
     """Draw the changes of a batch.
 
     The crop is uniform over the (2P+1)^2 places. The erased rectangle has an area uniform in `erase_area` (as a share
@@ -103,7 +103,7 @@ def draw(config: ImageConfig, batch: int, generator: torch.Generator) -> Draws:
     areas, ratios = uniform[:, 6:].chunk(2, dim=1)
     height, width = _rectangles(areas, ratios, config)
     erased = erase < config.erase
-    return Draws(
+    return AugmentDraws(
         flip=flip < config.flip,
         top=(top * (2 * config.pad + 1)).long(),
         left=(left * (2 * config.pad + 1)).long(),
@@ -114,7 +114,7 @@ def draw(config: ImageConfig, batch: int, generator: torch.Generator) -> Draws:
     )
 
 
-def apply(images: Tensor, draws: Draws, config: ImageConfig) -> Tensor:
+def apply(images: Tensor, draws: AugmentDraws, config: ImageConfig) -> Tensor:
     """Return the images changed as drawn: flip, pad and crop, normalise, erase.
 
     The fill is 0 after normalising, which is the mean of the data (`erase_fill` "mean"), or the mean's own values.
@@ -122,7 +122,7 @@ def apply(images: Tensor, draws: Draws, config: ImageConfig) -> Tensor:
 
     Args:
         images: uint8 [B, 3, config.height, config.width].
-        draws: what happens to each, on the CPU.
+        draws: the changes of each, on the CPU.
         config: padding, normalisation and fill.
 
     Returns:
@@ -140,9 +140,9 @@ def apply(images: Tensor, draws: Draws, config: ImageConfig) -> Tensor:
     return changed(images, draws, config).contiguous(memory_format=_memory_format(images))
 
 
-def apply_reference(images: Tensor, draws: Draws, config: ImageConfig) -> Tensor:
-    """`apply` in plain PyTorch, in any memory format: what it must compute, and what a GPU runs."""
-    draws = Draws(*sent(torch.stack([field.long() for field in draws]), images.device))
+def apply_reference(images: Tensor, draws: AugmentDraws, config: ImageConfig) -> Tensor:
+    """Do what `apply` does in plain PyTorch, in any memory format: the reference for it, and the code for a GPU."""
+    draws = AugmentDraws(*sent(torch.stack([field.long() for field in draws]), images.device))
     cropped = _flip_and_crop(images, draws, config)
     rows = _inside(draws.erase_top, draws.erase_height, config.height)  # [B, H]
     columns = _inside(draws.erase_left, draws.erase_width, config.width)  # [B, W]
@@ -151,7 +151,7 @@ def apply_reference(images: Tensor, draws: Draws, config: ImageConfig) -> Tensor
     return torch.where(erased, _per_channel(_fill(config), normalised), normalised)
 
 
-def _apply_on_cpu(images: Tensor, draws: Draws, config: ImageConfig) -> Tensor:
+def _apply_on_cpu(images: Tensor, draws: AugmentDraws, config: ImageConfig) -> Tensor:
     from jointreid.data.augment_numba import change  # here, because importing numba takes over a second
 
     intensities = torch.arange(256, dtype=torch.uint8).expand(1, 3, 1, 256)
@@ -170,7 +170,7 @@ def _apply_on_cpu(images: Tensor, draws: Draws, config: ImageConfig) -> Tensor:
     return changed.permute(0, 3, 1, 2)
 
 
-def _flip_and_crop(images: Tensor, draws: Draws, config: ImageConfig) -> Tensor:
+def _flip_and_crop(images: Tensor, draws: AugmentDraws, config: ImageConfig) -> Tensor:
     """Flip, pad and crop back to size: for each pixel of the crop, the one it shows, or zero in the border."""
     height, width = config.height, config.width
     rows = draws.top[:, None] - config.pad + torch.arange(height, device=images.device)  # [B, H]

@@ -25,7 +25,7 @@ def change(
 
     Args:
         images: [B, H, W, 3].
-        draws: [B, 7], the columns as in `augment.Draws`.
+        draws: [B, 7], the columns as in `augment.AugmentDraws`.
         pad: P, pixels.
         to_edge: whether the border holds the nearest pixel, instead of zeros.
         normalised: [256, 3], what each intensity becomes in each channel.

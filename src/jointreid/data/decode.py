@@ -1,4 +1,4 @@
-"""How images of a data set are opened, and the scan that shows which can be.
+"""Open images of a data set, and scan which can be opened.
 
 Letters in shapes: H height, W width, in pixels.
 """
@@ -139,7 +139,7 @@ def to_rgb(image: Image.Image) -> NDArray[np.uint8]:
 
 
 class Scan(NamedTuple):
-    """Which images decode.
+    """Outcome of a scan: the images that decode and those that do not.
 
     Attributes:
         sizes: path -> (width, height) of the upright image, in pixels.

@@ -1,4 +1,4 @@
-"""What the pre-flight check found, as data, as text for people and as plain values for JSON."""
+"""Findings of the pre-flight check, as data, as text for people and as plain values for JSON."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -41,7 +41,7 @@ class Unreadable:
 
 @dataclass(frozen=True)
 class SplitSummary:
-    """What a split holds; `ids`, `images` and `cameras` leave junk out."""
+    """Counts of a split; `ids`, `images` and `cameras` are without junk."""
 
     ids: int
     images: int
@@ -51,7 +51,7 @@ class SplitSummary:
 
 
 def summarise_splits(domain: Domain) -> dict[str, SplitSummary]:
-    """Count what each split of a domain holds."""
+    """Count the images, identities and cameras of each split of a domain."""
     splits = {}
     for split in SPLITS:
         records: tuple[ImageRecord, ...] = getattr(domain, split)
@@ -68,14 +68,14 @@ def summarise_splits(domain: Domain) -> dict[str, SplitSummary]:
 
 @dataclass(frozen=True)
 class DomainSummary:
-    """What a domain holds, and how it is evaluated.
+    """Contents of a domain, and how it is evaluated.
 
     Attributes:
-        source: what it was read from.
-        variant: which edition of a published data set that is, in its reader's words, if it tells.
-        cameras: how many the domain defines.
+        source: file or folder that it was read from.
+        variant: edition of a published data set, in its reader's words, if known.
+        cameras: number of cameras that the domain defines.
         exclude_same_camera: whether a gallery image of the query's own identity and camera is ignored.
-        protocol: which protocol was read, unreadable images among it; None for a data set that is not the paper's.
+        protocol: the protocol as read, unreadable images included; None for a data set that is not the paper's.
         splits: train, query and gallery.
     """
 
@@ -88,12 +88,12 @@ class DomainSummary:
 
 
 @dataclass(frozen=True)
-class Report:
+class CheckResult:
     """The outcome of a check.
 
     Attributes:
-        purpose: what the data were checked for.
-        domains: name -> what the domain holds, without images that were skipped.
+        purpose: use that the data were checked for.
+        domains: name -> contents of the domain, without skipped images.
         problems: the findings, errors first.
         unreadable: every image that cannot be used.
         decoded: images decoded by this check.
@@ -109,19 +109,19 @@ class Report:
 
     @property
     def ok(self) -> bool:
-        """Whether nothing stands in the way."""
+        """True if there are no errors."""
         return not any(problem.level == "error" for problem in self.problems)
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the report as plain dicts, lists and numbers, for JSON."""
+        """Return the result as plain dicts, lists and numbers, for JSON."""
         return {"ok": self.ok, **asdict(self)}
 
 
-def render(report: Report) -> str:
-    """Return the report for people: a table of the domains, the findings, and one line of outcome."""
+def render(result: CheckResult) -> str:
+    """Return the result for people: a table of the domains, the findings, and one line of outcome."""
     rows = [["domain", "split", "ids", "images", "cameras", "distractors", "junk"]]
     lines = []
-    for name, domain in report.domains.items():
+    for name, domain in result.domains.items():
         for split, held in domain.splits.items():
             counts = (held.ids, held.images, held.cameras, held.distractors, held.junk)
             rows.append([name, split, *(f"{count:,}" for count in counts)])
@@ -132,14 +132,14 @@ def render(report: Report) -> str:
         if domain.protocol:
             lines.append(f"  protocol: {domain.protocol.words}")
             lines += [f"  not as in the paper: {difference}" for difference in domain.protocol.differences]
-    lines += [f"{problem.level}: {problem.message}" for problem in report.problems]
+    lines += [f"{problem.level}: {problem.message}" for problem in result.problems]
     lines.append(
-        f"images: {report.decoded:,} decoded, {report.from_cache:,} known from an earlier check, "
-        f"{len(report.unreadable):,} unreadable"
+        f"images: {result.decoded:,} decoded, {result.from_cache:,} known from an earlier check, "
+        f"{len(result.unreadable):,} unreadable"
     )
-    levels = Counter(problem.level for problem in report.problems)
-    task = {"train": "training", "evaluate": "evaluation", "both": "training and evaluation"}[report.purpose]
-    ready = "ready" if report.ok else "not ready"
+    levels = Counter(problem.level for problem in result.problems)
+    task = {"train": "training", "evaluate": "evaluation", "both": "training and evaluation"}[result.purpose]
+    ready = "ready" if result.ok else "not ready"
     lines.append(f"{ready} for {task}: {levels['error']} errors, {levels['warning']} warnings")
     # Bytes in a file's name that are no text could not be printed.
     return "\n".join([text_table(rows, "llrrrrr", bars=False), *lines]).encode(errors="backslashreplace").decode()

@@ -27,7 +27,7 @@ Indices = NDArray[np.int64]
 
 
 class Batch(NamedTuple):
-    """What one training step sees.
+    """A batch of images and labels, as a training step takes it.
 
     Attributes:
         images: [B, 3, H, W], RGB; uint8 as stored, float32 and normalised once augmented.
@@ -151,7 +151,7 @@ def _decoded_in_memory(
         held = np.empty(shape, np.uint8)
     except MemoryError as error:
         raise JointreidError(
-            f"the decoded images take {math.prod(shape) / 1e9:.1f} GB of memory, which are not to be had; choose "
+            f"the decoded images take {math.prod(shape) / 1e9:.1f} GB of memory, more than is free; choose "
             "--data.cache_mode disk or off"
         ) from error
     for i, pixels in enumerate(in_order(partial(decode, image=image), records, threads)):

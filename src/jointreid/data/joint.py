@@ -71,7 +71,7 @@ class DomainLabels:
 
 @dataclass(frozen=True)
 class LabelSpace:
-    """What the classifiers of a model count: the identities, domains and cameras of the data sets it was trained on.
+    """Classes of the classifiers of a model: the identities, domains and cameras of the data sets it was trained on.
 
     Attributes:
         domains: one entry a domain; the position is the domain_id.

@@ -25,14 +25,14 @@ from jointreid.data.table import (
     BOX_COLUMNS,
     CAMERA_NUMBER,
     COLUMNS,
-    Base,
-    Row,
+    ImageRoot,
+    TableRow,
     camera_name,
-    own_base,
     parse_row,
     path_below,
     read_rows,
-    root_base,
+    stated_root,
+    table_root,
 )
 from jointreid.machine.files import replacing
 from jointreid.messages.errors import JointreidError, no_such
@@ -70,7 +70,7 @@ def read_manifest(path: str | Path, missing_camid: MissingCamid = "refuse") -> d
     path = Path(path)
     policies = _read_side_file(side_file(path))
     roots = {name: Path(policy["root"]) for name, policy in policies.items() if "root" in policy}
-    by_domain: dict[str, list[Row]] = defaultdict(list)
+    by_domain: dict[str, list[TableRow]] = defaultdict(list)
     for row in read_rows(path, roots):
         by_domain[row.domain].append(row)
     if stray := [name for name in policies if name not in by_domain]:
@@ -102,7 +102,7 @@ def write_manifest(domains: Iterable[Domain], path: str | Path, *, root: str | P
     """
     path, rows, policies = Path(path), [], {}
     named = "" if root is None else os.path.abspath(root)
-    base = root_base(Path(named)) if named else own_base(path.parent)
+    image_root = stated_root(Path(named)) if named else table_root(path.parent)
     if path.suffix.lower() != ".csv":
         raise JointreidError(f"{path}: a manifest is written as .csv")
     for domain in domains:
@@ -114,7 +114,7 @@ def write_manifest(domains: Iterable[Domain], path: str | Path, *, root: str | P
             for record, before in zip(records, (None, *records), strict=False):
                 if before and record.key == before.key:
                     raise JointreidError(f"{record.path}: stands twice in {split} of {domain.name}; remove one")
-                rows.append(_cells(domain.name, split, record, base))
+                rows.append(_cells(domain.name, split, record, image_root))
     stated = {name: policy for name, policy in policies.items() if policy}
     side = json.dumps(stated, indent=2, ensure_ascii=False) + "\n" if stated else ""
     try:
@@ -131,7 +131,7 @@ def write_manifest(domains: Iterable[Domain], path: str | Path, *, root: str | P
 
 def _one_camera_policies(
     path: Path,
-    by_domain: Mapping[str, Sequence[Row]],
+    by_domain: Mapping[str, Sequence[TableRow]],
     policies: Mapping[str, Mapping[str, Any]],
     missing_camid: MissingCamid,
 ) -> dict[str, dict[str, Any]]:
@@ -158,7 +158,7 @@ def _one_camera_policies(
     return chosen
 
 
-def _domain(path: Path, name: str, rows: Sequence[Row], policy: Mapping[str, Any]) -> Domain:
+def _domain(path: Path, name: str, rows: Sequence[TableRow], policy: Mapping[str, Any]) -> Domain:
     found = {row.camera for row in rows}
     declared = policy.get("cameras")
     names = {camera_name(str(camera)) for camera in declared} if isinstance(declared, list) else found
@@ -250,12 +250,12 @@ def _policy_of(domain: Domain, root: str) -> dict[str, Any]:
     return policy
 
 
-def _cells(domain: str, split: str, record: ImageRecord, base: Base) -> dict[str, object]:
+def _cells(domain: str, split: str, record: ImageRecord, image_root: ImageRoot) -> dict[str, object]:
     """Return a row that reads back as it is given."""
-    name = path_below(base.absolute, os.path.abspath(record.path))
+    name = path_below(image_root.absolute, os.path.abspath(record.path))
     if name is None:
         raise JointreidError(
-            f"{record.path}: lies outside {base.absolute}, which the manifest's paths are to be relative to"
+            f"{record.path}: lies outside {image_root.absolute}, which the manifest's paths are to be relative to"
         )
     path = Path(name).as_posix()
     cells = {
@@ -270,7 +270,7 @@ def _cells(domain: str, split: str, record: ImageRecord, base: Base) -> dict[str
         "distractor": int(record.distractor) or "",
     }
     try:
-        parse_row(0, {column: str(cell) for column, cell in cells.items()}, base)
+        parse_row(0, {column: str(cell) for column, cell in cells.items()}, image_root)
     except JointreidError as error:
         raise JointreidError(f"{record.path} of {domain}: no table can hold it: {error}") from error
     return cells

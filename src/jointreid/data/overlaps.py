@@ -1,4 +1,4 @@
-"""What should be two and is one, or one and is two: images in two places, and names that only look different."""
+"""Checks for images in two places, and for names that differ only in how they are written."""
 
 import re
 import unicodedata

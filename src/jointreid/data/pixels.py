@@ -120,7 +120,7 @@ def in_order(work: Callable[[S], T], items: Sequence[S], threads: int) -> Genera
 
 
 class _Index(NamedTuple):
-    """What a file holds: the row of each image's key, and the checksum of each row."""
+    """Index of a file: the row of each image's key, and the checksum of each row."""
 
     rows: dict[bytes, int]
     checksums: tuple[int, ...]

@@ -8,12 +8,12 @@ from pathlib import Path
 from jointreid.config import DataConfig
 from jointreid.data.decode import Scan, box_outside, scan_images
 from jointreid.data.findings import (
+    CheckResult,
     DomainSummary,
     Finding,
     Level,
     Problem,
     Purpose,
-    Report,
     Unreadable,
     list_images,
     summarise_splits,
@@ -41,7 +41,7 @@ def check(
     skip_unreadable: bool = False,
     threads: int = 2,
     purpose: Purpose = "both",
-) -> tuple[Report, tuple[Domain, ...]]:
+) -> tuple[CheckResult, tuple[Domain, ...]]:
     """Look for whatever would stop training or evaluation, before either begins.
 
     Every image is decoded once; with `cache_dir` a second check takes milliseconds.
@@ -55,7 +55,7 @@ def check(
             gallery in every domain; both, a train split in every domain and a query and a gallery in one or more.
 
     Returns:
-        The report, and the domains: as given, or with `skip_unreadable` without the images that do not decode.
+        The result, and the domains: as given, or with `skip_unreadable` without the images that do not decode.
 
     Raises:
         JointreidError: no domains, a cache that cannot be written, or an image that was readable and is no longer.
@@ -78,7 +78,7 @@ def check(
     for domain in checked:
         problems += [Problem(level, domain.name, text) for find in _CHECKS[purpose] for level, text in find(domain)]
         problems += _report_other_protocol(domain.name, protocols[domain.name])
-    report = Report(
+    result = CheckResult(
         purpose,
         domains={domain.name: _summarise(domain, protocols[domain.name]) for domain in checked},
         problems=tuple(sorted(problems, key=lambda problem: problem.level)),
@@ -86,7 +86,7 @@ def check(
         decoded=len(scan.sizes) - scan.from_cache,
         from_cache=scan.from_cache,
     )
-    return report, tuple(checked)
+    return result, tuple(checked)
 
 
 def drop_unreadable(

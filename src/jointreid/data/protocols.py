@@ -9,7 +9,7 @@ from jointreid.data.records import SPLITS, Domain, ImageRecord
 
 @dataclass(frozen=True)
 class SplitCounts:
-    """How much a split holds, junk left out.
+    """Counts of a split, without junk.
 
     Attributes:
         ids: identities; all distractors of one pid count as one, as in Table I.
@@ -25,7 +25,7 @@ class SplitCounts:
 
 @dataclass(frozen=True)
 class Protocol:
-    """What one of the paper's data sets holds when it is trained and evaluated on in one agreed way.
+    """Contents of one of the paper's data sets under one agreed way to train and evaluate on it.
 
     Attributes:
         name: for programs, unique among all protocols.
@@ -54,7 +54,7 @@ class Protocol:
 
 @dataclass(frozen=True)
 class ProtocolMatch:
-    """Which protocol a domain holds.
+    """Protocol that a domain is in.
 
     Attributes:
         name: that of a `Protocol`, `PART` and that name for less than it holds, or "unknown".

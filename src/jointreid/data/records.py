@@ -1,4 +1,4 @@
-"""What every data set becomes: frozen records that check themselves.
+"""Records that every data set becomes; they are frozen and check themselves.
 
 `ImageRecord` is one image, `Domain` one data set with its splits and its evaluation policy. Readers and manifests
 make them, everything later consumes them; nothing here knows of labels, offsets or tensors.
@@ -55,7 +55,7 @@ class ImageRecord:
 
     @property
     def key(self) -> tuple[str, tuple[int, ...]]:
-        """What tells one image from another: its path and its box."""
+        """Path and box, which tell one image from another."""
         return str(self.path), self.box or ()
 
 

@@ -19,13 +19,13 @@ _VERSION = 2
 _CONTENTS = "contents.json"
 
 
-class Found(NamedTuple, Generic[Fact]):
-    """What is known of files.
+class LookUp(NamedTuple, Generic[Fact]):
+    """Facts about files, and files without.
 
     Attributes:
         facts: path -> fact, of those that it could be found for.
         failures: path -> why not.
-        remembered: how many of `facts` were known from an earlier time.
+        remembered: number of `facts` that were known from an earlier time.
     """
 
     facts: Mapping[Path, Fact]
@@ -35,7 +35,7 @@ class Found(NamedTuple, Generic[Fact]):
 
 def look_up(
     paths: Iterable[Path], find: Callable[[Path], Fact], kind: Any, memory: Path | None, threads: int
-) -> Found[Fact]:
+) -> LookUp[Fact]:
     """Return a fact about each file, found only where it is not remembered.
 
     A remembered fact holds as long as the file's size, times of change and inode are the same: to leave all of them as
@@ -45,7 +45,7 @@ def look_up(
     Args:
         paths: the files; each is looked at once however often it stands there.
         find: returns the fact of a file, or raises JointreidError.
-        kind: the fact's type, one that `typed.conform` knows.
+        kind: type of the fact, one that `typed.conform` knows.
         memory: the JSON file, made if missing; None remembers nothing.
         threads: files that `find` is called for at a time.
 
@@ -75,7 +75,7 @@ def look_up(
     if memory is not None and found:
         _write(memory, known | {names[path]: [stamps[path], fact] for path, fact in found.items()})
     failures = {path: str(error) for path, error in outcomes.items() if isinstance(error, JointreidError)}
-    return Found({**fresh, **found}, failures, len(fresh))
+    return LookUp({**fresh, **found}, failures, len(fresh))
 
 
 def content_hashes(paths: Iterable[Path], memory_dir: Path | None, threads: int) -> Mapping[Path, str]:

@@ -216,7 +216,7 @@ class CustomBatches:
 
     Args:
         kind: its name, `module:function`: of the train set, `SamplerConfig` and the seed, returns `Batches`.
-        train_set: what indices point into.
+        train_set: the images that indices stand for.
         config: settings of the sampler.
         seed: an integer >= 0.
 
@@ -274,7 +274,7 @@ def make_sampler(train_set: JointTrainSet, config: RunConfig) -> UnionPK | Custo
 
 
 class Histogram(NamedTuple):
-    """How many images of a stretch of training came from where.
+    """Number of images that some batches took from each domain and camera.
 
     Attributes:
         domains: images by domain name.
@@ -289,7 +289,7 @@ def realised_histogram(train_set: JointTrainSet, indices: ArrayLike) -> Histogra
     """Count the domains and cameras that batches really held; padded images count as often as they were used.
 
     Args:
-        train_set: what the indices point into.
+        train_set: the images that the indices stand for.
         indices: integers of any shape, for example the batches of an epoch.
     """
     flat = np.asarray(indices, dtype=np.int64).ravel()

@@ -33,7 +33,7 @@ _NO_ID = re.compile(r"nan|-[0-9.]+", re.IGNORECASE)
 _SHOWN_ERRORS = 10
 
 
-class Row(NamedTuple):
+class TableRow(NamedTuple):
     """One image as the table has it.
 
     Attributes:
@@ -51,25 +51,27 @@ class Row(NamedTuple):
     record: ImageRecord
 
 
-class Base(NamedTuple):
-    """What paths are relative to: a folder as given and absolute, and what to say of one that is not below it."""
+class ImageRoot(NamedTuple):
+    """Folder that paths are relative to, as given and absolute, and the message for a path that is not below it."""
 
     given: Path
     absolute: str
     fault: str
 
 
-def own_base(folder: Path) -> Base:
-    """Return a table's own folder as the base of its paths."""
+def table_root(folder: Path) -> ImageRoot:
+    """Return the folder of a table as the root of its images."""
     absolute = os.path.abspath(folder)
     remedy = 'move the table to a folder above all images, or let the side file name such a folder as "root"'
-    return Base(folder, absolute, f"does not stay below the table's folder {absolute}; {remedy}")
+    return ImageRoot(folder, absolute, f"does not stay below the table's folder {absolute}; {remedy}")
 
 
-def root_base(folder: Path) -> Base:
-    """Return the root of a domain as the base of its paths."""
+def stated_root(folder: Path) -> ImageRoot:
+    """Return the root that a side file states for a domain."""
     absolute = os.path.abspath(folder)
-    return Base(folder, absolute, f"does not stay below {absolute}, the root of its domain; correct one of the two")
+    return ImageRoot(
+        folder, absolute, f"does not stay below {absolute}, the root of its domain; correct one of the two"
+    )
 
 
 class _Table(NamedTuple):
@@ -79,7 +81,7 @@ class _Table(NamedTuple):
     rows: Sequence[tuple[int, Sequence[str]]]
 
 
-def read_rows(path: Path, roots: Mapping[str, Path] | None = None) -> list[Row]:
+def read_rows(path: Path, roots: Mapping[str, Path] | None = None) -> list[TableRow]:
     """Read and check every row of a table, its paths joined to its domain's root, else to the table's folder.
 
     Args:
@@ -91,9 +93,9 @@ def read_rows(path: Path, roots: Mapping[str, Path] | None = None) -> list[Row]:
             file, the rows (ten at most, with their count) and the columns.
     """
     table = _read_table(path)
-    own = own_base(path.parent)
-    bases = {name: root_base(root) for name, root in (roots or {}).items()}
-    rows: list[Row] = []
+    own = table_root(path.parent)
+    image_roots = {name: stated_root(root) for name, root in (roots or {}).items()}
+    rows: list[TableRow] = []
     errors: list[str] = []
     first: dict[tuple[object, ...], int] = {}
     for number, cells in table.rows:
@@ -101,7 +103,7 @@ def read_rows(path: Path, roots: Mapping[str, Path] | None = None) -> list[Row]:
             if len(cells) != len(table.columns):
                 raise JointreidError(f"{len(cells)} cells; the header names {len(table.columns)} columns")
             by_column = dict(zip(table.columns, cells, strict=True))
-            row = parse_row(number, by_column, bases.get(by_column["domain"], own))
+            row = parse_row(number, by_column, image_roots.get(by_column["domain"], own))
             same = first.setdefault((row.domain, row.split, *row.record.key), number)
             if same != number:
                 raise JointreidError(f"column path: repeats row {same} (same split, path and box); remove one")
@@ -230,13 +232,13 @@ def _check_columns(where: str, columns: Sequence[str]) -> None:
 # Reading a row
 
 
-def parse_row(number: int, cells: Mapping[str, str], base: Base) -> Row:
-    """Return what a row says.
+def parse_row(number: int, cells: Mapping[str, str], root: ImageRoot) -> TableRow:
+    """Return the labels and the image of a row.
 
     Args:
         number: the row's number.
         cells: the text in each column, of at least `domain, split, path, pid`.
-        base: what the path is relative to.
+        root: folder that the path is relative to.
 
     Raises:
         JointreidError: a cell is wrong; the message names the column, neither file nor row.
@@ -257,11 +259,11 @@ def parse_row(number: int, cells: Mapping[str, str], base: Base) -> Row:
     junk, distractor = _flag(cells, "junk"), _flag(cells, "distractor")
     if split == "train" and (junk or distractor):
         raise JointreidError(f"column {'junk' if junk else 'distractor'}: set in train; remove the row")
-    path = path_below(base.absolute, cells["path"])
+    path = path_below(root.absolute, cells["path"])
     if path is None:
-        raise JointreidError(f"column path: {cells['path']!r} {base.fault}")
+        raise JointreidError(f"column path: {cells['path']!r} {root.fault}")
     record = ImageRecord(
-        path=base.given / path,
+        path=root.given / path,
         pid=cells["pid"],
         camid=0,
         box=_box(cells),
@@ -269,7 +271,7 @@ def parse_row(number: int, cells: Mapping[str, str], base: Base) -> Row:
         junk=junk,
         distractor=distractor,
     )
-    return Row(number, cells["domain"], split, camera_name(cells.get("camid", "")), record)
+    return TableRow(number, cells["domain"], split, camera_name(cells.get("camid", "")), record)
 
 
 def _box(cells: Mapping[str, str]) -> tuple[int, int, int, int] | None:

@@ -42,23 +42,23 @@ def load_training_data(config: RunConfig) -> TrainingData:
         JointreidError: the pre-flight found that training or evaluation cannot run; the message holds its errors.
     """
     domains = load_domains(config.data)
-    report, domains = check(
+    result, domains = check(
         domains,
         cache_dir=Path(config.data.cache),
         skip_unreadable=config.data.skip_unreadable,
         threads=config.train.workers,
         purpose="both",
     )
-    if not report.ok:
-        errors = "; ".join(problem.message for problem in report.problems if problem.level == "error")
+    if not result.ok:
+        errors = "; ".join(problem.message for problem in result.problems if problem.level == "error")
         raise JointreidError(f"the data are not ready: {errors}. `jointreid data check` shows all that was found")
     test = tuple(domain for domain in domains if domain.query and domain.gallery)
     val: tuple[Domain, ...] = ()
     if config.data.val_ids:
         split = [hold_out(domain, config.data.val_ids, config.train.seed) for domain in domains]
         domains, val = tuple(rest for rest, _ in split), tuple(held for _, held in split)
-    protocols = {name: summary.protocol for name, summary in report.domains.items()}
-    return TrainingData(join(domains, config.data.camera_ids), test, val, protocols, render(report))
+    protocols = {name: summary.protocol for name, summary in result.domains.items()}
+    return TrainingData(join(domains, config.data.camera_ids), test, val, protocols, render(result))
 
 
 def images_hash(train_set: JointTrainSet) -> str:

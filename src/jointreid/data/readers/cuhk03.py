@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from jointreid.config import Cuhk03Boxes, DataConfig
-from jointreid.data.readers.market_style import Splits, distinct_folders, is_market_style, read_splits
+from jointreid.data.readers.market_style import SplitRecords, distinct_folders, is_market_style, read_splits
 from jointreid.data.records import SPLITS, Domain, ImageRecord
 from jointreid.messages.errors import JointreidError
 from jointreid.messages.listing import first_few
@@ -116,7 +116,7 @@ def _copies_in(folder: Path) -> Iterator[_Copy]:
 # Splits in a JSON file
 
 
-def _read_json_splits(file: Path, images: Path) -> Splits:
+def _read_json_splits(file: Path, images: Path) -> SplitRecords:
     if not file.is_file():
         raise JointreidError(
             f"{file}: is not there, but {images.name} is; it says which image is in which split: "
@@ -141,7 +141,7 @@ def _read_json_splits(file: Path, images: Path) -> Splits:
     def records(split: str, prefix: str = "") -> tuple[ImageRecord, ...]:
         return tuple(ImageRecord(images / name, f"{prefix}{pid:04d}", camid) for name, pid, camid in entries[split])
 
-    return Splits(
+    return SplitRecords(
         train=records("train", "train-" if numbered_anew else ""), query=records("query"), gallery=records("gallery")
     )
 

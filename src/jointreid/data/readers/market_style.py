@@ -17,7 +17,7 @@ ANY_NAME = re.compile(r"(-1|\d+)_c([1-9]\d*)(?:s\d+)?(?:_|\.)")
 JUNK, DISTRACTOR = -1, 0
 
 
-class Splits(TypedDict):
+class SplitRecords(TypedDict):
     """The images of the three splits, under the names that `Domain` gives them."""
 
     train: tuple[ImageRecord, ...]
@@ -25,7 +25,7 @@ class Splits(TypedDict):
     gallery: tuple[ImageRecord, ...]
 
 
-class Held(NamedTuple):
+class FoundRoot(NamedTuple):
     """A folder, and those of the layouts looked for that it holds, each as the names of its sub-folders."""
 
     root: Path
@@ -46,11 +46,11 @@ def find_root(path: Path, title: str, known_folders: Sequence[str]) -> Path:
     return find_layout(path, title, known_folders, [tuple(SPLIT_FOLDERS.values())]).root
 
 
-def find_layout(path: Path, title: str, known_folders: Sequence[str], layouts: Sequence[tuple[str, ...]]) -> Held:
+def find_layout(path: Path, title: str, known_folders: Sequence[str], layouts: Sequence[tuple[str, ...]]) -> FoundRoot:
     """Return the folder that holds one of some layouts or several: `path`, or one of `known_folders` in it.
 
     Args:
-        path: what the person gave.
+        path: the folder given.
         title: the data set's name, for messages.
         known_folders: names it is usually unpacked to.
         layouts: each the sub-folders it consists of.
@@ -86,9 +86,9 @@ def distinct_folders(path: Path, known_folders: Iterable[str]) -> list[Path]:
     return list(folders.values())
 
 
-def look_for_layouts(folders: Iterable[Path], layouts: Sequence[tuple[str, ...]]) -> list[Held]:
+def look_for_layouts(folders: Iterable[Path], layouts: Sequence[tuple[str, ...]]) -> list[FoundRoot]:
     """Return those of the folders that hold one or more of the layouts."""
-    held = [Held(root, [layout for layout in layouts if not _missing(root, layout)]) for root in folders]
+    held = [FoundRoot(root, [layout for layout in layouts if not _missing(root, layout)]) for root in folders]
     return [each for each in held if each.layouts]
 
 
@@ -100,7 +100,7 @@ def read_splits(
     *,
     folders: Mapping[str, str] = SPLIT_FOLDERS,
     zero_is_distractor: bool = True,
-) -> Splits:
+) -> SplitRecords:
     """Read the three splits below `root`.
 
     Junk (pid -1) is dropped everywhere. Files of other suffixes (`Thumbs.db`) and names with a leading dot are ignored.
@@ -123,7 +123,7 @@ def read_splits(
         records = _read_split(root / folders[split], pattern, example, tuple(suffixes), zero_is_distractor)
         return tuple(record for record in records if split == "gallery" or not record.distractor)
 
-    return Splits(train=read("train"), query=read("query"), gallery=read("gallery"))
+    return SplitRecords(train=read("train"), query=read("query"), gallery=read("gallery"))
 
 
 def market_style(path: str | Path, name: str) -> Domain:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from jointreid.config import DataConfig
-from jointreid.data.readers.market_style import SPLIT_FOLDERS, Splits, find_layout, read_splits
+from jointreid.data.readers.market_style import SPLIT_FOLDERS, SplitRecords, find_layout, read_splits
 from jointreid.data.records import Domain, ImageRecord
 from jointreid.messages.errors import JointreidError
 from jointreid.messages.listing import first_few
@@ -101,7 +101,7 @@ def _with_side(side: str, records: Iterable[ImageRecord]) -> tuple[ImageRecord, 
     return tuple(replace(record, pid=f"{side}-{int(record.pid):04d}") for record in records)
 
 
-def _read_converted(root: Path, trainval: bool) -> Splits:
+def _read_converted(root: Path, trainval: bool) -> SplitRecords:
     if trainval:
         raise JointreidError(
             f"{root}: data.msmt17_trainval needs list_val.txt, which a conversion to Market-1501's layout does not "
@@ -125,7 +125,7 @@ class _Line(NamedTuple):
     camid: int
 
 
-def _read_lists(root: Path, folders: tuple[str, ...], trainval: bool) -> Splits:
+def _read_lists(root: Path, folders: tuple[str, ...], trainval: bool) -> SplitRecords:
     train, test = folders
     lists = {
         "train": (train, ["list_train.txt", "list_val.txt"] if trainval else ["list_train.txt"]),
@@ -149,7 +149,7 @@ def _read_lists(root: Path, folders: tuple[str, ...], trainval: bool) -> Splits:
         images = root / lists[split][0]
         return tuple(ImageRecord(Path(images, line.folder, line.name), line.pid, line.camid) for line in lines[split])
 
-    return Splits(train=records("train"), query=records("query"), gallery=records("gallery"))
+    return SplitRecords(train=records("train"), query=records("query"), gallery=records("gallery"))
 
 
 def _read_list(file: Path) -> list[_Line]:

@@ -30,11 +30,11 @@ from jointreid.models.dcsd import DCSD
 from jointreid.models.trunk import build_trunk
 from jointreid.training.lock import run_lock
 from jointreid.training.log import TrainingLog
+from jointreid.training.pretrain.checkpoint import PretrainCheckpoint
 from jointreid.training.pretrain.config import PretrainConfig
 from jointreid.training.pretrain.imagefolder import LabelledImages, read_image_folder
 from jointreid.training.pretrain.loop import pretrain
-from jointreid.training.pretrain.parts import Pictures, network_of, optimizer_of, schedule_of, transform_of
-from jointreid.training.pretrain.saving import PretrainSaving
+from jointreid.training.pretrain.recipe import AugmentedImages, network_of, optimizer_of, schedule_of, transform_of
 from jointreid.training.train import train
 from tests.small import small_config
 
@@ -118,9 +118,9 @@ def test_a_training_killed_and_resumed_equals_an_unbroken_one(
         with pytest.raises(KeyboardInterrupt):
             pretrain_here(images, tmp_path)
     assert not (tmp_path / "model.safetensors").exists()
-    with pytest.raises(JointreidError, match="already holds a training; go on with it by --resume"):
+    with pytest.raises(JointreidError, match="already holds a training; resume it with --resume"):
         pretrain_here(images, tmp_path)
-    with pytest.raises(JointreidError, match="was begun with other lr, size;"):
+    with pytest.raises(JointreidError, match="was started with other lr, size;"):
         pretrain_here(images, tmp_path, dataclasses.replace(TINY, lr=1.0, size=64), resume=True)
     resumed = pretrain_here(images, tmp_path, resume=True)
     assert resumed.read_bytes() == trained.read_bytes()
@@ -130,7 +130,7 @@ def test_a_training_killed_and_resumed_equals_an_unbroken_one(
     resumed.unlink()
     assert pretrain_here(images, tmp_path, resume=True).read_bytes() == trained.read_bytes()
     (tmp_path / "training.safetensors").write_bytes(b"cut")
-    with pytest.raises(JointreidError, match=r"training\.safetensors: cannot be gone on with"):
+    with pytest.raises(JointreidError, match=r"training\.safetensors: cannot be resumed"):
         pretrain_here(images, tmp_path, resume=True)
 
 
@@ -148,7 +148,7 @@ def test_what_cannot_be_trained_is_refused_and_nothing_written(images: Path, tmp
     out = tmp_path / "out"
     with pytest.raises(JointreidError, match="39 images, fewer than a batch of 64; lower batch_size"):
         pretrain_here(images, out, dataclasses.replace(TINY, batch_size=64))
-    with pytest.raises(JointreidError, match="holds no epoch to go on after"):
+    with pytest.raises(JointreidError, match="holds no finished epoch to resume after"):
         pretrain_here(images, out, resume=True)
     with pytest.raises(JointreidError, match="no such folder"):
         pretrain_here(tmp_path / "nothing", out)
@@ -164,12 +164,12 @@ def test_a_loss_that_is_not_finite_stops_before_the_step(images: Path, tmp_path:
 
 
 @pytest.mark.parametrize("steps", [0, 1])  # a scaler may have skipped all of them
-def test_the_scale_of_the_losses_is_gone_on_with(steps: int, tmp_path: Path) -> None:
-    def saving(seed: int) -> tuple[PretrainSaving, nn.Module, torch.optim.Optimizer, MixedPrecision]:
+def test_the_scale_of_the_losses_is_resumed(steps: int, tmp_path: Path) -> None:
+    def saving(seed: int) -> tuple[PretrainCheckpoint, nn.Module, torch.optim.Optimizer, MixedPrecision]:
         torch.manual_seed(seed)
         model, precision = nn.Linear(2, 3), MixedPrecision("16-mixed", "cpu")
         optimizer = optimizer_of(model, TINY)
-        return PretrainSaving(tmp_path, {"recipe": {}}, model, optimizer, precision), model, optimizer, precision
+        return PretrainCheckpoint(tmp_path, {"recipe": {}}, model, optimizer, precision), model, optimizer, precision
 
     before, model, optimizer, precision = saving(0)
     assert precision.scaler is not None
@@ -178,14 +178,14 @@ def test_the_scale_of_the_losses_is_gone_on_with(steps: int, tmp_path: Path) -> 
         torch.autograd.backward(loss)
         precision.optimizer_step(optimizer)
         optimizer.zero_grad()
-    before.epoch, before.measures = 1, {"top1": 0.5, "top5": 1.0}
+    before.epoch, before.accuracy = 1, {"top1": 0.5, "top5": 1.0}
     before.save()
     after, twin, other, again = saving(1)
     after.resume()
     assert again.scaler is not None
     assert again.scaler.get_scale() == 2.0**15
     assert again.state_dict() == precision.state_dict()
-    assert (after.epoch, after.measures) == (before.epoch, before.measures)
+    assert (after.epoch, after.accuracy) == (before.epoch, before.accuracy)
     torch.testing.assert_close(twin.state_dict(), model.state_dict(), rtol=0, atol=0)
     torch.testing.assert_close(other.state_dict(), optimizer.state_dict(), rtol=0, atol=0)
     assert len(other.state) == 2 * steps
@@ -226,7 +226,7 @@ def test_the_rate_warms_up_and_falls_along_a_cosine() -> None:
         60: 0.200005,
         119: 0.00001 + 0.39999 * (1 - math.cos(math.pi / 120)) / 2,
     }
-    for epoch in (*expected, 40, 0):  # in any order, as on going on
+    for epoch in (*expected, 40, 0):  # in any order, as when resuming
         schedule.step(epoch)
         assert [group["lr"] for group in optimizer.param_groups] == pytest.approx([expected[epoch]] * 2, rel=1e-9)
     halved = optimizer_of(nn.Linear(2, 3), dataclasses.replace(config, batch_size=512, warmup_epochs=0))
@@ -280,19 +280,19 @@ def test_other_changes_are_chosen_by_their_settings() -> None:
     assert (erase.probability, erase.per_pixel, erase.max_count) == (0.1, False, 1)
     unerased = changes_of(dataclasses.replace(config, re_prob=0.0))
     assert len(unerased) == 5
-    with pytest.raises(JointreidError, match="auto_augment is 'rand-q9'; expected what timm knows, such as rand-m7"):
+    with pytest.raises(JointreidError, match="auto_augment is 'rand-q9'; expected a policy of timm, such as rand-m7"):
         changes_of(dataclasses.replace(config, auto_augment="rand-q9"))
 
 
 def test_how_an_image_changes_follows_from_seed_epoch_and_image_alone(images: Path) -> None:
     folder = read_image_folder(images)
     config = dataclasses.replace(TINY, re_prob=0.9)
-    epoch = Pictures(folder.train, config, 1)
+    epoch = AugmentedImages(folder.train, config, 1)
     before = [epoch[index][0] for index in range(6)]
     random.seed(1)
     torch.manual_seed(1)
     np.random.seed(1)  # noqa: NPY002
-    again = Pictures(folder.train, config, 1)
+    again = AugmentedImages(folder.train, config, 1)
     for index in (5, 0, 3, 3):
         torch.testing.assert_close(again[index][0], before[index], rtol=0, atol=0)
     drawn = (random.random(), torch.rand(()).item(), np.random.random())  # noqa: NPY002
@@ -300,10 +300,13 @@ def test_how_an_image_changes_follows_from_seed_epoch_and_image_alone(images: Pa
     torch.manual_seed(1)
     np.random.seed(1)  # noqa: NPY002
     assert drawn == (random.random(), torch.rand(()).item(), np.random.random())  # noqa: NPY002 - as if untouched
-    for changed in (Pictures(folder.train, config, 2), Pictures(folder.train, dataclasses.replace(config, seed=1), 1)):
+    for changed in (
+        AugmentedImages(folder.train, config, 2),
+        AugmentedImages(folder.train, dataclasses.replace(config, seed=1), 1),
+    ):
         assert not torch.equal(changed[0][0], before[0])
     twice = dataclasses.replace(folder.train, paths=(folder.train.paths[0],) * 39)
-    same = Pictures(twice, config, 1)
+    same = AugmentedImages(twice, config, 1)
     assert len({same[index][0].numpy().tobytes() for index in range(39)}) == 39
 
 
@@ -311,7 +314,7 @@ def test_how_an_image_changes_follows_from_seed_epoch_and_image_alone(images: Pa
 def test_images_of_every_shape_can_be_seen(height: int, width: int, tmp_path: Path) -> None:
     Image.new("RGB", (width, height), (200, 60, 60)).save(tmp_path / "image.png")
     for epoch in (None, 0):
-        picture, label = Pictures(LabelledImages((tmp_path / "image.png",), (7,)), TINY, epoch)[0]
+        picture, label = AugmentedImages(LabelledImages((tmp_path / "image.png",), (7,)), TINY, epoch)[0]
         assert (picture.shape, picture.dtype, label) == ((3, 32, 32), torch.float32, 7)
 
 
@@ -361,7 +364,7 @@ def taught_by_hand(images: Path, config: PretrainConfig) -> nn.Module:
     torch.manual_seed(config.seed)
     one = network_of(config.network, len(folder.classes))
     two = copy.deepcopy(one)
-    optimizer, pictures = optimizer_of(one, config), Pictures(folder.train, config, 0)
+    optimizer, pictures = optimizer_of(one, config), AugmentedImages(folder.train, config, 0)
     schedule_of(optimizer, config).step(0)
     order = np.random.default_rng([config.seed, 0, 0]).permutation(len(folder.train)).tolist()
     steps, half = len(order) // config.batch_size, config.batch_size // 2

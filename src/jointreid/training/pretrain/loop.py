@@ -34,10 +34,10 @@ from jointreid.training.distributed.processes import Processes
 from jointreid.training.distributed.world import report_once, world_of
 from jointreid.training.lock import run_lock
 from jointreid.training.log import SilentLog, TrainingLog
+from jointreid.training.pretrain.checkpoint import PretrainCheckpoint, check_out
 from jointreid.training.pretrain.config import PretrainConfig
 from jointreid.training.pretrain.imagefolder import ImageFolder, LabelledImages, read_image_folder
-from jointreid.training.pretrain.parts import Pictures, network_of, optimizer_of, schedule_of, transform_of
-from jointreid.training.pretrain.saving import PretrainSaving, claim
+from jointreid.training.pretrain.recipe import AugmentedImages, network_of, optimizer_of, schedule_of, transform_of
 
 LOG_EVERY = 50  # steps
 
@@ -56,18 +56,18 @@ def pretrain(
 ) -> Path:
     """Train a trunk on a folder of classes and write weights that a run can start from.
 
-    `out` gets `model.safetensors`, `model.json` (top-1 and how it came about), `metrics.jsonl` and, after every epoch,
-    `training.safetensors`, from which `resume` goes on.
+    `out` gets `model.safetensors`, `model.json` (top-1 and how it was trained), `metrics.jsonl` and, after every epoch,
+    `training.safetensors`, from which `resume` continues.
 
     Args:
         images: a folder with train/CLASS/* and val/CLASS/*.
         out: folder to write.
-        config: what is trained and how.
+        config: settings; the defaults if None.
         device: auto, cpu, cuda or mps.
-        devices: how many of them, each a process. Under `torchrun` as many as it starts here.
-        nodes: machines, each with as many; more than one needs `torchrun`.
-        workers: processes a device that decode images; 0 decodes between the steps.
-        resume: go on with the training in `out`.
+        devices: number of devices, a process for each; under `torchrun`, the number it starts here.
+        nodes: machines, each with as many devices; more than one needs `torchrun`.
+        workers: decoding processes for each device; 0 decodes between the steps.
+        resume: continue the training in `out`.
         console: where to print; standard output by default.
 
     Returns:
@@ -75,8 +75,8 @@ def pretrain(
 
     Raises:
         JointreidError: the folder or the settings do not allow it, images are unreadable (all are listed in
-            `out`/unreadable.txt), `out` holds a training already or another one, another process trains in it, or a
-            loss is not finite, on whichever device.
+            `out`/unreadable.txt), `out` already holds a training, or one with other settings, another process trains
+            in it, or a loss is not finite on any device.
     """
     config, out = config or PretrainConfig(), Path(out)
     with report_once():
@@ -92,18 +92,18 @@ def pretrain(
         with processes.error_barrier():
             if processes.is_main:
                 stack.enter_context(run_lock(out, partial(say, console)))
-                claim(out, resume)
+                check_out(out, resume)
         with processes.error_barrier():
             training = _Pretraining(config, folder, out, processes, workers, console)
             if resume:
-                training.saving.resume()
+                training.checkpoint.resume()
         if not resume:
             training.require_readable()
         return training.run()
 
 
 class _Pretraining:
-    """One training in the making: what the loop works on."""
+    """One pre-training: its network, its data and its loop."""
 
     def __init__(
         self,
@@ -127,7 +127,7 @@ class _Pretraining:
             raise JointreidError(
                 f"train holds {len(folder.train):,} images, fewer than a batch of {config.batch_size}; lower batch_size"
             )
-        transform_of(config, training=True)  # refuses what it cannot do
+        transform_of(config, training=True)  # refuses settings that timm does not accept
         torch.manual_seed(config.seed)
         self.model = network_of(config.network, len(folder.classes))
         self.model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -142,16 +142,16 @@ class _Pretraining:
             "recipe": dataclasses.asdict(config),
             "class_names": list(folder.classes),
         }
-        self.saving = PretrainSaving(out, facts, self.model, optimizer, self.fabric.strategy.precision)
+        self.checkpoint = PretrainCheckpoint(out, facts, self.model, optimizer, self.fabric.strategy.precision)
 
     def require_readable(self) -> None:
-        """Decode every image once, and refuse those that cannot be."""
+        """Decode every image once, and stop if some are unreadable."""
         say(self.console, "Checking the images: every one is decoded once.")
         paths = (*self.folder.train.paths, *self.folder.val.paths)
         mine = scan_images(paths[self.processes.rank :: self.processes.world_size], None, max(1, self.workers))
         causes = [f"{path}: {cause}" for path, cause in mine.unreadable.items()]
-        shares = [self.fabric.broadcast(causes, rank) for rank in range(self.processes.world_size)]
-        if unreadable := sorted(cause for share in shares for cause in share):
+        causes_by_rank = [self.fabric.broadcast(causes, rank) for rank in range(self.processes.world_size)]
+        if unreadable := sorted(cause for causes in causes_by_rank for cause in causes):
             listed = self.out / "unreadable.txt"
             if self.processes.is_main:
                 write_atomically(listed, "\n".join(unreadable) + "\n")
@@ -161,37 +161,37 @@ class _Pretraining:
             )
 
     def run(self) -> Path:
-        """Train from where the training stands to its end, and write the weights."""
-        config, folder, saving, first = self.config, self.folder, self.saving, self.processes.is_main
+        """Train the remaining epochs, and write the weights."""
+        config, folder, checkpoint, is_main = self.config, self.folder, self.checkpoint, self.processes.is_main
         say(
             self.console,
             f"{config.network} on {len(folder.train):,} images of {len(folder.classes):,} classes, "
-            f"{config.epochs - saving.epoch} of {config.epochs} epochs to go, {self.steps_per_epoch:,} steps each, "
+            f"{config.epochs - checkpoint.epoch} of {config.epochs} epochs to go, {self.steps_per_epoch:,} steps each, "
             f"{config.precision} on {self.processes.world_size} x {self.fabric.device.type}.",
         )
-        total, done = config.epochs * self.steps_per_epoch, saving.epoch * self.steps_per_epoch
-        with TrainingLog(self.out, total, done, self.console) if first else SilentLog() as log:
-            while saving.epoch < config.epochs:
+        total, done = config.epochs * self.steps_per_epoch, checkpoint.epoch * self.steps_per_epoch
+        with TrainingLog(self.out, total, done, self.console) if is_main else SilentLog() as log:
+            while checkpoint.epoch < config.epochs:
                 self._train_epoch(log)
-                saving.epoch += 1
-                saving.measures = self._evaluate()
-                log.write("evaluation", saving.epoch * self.steps_per_epoch, saving.epoch, saving.measures)
-                shares = ", ".join(f"{name} {share:.1%}" for name, share in saving.measures.items())
-                log.say(f"epoch {saving.epoch}  {shares}")
+                checkpoint.epoch += 1
+                checkpoint.accuracy = self._evaluate()
+                log.write("evaluation", checkpoint.epoch * self.steps_per_epoch, checkpoint.epoch, checkpoint.accuracy)
+                shares = ", ".join(f"{name} {share:.1%}" for name, share in checkpoint.accuracy.items())
+                log.say(f"epoch {checkpoint.epoch}  {shares}")
                 with self.processes.error_barrier():
-                    if first:
-                        saving.save()
+                    if is_main:
+                        checkpoint.save()
         path = self.out / "model.safetensors"
         with self.processes.error_barrier():
-            if first:
-                say(self.console, f"Wrote {path}: {saving.export()}")
+            if is_main:
+                say(self.console, f"Wrote {path}: {checkpoint.export()}")
         source = "dcsd_imagenet" if config.network.endswith("-dcsd") else "r50_imagenet"
         say(self.console, f"Start from it with --model.pretrain {source} --model.pretrain_file {path}")
         return path
 
     def _train_epoch(self, log: TrainingLog) -> None:
-        """Take one pass over train; the images that are left after its last whole batch are not seen."""
-        config, model, epoch = self.config, self.wrapped, self.saving.epoch
+        """Train for one epoch; the images that are left after the last whole batch are not used."""
+        config, model, epoch = self.config, self.wrapped, self.checkpoint.epoch
         since, losses = time.monotonic(), list[float]()
         model.train()
         self.schedule.step(epoch)
@@ -200,11 +200,11 @@ class _Pretraining:
         ):
             logits = model(images)
             loss = functional.cross_entropy(logits.float(), labels, label_smoothing=config.label_smoothing)
-            losses.append(self.processes.mean(loss.detach()).item())  # so that all stop, and none waits in backward
+            losses.append(self.processes.mean(loss.detach()).item())  # the same in all processes, so that all stop
             if not math.isfinite(losses[-1]):
                 raise MadeByAll(
                     f"step {step}: the loss is not finite; stopped before the step. Lower lr or train in precision "
-                    f"32-true. {self.out} holds the training up to epoch {epoch}"
+                    f"32-true. {self.out} holds the checkpoint of epoch {epoch}"
                 )
             self.fabric.backward(loss)
             self.optimizer.step()
@@ -218,26 +218,26 @@ class _Pretraining:
                 since, losses = time.monotonic(), []
 
     def _batches(self, images: LabelledImages, epoch: int | None) -> Iterator[tuple[Tensor, Tensor]]:
-        """Yield this process's share of each batch, on its device: of an epoch, or of all in order."""
+        """Yield this process's part of each batch, on its device: shuffled for an epoch, else in order."""
         order = np.arange(len(images))
         if epoch is not None:
             shuffled = np.random.default_rng([self.config.seed, epoch, 0]).permutation(order)
             order = shuffled[: self.steps_per_epoch * self.config.batch_size]
         loader = DataLoader(
-            Pictures(images, self.config, epoch),
+            AugmentedImages(images, self.config, epoch),
             batch_size=self.share,
             sampler=order[self.processes.rank :: self.processes.world_size].tolist(),
             num_workers=self.workers,
             pin_memory=self.fabric.device.type == "cuda",
         )
-        for pictures, labels in loader:
-            pictures = pictures.to(self.fabric.device, non_blocking=True, memory_format=torch.channels_last)
-            yield pictures, labels.to(self.fabric.device)
+        for pixels, labels in loader:
+            pixels = pixels.to(self.fabric.device, non_blocking=True, memory_format=torch.channels_last)
+            yield pixels, labels.to(self.fabric.device)
 
     @torch.no_grad()
     def _evaluate(self) -> dict[str, float]:
-        """Return the shares of val images whose class is the first, and among the first five, of the logits."""
-        self.processes.average_batch_norm(self.model)  # each process normalised by those of its own images
+        """Return the top-1 and top-5 accuracy on val."""
+        self.processes.average_batch_norm(self.model)  # each process has seen its own images only
         self.model.eval()
         hits = torch.zeros(2, device=self.fabric.device)
         for images, labels in self._batches(self.folder.val, None):

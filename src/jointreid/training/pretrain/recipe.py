@@ -1,7 +1,7 @@
-"""What a training on classes of images is made of: pictures, network, optimiser and learning rate.
+"""The recipe of pre-training: augmented images, network, optimiser and schedule.
 
-How pictures change, the optimiser and the schedule are timm's, with the values of DDF's trainer, which uses them too.
-Letters in shapes: S the side of a picture, in pixels.
+Augmentation, optimiser and schedule are timm's, with the values of DDF's trainer, which uses them too. Letters in
+shapes: S the side of an image, in pixels.
 """
 
 from collections.abc import Callable
@@ -21,15 +21,16 @@ from jointreid.training.pretrain.config import PretrainConfig
 from jointreid.training.pretrain.imagefolder import LabelledImages
 from jointreid.training.randomness import randomness_of
 
-# What DDF's training starts and ends with, 1e-4 and 1e-5, over its learning rate, 0.4.
+# DDF's training starts with learning rate 1e-4 and ends with 1e-5, here as shares of its peak, 0.4.
 WARMUP_SHARE = 1 / 4000
 LAST_SHARE = 1 / 40000
 
 
-class Pictures(Dataset[tuple[Tensor, int]]):
-    """Images as a network sees them, float32 [3, S, S], normalised, with their labels.
+class AugmentedImages(Dataset[tuple[Tensor, int]]):
+    """Images as the network sees them, float32 [3, S, S], normalised, with their labels.
 
-    In an epoch they change at random, as follows from the seed, the epoch and the image alone; without one all alike.
+    In an epoch of training they are augmented at random; the changes follow from the seed, the epoch and the image
+    alone. Without an epoch they are as evaluation sees them.
     """
 
     def __init__(self, images: LabelledImages, config: PretrainConfig, epoch: int | None) -> None:
@@ -37,18 +38,18 @@ class Pictures(Dataset[tuple[Tensor, int]]):
         self.transform = transform_of(config, training=epoch is not None)
 
     def __getitem__(self, index: int) -> tuple[Tensor, int]:
-        picture, label = Image.fromarray(read_image(self.images.paths[index])), self.images.labels[index]
+        image, label = Image.fromarray(read_image(self.images.paths[index])), self.images.labels[index]
         if self.epoch is None:
-            return self.transform(picture), label
+            return self.transform(image), label
         with randomness_of(self.seed, self.epoch, index + 1):
-            return self.transform(picture), label
+            return self.transform(image), label
 
 
 def transform_of(config: PretrainConfig, *, training: bool) -> Callable[[Image.Image], Tensor]:
-    """Return timm's changes of an image: those of DDF's trainer, or what it evaluates on.
+    """Return timm's transform of an image: the augmentation of DDF's trainer, or that of its evaluation.
 
     Raises:
-        JointreidError: timm does not know `auto_augment`.
+        JointreidError: timm does not accept `auto_augment`.
     """
     options: dict[str, Any] = {"interpolation": "bicubic"}
     if training:
@@ -67,7 +68,7 @@ def transform_of(config: PretrainConfig, *, training: bool) -> Callable[[Image.I
         transform = create(config.size, mean=statistics.mean, std=statistics.std, **options)
     except (AssertionError, KeyError, ValueError) as error:
         raise JointreidError(
-            f"auto_augment is {config.auto_augment!r}; expected what timm knows, such as rand-m7-mstd0.5-inc1, "
+            f"auto_augment is {config.auto_augment!r}; expected a policy of timm, such as rand-m7-mstd0.5-inc1, "
             "original, 3a, or nothing"
         ) from error
     return transform
@@ -82,7 +83,7 @@ def network_of(name: str, num_classes: int) -> nn.Module:
 
 
 def optimizer_of(model: nn.Module, config: PretrainConfig) -> optim.Optimizer:
-    """Return timm's SGD, by Nesterov, which decays matrices and filters alone."""
+    """Return timm's SGD with Nesterov momentum, which decays matrices and filters only."""
     timm = vision_library("timm.optim")
     spreads = [name for name, _ in model.named_parameters() if name.endswith("norm.std")]  # vectors in DDF
     groups = timm.param_groups_weight_decay(model, config.weight_decay, no_weight_decay_list=spreads)

@@ -1,4 +1,4 @@
-"""What a training on classes of images leaves: where it stands after each epoch, and weights for runs to start from."""
+"""The files of pre-training: a checkpoint after each epoch, and weights for runs to start from."""
 
 import json
 from importlib.metadata import version
@@ -17,19 +17,19 @@ from jointreid.models.pretrained import own_label
 FORMAT_VERSION = 1
 
 
-class PretrainSaving:
-    """Where a training stands, and its files.
+class PretrainCheckpoint:
+    """The progress of a training, saved and loaded.
 
     Args:
         out: the folder of the files.
-        facts: what is trained, on what and how: stands in the JSON and must be the same to go on.
-        model: what is trained.
+        facts: network, data and recipe; written into the JSON, and must be the same to resume.
+        model: the network in training.
         optimizer: SGD with momentum.
         precision: Fabric's arithmetic, which in 16-mixed holds the scale of the losses.
 
     Attributes:
         epoch: whole epochs done.
-        measures: shares of val images after the last of them.
+        accuracy: top-1 and top-5 accuracy on val after the last of them, shares in [0, 1].
     """
 
     def __init__(
@@ -38,10 +38,10 @@ class PretrainSaving:
         self.out, self.facts = out, facts
         self._model, self._optimizer, self._precision = model, optimizer, precision
         self.epoch = 0
-        self.measures: dict[str, float] = {}
+        self.accuracy: dict[str, float] = {}
 
     def save(self) -> None:
-        """Write what is needed to go on after an epoch, in one file, which is replaced whole."""
+        """Write all that resuming after an epoch needs, in one file, which is replaced whole."""
         tensors = {f"model/{name}": tensor.contiguous() for name, tensor in self._model.state_dict().items()}
         for name, parameter in self._model.named_parameters():
             if slots := self._optimizer.state.get(parameter):  # none as long as a scaler skips the steps
@@ -49,7 +49,7 @@ class PretrainSaving:
         state = {
             "format_version": FORMAT_VERSION,
             "epoch": self.epoch,
-            **self.measures,
+            **self.accuracy,
             "scaler": self._precision.state_dict(),
             "facts": self.facts,
         }
@@ -57,10 +57,10 @@ class PretrainSaving:
             save_file(tensors, temporary, {"state": json.dumps(state)})
 
     def resume(self) -> None:
-        """Load what `save` wrote after the last whole epoch.
+        """Load the checkpoint of the last whole epoch.
 
         Raises:
-            JointreidError: it is damaged, or of another training.
+            JointreidError: it is damaged, or the training has other settings or data.
         """
         path = self.out / "training.safetensors"
         try:
@@ -69,8 +69,8 @@ class PretrainSaving:
             tensors = load_file(path)
             if changed := _changed(state["facts"], self.facts):
                 raise JointreidError(
-                    f"--resume: {self.out} was begun with other {', '.join(changed)}; leave that as it was, or choose "
-                    "another --out"
+                    f"--resume: {self.out} was started with other {', '.join(changed)}; leave that as it was, or "
+                    "choose another --out"
                 )
             scaler = state.get("scaler")  # earlier versions did not keep it
             stepped = not scaler or any(name.startswith("momentum/") for name in tensors)
@@ -81,14 +81,14 @@ class PretrainSaving:
             if scaler:
                 self._precision.load_state_dict(scaler)
             self.epoch = int(state["epoch"])
-            self.measures = {name: float(state[name]) for name in ("top1", "top5")}
+            self.accuracy = {name: float(state[name]) for name in ("top1", "top5")}
         except JointreidError:
             raise
         except (OSError, SafetensorError, KeyError, TypeError, ValueError, RuntimeError) as error:
-            raise JointreidError(f"{path}: cannot be gone on with ({error!r}); train anew in another --out") from error
+            raise JointreidError(f"{path}: cannot be resumed ({error!r}); start again in another --out") from error
 
     def export(self) -> str:
-        """Write the weights under the trunk's own names, then the JSON, which names this file; return their label."""
+        """Write the weights under the names of the trunk, then the JSON that describes them; return their label."""
         path = self.out / "model.safetensors"
         tensors = {name.removeprefix("trunk."): tensor for name, tensor in self._model.state_dict().items()}
         with replacing(path) as temporary:
@@ -96,7 +96,7 @@ class PretrainSaving:
         sha256 = file_sha256(path)
         facts = {
             "format_version": FORMAT_VERSION,
-            **self.measures,
+            **self.accuracy,
             "epochs": self.epoch,
             "sha256": sha256,
             **self.facts,
@@ -106,20 +106,20 @@ class PretrainSaving:
         return own_label(path, sha256)
 
 
-def claim(out: Path, resume: bool) -> None:
-    """Refuse to write over a training, or to go on with none.
+def check_out(out: Path, resume: bool) -> None:
+    """Refuse to write over a training, or to resume none.
 
     Raises:
-        JointreidError: there is one and no `resume`, or none and `resume`.
+        JointreidError: there is one without `resume`, or `resume` without one.
     """
-    begun = (out / "training.safetensors").is_file()
-    if resume and not begun:
-        raise JointreidError(f"--resume: {out} holds no epoch to go on after; leave --resume out to begin")
-    if not resume and (begun or (out / "model.safetensors").is_file()):
-        raise JointreidError(f"{out} already holds a training; go on with it by --resume, or choose another --out")
+    started = (out / "training.safetensors").is_file()
+    if resume and not started:
+        raise JointreidError(f"--resume: {out} holds no finished epoch to resume after; leave out --resume to start")
+    if not resume and (started or (out / "model.safetensors").is_file()):
+        raise JointreidError(f"{out} already holds a training; resume it with --resume, or choose another --out")
 
 
 def _changed(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
-    """Return which facts, and which settings of the recipe, are not as they were."""
+    """Return the names of the facts and settings that have changed."""
     flat_before, flat_now = ({**facts, **facts["recipe"], "recipe": None} for facts in (before, now))
     return [name for name in flat_now if flat_before.get(name) != flat_now[name]]

@@ -380,7 +380,7 @@ def test_own_weights_need_the_json_that_speaks_of_them(tmp_path: Path) -> None:
     with pytest.raises(JointreidError, match=r"model\.json: cannot be read .* that `jointreid pretrain` writes"):
         load_pretrained(model, "r50_imagenet", file)
     (tmp_path / "model.json").write_text(json.dumps({**FACTS, "sha256": "0"}))
-    with pytest.raises(JointreidError, match="about another file"):
+    with pytest.raises(JointreidError, match="describes another file"):
         load_pretrained(model, "r50_imagenet", file)
 
 

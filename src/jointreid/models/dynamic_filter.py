@@ -2,7 +2,7 @@
 
 Each is one `torch.library` custom op: it saves nothing but its inputs for backward, compiles without a graph break and
 works on fake and meta tensors. `_kernels` is the one place that picks an implementation; the references below are the
-specification and what devices without a kernel of their own run.
+specification, and devices without a kernel run them.
 
 Legend: B batch, C channels, H W input, H' W' output, K kernel size, T = K*K taps, tap t = u*K + v.
 """
@@ -58,9 +58,9 @@ def dynamic_filter_sum(x: Tensor, spatial: Tensor, channel: Tensor, stride: int 
 
 
 def dynamic_filter_reference(x: Tensor, spatial: Tensor, channel: Tensor, stride: int = 1, dilation: int = 1) -> Tensor:
-    """`dynamic_filter` in plain PyTorch: what it must compute.
+    """`dynamic_filter` in plain PyTorch: its specification.
 
-    Autograd keeps some 3*K*K intermediates of the size of y: not for training.
+    Not for training: autograd keeps about 3*K*K intermediates of the size of y.
     """
     check_dynamic_filter(x, spatial, channel, stride, dilation)
     dtype = torch.promote_types(x.dtype, torch.float32)
@@ -101,7 +101,7 @@ def filter_norm(raw: Tensor, dim: int, std: float | Tensor, eps: float = 1e-10) 
 
 
 def filter_norm_reference(raw: Tensor, dim: int, std: float | Tensor, eps: float = 1e-10) -> Tensor:
-    """`filter_norm` in plain PyTorch: what it must compute."""
+    """`filter_norm` in plain PyTorch: its specification."""
     check_filter_norm(raw, dim, std, eps)
     dtype = torch.promote_types(raw.dtype, torch.float32)
     raw = raw.to(dtype)
@@ -110,7 +110,7 @@ def filter_norm_reference(raw: Tensor, dim: int, std: float | Tensor, eps: float
     return (raw - raw.mean(dim, keepdim=True)) / (spread + eps) * std
 
 
-# Reference gradients, for devices without a kernel of their own
+# Reference gradients, for devices without a kernel
 
 
 def dynamic_filter_backward_reference(

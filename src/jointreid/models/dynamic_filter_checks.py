@@ -1,4 +1,4 @@
-"""What the operators of `dynamic_filter` refuse, in words that name the tensor."""
+"""Checks of the arguments of the operators in `dynamic_filter`; each error names the tensor."""
 
 import math
 from collections.abc import Sequence
@@ -18,7 +18,7 @@ def _check_tensors(op: str, **tensors: Tensor) -> None:
 
 
 def check_dynamic_filter(x: Tensor, spatial: Tensor, channel: Tensor, stride: int, dilation: int) -> None:
-    """Refuse what `dynamic_filter` cannot take.
+    """Check the arguments of `dynamic_filter`.
 
     Raises:
         JointreidError: a shape, dtype, device, stride or dilation does not fit; names it and what was expected.
@@ -44,7 +44,7 @@ def check_dynamic_filter(x: Tensor, spatial: Tensor, channel: Tensor, stride: in
 
 
 def check_filter_norm(raw: Tensor, dim: int, std: float | Tensor, eps: float) -> None:
-    """Refuse what `filter_norm` cannot take.
+    """Check the arguments of `filter_norm`.
 
     Raises:
         JointreidError: a shape, dtype, device, dimension or eps does not fit; names it and what was expected.

@@ -280,7 +280,7 @@ def _normalise_backward(
 
 
 def _bands(owners: int, length: int) -> int:
-    """How many partial sums each of `owners` results of `length` terms is cut into, to make `_PIECES` in all."""
+    """Number of partial sums for each of `owners` results of `length` terms, so that there are `_PIECES` in all."""
     return max(1, min(length, math.ceil(_PIECES / max(owners, 1))))
 
 

@@ -1,6 +1,6 @@
 """Weights to start from, under honest names: what they are, from which file, and whether results are comparable.
 
-A file is held against the trunk name by name and shape by shape before anything changes: all of it is taken, or an
+A file is compared with the trunk name by name and shape by shape before anything changes: all of it is loaded, or an
 error lists what does not fit. Reading a file never executes it.
 """
 
@@ -46,12 +46,12 @@ class Source:
     """A kind of weights to start from.
 
     Attributes:
-        label: what results call it; its SHA-256 follows, and for own training what it reached.
+        label: its name in results; the SHA-256 follows, and for weights of `jointreid pretrain` their accuracy.
         generated: whether it is for trunks whose 3x3 convolutions are generated (-dcsd), or for those of static ones.
         trunk: the one that it fits; empty for any.
-        how: how to come by a file.
-        hub: the repository on the Hugging Face hub that its file is fetched from where none is given; "" for none.
-        sha256: the start of that of its file, where it is known; another one is only said to be of this source.
+        how: how to get a file.
+        hub: the repository on the Hugging Face hub from which the file is fetched if none is given; "" for none.
+        sha256: the start of the SHA-256 of its file, if known; any other file only claims to be of this source.
         own: whether `jointreid pretrain` makes it.
         partial: whether the 3x3 convolutions are left out.
     """
@@ -82,10 +82,10 @@ SOURCES: dict[str, Source] = {
 
 
 class Pretraining(NamedTuple):
-    """What a model started from.
+    """Weights that a model started from.
 
     Attributes:
-        label: for results: the source, what it reached and the SHA-256 of the file.
+        label: for results: the source, its accuracy and the SHA-256 of the file.
         file: the file.
         sha256: of the file, in hex.
         parameters: how many of the trunk's parameters have its values.
@@ -105,17 +105,17 @@ class Slot(NamedTuple):
 
 
 def label_of(source: str) -> str:
-    """Return what results call a start of which no more is known than its source; "none" stays "none"."""
+    """Return the name in results of weights of which only the source is known; "none" stays "none"."""
     return NONE if source == NONE else SOURCES[source].label
 
 
 def check_source(source: str, file: str, *, system: str, trunk: str) -> None:
-    """Refuse a start that cannot succeed, without opening the file.
+    """Refuse weights that cannot be loaded, without opening the file.
 
     Args:
         source: "none" or a key of `SOURCES`.
-        file: where its weights lie; empty if they are to be downloaded.
-        system: what they are to start, such as "bot-dcsd".
+        file: the file of the weights; empty to download them.
+        system: the system that starts from them, such as "bot-dcsd".
         trunk: its trunk, such as "resnet50".
 
     Raises:
@@ -139,19 +139,19 @@ def load_pretrained(model: ReIDModel, source: str, file: str = "", *, zero_conte
     Args:
         model: changed in place, or not at all where an error is raised.
         source: a key of `SOURCES`.
-        file: .safetensors, .pth or .pth.tar; empty downloads what can be.
+        file: .safetensors, .pth or .pth.tar; empty downloads it, if the source has a repository.
         zero_context: after weights of a whole generated trunk, let every DCSD start from the sample alone, as they
             were trained, see `Trunk.zero_context`.
 
     Raises:
-        JointreidError: the file cannot be had or read, or a tensor is missing, left over or of another shape; lists up
-            to ten of them.
+        JointreidError: the file cannot be downloaded or read, or a tensor is missing, left over or of another shape;
+            lists up to ten of them.
     """
     trunk = model.trunk
     blocks = [module for module in trunk.modules() if isinstance(module, DCSD)]
     _require_fitting(source, bool(blocks))
     if any(block.config.combine != "mul" for block in blocks):
-        raise JointreidError(f"model.pretrain {source} is of kernels that are products; dcsd.combine must be mul")
+        raise JointreidError(f"model.pretrain {source} is for kernels that are products; dcsd.combine must be mul")
     kind = SOURCES[source]
     path = _local_file(source, file) if file or not kind.hub else _download(source)
     sha256 = file_sha256(path)
@@ -166,7 +166,7 @@ def load_pretrained(model: ReIDModel, source: str, file: str = "", *, zero_conte
     if kind.partial:
         for block in trunk.modules():
             if isinstance(block, Bottleneck):
-                block.bn2.reset_parameters()  # its statistics are of outputs that the static 3x3 had
+                block.bn2.reset_parameters()  # its statistics are those of the outputs of the static 3x3
     elif zero_context:
         trunk.zero_context()
     learnt = dict(trunk.named_parameters())
@@ -198,7 +198,7 @@ def read_weights(path: Path) -> dict[str, Tensor]:
         foreign = re.search(r"GLOBAL (\S+)", str(error))  # PyTorch's word for code that a pickle asks for
         cause = f"it asks for {foreign[1]}" if foreign else str(error).partition("\n")[0] or type(error).__name__
         raise JointreidError(
-            f"{path}: not readable as weights alone ({cause}). Nothing in it was executed. If you trust who made it, "
+            f"{path}: not readable as weights alone ({cause}). Nothing in it was executed. If you trust its author, "
             "save its state_dict as .safetensors where it was made, and give that"
         ) from error
     if isinstance(found, Mapping) and isinstance(found.get("state_dict"), Mapping):
@@ -242,7 +242,7 @@ def _download(source: str) -> Path:
     repository = SOURCES[source].hub
     try:
         return Path(hf_hub_download(repository, "model.safetensors"))
-    except Exception as error:  # of the hub, its HTTP library or the system: all mean that there is no file
+    except Exception as error:  # of the hub, its HTTP library or the system: each means that there is no file
         cause = str(error).partition("\n")[0] or type(error).__name__
         raise JointreidError(
             f"model.pretrain {source}: cannot download {repository} ({cause}). Without a connection get "
@@ -252,7 +252,7 @@ def _download(source: str) -> Path:
 
 # Parts of our trunks that ImageNet networks do not have, by their names.
 _NEW = re.compile(r"(^|\.)(domain|camera|non_local|sum_norm|snr)\.")
-# What a generated convolution replaces, and what follows it.
+# Parts of a ResNet that a generated convolution replaces, and the batch normalisation after it.
 _REPLACED = re.compile(r"\.(conv2|bn2)\.")
 _DDF_NAMES = {
     "spatial_branch.conv": "spatial_branch.0",
@@ -263,7 +263,7 @@ _DDF_NAMES = {
 
 
 def _slots(trunk: Trunk, source: str) -> dict[str, Slot]:
-    """Return what a file of this source must hold for the trunk, by the names in the file."""
+    """Return the tensors that a file of this source must hold for the trunk, by their names in the file."""
     slots = {}
     for name, tensor in trunk.state_dict().items():
         if _NEW.search(name) or (SOURCES[source].partial and _REPLACED.search(name)):
@@ -308,7 +308,7 @@ def _fitting(tensors: Mapping[str, Tensor], slots: Mapping[str, Slot], kind: Sou
 
 
 def own_label(path: Path, sha256: str) -> str:
-    """Return what own training reached and on what, as the JSON beside its weights tells."""
+    """Return the accuracy and data of weights of `jointreid pretrain`, from the JSON beside them."""
     facts_file = path.with_suffix(".json")
     try:
         facts = json.loads(facts_file.read_text(encoding="utf-8"))
@@ -319,7 +319,7 @@ def own_label(path: Path, sha256: str) -> str:
         raise JointreidError(f"{facts_file}: cannot be read ({error!r}); expected {_OWN_HOW}") from error
     if not same:
         raise JointreidError(
-            f"{facts_file} is about another file than {path} (its sha256 differs); expected {_OWN_HOW}"
+            f"{facts_file} describes another file than {path} (its sha256 differs); expected {_OWN_HOW}"
         )
     if size == IMAGENET:
         return f"own ImageNet, top-1 = {top1:.1%}, {epochs} epochs"

@@ -72,7 +72,7 @@ class BlockCount:
         width: channels.
         modules: how many there are.
         params: of one of them.
-        macs: of all of them together, for one image.
+        macs: of all of them, for one image.
     """
 
     width: int
@@ -83,13 +83,13 @@ class BlockCount:
 
 @dataclass(frozen=True)
 class Profile:
-    """What a network costs.
+    """Cost of a network.
 
     Attributes:
         name: one of `PROFILES`.
         height: of the image, in pixels.
         width: of the image, in pixels.
-        params: parameters. A system's identity classifier is left out: it is as large as the training set has people.
+        params: parameters, without a system's identity classifier, whose size depends on the training set.
         macs: multiply-adds for one image.
         parts: the same by part; they sum to the totals.
         blocks: the 3x3 modules by width.
@@ -110,7 +110,7 @@ class Profile:
 
 @dataclass(frozen=True)
 class Variant:
-    """What ResNet-50-DCSD would cost if a detail were otherwise."""
+    """Cost of ResNet-50-DCSD with one detail changed."""
 
     name: str
     params: int
@@ -146,10 +146,10 @@ def profile(name: str, dcsd: DcsdConfig | None = None) -> Profile:
 
 
 def variants(dcsd: DcsdConfig | None = None) -> tuple[Variant, ...]:
-    """Count ResNet-50-DCSD, as in `profile`, with details that the paper leaves open settled otherwise.
+    """Count ResNet-50-DCSD, as in `profile`, with other choices for details that the paper leaves open.
 
     Args:
-        dcsd: what the variants start from; None for the defaults.
+        dcsd: the settings that each variant changes one detail of; None for the defaults.
     """
     dcsd = dcsd or DcsdConfig()
     biased = replace(dcsd, mlp_bias=True)
@@ -288,7 +288,7 @@ def _count(name: str, network: nn.Module, size: tuple[int, int]) -> Profile:
 
 
 def _count_blocks(network: nn.Module, macs: Counter[str]) -> tuple[BlockCount, ...]:
-    """Return what the 3x3 modules of each width cost; `macs` is by module name."""
+    """Return the cost of the 3x3 modules of each width; `macs` is by module name."""
     counts: dict[int, BlockCount] = {}
     for name, block in network.named_modules():
         if isinstance(block, Bottleneck):
@@ -301,7 +301,7 @@ def _count_blocks(network: nn.Module, macs: Counter[str]) -> tuple[BlockCount, .
 
 
 def _extra_macs_per_position(network: nn.Module, size: tuple[int, int]) -> int:
-    """Return what the domain and camera MLPs would cost more as 1x1 convolutions on X instead of on GAP(X)."""
+    """Return the extra cost of the domain and camera MLPs as 1x1 convolutions on X instead of on GAP(X)."""
     extra = 0
     for call in _trace(network, size):
         if isinstance(call.module, DCSD):

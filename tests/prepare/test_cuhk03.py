@@ -141,7 +141,7 @@ def test_the_summary_says_what_was_found_and_how_to_use_it(both: Prepared) -> No
     assert "The Chinese University of Hong Kong" in both.terms
     assert both.arguments == ("--data", f"cuhk03={both.target}")
     notes = "\n".join(both.notes)
-    assert notes.startswith("both kinds of boxes; the labeled ones are read unless you say --cuhk03 detected")
+    assert notes.startswith("both kinds of boxes; the labeled ones are read unless you pass --cuhk03 detected")
     assert "labeled, train: expected 767 identities and 7,368 images, found 2 identities and 3 images" in notes
     assert "detected, gallery: expected 700 identities and 5,332 images, found 2 identities and 2 images" in notes
     assert render(both).endswith(f"use it with --data 'cuhk03={both.target}'")
@@ -160,7 +160,7 @@ def test_the_reader_takes_it(both: Prepared, boxes: Any) -> None:
 
 
 @pytest.mark.parametrize("boxes", ["labeled", "detected"])
-def test_one_kind_of_boxes_is_prepared_where_one_index_file_is_there(tmp_path: Path, boxes: str) -> None:
+def test_one_kind_of_boxes_is_prepared_from_one_index_file(tmp_path: Path, boxes: str) -> None:
     prepared = prepare("cuhk03", release(tmp_path / "raw", (boxes,)), tmp_path / "out")
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [
         f"images_{boxes}",
@@ -168,7 +168,7 @@ def test_one_kind_of_boxes_is_prepared_where_one_index_file_is_there(tmp_path: P
         f"splits_new_{boxes}.json",
     ]
     other = {"labeled": "detected", "detected": "labeled"}[boxes]
-    assert prepared.notes[0] == f"only the {boxes} boxes, for {CONFIG.format(other)} is not there"
+    assert prepared.notes[0] == f"only the {boxes} boxes, because {CONFIG.format(other)} is missing"
     assert prepared.arguments[2:] == (("--cuhk03", "detected") if boxes == "detected" else ())
 
 
@@ -188,12 +188,24 @@ def test_index_files_of_both_versions_are_read(tmp_path: Path, write: Writer) ->
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"labels": np.array([[41]])}, r"_labeled\.mat: labels: has 1 elements, but filelist has 7; expected one each"),
-        ({"query_idx": np.array([[0, 5]])}, r"_labeled\.mat: query_idx: holds 0; expected 1 to 7, places in filelist"),
-        ({"gallery_idx": np.array([[8]])}, r"_labeled\.mat: gallery_idx: holds 8; expected 1 to 7"),
-        ({"train_idx": np.array([[1.5]])}, r"_labeled\.mat: train_idx: holds 1\.5; expected whole numbers"),
-        ({"filelist": Cell(["1_001_1_01.jpg"] * 7)}, r"filelist: holds '1_001_1_01\.jpg'; expected names like"),
-        ({"filelist": Cell(["../1_001_1_01.png"] * 7)}, r"filelist: holds '\.\./1_001_1_01\.png'; expected names like"),
+        (
+            {"labels": np.array([[41]])},
+            r"_labeled\.mat: labels: has 1 elements, but filelist has 7; expected",
+        ),
+        (
+            {"query_idx": np.array([[0, 5]])},
+            r"_labeled\.mat: query_idx: contains 0; expected positions in filelist",
+        ),
+        (
+            {"gallery_idx": np.array([[8]])},
+            r"_labeled\.mat: gallery_idx: contains 8; expected positions in .* 1 to 7",
+        ),
+        ({"train_idx": np.array([[1.5]])}, r"_labeled\.mat: train_idx: contains 1\.5; expected whole numbers"),
+        ({"filelist": Cell(["1_001_1_01.jpg"] * 7)}, r"filelist: contains '1_001_1_01\.jpg'; expected names like"),
+        (
+            {"filelist": Cell(["../1_001_1_01.png"] * 7)},
+            r"filelist: contains '\.\./1_001_1_01\.png'; expected names",
+        ),
         (
             {"filelist": Cell(["1_001_1_05.png"] * 7)},
             r"filelist: 3 images of train are not among the labeled boxes of .*cuhk-03\.mat: 1_001_1_05\.png",
@@ -241,7 +253,7 @@ def test_images_in_another_version_are_refused(tmp_path: Path, saved_anew: bool)
         write_v5(path, {"labeled": np.ones((2, 2))})
     else:
         path.write_bytes(b"")
-    with pytest.raises(JointreidError, match=r"cuhk-03\.mat: not a \.mat file of version 7\.3"):
+    with pytest.raises(JointreidError, match=r"cuhk-03\.mat: is not a \.mat file of version 7\.3"):
         prepare("cuhk03", raw, tmp_path / "out")
 
 
@@ -253,8 +265,8 @@ def test_images_in_another_version_are_refused(tmp_path: Path, saved_anew: bool)
             {"labeled": Cell([Cell(["x"] * 9)])},
             r"labeled\{1\} cannot be read: its size is \(9, 1\); expected identities x 10",
         ),
-        ({"labeled": np.ones((5, 1))}, r"labeled cannot be read: it is no cell array"),
-        ({"labeled": Cell(["x"])}, r"labeled\{1\} cannot be read: it is no cell array"),
+        ({"labeled": np.ones((5, 1))}, r"labeled cannot be read: it is not a cell array"),
+        ({"labeled": Cell(["x"])}, r"labeled\{1\} cannot be read: it is not a cell array"),
     ],
 )
 def test_images_of_another_shape_are_refused(tmp_path: Path, variables: dict[str, Any], message: str) -> None:
@@ -283,5 +295,5 @@ def test_damaged_images_are_an_error_that_names_the_file(tmp_path: Path) -> None
     path = raw / "cuhk03_release" / "cuhk-03.mat"
     whole = path.read_bytes()
     path.write_bytes(whole[: len(whole) // 2])
-    with pytest.raises(JointreidError, match=r"cuhk-03\.mat: .* cannot be read: .*; fetch the file again"):
+    with pytest.raises(JointreidError, match=r"cuhk-03\.mat: .* cannot be read: .*; download the file again"):
         prepare("cuhk03", raw, tmp_path / "out")

@@ -220,7 +220,7 @@ def test_crops_of_clipped_boxes_are_neither_kept_nor_completed(tmp_path: Path) -
     written = json.loads(index.read_text())
     assert written["format"] == 2
     index.write_text(json.dumps(written | {"format": 1}))
-    with pytest.raises(JointreidError, match=r"prepared\.json: was written by something else than this version"):
+    with pytest.raises(JointreidError, match=r"prepared\.json: was not written by this version"):
         prepare("cuhk_sysu", raw, target)
 
 
@@ -278,7 +278,7 @@ def only_query(*row: Any) -> dict[str, Any]:
             r"Train\(1\)\.scene\(2\)\.idlocate: expected finite numbers",
         ),
         ({"person1": TRAIN["p1"]}, {}, r"Train\(1\)\.idname: is 'person1'; expected a name like p123"),
-        ({"p4": TRAIN["p2"]}, TEST, r"TestG50\(2\)\.Query: p4 is a person of Train\.mat too"),
+        ({"p4": TRAIN["p2"]}, TEST, r"TestG50\(2\)\.Query: p4 is also a person of Train\.mat"),
         ({}, {"p4": TEST["p4"], "p04": TEST["p4"]}, r"TestG50\(2\)\.Query: p4 is in Query twice"),
     ],
 )
@@ -325,5 +325,5 @@ def test_what_the_release_lacks_is_said(tmp_path: Path) -> None:
 def test_two_releases_are_refused(tmp_path: Path) -> None:
     release(tmp_path / "raw")
     shutil.copytree(tmp_path / "raw", tmp_path / "raw" / "dataset")
-    with pytest.raises(JointreidError, match="holds CUHK-SYSU more than once"):
+    with pytest.raises(JointreidError, match="contains CUHK-SYSU more than once"):
         prepare("cuhk_sysu", tmp_path / "raw", tmp_path / "out")

@@ -148,7 +148,7 @@ def test_both_versions_become_the_same_values(tmp_path: Path, write: Writer) -> 
         (lambda mat: mat["number"]["name"], r"a\.mat: number: expected a struct with the field name"),
         (lambda mat: mat["number"].text(), r"a\.mat: number: expected text"),
         (lambda mat: list(mat["number"].each()), r"a\.mat: number: expected a cell or struct array"),
-        (lambda mat: mat["number"].integers(), r"a\.mat: number: holds 2\.5; expected whole numbers"),
+        (lambda mat: mat["number"].integers(), r"a\.mat: number: contains 2\.5; expected whole numbers"),
         (lambda mat: mat["infinite"].numbers(), r"a\.mat: infinite: expected finite numbers"),
         (lambda mat: mat["person"].numbers(), r"a\.mat: person: expected finite numbers"),
     ],
@@ -169,7 +169,7 @@ def test_damage_is_an_error_that_names_the_file(tmp_path: Path, write: Writer) -
     whole = path.read_bytes()
     for damaged in (whole[: len(whole) // 2], b"not a .mat file at all, but long enough to hold a header" * 4, b""):
         path.write_bytes(damaged)
-        with pytest.raises(JointreidError, match=r"a\.mat: cannot be read as a \.mat file: .+; fetch it again"):
+        with pytest.raises(JointreidError, match=r"a\.mat: cannot be read as a \.mat file: .+; download it again"):
             read_mat(path)
 
 

@@ -13,7 +13,7 @@ from filelock import FileLock
 
 from jointreid.data.readers import READERS
 from jointreid.messages.errors import JointreidError
-from jointreid.prepare import conversion, prepare, render, terms_of
+from jointreid.prepare import prepare, render, terms_of, writing
 from tests.prepare.test_cuhk03 import release as cuhk03_release
 from tests.prepare.test_cuhk_sysu import TEST, annotate
 from tests.prepare.test_cuhk_sysu import release as cuhk_sysu_release
@@ -69,13 +69,13 @@ def cut_at(monkeypatch: pytest.MonkeyPatch, where: object, name: str, call: int)
 
 @pytest.mark.parametrize("name", RELEASES)
 @pytest.mark.parametrize("call", [1, 2, 9, -1])
-def test_a_cut_run_goes_on_where_it_stopped(
+def test_an_interrupted_run_resumes_where_it_stopped(
     tmp_path: Path, releases: Releases, monkeypatch: pytest.MonkeyPatch, name: str, call: int
 ) -> None:
     raw, target = releases.raw[name], tmp_path / "out"
     call = IMAGES[name] + 1 if call == -1 else call  # the index is written first
     with monkeypatch.context() as patch:
-        cut_at(patch, conversion, "write_atomically", call)
+        cut_at(patch, writing, "write_atomically", call)
         with pytest.raises(Cut):
             prepare(name, raw, target)
     assert os.listdir(target) == [".preparing"]
@@ -90,7 +90,7 @@ def test_a_cut_run_goes_on_where_it_stopped(
 @pytest.mark.parametrize(
     ("name", "call"), [("cuhk03", 1), ("cuhk03", 2), ("cuhk03", 3), ("cuhk03", 5), ("cuhk_sysu", 1)]
 )
-def test_a_run_cut_while_it_moves_what_is_finished_goes_on(
+def test_a_run_interrupted_while_it_moves_finished_files_resumes(
     tmp_path: Path, releases: Releases, monkeypatch: pytest.MonkeyPatch, name: str, call: int
 ) -> None:
     raw, target = releases.raw[name], tmp_path / "out"
@@ -117,7 +117,7 @@ def test_a_run_cut_in_its_last_step_is_finished(
     assert tree(target) == releases.whole[name]
 
 
-def test_a_killed_process_leaves_nothing_that_another_trips_over(tmp_path: Path, releases: Releases) -> None:
+def test_another_process_resumes_after_one_is_killed(tmp_path: Path, releases: Releases) -> None:
     target = tmp_path / "out"
     code = f"""
 import os, signal
@@ -135,7 +135,7 @@ prepare("cuhk_sysu", {str(releases.raw["cuhk_sysu"])!r}, {str(target)!r})
 
 
 @pytest.mark.parametrize("name", RELEASES)
-def test_what_is_prepared_is_known_at_once(
+def test_a_finished_preparation_is_recognised(
     tmp_path: Path, releases: Releases, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
     first = prepare(name, releases.raw[name], tmp_path)
@@ -151,7 +151,7 @@ def test_what_is_prepared_is_known_at_once(
 def test_another_annotation_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, finished: bool) -> None:
     raw, target = cuhk_sysu_release(tmp_path / "raw"), tmp_path / "out"
     with monkeypatch.context() as patch:
-        cut_at(patch, conversion, "write_atomically", 1000 if finished else 4)
+        cut_at(patch, writing, "write_atomically", 1000 if finished else 4)
         try:
             prepare("cuhk_sysu", raw, target)
         except Cut:
@@ -177,14 +177,12 @@ def test_a_source_that_was_only_copied_is_the_same(tmp_path: Path, releases: Rel
     "stranger", ["holiday.jpg", "images_labeled/1_001_1_01.png", "cuhksysu4reid/train/00001_s1_0000000_0.jpg"]
 )
 @pytest.mark.parametrize("name", RELEASES)
-def test_a_folder_that_holds_something_else_is_refused(
-    tmp_path: Path, releases: Releases, name: str, stranger: str
-) -> None:
+def test_a_folder_with_other_files_is_refused(tmp_path: Path, releases: Releases, name: str, stranger: str) -> None:
     (tmp_path / stranger).parent.mkdir(parents=True, exist_ok=True)
     (tmp_path / stranger).write_bytes(b"mine")
     before = tree(tmp_path)
     with pytest.raises(
-        JointreidError, match=f"holds other things than a preparation of {name} .{stranger.split('/')[0]}"
+        JointreidError, match=f"contains other files than a preparation of {name} .{stranger.split('/')[0]}"
     ):
         prepare(name, releases.raw[name], tmp_path)
     assert tree(tmp_path) == before
@@ -194,25 +192,25 @@ def test_another_data_sets_folder_is_refused(
     tmp_path: Path, releases: Releases, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     prepare("cuhk_sysu", releases.raw["cuhk_sysu"], tmp_path / "whole")
-    with pytest.raises(JointreidError, match=r"holds other things than a preparation of cuhk03 \(cuhksysu4reid\)"):
+    with pytest.raises(JointreidError, match=r"contains other files than a preparation of cuhk03 \(cuhksysu4reid\)"):
         prepare("cuhk03", releases.raw["cuhk03"], tmp_path / "whole")
     with monkeypatch.context() as patch:
-        cut_at(patch, conversion, "write_atomically", 4)
+        cut_at(patch, writing, "write_atomically", 4)
         with pytest.raises(Cut):
             prepare("cuhk_sysu", releases.raw["cuhk_sysu"], tmp_path / "begun")
     before = tree(tmp_path / "begun")
     with pytest.raises(
-        JointreidError, match=r"\.jpg: is no part of this preparation; move it away|prepared\.json: is no"
+        JointreidError, match=r"\.jpg: does not belong to this preparation; move it away|prepared\.json: does not"
     ):
         prepare("cuhk03", releases.raw["cuhk03"], tmp_path / "begun")
     assert tree(tmp_path / "begun") == before
 
 
-def test_the_release_itself_is_no_target(tmp_path: Path) -> None:
+def test_the_release_itself_is_refused_as_target(tmp_path: Path) -> None:
     raw = cuhk_sysu_release(tmp_path / "raw")
     before = tree(raw)
     with pytest.raises(
-        JointreidError, match=r"holds other things than a preparation of cuhk_sysu \(Image, annotation\)"
+        JointreidError, match=r"contains other files than a preparation of cuhk_sysu \(Image, annotation\)"
     ):
         prepare("cuhk_sysu", raw, raw)
     assert tree(raw) == before
@@ -224,10 +222,10 @@ def test_a_target_that_is_a_file_is_refused(tmp_path: Path, releases: Releases) 
         prepare("cuhk_sysu", releases.raw["cuhk_sysu"], tmp_path / "out")
 
 
-def test_what_was_prepared_and_is_gone_is_an_error(tmp_path: Path, releases: Releases) -> None:
+def test_a_prepared_file_that_was_removed_is_an_error(tmp_path: Path, releases: Releases) -> None:
     prepare("cuhk03", releases.raw["cuhk03"], tmp_path)
     (tmp_path / "splits_new_labeled.json").unlink()
-    with pytest.raises(JointreidError, match=r"was prepared, but splits_new_labeled\.json is gone since"):
+    with pytest.raises(JointreidError, match=r"was prepared, but splits_new_labeled\.json has been removed since"):
         prepare("cuhk03", releases.raw["cuhk03"], tmp_path)
 
 
@@ -238,20 +236,20 @@ def test_a_damaged_index_is_an_error(tmp_path: Path, releases: Releases, content
     if content == "parts":
         content = json.dumps({**json.loads(index.read_text()), "parts": [1]})
     index.write_text(content)
-    with pytest.raises(JointreidError, match=r"prepared\.json: (cannot be read|was written by something|is damaged)"):
+    with pytest.raises(JointreidError, match=r"prepared\.json: (cannot be read|was not written by|is damaged)"):
         prepare("cuhk_sysu", releases.raw["cuhk_sysu"], tmp_path)
 
 
-def test_a_full_disk_is_an_error_that_says_how_to_go_on(
+def test_a_full_disk_is_an_error_that_says_how_to_resume(
     tmp_path: Path, releases: Releases, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def full(path: Path, content: object) -> None:
         raise OSError(28, "No space left on device")
 
     with monkeypatch.context() as patch:
-        patch.setattr(conversion, "write_atomically", full)
+        patch.setattr(writing, "write_atomically", full)
         with pytest.raises(
-            JointreidError, match=r"cannot be written: No space left on device; .* go on where it stopped"
+            JointreidError, match=r"cannot be written: No space left on device; .* resume where it stopped"
         ):
             prepare("cuhk_sysu", releases.raw["cuhk_sysu"], tmp_path)
     prepare("cuhk_sysu", releases.raw["cuhk_sysu"], tmp_path)
@@ -270,14 +268,14 @@ def test_two_processes_do_not_prepare_one_folder(tmp_path: Path, releases: Relea
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("market1501", "market1501 needs no conversion; use it as it is, with --data market1501={path}"),
-        ("msmt17", "msmt17 needs no conversion; use it as it is, with --data msmt17={path}"),
-        ("dukemtmc", "dukemtmc needs no conversion; use it as it is, with --data dukemtmc={path}"),
+        ("market1501", "market1501 needs no conversion; use it directly, with --data market1501={path}"),
+        ("msmt17", "msmt17 needs no conversion; use it directly, with --data msmt17={path}"),
+        ("dukemtmc", "dukemtmc needs no conversion; use it directly, with --data dukemtmc={path}"),
         ("cuhk-sysu", "there is no data set to prepare cuhk-sysu; did you mean cuhk_sysu"),
         ("", "there is no data set to prepare ; there are cuhk03, cuhk_sysu"),
     ],
 )
-def test_other_names_are_answered(tmp_path: Path, name: str, message: str) -> None:
+def test_other_names_are_refused_with_advice(tmp_path: Path, name: str, message: str) -> None:
     with pytest.raises(JointreidError) as raised:
         prepare(name, tmp_path / "raw", tmp_path / "out")
     assert str(raised.value).startswith(message.format(path=tmp_path / "raw"))
@@ -286,9 +284,9 @@ def test_other_names_are_answered(tmp_path: Path, name: str, message: str) -> No
     assert str(raised.value).startswith(message.format(path="PATH"))
 
 
-def test_a_source_that_is_not_there_is_named(tmp_path: Path) -> None:
+def test_a_missing_source_is_named(tmp_path: Path) -> None:
     with pytest.raises(
-        JointreidError, match="raw: there is no such folder; give the one that holds the release of cuhk03"
+        JointreidError, match="raw: there is no such folder; give the folder that contains the release of cuhk03"
     ):
         prepare("cuhk03", tmp_path / "raw", tmp_path / "out")
 

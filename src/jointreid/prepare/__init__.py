@@ -1,4 +1,4 @@
-"""Raw releases that no reader takes as they are -> folders that one does."""
+"""The command `data prepare`: convert raw releases that no reader accepts into folders that one does."""
 
 import shlex
 from collections.abc import Callable, Mapping
@@ -11,11 +11,12 @@ from jointreid.data.readers.cuhk_sysu import TERMS as CUHK_SYSU_TERMS
 from jointreid.messages.errors import JointreidError, no_such
 from jointreid.messages.progress import OnProgress
 from jointreid.prepare import cuhk03, cuhk_sysu
-from jointreid.prepare.conversion import Conversion, Part, carry_out
+from jointreid.prepare.conversion import Conversion, PreparedSplits
+from jointreid.prepare.writing import carry_out
 
 
 class _Release(NamedTuple):
-    """A data set that needs a conversion: how it is found in a folder, and its owner's terms."""
+    """A data set that needs a conversion: the function that finds its release, and its owner's terms of use."""
 
     find: Callable[[Path], Conversion]
     terms: str
@@ -25,7 +26,7 @@ RELEASES: Mapping[str, _Release] = {
     "cuhk03": _Release(cuhk03.find_release, CUHK03_TERMS),
     "cuhk_sysu": _Release(cuhk_sysu.find_release, CUHK_SYSU_TERMS),
 }
-_READ_AS_THEY_ARE = ("market1501", "dukemtmc", "msmt17")
+_NEED_NO_CONVERSION = ("market1501", "dukemtmc", "msmt17")
 
 
 @dataclass(frozen=True)
@@ -35,17 +36,17 @@ class Prepared:
     Attributes:
         name: the data set.
         target: the folder it was written to.
-        already: whether all of it stood there before.
-        parts: what the splits hold; CUHK03 has a part for each kind of boxes.
-        notes: what a person should know: counts that differ from the whole release's, what was not there.
+        already: whether all of it was there before.
+        parts: counts of the splits; CUHK03 has one set for each kind of boxes.
+        notes: remarks for the user: counts that differ from the complete release, files that were missing.
         terms: the owner's terms of use.
-        arguments: what to give to a command that uses it, such as `("--data", "cuhk03=DST")`.
+        arguments: options for a command that uses it, such as `("--data", "cuhk03=DST")`.
     """
 
     name: str
     target: Path
     already: bool
-    parts: tuple[Part, ...]
+    parts: tuple[PreparedSplits, ...]
     notes: tuple[str, ...]
     terms: str
     arguments: tuple[str, ...]
@@ -56,28 +57,28 @@ class Prepared:
 
 
 def prepare(name: str, source: str | Path, target: str | Path, *, on_progress: OnProgress | None = None) -> Prepared:
-    """Convert a raw release into a folder that the reader of the data set takes.
+    """Convert a raw release into a folder that the reader of the data set accepts.
 
-    Interrupted at any point, the same call goes on where it stopped and ends with the same files. Before the end, no
-    reader finds a whole data set in `target`.
+    After an interruption at any point, the same call resumes and ends with the same files. Until it has finished, no
+    reader finds a complete data set in `target`.
 
     Args:
         name: the data set, `cuhk03` or `cuhk_sysu`.
-        source: the folder with the release, or one above it.
-        target: a folder that is new, empty, or holds an earlier call's work.
+        source: the folder that contains the release, or a folder above it.
+        target: a folder that is new, empty, or contains the work of an earlier call.
         on_progress: called with (images done, images in all).
 
     Returns:
-        What was written where.
+        The folder, the counts of its splits, and how to use it.
 
     Raises:
         JointreidError: the data set needs no conversion, or is unknown; the release is not at `source`, or a file of
-            it is damaged; `target` holds something else, was prepared from other files, or cannot be written.
+            it is damaged; `target` contains other files, was prepared from other sources, or cannot be written.
     """
     source, target = Path(source).expanduser(), Path(target).expanduser()
     release = _release(name, str(source))
     if not source.is_dir():
-        raise JointreidError(f"{source}: there is no such folder; give the one that holds the release of {name}")
+        raise JointreidError(f"{source}: there is no such folder; give the folder that contains the release of {name}")
     conversion = release.find(source)
     parts, already = carry_out(conversion, target, on_progress)
     differences = [difference for part in parts for difference in part.differences]
@@ -93,7 +94,7 @@ def prepare(name: str, source: str | Path, target: str | Path, *, on_progress: O
 
 
 def terms_of(name: str) -> str:
-    """Return the owner's terms of use, to be shown before a data set is prepared.
+    """Return the owner's terms of use, to show before a data set is prepared.
 
     Raises:
         JointreidError: the data set needs no conversion, or is unknown.
@@ -111,10 +112,10 @@ def render(prepared: Prepared) -> str:
 
 
 def _release(name: str, path: str) -> _Release:
-    if name in _READ_AS_THEY_ARE:
+    if name in _NEED_NO_CONVERSION:
         raise JointreidError(
-            f"{name} needs no conversion; use it as it is, with --data {shlex.quote(f'{name}={path}')}"
+            f"{name} needs no conversion; use it directly, with --data {shlex.quote(f'{name}={path}')}"
         )
     if name not in RELEASES:
-        raise JointreidError(no_such("data set to prepare", name, (*RELEASES, *_READ_AS_THEY_ARE)))
+        raise JointreidError(no_such("data set to prepare", name, (*RELEASES, *_NEED_NO_CONVERSION)))
     return RELEASES[name]

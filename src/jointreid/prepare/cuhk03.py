@@ -1,4 +1,4 @@
-"""CUHK03 with the new protocol (767/700): images out of `cuhk-03.mat`, splits out of its authors' index files.
+"""CUHK03 with the new protocol (767/700): images from `cuhk-03.mat`, splits from the protocol's index files.
 
 `cuhk-03.mat` (version 7.3) holds two cell arrays of 5 camera pairs, `detected` and `labeled`; a pair is a cell array
 of identities x 10 images, the first five from view 1, the others from view 2, some of them empty.
@@ -21,7 +21,7 @@ from jointreid.data.records import SPLITS
 from jointreid.machine.extras import library
 from jointreid.messages.errors import JointreidError
 from jointreid.messages.listing import first_few
-from jointreid.prepare.conversion import Conversion, Part, Plan, count
+from jointreid.prepare.conversion import Conversion, ConversionOutput, PreparedSplits, count
 from jointreid.prepare.matlab import (
     READING,
     MatValue,
@@ -53,8 +53,8 @@ _EXPECTED = {
 }
 
 
-class _Listed(NamedTuple):
-    """An image in a split."""
+class _SplitImage(NamedTuple):
+    """An image of a split."""
 
     name: str
     pid: int
@@ -65,7 +65,7 @@ def find_release(source: Path) -> Conversion:
     """Find the release: `cuhk-03.mat` and one or both index files, in `source` or its `cuhk03_release`.
 
     Raises:
-        JointreidError: one of them is missing, or there twice, or `cuhk-03.mat` is not of version 7.3.
+        JointreidError: one of them is missing or found twice, or `cuhk-03.mat` is not of version 7.3.
     """
     images = _find(source, IMAGES_FILE)
     configs = {boxes: _find(source, _config_name(boxes)) for boxes in BOXES}
@@ -73,13 +73,13 @@ def find_release(source: Path) -> Conversion:
     if images is None or not given:
         lost = IMAGES_FILE if images is None else " and ".join(map(_config_name, BOXES))
         raise JointreidError(
-            f"{source}: no {lost} here or in its cuhk03_release; expected {IMAGES_FILE} of the release and, of the new "
-            f"protocol's authors, {' or '.join(map(_config_name, BOXES))} or both"
+            f"{source}: no {lost} here or in its cuhk03_release; expected {IMAGES_FILE} of the release and, from the "
+            f"authors of the new protocol, {' or '.join(map(_config_name, BOXES))} or both"
         )
     if not is_hdf5(images):
         raise JointreidError(
-            f"{images}: not a .mat file of version 7.3 (HDF5), as which CUHK gives it out; it is damaged or was saved "
-            "anew: fetch it again"
+            f"{images}: is not a .mat file of version 7.3 (HDF5) as CUHK publishes it; it is damaged or was saved "
+            "again: download it anew"
         )
     return Conversion(
         name="cuhk03",
@@ -87,7 +87,7 @@ def find_release(source: Path) -> Conversion:
         entries=(*map(_folder, given), *map(_splits_file, given), "prepared.json"),
         index="prepared.json",
         rule=_RULE,
-        plan=partial(_plan, images, given),
+        list_output=partial(_list_output, images, given),
         note=_note(list(given)),
         options=("--cuhk03", "detected") if "labeled" not in given else (),
     )
@@ -95,12 +95,12 @@ def find_release(source: Path) -> Conversion:
 
 def _note(given: Sequence[str]) -> str:
     if len(given) == 2:
-        return "both kinds of boxes; the labeled ones are read unless you say --cuhk03 detected"
+        return "both kinds of boxes; the labeled ones are read unless you pass --cuhk03 detected"
     lacking = next(boxes for boxes in BOXES if boxes not in given)
-    return f"only the {given[0]} boxes, for {_config_name(lacking)} is not there"
+    return f"only the {given[0]} boxes, because {_config_name(lacking)} is missing"
 
 
-def _plan(images: Path, configs: Mapping[str, Path]) -> Plan:
+def _list_output(images: Path, configs: Mapping[str, Path]) -> ConversionOutput:
     paths: list[str] = []
     texts, parts = {}, []
     for boxes, config in configs.items():
@@ -114,8 +114,8 @@ def _plan(images: Path, configs: Mapping[str, Path]) -> Plan:
         }
         texts[_splits_file(boxes)] = json.dumps([rows]) + "\n"
         found = {split: count(row.pid for row in listed) for split, listed in splits.items()}
-        parts.append(Part(boxes, found, _EXPECTED[boxes]))
-    return Plan(tuple(map(_folder, configs)), tuple(paths), texts, tuple(parts), partial(_encode, images))
+        parts.append(PreparedSplits(boxes, found, _EXPECTED[boxes]))
+    return ConversionOutput(tuple(map(_folder, configs)), tuple(paths), texts, tuple(parts), partial(_encode, images))
 
 
 def _encode(images: Path, wanted: Sequence[str]) -> Iterator[tuple[str, bytes]]:
@@ -134,7 +134,7 @@ def _encode(images: Path, wanted: Sequence[str]) -> Iterator[tuple[str, bytes]]:
 
 
 class _Images:
-    """`cuhk-03.mat`, open; every error names the file and the place in it."""
+    """The open file `cuhk-03.mat`; every error names the file and the position in it."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -148,7 +148,7 @@ class _Images:
         self._file.close()
 
     def cells(self, boxes: str) -> list[tuple[str, Any]]:
-        """Return the name of each image and the reference to it, the empty ones too."""
+        """Return the name of each image and the reference to it, including empty ones."""
         cells = []
         with self._reading(boxes):
             if boxes not in self._file:
@@ -165,7 +165,7 @@ class _Images:
         return cells
 
     def is_present(self, name: str, reference: Any) -> bool:
-        """Say whether a cell holds an image; raise if it holds something else."""
+        """Return whether a cell contains an image, or is empty; raise if it contains anything else."""
         with self._reading(name):
             dataset = self._file[reference] if reference else None
             if dataset is None or is_empty(dataset) or dataset.ndim < 3:
@@ -177,7 +177,7 @@ class _Images:
             return True
 
     def png(self, name: str, reference: Any) -> bytes:
-        """Return an image, encoded."""
+        """Return an image encoded as PNG."""
         with self._reading(name):
             pixels = np.ascontiguousarray(content(self._file[reference]).T)  # 3WH -> HW3
         buffer = io.BytesIO()
@@ -187,7 +187,7 @@ class _Images:
     @staticmethod
     def _references(item: Any) -> Any:
         if not holds_references(item):
-            raise ValueError("it is no cell array")
+            raise ValueError("it is not a cell array")
         return content(item)
 
     @contextmanager
@@ -195,25 +195,27 @@ class _Images:
         try:
             yield
         except Exception as error:
-            # On damaged bytes h5py raises nearly anything: OSError, RuntimeError, KeyError.
-            raise JointreidError(f"{self._path}: {place} cannot be read: {error}; fetch the file again") from error
+            # For damaged bytes h5py raises nearly anything: OSError, RuntimeError, KeyError.
+            raise JointreidError(f"{self._path}: {place} cannot be read: {error}; download the file again") from error
 
 
 # The splits
 
 
-def _read_splits(config: MatValue, present: set[str], images: str) -> dict[str, list[_Listed]]:
+def _read_splits(config: MatValue, present: set[str], images: str) -> dict[str, list[_SplitImage]]:
     names = [name.text() for name in config["filelist"].each()]
     pids = config["labels"].integers()
     if len(names) != len(pids):
-        raise config["labels"].error(f"has {len(pids)} elements, but filelist has {len(names)}; expected one each")
+        raise config["labels"].error(
+            f"has {len(pids)} elements, but filelist has {len(names)}; expected the same number"
+        )
     splits = {}
     for split in SPLITS:
         numbers = config[f"{split}_idx"]
         if outside := [number for number in numbers.integers() if not 1 <= number <= len(names)]:
-            raise numbers.error(f"holds {outside[0]}; expected 1 to {len(names)}, places in filelist")
+            raise numbers.error(f"contains {outside[0]}; expected positions in filelist, 1 to {len(names)}")
         rows = [number - 1 for number in numbers.integers()]
-        splits[split] = [_Listed(names[row], pids[row], _camid(config["filelist"], names[row])) for row in rows]
+        splits[split] = [_SplitImage(names[row], pids[row], _camid(config["filelist"], names[row])) for row in rows]
         if lost := [row.name for row in splits[split] if row.name not in present]:
             raise config["filelist"].error(
                 f"{len(lost)} images of {split} are not among {images}: {first_few(lost)}; do the two files "
@@ -225,7 +227,7 @@ def _read_splits(config: MatValue, present: set[str], images: str) -> dict[str, 
 def _camid(filelist: MatValue, name: str) -> int:
     match = _NAME.fullmatch(name)
     if match is None:
-        raise filelist.error(f"holds {name!r}; expected names like 1_001_1_01.png")
+        raise filelist.error(f"contains {name!r}; expected names like 1_001_1_01.png")
     return int(match[1]) - 1
 
 
@@ -235,7 +237,7 @@ def _camid(filelist: MatValue, name: str) -> int:
 def _find(source: Path, name: str) -> Path | None:
     found = [source / folder / name for folder in _FOLDERS if (source / folder / name).is_file()]
     if len(found) > 1:
-        raise JointreidError(f"{source}: {name} is there twice: {', '.join(map(str, found))}; leave one of them")
+        raise JointreidError(f"{source}: {name} is there twice: {', '.join(map(str, found))}; keep only one of them")
     return found[0] if found else None
 
 

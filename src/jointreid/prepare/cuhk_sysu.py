@@ -1,7 +1,7 @@
-"""CUHK-SYSU as re-identification data: people cut out of its scenes by the annotated boxes, 942 of them to train on.
+"""CUHK-SYSU as re-identification data: people cropped from its scenes by the annotated boxes; 942 are for training.
 
-A scene shows several people. Train are the identities of `Train.mat` with 4 boxes or more; query the one box of each
-test person in `TestG50.mat`; gallery those of its gallery entries that show the person, without distractors.
+A scene shows several people. Train holds the identities of `Train.mat` with 4 boxes or more; query the one box of each
+test person in `TestG50.mat`; gallery those gallery entries that show the person, without distractors.
 """
 
 import io
@@ -22,7 +22,7 @@ from jointreid.data.readers.cuhk_sysu import KNOWN_PARENTS, MIN_IMAGES
 from jointreid.data.records import SPLITS
 from jointreid.messages.errors import JointreidError
 from jointreid.messages.listing import first_few
-from jointreid.prepare.conversion import Conversion, Part, Plan, count
+from jointreid.prepare.conversion import Conversion, ConversionOutput, PreparedSplits, count
 from jointreid.prepare.matlab import MatValue, read_mat
 
 FOLDER = "cuhksysu4reid"
@@ -42,8 +42,8 @@ _PERSON = re.compile(r"p(\d+)")
 _SCENE = re.compile(r"s\d+\.jpg")
 
 
-class _Box(NamedTuple):
-    """A person in a scene: `x, y, width, height` in pixels of the scene; `place` is where the annotation has it."""
+class _PersonBox(NamedTuple):
+    """A person in a scene: `x, y, width, height` in pixels of the scene; `place` is its position in the annotation."""
 
     path: str
     scene: str
@@ -56,15 +56,15 @@ class _Box(NamedTuple):
 
 
 def find_release(source: Path) -> Conversion:
-    """Find the release: `Image/SSM` and the annotations, in `source` or in a folder it is usually unpacked to.
+    """Find the release: `Image/SSM` and the annotations, in `source` or in a folder that it usually unpacks to.
 
     Raises:
-        JointreidError: it is not there, or there twice.
+        JointreidError: it is missing, or found twice.
     """
     roots = [source / folder for folder in (".", *KNOWN_FOLDERS) if not _missing(source / folder)]
     if len({root.resolve() for root in roots}) > 1:
         raise JointreidError(
-            f"{source}: holds CUHK-SYSU more than once: {', '.join(map(str, roots))}; give one of them"
+            f"{source}: contains CUHK-SYSU more than once: {', '.join(map(str, roots))}; give one of them"
         )
     if not roots:
         partly = [root for root in (source / folder for folder in (".", *KNOWN_FOLDERS)) if len(_missing(root)) < 3]
@@ -79,12 +79,12 @@ def find_release(source: Path) -> Conversion:
         entries=(FOLDER,),
         index=f"{FOLDER}/prepared.json",
         rule=_RULE,
-        plan=partial(_plan, roots[0]),
+        list_output=partial(_list_output, roots[0]),
         format=2,  # 1: boxes that leave their scene were clipped, not padded
     )
 
 
-def _plan(root: Path) -> Plan:
+def _list_output(root: Path) -> ConversionOutput:
     train, test = (read_mat(root / name) for name in _ANNOTATIONS)
     splits = {"train": _train_boxes(train["Train"]), **_test_boxes(test["TestG50"])}
     _refuse_shared(splits)
@@ -95,15 +95,15 @@ def _plan(root: Path) -> Plan:
     if lost := sorted(scenes - set(os.listdir(root / _SCENES))):
         raise JointreidError(
             f"{root / _SCENES}: lacks {len(lost)} of the {len(scenes)} scenes needed ({first_few(lost)}); is "
-            "the release unpacked whole?"
+            "the release completely unpacked?"
         )
     expected = {split: getattr(TABLE_I["cuhk_sysu"], split) for split in SPLITS}
     found = {split: count(box.pid for box in splits[split]) for split in SPLITS}
-    return Plan(
+    return ConversionOutput(
         folders=tuple(f"{FOLDER}/{split}" for split in SPLITS),
         images=tuple(boxes),
         texts={},
-        parts=(Part("cuhk_sysu", found, expected),),
+        parts=(PreparedSplits("cuhk_sysu", found, expected),),
         encode=lambda wanted: _crops(root / _SCENES, [boxes[path] for path in wanted]),
     )
 
@@ -111,7 +111,7 @@ def _plan(root: Path) -> Plan:
 # Annotations
 
 
-def _train_boxes(people: MatValue) -> list[_Box]:
+def _train_boxes(people: MatValue) -> list[_PersonBox]:
     """Return every box of every person in `Train`, numbered person by person."""
     scenes: dict[int, list[MatValue]] = {}
     for person in people.each():
@@ -120,10 +120,10 @@ def _train_boxes(people: MatValue) -> list[_Box]:
     return [_box("train", number, pid, scene) for number, (pid, scene) in numbered]
 
 
-def _test_boxes(people: MatValue) -> dict[str, list[_Box]]:
-    """Return the query box of each person in `TestG50`, and the gallery's boxes of the same person."""
-    query: list[_Box] = []
-    gallery: list[_Box] = []
+def _test_boxes(people: MatValue) -> dict[str, list[_PersonBox]]:
+    """Return the query box of each person in `TestG50`, and the gallery boxes of the same person."""
+    query: list[_PersonBox] = []
+    gallery: list[_PersonBox] = []
     for person in people.each():
         pid = _pid(person["Query"])
         query.append(_box("query", len(query), pid, person["Query"]))
@@ -133,7 +133,7 @@ def _test_boxes(people: MatValue) -> dict[str, list[_Box]]:
     return {"query": query, "gallery": gallery}
 
 
-def _box(split: str, number: int, pid: int, scene: MatValue) -> _Box:
+def _box(split: str, number: int, pid: int, scene: MatValue) -> _PersonBox:
     name, hard = scene["imname"].text(), scene["ishard"].integers()
     if not _SCENE.fullmatch(name):
         raise scene["imname"].error(f"is {name!r}; expected a name like s15535.jpg")
@@ -145,7 +145,7 @@ def _box(split: str, number: int, pid: int, scene: MatValue) -> _Box:
             f"is {box} (p{pid} in {name}); expected x, y, width, height in pixels, the last two 1 or more"
         )
     path = f"{FOLDER}/{split}/{pid:05d}_{name.removesuffix('.jpg')}_{number:07d}_{hard[0]}.jpg"
-    return _Box(path, name, pid, scene, *box)
+    return _PersonBox(path, name, pid, scene, *box)
 
 
 def _pid(person: MatValue) -> int:
@@ -156,13 +156,13 @@ def _pid(person: MatValue) -> int:
     return int(match[1])
 
 
-def _refuse_shared(splits: dict[str, list[_Box]]) -> None:
-    """Raise if a person is to be searched for twice, or stands in train and in the test as well."""
+def _refuse_shared(splits: dict[str, list[_PersonBox]]) -> None:
+    """Raise if a person has two queries, or is in train and in query."""
     train = {box.pid for box in splits["train"]}
     seen: set[int] = set()
     for box in splits["query"]:
         if box.pid in train | seen:
-            also = "a person of Train.mat too" if box.pid in train else "in Query twice"
+            also = "also a person of Train.mat" if box.pid in train else "in Query twice"
             raise box.place.error(f"p{box.pid} is {also}; do the annotations belong to one release?")
         seen.add(box.pid)
 
@@ -170,7 +170,7 @@ def _refuse_shared(splits: dict[str, list[_Box]]) -> None:
 # Images
 
 
-def _crops(scenes: Path, boxes: Sequence[_Box]) -> Iterator[tuple[str, bytes]]:
+def _crops(scenes: Path, boxes: Sequence[_PersonBox]) -> Iterator[tuple[str, bytes]]:
     """Yield each box's path and JPEG; a scene is decoded once for all of its boxes."""
     for name, group in groupby(sorted(boxes, key=lambda box: box.scene), key=lambda box: box.scene):
         scene = _open_scene(scenes / name)
@@ -188,7 +188,7 @@ def _crops(scenes: Path, boxes: Sequence[_Box]) -> Iterator[tuple[str, bytes]]:
 
 
 def _open_scene(path: Path) -> Image.Image:
-    """Return a scene as it lies in the file: its boxes were drawn without regard to the EXIF orientation."""
+    """Return a scene as stored in the file: the boxes were annotated without applying the EXIF orientation."""
     try:
         with Image.open(path, formats=FORMATS) as opened:
             if opened.width * opened.height > MAX_PIXELS:
@@ -197,7 +197,7 @@ def _open_scene(path: Path) -> Image.Image:
     except JointreidError as error:
         raise JointreidError(f"{path}: {error}") from error
     except Exception as error:
-        # Pillow's decoders raise nearly anything on damaged bytes.
+        # For damaged bytes Pillow's decoders raise nearly anything.
         raise JointreidError(f"{path}: {error}; unpack the release again") from error
 
 

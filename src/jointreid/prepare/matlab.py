@@ -1,7 +1,7 @@
-"""MATLAB's `.mat` files, of version 5 (scipy) and 7.3 (HDF5), as nested Python values that know where they stand.
+"""MATLAB's `.mat` files, of version 5 (scipy) and 7.3 (HDF5), as nested Python values that know their position.
 
-Both versions become the same: text is `str`, numbers are a flat array, a cell array is a list, and a struct of any
-size is a list of dicts. Arrays are flattened column by column, as MATLAB counts.
+Both versions give the same values: text is `str`, numbers are a flat array, a cell array is a list, and a struct array
+of any size is a list of dicts. Arrays are flattened column by column, as in MATLAB.
 """
 
 from collections.abc import Iterator
@@ -16,7 +16,7 @@ from jointreid.messages.errors import JointreidError, no_such
 
 READING = ".mat files are read"  # for the message on a missing library
 _SEVERAL_ROWS = "text of several rows is not supported"
-_UNDER_WAY = object()
+_BEING_READ = object()
 
 
 @dataclass(frozen=True)
@@ -25,11 +25,11 @@ class MatValue:
 
     Attributes:
         file: the file.
-        place: where in the file, as MATLAB writes it: `Train(3).scene(2).imname`; empty for the file itself.
+        place: position in the file, in MATLAB's notation: `Train(3).scene(2).imname`; empty for the file itself.
         value: text, a flat array of numbers, a list of values, or a dict of fields.
 
     Raises:
-        JointreidError: from every method, if the value is of another kind than asked for; the message names the place.
+        JointreidError: from every method, if the value is of another kind than requested; the message names the place.
     """
 
     file: Path
@@ -53,7 +53,7 @@ class MatValue:
             yield MatValue(self.file, f"{self.place}({number})", element)
 
     def one(self) -> "MatValue":
-        """Return the only element of an array, or the value itself where it is none."""
+        """Return the only element of an array, or the value itself if it is not an array."""
         if not isinstance(self.value, list):
             return self
         if len(self.value) != 1:
@@ -78,22 +78,22 @@ class MatValue:
         """Return whole numbers."""
         numbers = self.numbers()
         if wrong := [number for number in numbers if not number.is_integer()]:
-            raise self.error(f"holds {wrong[0]}; expected whole numbers")
+            raise self.error(f"contains {wrong[0]}; expected whole numbers")
         return [int(number) for number in numbers]
 
     def __len__(self) -> int:
         return len(self.value)
 
-    def error(self, what: str) -> JointreidError:
-        """Return the error for what is wrong with this value."""
-        return JointreidError(f"{self.file}: {self.place}{': ' if self.place else ''}{what}")
+    def error(self, problem: str) -> JointreidError:
+        """Return an error about this value."""
+        return JointreidError(f"{self.file}: {self.place}{': ' if self.place else ''}{problem}")
 
 
 def read_mat(path: Path) -> MatValue:
     """Read all variables of a `.mat` file of either version.
 
     Raises:
-        JointreidError: the file is missing, damaged or no `.mat` file, holds what this cannot read (objects, sparse
+        JointreidError: the file is missing, damaged or not a `.mat` file, contains unsupported values (objects, sparse
             matrices, links to other files), or a library is missing.
     """
     try:
@@ -101,13 +101,13 @@ def read_mat(path: Path) -> MatValue:
     except JointreidError:
         raise
     except Exception as error:
-        # On damaged bytes both libraries raise nearly anything: OSError, TypeError, KeyError, zlib.error.
+        # For damaged bytes both libraries raise nearly anything: OSError, TypeError, KeyError, zlib.error.
         cause = getattr(error, "strerror", None) or str(error) or type(error).__name__
-        raise JointreidError(f"{path}: cannot be read as a .mat file: {cause}; fetch it again") from error
+        raise JointreidError(f"{path}: cannot be read as a .mat file: {cause}; download it again") from error
 
 
 def is_hdf5(path: Path) -> bool:
-    """Say whether a `.mat` file is of version 7.3."""
+    """Return whether a `.mat` file is of version 7.3."""
     return bool(library("h5py", READING).is_hdf5(str(path)))
 
 
@@ -158,19 +158,19 @@ def holds_references(item: Any) -> bool:
 
 
 def is_empty(dataset: Any) -> bool:
-    """Say whether a dataset stands for an empty array; it then holds the array's size, not its content."""
+    """Return whether a dataset stands for an empty array; it then stores the size of the array instead of values."""
     return bool(dataset.attrs.get("MATLAB_empty", 0))
 
 
 def content(dataset: Any) -> Any:
-    """Return a dataset's array, its dimensions in reverse; content kept in other files is not followed."""
+    """Return a dataset's array, with its dimensions in reverse order; content in other files is not read."""
     if dataset.is_virtual or dataset.external:
-        raise ValueError(f"{dataset.name} keeps its content in another file, which MATLAB does not do")
+        raise ValueError(f"{dataset.name} stores its content in another file, which MATLAB does not do")
     return dataset[()]
 
 
 class _Hdf5Reader:
-    """Reads each object of a file once: references may form circles, or lead to one object a million times."""
+    """Reader that reads each object once: references may form circles, or lead to one object a million times."""
 
     def __init__(self, file: Any) -> None:
         self._file = file
@@ -179,9 +179,9 @@ class _Hdf5Reader:
     def read(self, item: Any) -> Any:
         address = library("h5py", READING).h5o.get_info(item.id).addr
         if address not in self._seen:
-            self._seen[address] = _UNDER_WAY
+            self._seen[address] = _BEING_READ
             self._seen[address] = self._read(item)
-        if self._seen[address] is _UNDER_WAY:
+        if self._seen[address] is _BEING_READ:
             raise ValueError(f"{item.name} refers to itself")
         return self._seen[address]
 

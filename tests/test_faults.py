@@ -11,6 +11,8 @@ from tests.fault_table import FAULTS
 from tests.fault_table.judge import judge
 from tests.fault_table.kit import Fault, Handled, Refused
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.mark.parametrize("fault", FAULTS, ids=[fault.name for fault in FAULTS])
 def test_a_fault_is_refused_or_handled(fault: Fault, tmp_path: Path) -> None:

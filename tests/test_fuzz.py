@@ -25,6 +25,8 @@ from jointreid.data.sources import load_domains
 from jointreid.ingest import ingest
 from jointreid.messages.errors import JointreidError
 
+pytestmark = pytest.mark.slow
+
 # What parsers trip over, besides single letters.
 PIECES = [
     *("", "0", "-1", "00", "9" * 60, "1e999", "1_0", "-0", "0x1", "nan", "inf", "true", "null", "١", "²", "½"),

@@ -53,6 +53,7 @@ def test_version_1_results_are_read_and_found_again(place: Path) -> None:
     assert after.mean == close(before.mean)
 
 
+@pytest.mark.slow
 def test_version_1_goes_on_as_if_never_stopped(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["train", "--resume", "run"]) == 0
     assert "Resuming run at step 3 of 8" in capsys.readouterr().out

@@ -14,6 +14,7 @@ from random import Random
 from typing import Any
 
 import numpy as np
+import pytest
 from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 
@@ -25,6 +26,8 @@ from jointreid.data.sampling import UnionPK
 from jointreid.data.table import camera_name
 from jointreid.messages.errors import JointreidError
 from jointreid.retrieval.ranking import RankingMetrics, evaluate_distmat, evaluate_ranking
+
+pytestmark = pytest.mark.slow
 
 bounded = settings(max_examples=100, derandomize=True, deadline=None)
 

@@ -61,6 +61,7 @@ def test_open_run_says_what_is_missing(tmp_path: Path) -> None:
         open_run(tmp_path)
 
 
+@pytest.mark.slow
 def test_weights_are_loaded_whole_or_without_heads_or_not_at_all(tmp_path: Path) -> None:
     config = RunConfig().replace(model={"trunk": "resnet50-w16", "name": "bot-dcsd"})
     three, four = (model_for(config, label_space(pids)) for pids in ("abc", "abcd"))  # type: ignore[arg-type]

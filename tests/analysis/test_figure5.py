@@ -26,6 +26,8 @@ from jointreid.models.reid import ReIDModel
 from jointreid.run import Run
 from tests.analysis.test_filters import draw, make_run
 
+pytestmark = pytest.mark.slow
+
 SAMPLE = {"factors": ("sample",)}
 
 

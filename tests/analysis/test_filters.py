@@ -25,6 +25,8 @@ from jointreid.models.dcsd import DCSD, FactorLogits
 from jointreid.run import Run, model_for, open_run, write_config
 from jointreid.training.checkpoint import save_checkpoint
 
+pytestmark = pytest.mark.slow
+
 BLOCKS = {0: "layer1.0", 12: "layer3.5", 15: "layer4.2"}
 
 

@@ -37,6 +37,8 @@ from jointreid.run import model_for, write_config
 from jointreid.training.checkpoint import save_checkpoint
 from tests.small import small_config
 
+pytestmark = pytest.mark.slow
+
 NASTY = 'a<b>&"c"'
 
 # The first of the nearest

@@ -287,6 +287,7 @@ def test_names_that_are_no_fit_for_html_harm_nothing(tmp_path: Path) -> None:
     assert ("html", {"lang": "en"}) in page.elements
 
 
+@pytest.mark.slow
 def test_runs_of_one_name_are_told_apart(tmp_path: Path) -> None:
     paths = [make_run(tmp_path / folder / "bot", {"m": (0.5, 0.6)}) for folder in ("x", "y", "z")]
     runs = open_runs([RunGroup("G", paths[:2]), RunGroup("H", paths[2:])])
@@ -312,6 +313,7 @@ def test_what_cannot_be_reported_is_refused_and_nothing_written(tmp_path: Path) 
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.slow
 def test_a_page_with_pictures_is_whole_the_same_each_time_and_fetches_nothing(
     tiny_manifest: Path, tmp_path: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> None:

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import matplotlib
 import numpy as np
+import pytest
 from PIL import Image
 
 from jointreid.analysis.scatter import COLOURS, SHAPES, Panel, scatter_grid
@@ -20,6 +21,7 @@ def draw(classes: int = 3) -> bytes:
     return scatter_grid(["Left", "Right"], rows, [f"class {i}" for i in range(classes)], ids, "below\nthem")
 
 
+@pytest.mark.slow
 def test_the_same_points_give_the_same_bytes_whatever_a_person_has_set() -> None:
     before = draw()
     with matplotlib.rc_context({"font.size": 30, "axes.facecolor": "red", "savefig.dpi": 50}):
@@ -30,6 +32,7 @@ def test_the_same_points_give_the_same_bytes_whatever_a_person_has_set() -> None
         assert "Software" not in image.info  # nothing but the picture
 
 
+@pytest.mark.slow
 def test_the_picture_shows_every_colour_on_white(tmp_path: Path) -> None:
     with Image.open(BytesIO(draw(7))) as image:
         pixels = np.asarray(image.convert("RGB")).reshape(-1, 3).astype(float)

@@ -8,6 +8,8 @@ from PIL import Image
 
 from jointreid.cli import main
 
+pytestmark = pytest.mark.slow
+
 
 def error(capsys: pytest.CaptureFixture[str]) -> str:
     """What stands on stderr; it is one paragraph and no traceback."""

@@ -58,6 +58,7 @@ def test_an_interrupt_keeps_its_exit_code(monkeypatch: pytest.MonkeyPatch, capsy
     assert "KeyboardInterrupt" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_the_console_script_shows_it_and_exits_with_2(tmp_path: Path) -> None:
     environment = {name: value for name, value in os.environ.items() if name != "JOINTREID_DEBUG"}
     command = [sys.executable, "-m", "jointreid", "--debug", "evaluate", "nowhere"]

@@ -15,6 +15,8 @@ from jointreid.cli import COMMANDS, main
 from jointreid.training.pretrain.config import PretrainConfig
 from tests.small import SMALL_OPTIONS
 
+pytestmark = pytest.mark.slow
+
 SMALL = (
     *SMALL_OPTIONS,
     *("--sampler.ids_per_batch", "6", "--schedule.epochs", "1", "--schedule.milestones", "[1]"),

@@ -11,6 +11,8 @@ from jointreid.cli import main
 from jointreid.paper.request import SCALES, GridScale, Request
 from tests.small import SMALL_SECTIONS
 
+pytestmark = pytest.mark.slow
+
 SMALL = GridScale(
     "tiny",
     {**SMALL_SECTIONS, "train": {"max_steps": 1, "log_every": 1, "eval_every": 0, "save_every": 0}},

@@ -33,6 +33,7 @@ def run(environment: dict[str, str], *arguments: str) -> tuple[str, float]:
     return done.stdout, after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
 
 
+@pytest.mark.slow
 def test_the_package_imports_in_under_half_a_second_and_torch_comes_with_its_names(
     without_torch: dict[str, str],
 ) -> None:
@@ -53,12 +54,14 @@ except AssertionError as error:
     assert "was imported" in refused
 
 
+@pytest.mark.slow
 def test_help_starts_in_under_two_seconds(without_torch: dict[str, str]) -> None:
     printed, seconds = run(without_torch, "-m", "jointreid", "--help")
     assert "usage: jointreid" in printed
     assert seconds < 2
 
 
+@pytest.mark.slow
 def test_data_check_runs_in_under_two_seconds(
     without_torch: dict[str, str], tiny_manifest: Path, tmp_path: Path
 ) -> None:

@@ -68,6 +68,7 @@ def test_a_batch_equals_its_images_one_by_one(changes: dict[str, Any], memory_fo
     assert torch.equal(augment(images, config, generator()), changed)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("fill", ["mean", "normalised"])
 def test_a_batch_equals_torchvision_image_by_image(fill: Any) -> None:
     from torchvision.transforms.v2 import functional as tv

@@ -213,6 +213,7 @@ def processes(count: int, *args: Any) -> Iterator[list[Any]]:
             process.join(30)
 
 
+@pytest.mark.slow
 def test_processes_that_start_at_once_share_the_work(records: list[ImageRecord], tmp_path: Path) -> None:
     names = SPAWN.Queue()
     with processes(3, tmp_path, names, 0.02) as started:
@@ -222,6 +223,7 @@ def test_processes_that_start_at_once_share_the_work(records: list[ImageRecord],
     assert names.empty()
 
 
+@pytest.mark.slow
 def test_a_killed_process_blocks_nobody(records: list[ImageRecord], tmp_path: Path) -> None:
     names = SPAWN.Queue()
     with processes(1, tmp_path, names, 60.0) as (process,):

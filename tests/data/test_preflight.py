@@ -360,6 +360,7 @@ def alphabets(folder: Path) -> dict[str, Domain]:
     return read_manifest(folder / "manifest.csv")
 
 
+@pytest.mark.slow
 def test_four_real_domains_pass_and_the_second_check_opens_no_image(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

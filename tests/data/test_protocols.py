@@ -79,6 +79,7 @@ def test_counting_leaves_junk_out_and_takes_distractors_of_one_pid_as_one() -> N
     assert count_split(records) == SplitCounts(ids=2, images=4)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", TABLE_I)
 def test_a_domain_as_in_table_i_is_comparable(name: str) -> None:
     match = found(domain(name))
@@ -87,6 +88,7 @@ def test_a_domain_as_in_table_i_is_comparable(name: str) -> None:
     assert "(the paper's)" in match.words
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "protocol"), PROTOCOLS)
 def test_every_known_protocol_is_told_from_the_others(name: str, protocol: Protocol) -> None:
     match = found(domain(name, protocol))

@@ -13,6 +13,8 @@ from jointreid.demo.weights import SYSTEMS, committed_weights
 from jointreid.messages.errors import JointreidError
 from jointreid.run import open_run, write_config
 
+pytestmark = pytest.mark.slow
+
 
 def quiet() -> Console:
     return Console(quiet=True)

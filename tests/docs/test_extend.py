@@ -17,6 +17,8 @@ from jointreid.training.data import load_training_data
 from tests.docs.test_readme import ROOT, SMALL, blocks, commands
 from tests.small import small_config
 
+pytestmark = pytest.mark.slow
+
 PAGE = ROOT / "docs" / "extend.md"
 WITHOUT_TRUNK = [token for token in SMALL if token not in ("--model.trunk", "resnet50-w16")]
 

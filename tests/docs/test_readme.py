@@ -12,6 +12,8 @@ from jointreid.data.manifest import read_manifest
 from jointreid.options import read_options
 from tests.small import SMALL_OPTIONS
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[2]
 README = ROOT / "README.md"
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]

@@ -55,6 +55,7 @@ def test_inner_width(reduction: int, inner: int) -> None:
     assert NonLocal(64, reduction).theta.out_channels == inner
 
 
+@pytest.mark.slow
 def test_non_local_in_low_precision_and_compiled() -> None:
     block, x = make(2).float(), images().float()
     with torch.autocast("cpu", torch.bfloat16):

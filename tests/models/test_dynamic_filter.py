@@ -83,6 +83,7 @@ def test_equals_seven_loops(kernel_size: int, stride: int, dilation: int) -> Non
     torch.testing.assert_close(dynamic_filter_reference(*inputs, stride, dilation), expected, rtol=0, atol=1e-13)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("kernel_size", "stride", "dilation"), WINDOWS)
 def test_gradients_equal_finite_differences(kernel_size: int, stride: int, dilation: int) -> None:
     inputs = leaves(make_inputs(channels=2, kernel_size=kernel_size, stride=stride))
@@ -271,6 +272,7 @@ def test_refuses_a_second_derivative() -> None:
         torch.autograd.grad(grad.sum(), inputs[1])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("stride", [1, 2])
 def test_opcheck(stride: int) -> None:
     x, spatial, channel = make_inputs(stride=stride, dtype=torch.float32)
@@ -291,6 +293,7 @@ def test_fake_and_meta_tensors_have_the_real_layout(channels_last: bool) -> None
         assert (t.shape, t.stride(), t.dtype) == (real.shape, real.stride(), real.dtype)
 
 
+@pytest.mark.slow
 def test_compiles_into_one_graph() -> None:
     def block(x: Tensor, spatial: Tensor, channel: Tensor, std: Tensor) -> Tensor:
         y = dynamic_filter(x.relu(), filter_norm(spatial, 1, 0.5), filter_norm(channel, -1, std), 2)

@@ -30,6 +30,7 @@ POINTERS = {"x", "grad", "y", "grad_x", "spatial", "channel", "grad_spatial", "g
 POINTERS |= {"raw", "std", "out", "grad_raw", "grad_std"}
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(find_spec("triton") is None, reason="triton is not installed")
 @pytest.mark.parametrize("precision", ["bf16", "fp64"])
 @pytest.mark.parametrize("name", ["forward", "backward_x", "backward_filters", "_forward", "_backward"])

@@ -17,6 +17,8 @@ from jointreid.models.dynamic_filter import (
     filter_norm_reference,
 )
 
+pytestmark = pytest.mark.slow
+
 Shape = tuple[int, int, int, int, int, int, int]  # batch, channels, height, width, kernel size, stride, dilation
 
 ODD_SHAPES: list[Shape] = [

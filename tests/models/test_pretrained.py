@@ -101,6 +101,7 @@ def same(a: State, b: State) -> bool:
     return a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
 
 
+@pytest.mark.slow
 def test_ddfs_resnet50_loads_whole(tmp_path: Path) -> None:
     state = resnet50(ddf_conv2, 64, 1000)
     checkpoint = {
@@ -131,6 +132,7 @@ def test_ddfs_resnet50_loads_whole(tmp_path: Path) -> None:
     assert not any(tensor.any() for tensor in rest.values())
 
 
+@pytest.mark.slow
 def test_a_context_of_zeros_keeps_the_function_of_the_sample_bit_by_bit(tmp_path: Path) -> None:
     torch.manual_seed(0)
     file = save(resnet50(ddf_conv2), tmp_path / "ddf.pth")
@@ -145,6 +147,7 @@ def test_a_context_of_zeros_keeps_the_function_of_the_sample_bit_by_bit(tmp_path
     assert features.std() > 0
 
 
+@pytest.mark.slow
 def test_the_context_starts_at_random_where_that_is_asked_for(tmp_path: Path) -> None:
     file = save(resnet50(ddf_conv2), tmp_path / "ddf.pth")
     model = make("bot-dcsd")
@@ -190,6 +193,7 @@ def test_a_tensor_that_does_not_fit_is_named(change: State, expected: str, tmp_p
     assert same(before, snapshot(model))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("system", ["bot", "agw", "bot-dn", "bot-snr"])
 def test_torchvisions_weights_fill_every_baseline_but_for_its_own_parts(system: str, tmp_path: Path) -> None:
     state = resnet50(static_conv2, counts=False)  # as saved before batches were counted
@@ -205,6 +209,7 @@ def test_torchvisions_weights_fill_every_baseline_but_for_its_own_parts(system: 
     assert loaded.label == f"said to be torchvision R50 ImageNet V1 (76.1%), sha256 {loaded.sha256}"
 
 
+@pytest.mark.slow
 def test_a_partial_start_leaves_generated_filters_random_and_resets_what_follows_them(tmp_path: Path) -> None:
     state = resnet50(static_conv2, 64, 1000)
     file = save(state, tmp_path / "resnet50.safetensors")

@@ -12,6 +12,8 @@ from jointreid.messages.errors import JointreidError
 from jointreid.models.profile import PROFILES, Count, profile, variants
 from jointreid.models.trunk import build_trunk
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.mark.parametrize(
     ("name", "factors", "params", "gmacs"),

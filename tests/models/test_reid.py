@@ -37,6 +37,7 @@ def batch_of_eight() -> Batch:
 BLOCKS = {"bot": 0, "agw": 0, "bot-dcsd": 16, "agw-dcsd": 16, "bot-dn": 0, "bot-snr": 0}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "blocks"), BLOCKS.items())
 def test_output_shapes_and_the_size_of_the_map(name: str, blocks: int) -> None:
     model = make(name).eval()
@@ -101,6 +102,7 @@ def test_initial_head() -> None:
     assert torch.equal(model.bnneck.bias, torch.zeros(512))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("autocast", [False, True], ids=["fp32", "bf16"])
 @pytest.mark.parametrize("name", ["bot", "bot-dcsd", "agw", "bot-dn", "bot-snr"])
 def test_every_parameter_gets_a_finite_gradient(name: str, autocast: bool) -> None:
@@ -199,6 +201,7 @@ def test_refuses_unknown_names_and_options(name: str, num_ids: int, options: dic
         build_model(name, num_ids, **options)
 
 
+@pytest.mark.slow
 def test_a_step_of_the_whole_network_compiles_into_one_graph_with_its_factor_logits() -> None:
     torch.manual_seed(0)
     model = build_model("bot-dcsd", 4, 2, 3, trunk="resnet50-w16").to(memory_format=torch.channels_last)  # type: ignore[call-overload]

@@ -37,6 +37,7 @@ def randomise_normalisation(model: nn.Module) -> None:
                 scale.uniform_(0.5, 1.0, generator=generator)
 
 
+@pytest.mark.slow
 def test_timm_weights_load_whole_and_give_equal_features() -> None:
     import timm
 
@@ -107,6 +108,7 @@ def test_stem_relu_is_the_only_difference_it_makes() -> None:
     assert seen[1] == 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "blocks"), [("resnet50", 16), ("resnet101", 33), ("resnet50-w16", 16)])
 def test_every_3x3_is_generated_and_the_rest_is_static(name: str, blocks: int) -> None:
     with torch.device("meta"):
@@ -135,6 +137,7 @@ def test_factor_logits_come_in_the_order_of_the_blocks() -> None:
     assert [logits.domain[0, 0].item() for logits in factor_logits] == list(range(16))
 
 
+@pytest.mark.slow
 def test_stride_stands_on_the_3x3_of_the_first_block() -> None:
     def strides(last_stride: int) -> list[int]:
         with torch.device("meta"):
@@ -155,6 +158,7 @@ def places(trunk: nn.Module, kind: type[NonLocal] | type[InstanceNorm]) -> dict[
     return {name: norm.num_features for name, norm in norms.items()}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "layer3"), [("resnet50", (3, 4, 5)), ("resnet50-w16", (3, 4, 5)), ("resnet101", range(14, 23))]
 )
@@ -166,6 +170,7 @@ def test_non_local_blocks_follow_the_last_blocks_of_two_stages(name: str, layer3
     assert places(trunk, NonLocal) == expected | {f"layer3.{index}.non_local": 16 * width for index in layer3}
 
 
+@pytest.mark.slow
 def test_dual_norm_stands_in_the_last_block_of_three_stages_and_snr_after_all_four() -> None:
     with torch.device("meta"):
         trunk = build_trunk("resnet50", additions=Additions(sum_norm=InstanceNorm))

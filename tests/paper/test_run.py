@@ -31,6 +31,8 @@ from jointreid.run import open_run
 from tests.paper.saved_runs import save_run
 from tests.small import SMALL_SECTIONS
 
+pytestmark = pytest.mark.slow
+
 
 def scale(steps: int) -> GridScale:
     return GridScale(

@@ -252,6 +252,7 @@ def test_table_i_is_measured_beside_expected_counts() -> None:
     assert own.notes[0].startswith("Used in place of the paper's data sets: depot.")
 
 
+@pytest.mark.slow
 def test_table_iv_counts_the_networks_themselves() -> None:
     table = build_table("IV", setup(), [])
     assert [[cell.difference for cell in row.numbers] for row in table.rows] == [[0, 0], [0, 0]]
@@ -271,6 +272,7 @@ def test_tables_are_read_from_a_folder(tmp_path: Path) -> None:
     assert {cell.status for row in six.rows for cell in row.numbers} == {"not run"}
 
 
+@pytest.mark.slow
 def test_counts_are_not_called_meaningless_with_the_rates_of_a_small_scale() -> None:
     tiny = replace(setup(), scale="tiny", warning="The numbers below mean nothing.")
     expected = "Scale tiny: accuracy at this scale means nothing; the counts below are exact."

@@ -18,6 +18,8 @@ from tests.prepare.test_cuhk03 import release as cuhk03_release
 from tests.prepare.test_cuhk_sysu import TEST, annotate
 from tests.prepare.test_cuhk_sysu import release as cuhk_sysu_release
 
+pytestmark = pytest.mark.slow
+
 RELEASES: dict[str, Callable[[Path], Path]] = {"cuhk03": cuhk03_release, "cuhk_sysu": cuhk_sysu_release}
 # Images that each release of the tests makes.
 IMAGES = {"cuhk03": 76, "cuhk_sysu": 14}

@@ -12,6 +12,8 @@ from jointreid.data.decode import read_image
 from jointreid.run import open_run
 from tests.small import SMALL_OPTIONS
 
+pytestmark = pytest.mark.slow
+
 # How files of these formats begin: long enough not to occur in weights by chance.
 _IMAGES = {"JPEG": b"\xff\xd8\xff\xe0\x00\x10JFIF", "PNG": b"\x89PNG\r\n\x1a\n", "WebP": b"WEBPVP8", "GIF": b"GIF89a"}
 

@@ -15,6 +15,8 @@ from jointreid.retrieval.distances import Features, Indices, Relevance, count_gi
 from jointreid.retrieval.ranking import evaluate_ranking
 from jointreid.retrieval.ranking_torch import ranks
 
+pytestmark = pytest.mark.slow
+
 METRICS: tuple[Metric, ...] = ("cosine", "euclidean")
 Rows = NDArray[Any]
 

@@ -25,6 +25,8 @@ from jointreid.retrieval.results import QueryResult, Results, load_results
 from jointreid.run import model_for, open_run, write_config
 from tests.small import small_config
 
+pytestmark = pytest.mark.slow
+
 CONFIG = RunConfig().replace(
     image={"height": 16, "width": 16, "mean": (0.5, 0.5, 0.5), "std": (0.5, 0.5, 0.5)}, eval={"batch_size": 7}
 )

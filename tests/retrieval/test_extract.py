@@ -230,6 +230,7 @@ def run_and_records(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, lis
     return run, records
 
 
+@pytest.mark.slow
 def test_embedder_is_extract_with_length_one(run_and_records: tuple[Path, list[ImageRecord]], tmp_path: Path) -> None:
     path, records = run_and_records
     run = open_run(path)

@@ -9,6 +9,8 @@ from jointreid.messages.errors import JointreidError
 from jointreid.retrieval.ranking import evaluate_distmat
 from jointreid.retrieval.rerank import reranked_blocks
 
+pytestmark = pytest.mark.slow
+
 Rows = NDArray[np.float64]
 
 

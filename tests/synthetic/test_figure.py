@@ -214,6 +214,7 @@ def test_looking_down_shortens_legs_more_than_the_head() -> None:
 # Everybody
 
 
+@pytest.mark.slow
 def test_everybody_stands_where_they_are_put() -> None:
     random = np.random.default_rng(0)
     y, x = np.mgrid[:HEIGHT, :WIDTH] + 0.5

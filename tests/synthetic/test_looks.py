@@ -46,6 +46,7 @@ def test_everything_drawn_is_something_that_can_be_painted(recipe: Any) -> None:
         assert 0 <= np.min(colours) <= np.max(colours) <= 1
 
 
+@pytest.mark.slow
 def test_a_seed_draws_the_same_people_and_another_seed_others() -> None:
     assert people(FASHION) == people(FASHION)
     assert not set(people(FASHION)) & set(people(FASHION, seed=1))
@@ -101,6 +102,7 @@ def test_clothes_keep_to_the_palette_but_for_lightness() -> None:
         assert (green, blue) == pytest.approx((red / 2, red / 4))
 
 
+@pytest.mark.slow
 def test_what_goes_together() -> None:
     looks = [look for recipe in TABLE1 for look in people(recipe.fashion)]
     assert {look.upper for look in looks if look.lower == "dress"} == {"tank", "tshirt"}

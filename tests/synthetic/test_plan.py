@@ -69,6 +69,7 @@ def check(recipe: Recipe, shots: Sequence[Shot]) -> None:
 # Whole
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("preset", PRESETS)
 def test_a_preset_is_planned_with_exactly_its_counts(preset: str) -> None:
     shots = planned(preset)
@@ -203,6 +204,7 @@ def of_asked_people(shots: Sequence[Shot]) -> list[Shot]:
     return [shot for shot in shots if shot.pid in people]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("preset", "limit"),
     [
@@ -219,6 +221,7 @@ def test_a_limit_keeps_whole_people_all_cameras_and_every_match(preset: str, lim
     check_limited(PRESETS[preset], planned(preset), planned(preset, limit), limit)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("preset", "limit"), [("demo", 1_000), ("table1", 2_000), ("table1", 20_000)])
 def test_domains_and_splits_keep_their_shares(preset: str, limit: int) -> None:
     whole, kept = planned(preset), planned(preset, limit)

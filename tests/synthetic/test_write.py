@@ -24,6 +24,8 @@ from jointreid.retrieval.ranking import evaluate_ranking
 from jointreid.synthetic import PRESETS, synthesise, write
 from jointreid.synthetic.presets import TABLE1, Recipe, Split
 
+pytestmark = pytest.mark.slow
+
 PLAZA = PRESETS["tiny"][0]
 # All that a domain can have, small: 56 images.
 SMALL = (

@@ -16,6 +16,8 @@ from jointreid.run import Run, model_for, open_run, write_config
 from jointreid.training.checkpoint import load_checkpoint, newest_checkpoint, save_checkpoint
 from jointreid.training.optim import WeightAverage, build_optimizer
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def run(tmp_path: Path) -> Run:

@@ -26,6 +26,8 @@ from jointreid.training.checkpoint import newest_checkpoint, save_checkpoint
 from tests.full_disk import largest_file
 from tests.small_run import FIXTURE, copy_of_fixture
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Path:

@@ -20,6 +20,8 @@ from jointreid.training.train import train
 from tests.small_run import copy_of_fixture
 from tests.victims import RESUMABLE, Place, Toll, difference, live, quiet, victim
 
+pytestmark = pytest.mark.slow
+
 STEPS = 8
 
 

@@ -29,6 +29,8 @@ from jointreid.training.train import train
 from tests.full_disk import largest_file
 from tests.small import small_config
 
+pytestmark = pytest.mark.slow
+
 
 class End(NamedTuple):
     """What a run leaves: its weights and its log."""

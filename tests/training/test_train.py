@@ -27,6 +27,8 @@ from jointreid.training.train import train
 from jointreid.training.watch import Watch
 from tests.small import small_config
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def config(tiny_manifest: Path, tmp_path: Path, tmp_path_factory: pytest.TempPathFactory) -> RunConfig:

@@ -38,6 +38,8 @@ from jointreid.training.distributed.world import World, is_restarted_job, record
 from jointreid.training.randomness import randomness_of
 from tests.small import small_config
 
+pytestmark = pytest.mark.slow
+
 STEPS = 2
 
 

@@ -38,6 +38,8 @@ from jointreid.training.pretrain.recipe import AugmentedImages, network_of, opti
 from jointreid.training.train import train
 from tests.small import small_config
 
+pytestmark = pytest.mark.slow
+
 CLASSES = {"blue": (60, 60, 200), "green": (60, 200, 60), "red": (200, 60, 60)}
 TINY = PretrainConfig(network="resnet50-w16-dcsd", epochs=2, warmup_epochs=1, batch_size=9, lr=4.0, size=32)
 STEPS = 4  # an epoch

@@ -1,7 +1,7 @@
 """Settings: each is documented, checked where it is made, and changes what identifies a run."""
 
 import dataclasses
-from typing import Any
+from typing import Any, get_args, get_type_hints
 
 import pytest
 
@@ -22,7 +22,10 @@ from jointreid.messages.errors import JointreidError
 def test_every_field_has_one_line_of_help() -> None:
     for section, cls in SECTIONS.items():
         for field in dataclasses.fields(cls):
-            assert field.metadata["help"], f"{section}.{field.name}"
+            text = field.metadata["help"]
+            assert text == text.strip(), f"{section}.{field.name}"
+            assert len(text.splitlines()) == 1, f"{section}.{field.name}"
+            assert not text.endswith("."), f"{section}.{field.name}"
 
 
 def test_settings_survive_a_round_trip_through_plain_data() -> None:
@@ -108,7 +111,63 @@ def test_the_hash_is_the_one_of_runs_before_settings_were_added() -> None:
     assert config_hash(RunConfig()) == "38179c78"
 
 
-def test_keys_are_dotted_and_unique() -> None:
+# Where a run is written and computed. The settings of several processes count only where there are several.
+NOT_IN_THE_HASH = {"data.cache_mode", "train.out", "train.label", "train.resume", "train.workers", "train.device"}
+NOT_IN_THE_HASH |= {"train.compile", "train.batch", "train.gather", "train.sync_bn"}
+
+OTHER_VALUES: dict[str, Any] = {
+    "data.sources": ("a=b",),
+    "image.erase_area": (0.1, 0.2),
+    "image.erase_ratio": (0.5, 2.0),
+    "image.mean": (0.5, 0.5, 0.5),
+    "image.std": (0.5, 0.5, 0.5),
+    "model.trunk": "resnet101",
+    "dcsd.kernel_size": 5,
+    "dcsd.factors": ("sample",),
+    "loss.kind": "mine:loss",
+    "loss.w_snr": (1.0, 1.0, 1.0, 1.0),
+    "sampler.kind": "mine:sampler",
+    "schedule.milestones": (3,),
+}
+
+
+def another_value(key: str) -> Any:
+    """Return a valid value of a setting that is not its default."""
+    section, _, name = key.partition(".")
+    default, kind = getattr(SECTIONS[section](), name), get_type_hints(SECTIONS[section])[name]
+    if key in OTHER_VALUES:
+        return OTHER_VALUES[key]
+    if choices := get_args(kind):
+        return next(choice for choice in choices if choice != default)
+    if isinstance(default, bool):
+        return not default
+    return (
+        f"{default}x"
+        if isinstance(default, str)
+        else default + 1
+        if isinstance(default, int)
+        else 0.75 * default + 0.01
+    )
+
+
+@pytest.mark.parametrize("key", all_keys())
+def test_a_setting_changes_the_hash_unless_it_is_about_where(key: str) -> None:
+    section, _, name = key.partition(".")
+    changed = RunConfig().replace(**{section: {name: another_value(key)}})
+    assert list(config_difference(RunConfig(), changed)) == [key]
+    assert (config_hash(changed) == config_hash(RunConfig())) == (key in NOT_IN_THE_HASH)
+    assert from_dict(to_dict(changed)) == changed
+
+
+def test_settings_of_several_processes_change_the_hash_where_there_are_several() -> None:
+    two = RunConfig().replace(train={"devices": 2})
+    assert config_hash(two) == config_hash(RunConfig().replace(train={"nodes": 2}))
+    for changed in ({"batch": "per_process"}, {"gather": True}, {"sync_bn": True}):
+        assert config_hash(two.replace(train=changed)) != config_hash(two)
+
+
+def test_keys_are_all_fields_in_order() -> None:
     keys = all_keys()
-    assert "schedule.epochs" in keys
-    assert len(keys) == len(set(keys))
+    assert keys[:2] == ["data.sources", "data.val_ids"]
+    assert keys[-1] == "eval.max_memory"
+    assert len(keys) == len(set(keys)) == sum(len(fields) for fields in to_dict(RunConfig()).values())

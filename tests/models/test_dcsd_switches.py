@@ -3,7 +3,9 @@
 A module with the switch is compared with the default one after it has been given the weights that both have.
 """
 
+import ast
 import dataclasses
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
@@ -12,6 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from jointreid.config import DcsdConfig
+from jointreid.models import trunk
 from jointreid.models.dcsd import DCSD
 
 C, NUM_DOMAINS, NUM_CAMERAS = 16, 3, 5
@@ -133,6 +136,19 @@ def test_a_switch_changes_only_what_it_says(case: Case) -> None:
     weights = {"x", *after}
     assert reached(switched, "task") == named(weights, case.task)
     assert reached(switched, "factors") == named(weights, case.factors)
+
+
+def test_no_function_takes_the_switches_one_by_one() -> None:
+    """A switch is declared in `DcsdConfig` and acts in models/dcsd.py: nothing between hands on single ones."""
+    switches = {field.name for field in dataclasses.fields(DcsdConfig)}
+    taken = [
+        switches & {arg.arg for arg in (*node.args.args, *node.args.kwonlyargs)}
+        for path in Path(trunk.__file__).parent.glob("*.py")
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.FunctionDef)
+    ]
+    assert len(taken) > 100
+    assert [names for names in taken if len(names) > 1] == [{"kernel_size", "eps"}]  # of FilterNorm, a layer
 
 
 def test_every_switch_is_tried() -> None:

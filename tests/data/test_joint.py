@@ -1,3 +1,4 @@
+import hashlib
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -189,6 +190,21 @@ def test_a_tampered_file_is_refused(tmp_path: Path) -> None:
     path.write_text(json.dumps(plain))
     with pytest.raises(JointreidError, match=r"labels\.json: the hash is .* changed after it was saved"):
         LabelSpace.load(path)
+
+
+def test_a_file_of_a_later_format_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "labels.json"
+    join([domain("a", {"1": [0]})]).label_space.save(path)
+    path.write_text(json.dumps({**json.loads(path.read_text()), "format_version": 99}))
+    with pytest.raises(JointreidError, match=r"labels\.json: its format version is 99.*update"):
+        LabelSpace.load(path)
+
+
+def test_the_hash_is_that_of_the_json_with_sorted_keys() -> None:
+    space = join([domain("b", {"1": [0, 2]})]).label_space
+    numbers = '{"camera_offset":0,"cameras":[0,2],"label_offset":0,"name":"b","pids":["1"]}'
+    canonical = f'{{"camera_ids":"global","domains":[{numbers}]}}'
+    assert space.hash == hashlib.sha256(canonical.encode()).hexdigest()
 
 
 @pytest.mark.parametrize("text", ["", "[]", "{", '{"hash": "0"}', "\x00"])

@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from jointreid.config import RunConfig
 from jointreid.data.joint import join
 from jointreid.data.records import Domain, ImageRecord
 from jointreid.data.sampling import UnionPK, batches_per_epoch, make_sampler, realised_histogram
@@ -279,6 +280,46 @@ def test_any_label_multiset(sizes: list[int], p: int, k: int, seed: int, shuffle
         check_batch(labels, batch, p, k)
     seen = Counter(i for batch in found for i in batch)
     assert all(seen[i] <= 1 for i, pid in enumerate(listed) if sizes[pid] >= k)
+
+
+def test_a_batch_cannot_be_written_to() -> None:
+    with pytest.raises(ValueError, match="read-only"):
+        UnionPK(LABELS, P, K).batch_at(0)[0] = 1
+
+
+class TwoBatches:
+    """A custom sampler that gives the batches it is made with, and claims a length."""
+
+    def __init__(self, length: int, *batches: Any) -> None:
+        self._length, self._batches = length, batches
+
+    def __len__(self) -> int:
+        return self._length
+
+    def batch_at(self, index: int) -> Any:
+        return self._batches[index]
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ([0, -1], "batch 1 holds -1 to 0; expected indices of the 3 train images, from 0"),
+        ([0, 3], "batch 1 holds 0 to 3; expected indices"),
+        ([], r"batch 1 is float64 \(0,\); expected 1 or more integers"),
+        ([[0, 1]], r"batch 1 is int64 \(1, 2\)"),
+        ([0.5], r"batch 1 is float64 \(1,\)"),
+    ],
+)
+def test_the_batches_of_a_custom_sampler_are_checked(monkeypatch: pytest.MonkeyPatch, wrong: Any, message: str) -> None:
+    train_set = join([Domain("a", tuple(ImageRecord(Path(f"{i}"), "p", 0) for i in range(3)))])
+    custom = TwoBatches(0, [2, 0], wrong)
+    monkeypatch.setattr("jointreid.data.sampling.custom_function", lambda key, kind: lambda *_: custom)
+    sampler = make_sampler(train_set, RunConfig().replace(sampler={"kind": "mine:sampler"}))
+    assert len(sampler) == 1  # an epoch has one batch at least
+    assert sampler.batch_at(0).tolist() == [2, 0]
+    assert sampler.batch_at(0).dtype == np.int64
+    with pytest.raises(JointreidError, match=message):
+        sampler.batch_at(1)
 
 
 def test_the_histogram_counts_what_the_batches_held() -> None:

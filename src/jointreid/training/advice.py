@@ -13,7 +13,7 @@ _GIB = 2**30
 
 
 def memory_advice(config: RunConfig, run: Path, device: torch.device) -> str:
-    """Return which settings to lower, and to what, after a step that found too little memory.
+    """Return which settings to lower, and to what, after a step ran out of memory.
 
     The memory of a batch grows with its images and their pixels: half of either is half of the memory.
     """

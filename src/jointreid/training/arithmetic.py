@@ -1,4 +1,4 @@
-"""How a device computes the steps of a run: precision, compilation, and how often it is asked for numbers."""
+"""The arithmetic of training on a device: precision, compilation, and how often its numbers are read."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,7 +15,7 @@ from jointreid.messages.errors import JointreidError
 
 @dataclass(frozen=True)
 class Arithmetic:
-    """What is done on a device, and how.
+    """Precision and compilation on a device.
 
     Attributes:
         device: where a step is computed.
@@ -36,25 +36,25 @@ class Arithmetic:
 
     @property
     def scaled(self) -> bool:
-        """Whether losses are scaled before they are differentiated, and steps that overflow skipped."""
+        """Whether losses are scaled before the backward pass, and steps that overflow are skipped."""
         return self.precision == "16-mixed"
 
     @property
     def fused(self) -> bool:
-        """Whether Adam is fused. A scaler leaves unscaling to a fused one, and then gradients could not be clipped."""
+        """Whether Adam is fused. A fused Adam unscales gradients itself, so with a scaler they could not be clipped."""
         return self.device.type in ("cpu", "cuda") and not self.scaled
 
     @property
     def reads_seldom(self) -> bool:
-        """Whether the device is asked for numbers only when they are logged; a scaler asks at each step anyway."""
+        """Whether losses are read from the device only when they are logged; a scaler reads at each step anyway."""
         return self.device.type == "cuda" and not self.scaled
 
     def network(self, model: nn.Module) -> Any:
-        """Return the model, or what compiles it when it is first called; shapes of batches are static."""
+        """Return the model, or a wrapper that compiles it on its first call; batches have static shapes."""
         return torch.compile(model, fullgraph=self.one_graph, dynamic=False) if self.compiled else model
 
     def render(self) -> str:
-        """Return it for people.
+        """Return a line for people.
 
         >>> Arithmetic(torch.device("cpu"), "32-true", "always").render()
         'Arithmetic: 32-true on cpu, torch.compile.'
@@ -64,7 +64,7 @@ class Arithmetic:
 
 @contextmanager
 def compiling() -> Iterator[None]:
-    """Call a compiled network for the first time in here.
+    """Report compiler errors of the block clearly: for the first call of a compiled network.
 
     Raises:
         JointreidError: it cannot be compiled on this machine, or not as one graph.

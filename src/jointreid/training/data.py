@@ -1,4 +1,4 @@
-"""Data sets checked, split and joined before the first step."""
+"""The data of a run: checked, split and joined before the first step."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -18,14 +18,14 @@ from jointreid.messages.errors import JointreidError
 
 @dataclass(frozen=True)
 class TrainingData:
-    """What a run trains and is measured on.
+    """The images that a run trains and is evaluated on.
 
     Attributes:
         train_set: the union of the train splits, with labels.
         test: the domains that have a query and a gallery.
-        val: for each domain with held-out identities, these as a small test set; empty without `data.val_ids`.
-        protocols: domain -> which protocol it was read in, before images were skipped.
-        summary: the pre-flight's table for people.
+        val: the held-out identities of each domain as a small test set; empty without `data.val_ids`.
+        protocols: domain -> its evaluation protocol, found before images were skipped.
+        summary: the table of the data check for people.
     """
 
     train_set: JointTrainSet
@@ -39,7 +39,7 @@ def load_training_data(config: RunConfig) -> TrainingData:
     """Load, check and join the data sets of a run.
 
     Raises:
-        JointreidError: the pre-flight found that training or evaluation cannot run; the message holds its errors.
+        JointreidError: the data check found errors; the message lists them.
     """
     domains = load_domains(config.data)
     result, domains = check(
@@ -51,7 +51,7 @@ def load_training_data(config: RunConfig) -> TrainingData:
     )
     if not result.ok:
         errors = "; ".join(problem.message for problem in result.problems if problem.level == "error")
-        raise JointreidError(f"the data are not ready: {errors}. `jointreid data check` shows all that was found")
+        raise JointreidError(f"the data are not ready: {errors}. `jointreid data check` shows all findings")
     test = tuple(domain for domain in domains if domain.query and domain.gallery)
     val: tuple[Domain, ...] = ()
     if config.data.val_ids:
@@ -62,7 +62,7 @@ def load_training_data(config: RunConfig) -> TrainingData:
 
 
 def images_hash(train_set: JointTrainSet) -> str:
-    """Return a hash of which images there are, in which order and with which labels; it is the same in another folder.
+    """Return a hash of the images, their order and their labels; it is the same if they lie in another folder.
 
     The batches of a run are indices into this order.
     """
@@ -72,7 +72,7 @@ def images_hash(train_set: JointTrainSet) -> str:
 
 
 def data_hash(data: TrainingData) -> str:
-    """Return a hash of what must be alike in all processes of a run: train images, labels, and what is measured on."""
+    """Return a hash of the data that all processes of a run must share: train images, labels and test images."""
     test_images = (
         f"{domain.name}\0{record.path.name}\0{record.box}\n"
         for domain in (*data.test, *data.val)

@@ -1,6 +1,6 @@
-"""What a run tells: `metrics.jsonl` for programs, TensorBoard for plots, one line or a moving bar for people.
+"""The log of a run: `metrics.jsonl` for programs, TensorBoard for plots, lines or a progress bar for people.
 
-`metrics.jsonl` holds nothing that depends on the clock, so that a run gone on with writes what an unbroken one does.
+`metrics.jsonl` holds nothing that depends on the clock, so a resumed run writes the same lines as an unbroken one.
 """
 
 import json
@@ -21,12 +21,12 @@ class TrainingLog:
     Args:
         run: the run directory.
         total_steps: steps of the whole run.
-        start_step: steps already taken; later lines of an interrupted run are dropped.
-        console: where to print; a bar moves on a terminal, elsewhere each logged step is a plain line.
-        start_lines: lines of `metrics.jsonl` that tell of those steps, where that is known; what follows is dropped.
+        start_step: steps already taken; lines of an interrupted run about later steps are dropped.
+        console: where to print: a progress bar on a terminal, elsewhere a line for each logged step.
+        start_lines: lines of `metrics.jsonl` about those steps, if known; further lines are dropped.
 
     Attributes:
-        lines: lines that `metrics.jsonl` now has.
+        lines: number of lines that `metrics.jsonl` has now.
     """
 
     def __init__(
@@ -71,7 +71,7 @@ class TrainingLog:
         Args:
             kind: `train`, `epoch`, `validation` or `evaluation`.
             step: steps completed.
-            epoch: epochs begun.
+            epoch: epochs started.
             values: numbers, or dicts of them.
         """
         with self._metrics.open("a", encoding="utf-8") as file:
@@ -81,7 +81,7 @@ class TrainingLog:
             self._writer.add_scalar(f"{kind}/{name}", value, step)
 
     def sync(self) -> None:
-        """Wait until the lines are on disk: a checkpoint counts on them."""
+        """Write the lines to disk: a checkpoint relies on them."""
         self._writer.flush()
         if self._metrics.exists():
             sync(self._metrics)
@@ -89,14 +89,14 @@ class TrainingLog:
     def print_step(
         self, step: int, epoch: int, values: dict[str, float], images_per_second: float, waiting: float | None = None
     ) -> None:
-        """Show the progress of training: beside the bar on a terminal, as a line elsewhere.
+        """Show the values of a step: beside the progress bar on a terminal, as a line elsewhere.
 
         Args:
             step: steps completed.
-            epoch: epochs begun.
+            epoch: epochs started.
             values: the terms of the loss, accuracies, and `lr`.
             images_per_second: since the last line.
-            waiting: share of that time in which steps waited for their batches, if it was measured.
+            waiting: share of that time in which steps waited for their batches, if known.
         """
         waits = "" if waiting is None else f", {waiting:.0%} of the time waiting for data"
         if self.console.is_terminal:
@@ -113,7 +113,7 @@ class TrainingLog:
 
 
 class SilentLog(TrainingLog):
-    """Tells nothing: for the processes of a run beside the first."""
+    """Logs nothing: for all processes but the main one."""
 
     def __init__(self) -> None:
         self.lines = 0
@@ -143,7 +143,7 @@ class SilentLog(TrainingLog):
 
 
 def _lines_until(metrics: Path, step: int, count: int | None) -> list[str]:
-    """Return the lines up to a step, and of these the first `count`: the rest tell of work that is done again."""
+    """Return the first `count` lines, as far as they are about steps up to `step`; later steps are taken again."""
     if not metrics.exists():
         return []
     kept = []

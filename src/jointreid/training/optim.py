@@ -69,7 +69,7 @@ def build_optimizer(model: nn.Module, config: OptimConfig, *, fused: bool = True
     Args:
         model: on its device.
         config: the settings.
-        fused: update each tensor in one pass instead of a dozen, which CPUs and CUDA devices can.
+        fused: update each tensor in one pass instead of a dozen; possible on CPUs and CUDA devices.
     """
     named = [(name, parameter) for name, parameter in model.named_parameters() if parameter.requires_grad]
     weights = [parameter for name, parameter in named if not name.endswith("bias")]
@@ -99,7 +99,7 @@ class WeightAverage:
 
     @torch.no_grad()
     def update(self, model: nn.Module) -> None:
-        """Take in the weights after a step."""
+        """Update the average with the weights after a step."""
         for name, tensor in model.state_dict().items():
             average = self.tensors[name]
             if average.is_floating_point():

@@ -1,7 +1,7 @@
-"""The state of every generator of random numbers that a process shares, as tensors for a checkpoint.
+"""The state of the global random generators of a process, as tensors for a checkpoint.
 
-Training itself draws from generators made of the seed and the step; these serve layers and losses of a person's own,
-and libraries that draw from what is shared.
+Training itself draws from generators made from the seed and the batch index; the global ones serve custom layers and
+losses, and libraries that draw from them.
 """
 
 import random
@@ -14,20 +14,20 @@ from torch import Tensor
 
 
 def seed_all(seed: int) -> None:
-    """Seed PyTorch's generators, numpy's and Python's: a run then follows from its seed, whatever draws from them."""
+    """Seed the global generators of PyTorch, numpy and Python, so that all draws of a run follow from its seed."""
     torch.manual_seed(seed)
-    np.random.seed(seed % 2**32)  # noqa: NPY002 - what others draw from
+    np.random.seed(seed % 2**32)  # noqa: NPY002 - the global generator, which custom code draws from
     random.seed(seed)
 
 
 @contextmanager
 def randomness_of(*numbers: int) -> Iterator[None]:
-    """Let what draws from PyTorch's CPU generator, numpy's or Python's draw what follows from `numbers` alone.
+    """Seed PyTorch's CPU generator, numpy's and Python's by some numbers inside the block.
 
-    Afterwards all three go on as if nothing had been drawn.
+    After it all three are in the state that they had before.
     """
     python, pytorch = random.getstate(), torch.get_rng_state()
-    of_numpy = np.random.get_state()  # noqa: NPY002 - what others draw from
+    of_numpy = np.random.get_state()  # noqa: NPY002 - the global generator, which custom code draws from
     sequence = np.random.SeedSequence(numbers)
     first, second = sequence.generate_state(2, np.uint64).tolist()
     random.seed(first)
@@ -44,7 +44,7 @@ def randomness_of(*numbers: int) -> Iterator[None]:
 def random_state() -> dict[str, Tensor]:
     """Return the states of PyTorch's generators (CPU and each CUDA device), numpy's and Python's."""
     version, words, gauss = random.getstate()
-    _, keys, position, has_gauss, next_gauss = np.random.get_state()  # noqa: NPY002 - what others draw from
+    _, keys, position, has_gauss, next_gauss = np.random.get_state()  # noqa: NPY002 - the global generator, which custom code draws from
     state = {
         "cpu": torch.get_rng_state(),
         "python": torch.tensor([version, *words], dtype=torch.int64),
@@ -58,12 +58,12 @@ def random_state() -> dict[str, Tensor]:
 
 
 def set_random_state(state: dict[str, Tensor]) -> None:
-    """Take up states that `random_state` returned, as far as they are there: version 1 kept PyTorch's on the CPU alone.
+    """Restore states that `random_state` returned; checkpoints of version 1 hold that of PyTorch's CPU generator only.
 
-    A device that the machine lacks is passed over; one without a state here goes on with its own.
+    The state of a device that this machine lacks is ignored; a device without a saved state keeps its own.
 
     Raises:
-        ValueError, RuntimeError, TypeError: a state is none.
+        ValueError, RuntimeError, TypeError: a state is invalid.
     """
     torch.set_rng_state(state["cpu"])
     if "python" in state:

@@ -13,7 +13,7 @@ from jointreid.messages.errors import JointreidError
 # fmt: off
 @dataclass(frozen=True)
 class PretrainConfig:
-    """What is trained and how; the defaults are those of DDF's ImageNet networks."""
+    """Settings of pre-training; the defaults are those of DDF's ImageNet networks."""
 
     network: Literal[
         "resnet50-dcsd", "resnet50", "resnet101-dcsd", "resnet101", "resnet50-w16-dcsd", "resnet50-w16"

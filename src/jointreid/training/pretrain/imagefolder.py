@@ -24,7 +24,7 @@ class LabelledImages:
 
 @dataclass(frozen=True)
 class ImageFolder:
-    """What `read_image_folder` found.
+    """A folder of images sorted into classes, with the same classes in train and val.
 
     Attributes:
         classes: names, sorted; the same in both splits.

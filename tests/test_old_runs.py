@@ -54,7 +54,7 @@ def test_version_1_results_are_read_and_found_again(place: Path) -> None:
 
 
 @pytest.mark.slow
-def test_version_1_goes_on_as_if_never_stopped(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_version_1_resumes_as_if_never_stopped(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["train", "--resume", "run"]) == 0
     assert "Resuming run at step 3 of 8" in capsys.readouterr().out
     assert open_run("run").state()["step"] == 8

@@ -247,7 +247,7 @@ HARM: dict[str, tuple[Callable[[], Any], str]] = {
 
 
 @pytest.mark.parametrize("name", HARM)
-def test_harm_is_refused_in_one_paragraph_and_changes_nothing(run: Path, name: str) -> None:
+def test_a_harmful_file_is_refused_in_one_paragraph_and_changes_nothing(run: Path, name: str) -> None:
     harm, words = HARM[name]
     harm()
     before = snapshot(Path.cwd())
@@ -259,7 +259,7 @@ def test_harm_is_refused_in_one_paragraph_and_changes_nothing(run: Path, name: s
 
 
 @pytest.mark.parametrize("name", ["optimiser with a flipped bit", "weights that lead out", "weights of another shape"])
-def test_going_on_with_it_is_refused_too(run: Path, name: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_resuming_it_is_refused_too(run: Path, name: str, capsys: pytest.CaptureFixture[str]) -> None:
     HARM[name][0]()
     assert_going_on_is_refused(run, capsys)
 
@@ -279,7 +279,7 @@ def assert_going_on_is_refused(run: Path, capsys: pytest.CaptureFixture[str]) ->
     assert snapshot(Path("outside") if Path("outside").exists() else run) | snapshot(run) == before
 
 
-def test_a_damaged_last_gives_way_to_the_one_before_it_and_says_so(
+def test_a_damaged_last_is_passed_over_for_the_one_before_and_says_so(
     run: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     shutil.copytree(LAST, "run/last.old")

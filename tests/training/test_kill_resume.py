@@ -69,7 +69,7 @@ def test_a_run_killed_five_times_ends_bit_for_bit_as_one_never_killed(ground: Gr
 
 
 @pytest.mark.parametrize(("number", "step"), [(signal.SIGTERM, 5), (signal.SIGINT, 4), (signal.SIGUSR1, STEPS)])
-def test_a_signal_saves_and_leaves_and_the_run_goes_on_exactly(ground: Ground, number: int, step: int) -> None:
+def test_a_signal_saves_and_stops_and_the_run_resumes_exactly(ground: Ground, number: int, step: int) -> None:
     """In mid-epoch; when the epoch's end is being measured, which is done again; in the last evaluation of all."""
     config = ground.config_for(f"asked{number}")
     death = victim(config, ground.data, Place("signal", step, number), Path("asked.txt"))
@@ -81,7 +81,7 @@ def test_a_signal_saves_and_leaves_and_the_run_goes_on_exactly(ground: Ground, n
 
 
 @pytest.mark.gpu
-def test_the_scaler_of_half_precision_goes_on(ground: Ground) -> None:
+def test_the_scaler_of_half_precision_is_resumed(ground: Ground) -> None:
     half = {"precision": "16-mixed", "device": "cuda", "deterministic": False, "eval_every": 0, "compile": "never"}
     scalers = []
     for name, sittings in (("half", [5]), ("half-cut", [3, 5])):
@@ -93,7 +93,7 @@ def test_the_scaler_of_half_precision_goes_on(ground: Ground) -> None:
     assert scalers[0] == scalers[1]
 
 
-def test_a_finished_run_gone_on_with_changes_nothing(ground: Ground) -> None:
+def test_resuming_a_finished_run_changes_nothing(ground: Ground) -> None:
     config = ground.config_for("finished")
     for _ in range(2):
         assert victim(config, ground.data, Place("none"), Path("finished.txt")).status == 0

@@ -29,7 +29,7 @@ def test_a_line_each_for_programs_people_and_plots(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("terminal", [False, True])
-def test_the_time_waiting_for_data_is_told(tmp_path: Path, terminal: bool) -> None:
+def test_the_time_waiting_for_data_is_printed(tmp_path: Path, terminal: bool) -> None:
     console = Console(file=io.StringIO(), width=200, force_terminal=terminal)
     with TrainingLog(tmp_path, total_steps=10, start_step=0, console=console) as log:
         log.print_step(2, 1, {"total": 1.5, "lr": 0.01}, images_per_second=64.0, waiting=0.256)

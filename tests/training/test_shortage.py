@@ -73,7 +73,7 @@ def start(config: RunConfig, *, resume: bool = False) -> End:
     return End(load_file(run.path / "last" / "model.safetensors"), (run.path / "metrics.jsonl").read_text())
 
 
-def assert_goes_on(config: RunConfig, whole: End) -> None:
+def assert_resumes(config: RunConfig, whole: End) -> None:
     """Go on with a run that was stopped, and compare its end with one that never was."""
     assert start(config, resume=True).equals(whole)
     left = [path.name for path in Path(config.train.out).rglob("*") if path.name.startswith(".") or ".new" in path.name]
@@ -90,7 +90,7 @@ ERRORS = [
 
 
 @pytest.mark.parametrize("error", ERRORS, ids=lambda error: type(error).__name__)
-def test_want_of_memory_is_told(error: Exception) -> None:
+def test_a_lack_of_memory_is_reported(error: Exception) -> None:
     message = r"^out of memory: buy some\. What failed: \S"
     with pytest.raises(JointreidError, match=message) as caught, short_of_memory(lambda: "buy some"):
         raise error
@@ -143,10 +143,12 @@ def test_memory_that_runs_out_in_a_step_names_what_to_lower(
     ):
         assert words in said
     monkeypatch.setattr(ResNet, "forward", forward)
-    assert_goes_on(config, whole)
+    assert_resumes(config, whole)
 
 
-def test_memory_that_runs_out_before_the_first_save_says_so(config: RunConfig, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_memory_that_runs_out_before_the_first_checkpoint_says_so(
+    config: RunConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(ResNet, "forward", failing(1, MemoryError(), ResNet.forward))
     with pytest.raises(JointreidError, match=rf"it has no checkpoint yet: delete {config.train.out}"):
         start(config)
@@ -166,7 +168,7 @@ def test_memory_that_runs_out_in_an_evaluation_names_its_settings_and_a_resume_m
     assert (Path(config.train.out) / "results.json").is_file()
 
 
-def test_memory_that_runs_out_for_features_names_the_settings_of_an_evaluation(
+def test_memory_that_runs_out_for_embeddings_names_the_settings_of_an_evaluation(
     base: RunConfig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(evaluate, "extract", failing(1, MemoryError(), lambda: None))
@@ -177,7 +179,7 @@ def test_memory_that_runs_out_for_features_names_the_settings_of_an_evaluation(
 # Disk
 
 
-def test_a_checkpoint_that_finds_no_room_leaves_the_one_before(
+def test_a_checkpoint_on_a_full_disk_leaves_the_one_before(
     config: RunConfig, whole: End, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     saves = count(1)
@@ -190,10 +192,10 @@ def test_a_checkpoint_that_finds_no_room_leaves_the_one_before(
     with pytest.raises(JointreidError, match=r"cannot save a checkpoint: File too large.*--resume"):
         start(config)
     monkeypatch.setattr(train_module, "save_checkpoint", save_checkpoint)
-    assert_goes_on(config, whole)
+    assert_resumes(config, whole)
 
 
-def test_a_log_that_finds_no_room_loses_nothing(config: RunConfig, whole: End, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_log_on_a_full_disk_loses_nothing(config: RunConfig, whole: End, monkeypatch: pytest.MonkeyPatch) -> None:
     write = TrainingLog.write
     full = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "run/metrics.jsonl")
     monkeypatch.setattr(TrainingLog, "write", failing(2, full, write))
@@ -201,23 +203,23 @@ def test_a_log_that_finds_no_room_loses_nothing(config: RunConfig, whole: End, m
     with pytest.raises(JointreidError, match=message):
         start(config)
     monkeypatch.setattr(TrainingLog, "write", write)
-    assert_goes_on(config, whole)
+    assert_resumes(config, whole)
 
 
-def test_a_disk_that_is_full_before_the_run_began_needs_no_resume(tmp_path: Path) -> None:
+def test_a_disk_that_is_full_before_the_run_started_needs_no_resume(tmp_path: Path) -> None:
     assert disk_advice(tmp_path) == "make room, and run the same command again"
     (tmp_path / "config.yaml").touch()
     assert disk_advice(tmp_path).endswith(f"no checkpoint yet: --resume {tmp_path} starts from the first step")
 
 
-def test_a_cache_that_finds_no_room_stops_before_the_first_step(config: RunConfig, tmp_path: Path) -> None:
+def test_a_cache_on_a_full_disk_stops_before_the_first_step(config: RunConfig, tmp_path: Path) -> None:
     config = config.replace(data={"cache": str(tmp_path / "cache")})
     with largest_file(50_000), pytest.raises(JointreidError, match=r"cannot (be written|write).*--data\.cache"):
         start(config)
     assert not (Path(config.train.out) / "metrics.jsonl").exists()
 
 
-def test_a_folder_that_cannot_be_written_is_told_before_the_first_step(config: RunConfig, tmp_path: Path) -> None:
+def test_a_folder_that_cannot_be_written_is_reported_before_the_first_step(config: RunConfig, tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(JointreidError, match=r"cannot be written: .*--out"):
         start(config.replace(train={"out": str(tmp_path / "file" / "run")}))
@@ -229,7 +231,7 @@ def test_a_folder_that_cannot_be_written_is_told_before_the_first_step(config: R
 # Images and clocks
 
 
-def test_an_image_that_vanishes_on_the_way_ends_the_run_once_and_it_goes_on_when_it_is_back(
+def test_an_image_that_vanishes_stops_the_run_which_resumes_when_it_is_back(
     config: RunConfig, whole: End, tiny_manifest: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Decoding takes place in threads, ahead of the steps."""
@@ -247,7 +249,7 @@ def test_an_image_that_vanishes_on_the_way_ends_the_run_once_and_it_goes_on_when
         start(config)
     monkeypatch.setattr(train_module, "save_checkpoint", save_checkpoint)
     (data / "away").rename(data / "plaza")
-    assert_goes_on(config, whole)
+    assert_resumes(config, whole)
 
 
 def test_jumps_of_the_clock_change_nothing(

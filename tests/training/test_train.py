@@ -124,7 +124,7 @@ def test_init_takes_everything_but_the_heads(config: RunConfig, tmp_path: Path) 
     assert before["classifier.weight"].shape != after["classifier.weight"].shape
 
 
-def test_mixed_arithmetic_is_kept_on_going_on(config: RunConfig) -> None:
+def test_mixed_precision_is_kept_when_resuming(config: RunConfig) -> None:
     run = train(config.replace(train={"precision": "bf16-mixed", "max_steps": 1}), quiet())
     assert run.state()["precision"] == "bf16-mixed"
     cpu = torch.device("cpu")
@@ -215,7 +215,7 @@ def assert_step_1_is_kept(config: RunConfig) -> None:
     assert all(bool(torch.isfinite(tensor).all()) for tensor in weights(run).values())
 
 
-def test_a_directory_that_holds_a_run_is_never_written_over(config: RunConfig) -> None:
+def test_a_directory_that_holds_a_run_is_never_overwritten(config: RunConfig) -> None:
     run = train(config.replace(train={"max_steps": 1}), quiet())
     before = weights(run)
     with pytest.raises(JointreidError, match="already holds a run; resume it with --resume"):
@@ -246,7 +246,7 @@ def test_minutes_end_a_run_early_and_whole(config: RunConfig) -> None:
     assert (run.path / "results.json").exists()
 
 
-def test_two_runs_in_one_directory_are_refused_and_measuring_is_not(config: RunConfig) -> None:
+def test_two_runs_in_one_directory_are_refused_and_evaluating_is_not(config: RunConfig) -> None:
     run = train(config.replace(train={"max_steps": 1}), quiet())
     with run_lock(run.path, print):
         for resume in (False, True):

@@ -173,7 +173,7 @@ def trained(config: RunConfig, data: TrainingData, tmp_path_factory: pytest.Temp
 
 
 @pytest.mark.parametrize("size", [2, 4])
-def test_processes_share_the_very_batch_of_one(trained: dict[int, Trained], size: int) -> None:
+def test_processes_share_the_same_batch_as_one(trained: dict[int, Trained], size: int) -> None:
     for step in range(STEPS):
         parts = [images[step] for images in trained[size].images]
         assert [len(part) for part in parts] == [32 // size] * size
@@ -189,7 +189,7 @@ def test_all_processes_have_the_same_weights_after_each_step(trained: dict[int, 
             assert all(torch.equal(mine[name], theirs[name]) for name in mine)
 
 
-def test_shared_evaluation_finds_what_one_process_finds(trained: dict[int, Trained], tmp_path: Path) -> None:
+def test_a_shared_evaluation_equals_that_of_one_process(trained: dict[int, Trained], tmp_path: Path) -> None:
     run = trained[4].path
     shared = json.loads((run / "results.json").read_text())
     assert (run / "queries.parquet").is_file()
@@ -204,7 +204,7 @@ def test_shared_evaluation_finds_what_one_process_finds(trained: dict[int, Train
     assert all(domain == measured[domain["domain"]] for domain in shared["domains"])
 
 
-def test_only_the_first_process_writes_and_settings_tell_how_many_there_were(trained: dict[int, Trained]) -> None:
+def test_only_the_main_process_writes_and_settings_record_the_number_of_processes(trained: dict[int, Trained]) -> None:
     run = trained[4].path
     lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
     assert [line["step"] for line in lines if line["kind"] == "train"] == [1, 2]
@@ -282,7 +282,7 @@ def in_child(
     sys.exit(main(["train"]))
 
 
-def test_a_killed_process_ends_the_job_with_one_message_and_a_restart_goes_on(
+def test_a_killed_process_ends_the_job_with_one_message_and_a_restart_resumes(
     config: RunConfig, data: TrainingData, trained: dict[int, Trained], tmp_path: Path
 ) -> None:
     job = {"TORCHELASTIC_RUN_ID": "seven"}
@@ -315,7 +315,7 @@ def test_a_killed_process_ends_the_job_with_one_message_and_a_restart_goes_on(
     assert lines == unbroken_lines
 
 
-def test_a_signal_to_one_process_stops_all_after_the_same_step_and_the_first_says_so(
+def test_a_signal_to_one_process_stops_all_after_the_same_step_and_rank_0_says_so(
     config: RunConfig, data: TrainingData, trained: dict[int, Trained], tmp_path: Path
 ) -> None:
     job = {"TORCHELASTIC_RUN_ID": "nine"}
@@ -333,7 +333,7 @@ def test_a_signal_to_one_process_stops_all_after_the_same_step_and_the_first_say
     assert all(torch.equal(unbroken[name], resumed[name]) for name in unbroken)
 
 
-def test_an_error_of_one_process_stops_all_and_is_told_once(
+def test_an_error_of_one_process_stops_all_and_is_reported_once(
     config: RunConfig, data: TrainingData, tmp_path: Path
 ) -> None:
     def work(rank: int) -> None:
@@ -369,7 +369,7 @@ def test_processes_that_differ_are_refused_before_the_first_step(
     assert ended[1].error == ""
 
 
-def test_own_code_draws_in_a_step_what_follows_from_its_number_and_process() -> None:
+def test_random_numbers_of_custom_code_follow_from_the_step_and_the_rank() -> None:
     def drawn(rank: int, step: int) -> tuple[float, float, float]:
         Processes.seed_step(cast(Processes, SimpleNamespace(rank=rank, world_size=2)), 0, step)
         return float(torch.rand(1)), float(np.random.rand()), random.random()  # noqa: NPY002
@@ -380,7 +380,7 @@ def test_own_code_draws_in_a_step_what_follows_from_its_number_and_process() -> 
         assert drawn(0, 1) == first
 
 
-def test_another_number_of_processes_may_not_go_on(
+def test_another_number_of_processes_may_not_resume(
     config: RunConfig, data: TrainingData, trained: dict[int, Trained]
 ) -> None:
     again = config.replace(train={"out": str(trained[2].path), "resume": True})
@@ -420,7 +420,7 @@ def test_torchrun_and_slurm_are_recognised() -> None:
         ),
     ],
 )
-def test_processes_that_were_not_asked_for_are_refused(
+def test_other_processes_than_the_settings_ask_for_are_refused(
     train: dict[str, Any], environ: dict[str, str], message: str
 ) -> None:
     with pytest.raises(JointreidError, match=message):
@@ -447,7 +447,7 @@ def test_the_hash_of_settings_tells_processes_but_not_machines_apart() -> None:
     assert config_hash(two) != config_hash(two.replace(train={"gather": True}))
 
 
-def test_only_restarts_of_the_same_job_go_on(tmp_path: Path) -> None:
+def test_only_restarts_of_the_same_job_resume(tmp_path: Path) -> None:
     first, again = (World(2, 1, "torchrun", "a", restarts) for restarts in (0, 1))
     assert not is_restarted_job(tmp_path, again)
     record_job(tmp_path, first)
@@ -458,7 +458,7 @@ def test_only_restarts_of_the_same_job_go_on(tmp_path: Path) -> None:
     assert not is_restarted_job(tmp_path, World(2, 1, "torchrun", "b", 1))
 
 
-def test_mistakes_that_all_make_are_told_by_the_first() -> None:
+def test_errors_that_all_processes_make_are_reported_by_rank_0() -> None:
     with pytest.raises(ToldElsewhere), report_once({"RANK": "1"}):
         raise JointreidError("no such setting")
     for environ in ({}, {"RANK": "0", "SLURM_PROCID": "3"}):

@@ -402,7 +402,7 @@ def test_two_processes_take_the_step_of_both_halves_of_a_batch(images: Path, tmp
     assert evaluation["top1"] * 12 == pytest.approx(round(evaluation["top1"] * 12))  # each of the 12, once
 
 
-def test_a_loss_that_is_not_finite_in_one_process_stops_both_and_is_told_once(images: Path, tmp_path: Path) -> None:
+def test_a_loss_that_is_not_finite_in_one_process_stops_both_and_is_reported_once(images: Path, tmp_path: Path) -> None:
     run_both(fail_as_rank, images, tmp_path, dataclasses.replace(TINY, epochs=1, warmup_epochs=0, batch_size=12))
     first, second = ((tmp_path / f"{rank}.txt").read_text() for rank in (0, 1))
     assert first.startswith("MadeByAll: step 1: the loss is not finite; stopped before the step.")

@@ -1,7 +1,7 @@
-"""Runs that die: trained in forked children, killed by SIGKILL at a chosen place, and looked at afterwards.
+"""Runs that are killed: trained in forked children, killed by SIGKILL at a chosen point, and checked afterwards.
 
-The parent has loaded and prepared everything, so a victim costs what its steps cost. A child computes in one thread: it
-may not enter the OpenMP that its parent has used.
+The parent has loaded everything, so a victim costs only its steps. A child computes in one thread, because it must not
+use the OpenMP threads of its parent.
 """
 
 import contextlib
@@ -33,12 +33,12 @@ OPERATIONS = ("write", "fsync", "rename", "unlink", "rmdir")
 RESUMABLE = 75
 
 
-class Place(NamedTuple):
-    """Where a victim dies.
+class KillPoint(NamedTuple):
+    """The point at which a victim is killed.
 
     Attributes:
         kind: `save` at an operation of a save, `step` when a number of steps is completed, `time` at any moment,
-            `signal`, asked to stop by one at a step, or `none`, which lets it live.
+            `signal` to ask it to stop by a signal at a step, or `none` to let it finish.
         number: the save, counted from 1 in this victim, or the step.
         operation: of the save, counted from 1; or the signal.
         seconds: after the start of the child.
@@ -50,16 +50,16 @@ class Place(NamedTuple):
     seconds: float = 0.0
 
 
-class Death(NamedTuple):
-    """How a victim ended.
+class Outcome(NamedTuple):
+    """The end of a victim.
 
     Attributes:
-        killed: whether by SIGKILL, else its exit status.
-        status: of a victim that was not.
-        saved: the step of the last save that had come to its end, -1 without one.
+        killed: whether it was killed by SIGKILL.
+        status: exit status of a victim that was not.
+        saved: the step of the last finished save, -1 without one.
         operations: how many operations each save took.
-        text: what it printed.
-        seconds: from fork to death.
+        text: its output.
+        seconds: from fork to outcome.
     """
 
     killed: bool
@@ -71,8 +71,8 @@ class Death(NamedTuple):
 
 
 @dataclass
-class Toll:
-    """What was counted."""
+class Tally:
+    """Counts over many victims."""
 
     kills: int = 0
     cold_starts: int = 0
@@ -80,20 +80,20 @@ class Toll:
     lives: int = 0
     operations: int = 0
     different: list[str] = field(default_factory=list)
-    places: list[Place] = field(default_factory=list)
+    points: list[KillPoint] = field(default_factory=list)
 
 
-def victim(config: RunConfig, data: TrainingData, place: Place, log: Path) -> Death:
-    """Train in a forked child until it ends or dies at a place, going on if there is a run already."""
+def run_victim(config: RunConfig, data: TrainingData, point: KillPoint, log: Path) -> Outcome:
+    """Train in a forked child until it finishes or is killed; resume if there is a run already."""
     reader, writer = os.pipe()
     since = time.monotonic()
     pid = os.fork()
     if pid == 0:
         os.close(reader)
-        _be_victim(config, data, place, writer, log)
+        _be_victim(config, data, point, writer, log)
     os.close(writer)
-    if place.kind == "time":
-        time.sleep(place.seconds)
+    if point.kind == "time":
+        time.sleep(point.seconds)
         with contextlib.suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)
     with os.fdopen(reader) as told:
@@ -105,24 +105,24 @@ def victim(config: RunConfig, data: TrainingData, place: Place, log: Path) -> De
     saved, counts = max((step for step, _ in saves), default=-1), [count for _, count in saves]
     code = 0 if killed else os.waitstatus_to_exitcode(status)
     printed = log.read_text() if log.exists() else ""  # it may die before it has a log
-    return Death(killed, code, saved, counts, printed, seconds)
+    return Outcome(killed, code, saved, counts, printed, seconds)
 
 
-def is_lost(config: RunConfig, death: Death) -> str:
-    """Return why a killed run could not go on where its last save ended; empty if it can."""
+def is_lost(config: RunConfig, outcome: Outcome) -> str:
+    """Return why a killed run cannot resume from its last finished save; empty if it can."""
     path = Path(config.train.out)
     if not (path / "config.yaml").is_file():
-        return "" if death.saved < 0 else "the run is gone"
+        return "" if outcome.saved < 0 else "the run is gone"
     said: list[str] = []
     saved = newest_checkpoint(open_run(path), said.append)
     step = saved.state["step"] if saved else -1
     if said:
         return f"a damaged checkpoint: {said}"
-    return "" if step >= death.saved else f"step {death.saved} was saved, {step} is there"
+    return "" if step >= outcome.saved else f"step {outcome.saved} was saved, {step} is there"
 
 
 def difference(a: Path, b: Path) -> str:
-    """Return what differs between two runs that came to their end: weights, optimiser, progress, log, results."""
+    """Return the difference between two finished runs in weights, optimiser, progress, log or results."""
     files = [f"{name}/{file}" for name in ("last", "best") for file in ("model.safetensors", "state.json")]
     for file in [*files, "last/training.safetensors", "metrics.jsonl", "labels.json"]:
         if (a / file).exists() != (b / file).exists():
@@ -133,68 +133,70 @@ def difference(a: Path, b: Path) -> str:
     return "" if results[0] == results[1] else "results.json differs"
 
 
-def live(
+def kill_and_resume(
     config: RunConfig,
     data: TrainingData,
-    places: Iterator[Place],
+    points: Iterator[KillPoint],
     kills: int,
     whole: Path,
-    toll: Toll,
+    tally: Tally,
     finish: Callable[[RunConfig], None] | None = None,
 ) -> None:
-    """Kill a run at so many places, then let it come to its end, by `finish` where given, and compare it with `whole`.
+    """Kill a run at so many points, then let it finish, by `finish` where given, and compare it with `whole`.
 
-    What is found is added to `toll`.
+    The counts are added to `tally`.
     """
     path = Path(config.train.out)
     log = path.with_suffix(".txt")
-    toll.lives += 1
+    tally.lives += 1
     left = kills
     while left:
-        death = victim(config, data, place := next(places), log)
-        if death.killed:
+        outcome = run_victim(config, data, point := next(points), log)
+        if outcome.killed:
             left -= 1
-            toll.kills += 1
-            toll.places.append(place)
-            if why := is_lost(config, death):
-                toll.lost += 1
-                print(f"lost at {place}: {why}")
-        elif death.status == 0:
+            tally.kills += 1
+            tally.points.append(point)
+            if why := is_lost(config, outcome):
+                tally.lost += 1
+                print(f"lost at {point}: {why}")
+        elif outcome.status == 0:
             break
         else:
-            raise AssertionError(f"a victim of {place} ended with {death.status}: {death.text}")
+            raise AssertionError(f"a victim of {point} ended with {outcome.status}: {outcome.text}")
     if finish is None:
-        death = victim(config, data, Place("none"), log)
-        assert (death.killed, death.status) == (False, 0), death.text
+        outcome = run_victim(config, data, KillPoint("none"), log)
+        assert (outcome.killed, outcome.status) == (False, 0), outcome.text
     else:
         finish(config)
     if found := difference(path, whole):
-        toll.different.append(f"{path}: {found}")
+        tally.different.append(f"{path}: {found}")
 
 
-def places(seed: int, operations: list[int], steps: int, seconds: float) -> Iterator[Place]:
-    """Yield every operation of a save in turn, and between them random steps and moments, without end.
+def kill_points(seed: int, operations: list[int], steps: int, seconds: float) -> Iterator[KillPoint]:
+    """Yield every operation of a save in turn, with random steps and moments between them, without end.
 
     Args:
-        seed: of what is drawn.
+        seed: of the random points.
         operations: how many each save of a whole run takes; the first one, which replaces none, takes fewer.
         steps: of a whole run.
-        seconds: that it takes.
+        seconds: duration of a whole run.
     """
     rng = random.Random(seed)
     while True:
         for operation in range(1, max(operations) + 1):
-            yield rng.choice([Place("step", rng.randint(1, steps)), Place("time", seconds=rng.uniform(0, seconds))])
-            yield Place("save", rng.choice((1, 2)) if operation <= operations[0] else 2, operation)
+            yield rng.choice(
+                [KillPoint("step", rng.randint(1, steps)), KillPoint("time", seconds=rng.uniform(0, seconds))]
+            )
+            yield KillPoint("save", rng.choice((1, 2)) if operation <= operations[0] else 2, operation)
 
 
-def _be_victim(config: RunConfig, data: TrainingData, place: Place, writer: int, log: Path) -> None:
-    """Train, and leave the process; never returns."""
+def _be_victim(config: RunConfig, data: TrainingData, point: KillPoint, writer: int, log: Path) -> None:
+    """Train, and exit the process."""
     status = 1
     with log.open("w") as file, contextlib.redirect_stdout(file), contextlib.redirect_stderr(file):
         try:
             torch.set_num_threads(1)
-            _arm(place, writer)
+            _arm(point, writer)
             resume = (Path(config.train.out) / "config.yaml").is_file()
             train(config.replace(train={"resume": resume}), Console(file=file, width=200), data=data)
             status = 0
@@ -209,8 +211,8 @@ def _be_victim(config: RunConfig, data: TrainingData, place: Place, writer: int,
     os._exit(status)
 
 
-def _arm(place: Place, writer: int) -> None:
-    """Count the operations of each save in this process, tell of saves that ended, and die at the place."""
+def _arm(point: KillPoint, writer: int) -> None:
+    """Count the operations of each save in this process, report finished saves, and die at the point."""
     checkpoint: Any = room
     save, advance = checkpoint.write_checkpoint, TrainingLog.advance
     saves = 0
@@ -219,16 +221,16 @@ def _arm(place: Place, writer: int) -> None:
         nonlocal saves
         saves += 1
         step = json.loads(contents["state.json"]())["step"]
-        with _counting(place.operation if place.kind == "save" and place.number == saves else 0) as count:
+        with _counting(point.operation if point.kind == "save" and point.number == saves else 0) as count:
             save(run, name, contents)
         if name == "last":
             _write(writer, f"{step} {count()}\n".encode())
 
     def counted_advance(self: TrainingLog, step: int) -> None:
-        if place.kind == "step" and step >= place.number:
+        if point.kind == "step" and step >= point.number:
             die()
-        if place.kind == "signal" and step == place.number:
-            os.kill(os.getpid(), place.operation)
+        if point.kind == "signal" and step == point.number:
+            os.kill(os.getpid(), point.operation)
         advance(self, step)
 
     checkpoint.write_checkpoint = counted_save
@@ -240,7 +242,7 @@ _write = os.write
 
 @contextlib.contextmanager
 def _counting(fatal: int) -> Iterator[Callable[[], int]]:
-    """Count what is done to the disk, dying at operation `fatal`, counted from 1; 0 lets all pass."""
+    """Count the operations on the disk, and die at number `fatal`, counted from 1; 0 lets all pass."""
     count = 0
 
     def watched(name: str, operation: Callable[..., Any]) -> Callable[..., Any]:
@@ -266,7 +268,7 @@ def _counting(fatal: int) -> Iterator[Callable[[], int]]:
 
 
 def die() -> None:
-    """End this process as a kernel does that is short of memory."""
+    """Kill this process, as the kernel does when memory runs out."""
     os.kill(os.getpid(), signal.SIGKILL)
 
 

@@ -1,8 +1,8 @@
 """Kill runs again and again: `.venv/bin/python -m tests.soak.kill_resume --kills 100 --minutes 25`; 1 if any is lost.
 
-Each life of a run is killed at some places, goes on after each, comes to its end and is compared with one that was
-never killed. Victims fork from this process; some lives end in a fresh interpreter instead, which starts cold and goes
-on with `python -m jointreid train --resume RUN`.
+Each run is killed at some points, resumed after each, finishes and is compared with one that was
+never killed. Victims fork from this process; some runs finish in a fresh interpreter instead, which starts cold and
+resumes with `python -m jointreid train --resume RUN`.
 """
 
 import argparse
@@ -27,7 +27,7 @@ from jointreid.run import read_config
 from jointreid.training.data import TrainingData, load_training_data
 from jointreid.training.train import train
 from tests.small_run import FIXTURE, copy_of_fixture
-from tests.victims import Place, Toll, live, places, quiet, victim
+from tests.victims import KillPoint, Tally, kill_and_resume, kill_points, quiet, run_victim
 
 KILLS_PER_LIFE = 5
 
@@ -49,50 +49,52 @@ def main() -> int:
         )
         data = load_training_data(config)
         train(config, quiet(), data=data)
-        toll = soak(config, data, options.kills, options.cold_starts, since + 60 * options.minutes, options.seed)
-    kinds = Counter(place.kind for place in toll.places)
-    reached = {place.operation for place in toll.places if place.kind == "save"}
+        tally = soak(config, data, options.kills, options.cold_starts, since + 60 * options.minutes, options.seed)
+    kinds = Counter(point.kind for point in tally.points)
+    reached = {point.operation for point in tally.points if point.kind == "save"}
     print(
-        f"\nkills {toll.kills}: {kinds['save']} at {len(reached)} of the {toll.operations} operations of a save, "
+        f"\nkills {tally.kills}: {kinds['save']} at {len(reached)} of the {tally.operations} operations of a save, "
         f"{kinds['step']} at a step, {kinds['time']} at any moment\n"
-        f"lives {toll.lives}, cold starts {toll.cold_starts}, lost {toll.lost}, "
-        f"bit-identical ends {toll.lives - len(toll.different)} of {toll.lives}, "
+        f"lives {tally.lives}, cold starts {tally.cold_starts}, lost {tally.lost}, "
+        f"bit-identical ends {tally.lives - len(tally.different)} of {tally.lives}, "
         f"{(time.monotonic() - since) / 60:.1f} minutes"
     )
-    for line in toll.different:
+    for line in tally.different:
         print(line)
-    short = toll.kills < options.kills or toll.cold_starts < options.cold_starts
+    short = tally.kills < options.kills or tally.cold_starts < options.cold_starts
     if short:
         print("the time was over before all of them")
-    return int(bool(toll.lost or toll.different or short))
+    return int(bool(tally.lost or tally.different or short))
 
 
-def soak(config: RunConfig, data: TrainingData, kills: int, cold_starts: int, until: float, seed: int) -> Toll:
+def soak(config: RunConfig, data: TrainingData, kills: int, cold_starts: int, until: float, seed: int) -> Tally:
     """Live one life after the other until there were enough kills, or the time is over."""
-    toll = Toll()
-    death = victim(config.replace(train={"out": "sample"}), data, Place("none"), Path("sample.txt"))
-    assert death.status == 0, death.text
-    toll.operations = max(death.operations)
-    drawn = places(seed, death.operations, death.saved, death.seconds)
+    tally = Tally()
+    outcome = run_victim(config.replace(train={"out": "sample"}), data, KillPoint("none"), Path("sample.txt"))
+    assert outcome.status == 0, outcome.text
+    tally.operations = max(outcome.operations)
+    drawn = kill_points(seed, outcome.operations, outcome.saved, outcome.seconds)
     spacing = max(1, kills // KILLS_PER_LIFE // max(1, cold_starts))
-    while toll.kills < kills and time.monotonic() < until:
-        cold = toll.cold_starts < cold_starts and toll.lives % spacing == 0
-        now = config.replace(train={"out": f"life{toll.lives}"})
-        left = min(KILLS_PER_LIFE, kills - toll.kills)
-        live(now, data, drawn, left, Path("whole"), toll, start_cold(toll) if cold else None)
-        print(f"{toll.kills} kills, {toll.lives} lives, {toll.cold_starts} cold starts, {toll.lost} lost", flush=True)
-    return toll
+    while tally.kills < kills and time.monotonic() < until:
+        cold = tally.cold_starts < cold_starts and tally.lives % spacing == 0
+        now = config.replace(train={"out": f"life{tally.lives}"})
+        left = min(KILLS_PER_LIFE, kills - tally.kills)
+        kill_and_resume(now, data, drawn, left, Path("whole"), tally, start_cold(tally) if cold else None)
+        print(
+            f"{tally.kills} kills, {tally.lives} runs, {tally.cold_starts} cold starts, {tally.lost} lost", flush=True
+        )
+    return tally
 
 
-def start_cold(toll: Toll) -> Callable[[RunConfig], None]:
-    """Return what lets a run come to its end in a fresh interpreter."""
+def start_cold(tally: Tally) -> Callable[[RunConfig], None]:
+    """Return a function that finishes a run in a fresh interpreter."""
 
     def finish(config: RunConfig) -> None:
         argv = [sys.executable, "-m", "jointreid", "train", "--resume", config.train.out, "--code", "tiny_trunk"]
         path = os.pathsep.join([str(FIXTURE), os.environ.get("PYTHONPATH", "")])
         done = subprocess.run(argv, env={**os.environ, "PYTHONPATH": path}, capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stderr
-        toll.cold_starts += 1
+        tally.cold_starts += 1
 
     return finish
 

@@ -1,4 +1,4 @@
-"""Runs killed at any place resume as if nothing had happened; runs asked to stop save and say how to resume.
+"""Runs killed at any point resume as if nothing had happened; runs asked to stop save and say how to resume.
 
 `tests/soak/kill_resume.py` is the long form.
 """
@@ -18,15 +18,15 @@ from jointreid.training.data import TrainingData, load_training_data
 from jointreid.training.stop import StopSignals
 from jointreid.training.train import train
 from tests.small_run import copy_of_fixture
-from tests.victims import RESUMABLE, Place, Toll, difference, live, quiet, victim
+from tests.victims import RESUMABLE, KillPoint, Tally, difference, kill_and_resume, quiet, run_victim
 
 pytestmark = pytest.mark.slow
 
 STEPS = 8
 
 
-class Ground:
-    """Settings, data, and a run that was never killed."""
+class Reference:
+    """Settings, data, and a run that was never killed, to compare with."""
 
     def __init__(self, config: RunConfig, data: TrainingData, whole: Path) -> None:
         self.config, self.data, self.whole = config, data, whole
@@ -36,7 +36,7 @@ class Ground:
 
 
 @pytest.fixture(scope="module")
-def ground(tmp_path_factory: pytest.TempPathFactory) -> "pytest.Generator[Ground]":  # type: ignore[name-defined]
+def reference(tmp_path_factory: pytest.TempPathFactory) -> "pytest.Generator[Reference]":  # type: ignore[name-defined]
     with pytest.MonkeyPatch.context() as patch:
         place = copy_of_fixture(tmp_path_factory.mktemp("kills") / "place", patch)
         config = read_config(place / "run" / "config.yaml").replace(
@@ -47,57 +47,57 @@ def ground(tmp_path_factory: pytest.TempPathFactory) -> "pytest.Generator[Ground
         torch.set_num_threads(1)
         try:  # in this process, which then has loaded and compiled what its children need
             train(config, quiet(), data=data)
-            yield Ground(config, data, place / "whole")
+            yield Reference(config, data, place / "whole")
         finally:
             torch.set_num_threads(threads)
 
 
-def test_a_run_killed_five_times_ends_bit_for_bit_as_one_never_killed(ground: Ground) -> None:
-    # Deterministic places; the soak kills at random times as well.
-    places = iter(
+def test_a_run_killed_five_times_ends_bit_for_bit_as_one_never_killed(reference: Reference) -> None:
+    # Deterministic points; the soak kills at random times as well.
+    points = iter(
         [
-            Place("save", 1, 1),  # in the middle of the weights of the first save of all
-            Place("save", 2, 3),  # in the middle of a later one's state
-            Place("step", 5),
-            Place("save", 1, 11),  # between the two renames
-            Place("step", 7),
+            KillPoint("save", 1, 1),  # in the middle of the weights of the first save of all
+            KillPoint("save", 2, 3),  # in the middle of a later one's state
+            KillPoint("step", 5),
+            KillPoint("save", 1, 11),  # between the two renames
+            KillPoint("step", 7),
         ]
     )
-    toll = Toll()
-    live(ground.config_for("killed"), ground.data, places, 5, ground.whole, toll)
-    assert (toll.kills, toll.lost, toll.different) == (5, 0, [])
+    tally = Tally()
+    kill_and_resume(reference.config_for("killed"), reference.data, points, 5, reference.whole, tally)
+    assert (tally.kills, tally.lost, tally.different) == (5, 0, [])
 
 
 @pytest.mark.parametrize(("number", "step"), [(signal.SIGTERM, 5), (signal.SIGINT, 4), (signal.SIGUSR1, STEPS)])
-def test_a_signal_saves_and_stops_and_the_run_resumes_exactly(ground: Ground, number: int, step: int) -> None:
-    """In mid-epoch; when the epoch's end is being measured, which is done again; in the last evaluation of all."""
-    config = ground.config_for(f"asked{number}")
-    death = victim(config, ground.data, Place("signal", step, number), Path("asked.txt"))
-    assert (death.killed, death.status) == (False, RESUMABLE), death.text
-    assert f"saved at step {step} of {STEPS}; resume with `jointreid train --resume {config.train.out}`" in death.text
+def test_a_signal_saves_and_stops_and_the_run_resumes_exactly(reference: Reference, number: int, step: int) -> None:
+    """In mid-epoch; in the evaluation at the end of an epoch, which is repeated; in the last evaluation of all."""
+    config = reference.config_for(f"asked{number}")
+    outcome = run_victim(config, reference.data, KillPoint("signal", step, number), Path("asked.txt"))
+    assert (outcome.killed, outcome.status) == (False, RESUMABLE), outcome.text
+    assert f"saved at step {step} of {STEPS}; resume with `jointreid train --resume {config.train.out}`" in outcome.text
     assert open_run(config.train.out).state()["step"] == step
-    assert victim(config, ground.data, Place("none"), Path("asked.txt")).status == 0
-    assert difference(Path(config.train.out), ground.whole) == ""
+    assert run_victim(config, reference.data, KillPoint("none"), Path("asked.txt")).status == 0
+    assert difference(Path(config.train.out), reference.whole) == ""
 
 
 @pytest.mark.gpu
-def test_the_scaler_of_half_precision_is_resumed(ground: Ground) -> None:
+def test_the_scaler_of_half_precision_is_resumed(reference: Reference) -> None:
     half = {"precision": "16-mixed", "device": "cuda", "deterministic": False, "eval_every": 0, "compile": "never"}
     scalers = []
     for name, sittings in (("half", [5]), ("half-cut", [3, 5])):
         for sitting, steps in enumerate(sittings):
             where = {"out": name, "max_steps": steps, "resume": sitting > 0}
-            train(ground.config.replace(train={**half, **where}), quiet(), data=ground.data)
+            train(reference.config.replace(train={**half, **where}), quiet(), data=reference.data)
         scalers.append(open_run(name).state()["scaler"])
     assert scalers[0]["scale"] > 0
     assert scalers[0] == scalers[1]
 
 
-def test_resuming_a_finished_run_changes_nothing(ground: Ground) -> None:
-    config = ground.config_for("finished")
+def test_resuming_a_finished_run_changes_nothing(reference: Reference) -> None:
+    config = reference.config_for("finished")
     for _ in range(2):
-        assert victim(config, ground.data, Place("none"), Path("finished.txt")).status == 0
-    assert difference(Path("finished"), ground.whole) == ""
+        assert run_victim(config, reference.data, KillPoint("none"), Path("finished.txt")).status == 0
+    assert difference(Path("finished"), reference.whole) == ""
 
 
 def test_a_second_signal_ends_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -117,7 +117,7 @@ def test_a_second_signal_ends_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_the_command_line_exits_with_75(
-    ground: Ground, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    reference: Reference, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     advance = room.TrainingLog.advance
 

@@ -15,7 +15,7 @@ from jointreid.custom import require_known_or_custom
 from jointreid.machine.device import Device, Precision
 from jointreid.machine.hashing import text_sha256
 from jointreid.messages.errors import JointreidError, no_such
-from jointreid.messages.typed import conform, describe
+from jointreid.messages.typed import conform, expected
 
 # Values that settings may have. Where the code has a table of them, tests/project/test_vocabularies.py compares it.
 MissingCamid = Literal["refuse", "one_camera"]
@@ -36,9 +36,17 @@ EpochLength = Literal["images", "pass"]
 # fmt: off
 
 
-def setting(default: Any, help: str) -> Any:
-    """Return a dataclass field with its default and its line of help."""
-    return field(default=default, metadata={"help": help})
+def setting(default: Any, help: str, *, metavar: str = "", short: str = "", custom: bool = False) -> Any:
+    """Return a dataclass field with its default and its line of help.
+
+    Args:
+        default: its default; `dataclasses.MISSING` if it must be given.
+        help: one line, with the unit.
+        metavar: the word for its value in the help of a command; by default one that tells the type.
+        short: a setting's short name on the command line, beside `--section.field`.
+        custom: whether it may name a function of the user's, `my_package.module:function`.
+    """
+    return field(default=default, metadata={"help": help, "metavar": metavar, "short": short, "custom": custom})
 
 
 def _require(condition: bool, key: str, value: object, expected: str) -> None:
@@ -61,7 +69,7 @@ def conform_fields(config: Any, prefix: str) -> None:
         try:
             object.__setattr__(config, name, conform(kind, value))
         except TypeError:
-            raise JointreidError(f"{prefix}{name} is {value!r}; expected {describe(kind)}") from None
+            raise JointreidError(f"{prefix}{name} is {value!r}; {expected(kind, value)}") from None
 
 
 @dataclass(frozen=True)
@@ -70,13 +78,13 @@ class DataConfig:
 
     sources: tuple[str, ...] = setting((), "data sets, each NAME=PATH (a folder as published, or a manifest), or the PATH of a manifest for all of its domains")
     val_ids: int = setting(0, "identities of each domain held out of train to choose the checkpoint `best` on; 0 for none")
-    missing_camid: MissingCamid = setting("refuse", "a manifest without camid: refuse it, or treat each such domain as one camera and exclude no match")
-    acknowledge_withdrawn: bool = setting(False, "read data sets that their owner has withdrawn (DukeMTMC-reID)")
-    cuhk03: Cuhk03Boxes = setting("labeled", "boxes of CUHK03: labeled by hand (as in the paper), or detected")
-    msmt17_trainval: bool = setting(False, "train on MSMT17's list_val too; the paper trains on list_train only")
+    missing_camid: MissingCamid = setting("refuse", "a manifest without camid: refuse it, or treat each such domain as one camera and exclude no match", short="--missing-camid")
+    acknowledge_withdrawn: bool = setting(False, "read data sets that their owner has withdrawn (DukeMTMC-reID)", short="--acknowledge-withdrawn")
+    cuhk03: Cuhk03Boxes = setting("labeled", "boxes of CUHK03: labeled by hand (as in the paper), or detected", short="--cuhk03")
+    msmt17_trainval: bool = setting(False, "train on MSMT17's list_val too; the paper trains on list_train only", short="--msmt17-trainval")
     camera_ids: CameraIds = setting("global", "camera classes: global, one for each camera of each data set (Fig. 3), or local, shared by the data sets")
-    skip_unreadable: bool = setting(False, "leave unreadable images out, with a list of them, instead of stopping")
-    cache: str = setting("out/cache", "folder for decoded images and results of the data check; may be deleted at any time")
+    skip_unreadable: bool = setting(False, "leave unreadable images out, with a list of them, instead of stopping", short="--skip-unreadable")
+    cache: str = setting("out/cache", "folder for decoded images and results of the data check; may be deleted at any time", metavar="DIR", short="--cache")
     cache_mode: CacheMode = setting("disk", "where decoded images are kept, at height x width x 3 bytes each: disk (a file in data.cache, shared by runs and processes), memory (RAM, again in each process), or off (decoded anew for each batch)")
 
     def __post_init__(self) -> None:
@@ -118,7 +126,7 @@ class ModelConfig:
     """The network and the weights it starts from."""
 
     name: SystemName = setting("bot", "system: bot or agw, with -dcsd every 3x3 generated per sample; bot-dn and bot-snr normalise the style of each image. Choose agw by --recipe agw, which also sets its loss")
-    trunk: str = setting("resnet50", "resnet50, resnet101, resnet50-w16 (16 base channels instead of 64, for CPUs), or a custom one, my_package.module:function")
+    trunk: str = setting("resnet50", "resnet50, resnet101, resnet50-w16 (16 base channels instead of 64, for CPUs), or a custom one, my_package.module:function", custom=True)
     pretrain: PretrainSource = setting("none", "weights to start from. Static 3x3s: tv_in1k (torchvision's V1, as the baselines of the paper), a1_in1k (timm's, stronger: a control), r50_imagenet (from `jointreid pretrain`). -dcsd: ddf_imagenet (DDF's published file), dcsd_imagenet (from `jointreid pretrain`), r50_partial (tv_in1k without its 3x3s: not comparable). none: random, not comparable")
     pretrain_file: str = setting("", "file of these weights: .safetensors, .pth or .pth.tar; empty downloads tv_in1k, a1_in1k or r50_partial, the others need a file")
     last_stride: Literal[1, 2] = setting(1, "stride of the last stage; 1 gives a 16x8 map for 256x128 pixels")
@@ -168,7 +176,7 @@ class DcsdConfig:
 class LossConfig:
     """The loss: the terms of Eq. 5 and their weights."""
 
-    kind: str = setting("paper", "paper (Eq. 5, with the terms below), or a custom one, my_package.module:function")
+    kind: str = setting("paper", "paper (Eq. 5, with the terms below), or a custom one, my_package.module:function", custom=True)
     triplet: Literal["batch_hard", "wrt"] = setting("batch_hard", "triplet term: batch_hard (BoT, Eq. 3), or wrt (AGW's weighted regularised triplet, without a margin)")
     wrt_numerics: TripletNumerics = setting("stable", "softmax weights of wrt: stable, or as in the published code, which loses the negatives when all are far away")
     margin: float = setting(0.3, "margin of batch_hard, in distance of embeddings")
@@ -195,7 +203,7 @@ class LossConfig:
 class SamplerConfig:
     """How batches are drawn."""
 
-    kind: str = setting("union_pk", "union_pk (P x K over all data sets as if they were one), or a custom one, my_package.module:function")
+    kind: str = setting("union_pk", "union_pk (P x K over all data sets as if they were one), or a custom one, my_package.module:function", custom=True)
     ids_per_batch: int = setting(16, "identities in a batch (P)")
     images_per_id: int = setting(4, "images of each identity in a batch (K)")
 
@@ -253,25 +261,25 @@ class OptimConfig:
 class TrainConfig:
     """How, where and how long to train."""
 
-    out: str = setting("", "run directory; empty: runs/<label>-<hash8>")
+    out: str = setting("", "run directory; empty: runs/<label>-<hash8>", metavar="DIR", short="--out")
     label: str = setting("", "name of the run in tables; empty: the name of the recipe")
     seed: int = setting(0, "seed of weights, batches and augmentation")
-    device: Device = setting("auto", "device; auto takes cuda, then mps, then cpu")
-    precision: Literal["auto", Precision] = setting("auto", "precision of the network (losses are in fp32); auto: bf16-mixed on GPUs that have it, else 32-true")
+    device: Device = setting("auto", "device; auto takes cuda, then mps, then cpu", short="--device")
+    precision: Literal["auto", Precision] = setting("auto", "precision of the network (losses are in fp32); auto: bf16-mixed on GPUs that have it, else 32-true", short="--precision")
     compile: Compile = setting("auto", "torch.compile the network, which takes a minute or more before the first step; auto: on CUDA only")
     accumulate: int = setting(1, "batches whose gradients are averaged for one step")
     ema: float = setting(0.0, "decay per step of a moving average of the weights, which is what evaluation uses; 0 for none")
     eval_every: int = setting(10, "epochs between evaluations on every domain; 0 for the end only")
     save_every: int = setting(200, "steps between saves of the checkpoint `last`; it is also saved at the end, with 0 only there")
     log_every: int = setting(20, "steps between lines of metrics.jsonl")
-    max_steps: int = setting(0, "stop at this step, with the schedule unchanged; 0 for no limit")
-    minutes: float = setting(0.0, "stop after this many minutes and save; 0 for no limit")
-    resume: bool = setting(False, "resume the run in train.out")
-    init: str = setting("", "run directory or .safetensors file with the weights to start from; heads start anew")
-    deterministic: bool = setting(False, "refuse operations whose results differ from run to run")
+    max_steps: int = setting(0, "stop at this step, with the schedule unchanged; 0 for no limit", short="--max-steps")
+    minutes: float = setting(0.0, "stop after this many minutes and save; 0 for no limit", short="--minutes")
+    resume: bool = setting(False, "resume the run in train.out", short="--resume")
+    init: str = setting("", "run directory or .safetensors file with the weights to start from; heads start anew", metavar="RUN", short="--init")
+    deterministic: bool = setting(False, "refuse operations whose results differ from run to run", short="--deterministic")
     workers: int = setting(2, "threads that decode images")
-    devices: int = setting(1, "processes on each machine, each with its own GPU, or a share of the CPU cores; torchrun and SLURM set it themselves")
-    nodes: int = setting(1, "machines; start several by torchrun or SLURM, or on each by hand with MASTER_ADDR, MASTER_PORT and NODE_RANK")
+    devices: int = setting(1, "processes on each machine, each with its own GPU, or a share of the CPU cores; torchrun and SLURM set it themselves", short="--devices")
+    nodes: int = setting(1, "machines; start several by torchrun or SLURM, or on each by hand with MASTER_ADDR, MASTER_PORT and NODE_RANK", short="--nodes")
     batch: Literal["global", "per_process"] = setting("global", "several processes: global, they share the P identities of a batch, or per_process, each has P identities and lr is multiplied by the number of processes")
     gather: bool = setting(False, "several processes: compute the loss, and so its triplets, on the outputs of all processes instead of on each part of the batch")
     sync_bn: bool = setting(False, "several GPUs: batch normalisation with the statistics of the whole batch instead of each part")

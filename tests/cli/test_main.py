@@ -59,11 +59,16 @@ def test_help_names_every_command_and_every_command_has_help(capsys: pytest.Capt
         ("trian", "there is no command trian; did you mean train or pretrain?"),
         ("train --schedule.epoch 3", "did you mean --schedule.epochs"),
         ("train", "--manifest"),
+        ("data chek", "there is no command data chek; did you mean data check"),
+        ("data nothing at all", "there is no command data nothing"),
         ("evaluate", "Usage: jointreid evaluate"),
         ("evaluate nowhere", "nowhere does not exist"),
         ("evaluate a b", "'b' is one argument too many"),
-        ("evaluate a --max-memory lots", "'lots'; expected bytes, or a size such as 500MB or 2GB"),
+        ("evaluate a --max-memory lots", "--max-memory is 'lots'; expected bytes, or a size such as 500MB or 2GB"),
         ("evaluate a --chekpoint last", "did you mean --checkpoint"),
+        ("evaluate a --checkpoint lst", "--checkpoint is 'lst'; expected one of last, best; did you mean last?"),
+        ("data ingest a", "are required: --out. Usage: jointreid data ingest SRC --out FILE"),
+        ("data ingest a --out", "--out needs a value, FILE"),
         ("compare a b", "a does not exist"),
         ("profile resnet5", "did you mean resnet50"),
         ("profile resnet50 --optim.lr 3", "no option --optim.lr"),
@@ -188,7 +193,7 @@ def test_pretraining_hands_its_settings_on(monkeypatch: pytest.MonkeyPatch, caps
     assert (images, out, config) == ("images", "o", PretrainConfig(network="resnet50", lr=0.1))
     assert named == {"device": "auto", "devices": 1, "nodes": 1, "workers": 8, "resume": True}
     assert main(["pretrain", "images", "--out", "o", "--network", "vgg"]) == 2
-    assert "invalid choice" in error(capsys)
+    assert "--network is 'vgg'; expected one of resnet50-dcsd, resnet50" in error(capsys)
 
 
 class Left(Exception):

@@ -1,81 +1,161 @@
-from pathlib import Path
+"""The options of every command: each field has its help, and each spelling of an earlier version still works."""
+
+import dataclasses
+import re
+from typing import Any
 
 import pytest
 
-from jointreid.config import RunConfig
+from jointreid.cli import COMMANDS, command, main, options_of
+from jointreid.cli.options import argument, help_text, read_options
+from jointreid.config import RunConfig, all_keys, setting
 from jointreid.messages.errors import JointreidError
-from jointreid.options import SHORT, read_options, settings_help, spell_out
-from jointreid.recipes import apply_recipe
-from jointreid.run import write_config
+
+READING = "--data a=b --data c --manifest t.csv --missing-camid one_camera --cuhk03 detected --msmt17-trainval"
+READING += " --acknowledge-withdrawn"
+GRID = f"{READING} --out o --table 2,5 --models bot --datasets market1501 --seeds 2 --scale tiny --preset fastreid"
+GRID += " --init static=tv_in1k --init bot=r --allow-counts --cache c --device cpu --precision bf16-mixed"
+GRID += " --deterministic --json"
+TRAIN = (
+    f"{READING} --recipe bot --preset fastreid --config f.yaml --out o --device cpu --devices 2 --nodes 2 --max-steps 5"
+)
+TRAIN += " --minutes 1.5 --init r --resume --deterministic --skip-unreadable"
+
+# The names and values of version 0.1.0, from its help.
+SPELLINGS = [
+    ("demo", "--out o --scale test --make-weights"),
+    ("data check", f"{READING} --skip-unreadable --cache c --json"),
+    (
+        "data ingest",
+        "s --out m.csv --name n --layout mot --camera none --split draw --test-share 0.25 --seed 3 --every 5 "
+        "--min-height 64 --min-visibility 0.5 --overwrite --json",
+    ),
+    ("data prepare", "cuhk03 s d --json"),
+    ("data synth", "--out o --preset tiny --limit 3 --seed 2 --height 64 --workers 1"),
+    ("train", TRAIN),
+    ("train", "--resume r"),
+    (
+        "pretrain",
+        "i --out o --network resnet50 --epochs 9 --warmup-epochs 2 --batch-size 8 --lr 0.1 --momentum 0.8 "
+        "--weight-decay 0 --label-smoothing 0 --size 64 --interpolation bicubic --auto-augment 3a --color-jitter 0 "
+        "--re-prob 0 --re-mode const --re-count 1 --seed 1 --precision 32-true --device cpu --devices 2 --nodes 2 "
+        "--workers 0 --resume",
+    ),
+    (
+        "evaluate",
+        f"r {READING} --checkpoint best --flip --rerank --max-memory 2GB --batch-size 8 --device cpu --json",
+    ),
+    ("compare", "a b --json"),
+    ("report", "a b --out p.html --title T --queries 0 --device cpu"),
+    ("profile", "resnet50-dcsd --dcsd.squeeze 0.1 --dcsd.mlp_bias --dcsd.factors [sample,camera] --json"),
+    ("paper plan", GRID),
+    ("paper run", f"{GRID} --gpus 0,1"),
+    ("paper tables", "--out o --table V,controls --json"),
+    (
+        "paper figure5",
+        "a b --out o --ablate-context --per-domain 9 --split train --seed 1 --device cpu --json",
+    ),
+]
 
 
-def test_short_and_full_names_sources_and_types() -> None:
-    line = "--recipe bot --manifest t.csv --data market1501=/d/m,x --out runs/x --optim.lr=1e-3 --eval.flip"
-    config = read_options([*line.split(), "--schedule.milestones", "[3,4]", "--max-steps", "7"])
-    expected = apply_recipe("bot").replace(
-        data={"sources": ("t.csv", "market1501=/d/m,x")},
-        optim={"lr": 1e-3},
-        schedule={"milestones": (3, 4)},
-        eval={"flip": True},
-        train={"out": "runs/x", "max_steps": 7},
+@pytest.mark.parametrize(("name", "line"), SPELLINGS)
+def test_every_spelling_is_understood_and_changes_its_option(name: str, line: str) -> None:
+    cls = options_of(command(name))
+    given = read_options(cls, name, line.split())
+    for token in line.split():
+        needed = token == "--out" and name in ("data ingest", "data synth", "pretrain")
+        if token.startswith("--") and not needed:
+            without = re.sub(rf"{re.escape(token)}(?: (?!--)\S+)?(?= --|$)", "", line)
+            assert read_options(cls, name, without.split()) != given, token
+
+
+def test_a_switch_does_not_take_the_argument_after_it() -> None:
+    given = read_options(options_of(command("evaluate")), "evaluate", ["--flip", "r", "--rerank"])
+    assert (given.run, given.flip, given.rerank) == ("r", True, True)
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_the_list_of_spellings_holds_every_command(name: str) -> None:
+    assert name in {known for known, _ in SPELLINGS}
+
+
+def test_data_sets_keep_their_order_and_letters() -> None:
+    given = read_options(options_of(command("data check")), "data check", READING.split())
+    data = RunConfig().replace(**given.settings).data
+    assert data.sources == ("a=b", "c", "t.csv")
+    assert (data.missing_camid, data.cuhk03) == ("one_camera", "detected")
+    assert data.msmt17_trainval
+    assert data.acknowledge_withdrawn
+
+
+@pytest.mark.parametrize("key", all_keys())
+def test_every_setting_is_an_option_of_train_with_its_default(key: str) -> None:
+    cls = options_of(command("train"))
+    section, name = key.split(".")
+    default = getattr(getattr(RunConfig(), section), name)
+    text = f"[{', '.join(map(str, default))}]" if isinstance(default, tuple) else str(default)
+    if isinstance(default, bool):
+        text = text.lower()
+    given = read_options(cls, "train", [f"--{key}={text}"])
+    assert given.settings == {section: {name: default}}
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_help_lists_every_field_with_its_line(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    cls = options_of(command(name))
+    assert main([*name.split(), "--help-all"]) == 0
+    printed = " ".join(capsys.readouterr().out.split())
+    for field in dataclasses.fields(cls):
+        if "keys" in field.metadata:
+            assert all(f"--{key} " in printed or f"--{key}," in printed for key in field.metadata["keys"])
+            continue
+        shown = field.metadata["metavar"] if "positional" in field.metadata else f"--{field.name.replace('_', '-')}"
+        assert f"{shown} " in printed
+        assert " ".join(field.metadata["help"].split()) in printed
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Sample:
+    """Options of no command."""
+
+    place: str = argument("PLACE", "where")
+    count: int = setting(2, "how many, 100% sure")
+    names: tuple[str, ...] = setting((), "who", metavar="NAME")
+    fast: bool = setting(False, "at once")
+
+
+def sample(line: str) -> Sample:
+    return read_options(Sample, "sample", line.split())
+
+
+def test_a_dataclass_is_all_that_a_command_needs() -> None:
+    assert sample("here") == Sample(place="here")
+    assert sample("--count -3 --names a here --names=b --fast") == Sample(
+        place="here", count=-3, names=("a", "b"), fast=True
     )
-    assert config == expected
-
-
-def test_sources_with_quotes_and_brackets_arrive_as_they_are() -> None:
-    config = read_options(["--data", "it's=/a b/[c]", "--manifest", "x: y.csv"])
-    assert config.data.sources == ("it's=/a b/[c]", "x: y.csv")
+    text = help_text(Sample, "sample", "Try it.")
+    assert text.startswith("usage: jointreid sample PLACE [options]\n\nTry it.\n")
+    assert "  --count N     how many, 100% sure (default 2)\n" in text
 
 
 @pytest.mark.parametrize(
     ("line", "message"),
     [
-        ("--schedule.epoch 3", "no option --schedule.epoch; did you mean --schedule.epochs"),
-        ("--optim.lr fast", "--optim.lr is 'fast'; expected a number"),
-        ("--model.trunk resnet", "there is no trunk resnet; did you mean resnet50 or resnet101"),
-        ("--image.erase_area [0.1]", "of 2 values, each a number"),
-        ("--sampler.ids_per_batch 2.5", "expected a whole number"),
-        ("--optim.lr", "--optim.lr needs a value"),
-        ("--recipe bott", "no recipe bott; did you mean bot"),
-        ("--preset bot", "no preset bot; did you mean bot-repo"),
-        ("3", "'3' stands alone"),
-        ("--devise cpu", "did you mean --device"),
+        ("", "the following arguments are required: PLACE. Usage: jointreid sample PLACE [options]"),
+        ("here --count", "--count needs a value, N"),
+        ("here --count few", "--count is 'few'; expected a whole number"),
+        ("here --cuont 3", "there is no option --cuont; did you mean --count?"),
+        ("here there", "'there' is one argument too many"),
+        ("here --fast maybe", "'maybe' is one argument too many"),
     ],
 )
-def test_mistakes_are_named(line: str, message: str) -> None:
+def test_mistakes_name_the_option_and_the_nearest(line: str, message: str) -> None:
     with pytest.raises(JointreidError) as caught:
-        read_options(line.split())
+        sample(line)
     assert message in str(caught.value)
 
 
-def test_a_dumped_file_is_taken_back_and_options_come_after_it(tmp_path: Path) -> None:
-    saved = apply_recipe("bot").replace(optim={"lr": 0.5}, image={"erase_ratio": (0.5, 2.0)})
-    write_config(saved, tmp_path / "run.yaml")
-    assert read_options(["--config", str(tmp_path / "run.yaml")]) == saved
-    assert read_options(["--config", str(tmp_path / "run.yaml"), "--optim.lr", "2"]).optim.lr == 2.0
-
-
-def test_a_config_file_with_an_unknown_key_names_file_and_nearest(tmp_path: Path) -> None:
-    (tmp_path / "run.yaml").write_text("optim:\n  lrr: 1\n")
-    with pytest.raises(JointreidError, match=r"run\.yaml: there is no setting optim\.lrr; did you mean optim\.lr"):
-        read_options(["--config", str(tmp_path / "run.yaml")])
-
-
-def test_resume_alone_takes_the_settings_of_the_run(tmp_path: Path) -> None:
-    begun = apply_recipe("bot").replace(optim={"lr": 0.5}, train={"out": str(tmp_path), "max_steps": 5})
-    write_config(begun, tmp_path / "config.yaml")
-    expected = begun.replace(train={"resume": True, "max_steps": 0})
-    assert read_options(["--resume", "--out", str(tmp_path)]) == expected
-    assert read_options(["--resume", str(tmp_path)]) == expected
-
-
-def test_spelling_out_keeps_values_that_follow() -> None:
-    assert spell_out(["--eval.flip", "--optim.lr", "-1"]) == ["--eval.flip=true", "--optim.lr=-1"]
-    assert spell_out(["--eval.flip", "false"]) == ["--eval.flip=false"]
-
-
-def test_help_shows_short_names_or_every_setting() -> None:
-    assert all(short in settings_help(full=False) for short in SHORT)
-    full = settings_help(full=True)
-    assert "--schedule.milestones" in full
-    assert str(RunConfig().schedule.milestones) in full
+def test_commands_take_their_options_alone() -> None:
+    for name in COMMANDS:
+        kinds: dict[str, Any] = command(name).__annotations__
+        assert list(kinds) == ["options", "return"], name

@@ -53,7 +53,7 @@ def test_what_is_asked_for_reaches_the_grid(tmp_path: Path, monkeypatch: pytest.
     argv += ["--precision", "bf16-mixed"]
     assert main([*argv, "--models", "bot,agw", "--cuhk03", "detected", "--acknowledge-withdrawn"]) == 130
     (request,) = asked
-    assert request.base.data.sources == ("market1501=m", "t.csv")
+    assert request.base.data.sources == ("t.csv", "market1501=m")
     assert (request.base.data.cuhk03, request.base.data.acknowledge_withdrawn) == ("detected", True)
     assert (request.scale.name, request.seeds, request.models) == ("tiny", (0, 1), ("bot", "agw"))
     assert request.init == {"static": "tv_in1k", "dcsd": "ddf_imagenet=f.pth"}

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from jointreid.cli import COMMANDS, main
+from jointreid.cli.train import read_train_options
 from jointreid.data.manifest import read_manifest
-from jointreid.options import read_options
 from tests.small import SMALL_OPTIONS
 
 pytestmark = pytest.mark.slow
@@ -57,7 +57,7 @@ def test_commands_that_need_data_have_settings_that_exist(page: Path) -> None:
         name = " ".join(argv[:2]) if " ".join(argv[:2]) in COMMANDS else argv[0]
         assert name in COMMANDS or name == "--version"
         if name == "train":
-            read_options(argv[1:])
+            read_train_options(argv[1:])
 
 
 def test_the_table_of_the_readme_is_one(tmp_path: Path) -> None:

@@ -8,8 +8,9 @@ from typing import Any
 
 import pytest
 
-from jointreid.cli import main
-from jointreid.cli.paper import _grid_parser, _request
+from jointreid.cli import command, main, options_of
+from jointreid.cli.options import read_options
+from jointreid.cli.paper import request_of
 from jointreid.config import RunConfig
 from jointreid.data.protocols import TABLE_I
 from jointreid.paper.facts import JOINT, SOLO, TABLES, TESTS, printed
@@ -63,7 +64,7 @@ def test_numbers_are_the_papers(name: str, table: str, recipe: str, trained_on: 
 def test_commands_are_understood(argv: list[str]) -> None:
     name = " ".join(argv[:2])
     if name in ("paper plan", "paper run"):
-        request = _request(_grid_parser(name).read(argv[2:]))
+        request = request_of(read_options(options_of(command(name)), name, argv[2:]))
         assert request.out
     else:
         assert main([*argv[:2], "--help"]) == 0

@@ -11,7 +11,7 @@ import numpy as np
 from PIL import Image
 from rich.console import Console
 
-from jointreid.options import read_options
+from jointreid.cli.train import read_train_options
 from jointreid.training.train import train
 from tests.fault_table.judge import SETTINGS
 from tests.fault_table.kit import TARGET, CannotBeMade, Fault, Handled, Pixels, Refused, Sandbox, picture, save
@@ -181,7 +181,7 @@ def _ask_for_box(cells: str) -> Damage:
 def _change_under_the_cache(sandbox: Sandbox) -> None:
     """Decode the image into the cache, then replace it by another with as many bytes."""
     sandbox.target.write_bytes(_encoded(Image.fromarray(_OTHER), "BMP"))
-    config = read_options(["--manifest", str(sandbox.table), *SETTINGS, "--data.cache", str(sandbox.cache)])
+    config = read_train_options(["--manifest", str(sandbox.table), *SETTINGS, "--data.cache", str(sandbox.cache)])
     train(config.replace(train={"out": str(sandbox.root / "before")}), Console(quiet=True))
     size = sandbox.target.stat().st_size
     sandbox.target.write_bytes(_encoded(_IMAGE, "BMP"))

@@ -16,11 +16,11 @@ from unittest import mock
 import numpy as np
 
 from jointreid.cli import main
+from jointreid.cli.train import read_train_options
 from jointreid.config import ImageConfig, RunConfig
 from jointreid.data.decode import read_image, resize_image
 from jointreid.data.images import ImageStore
 from jointreid.data.records import ImageRecord
-from jointreid.options import read_options
 from jointreid.run import open_run
 from jointreid.training.data import TrainingData, load_training_data
 from tests.fault_table.kit import CannotBeMade, Fault, Handled, Refused, Sandbox
@@ -101,7 +101,7 @@ def _refusal(fault: Fault, expected: Refused, sandbox: Sandbox, data: Sequence[s
 def _handling(fault: Fault, expected: Handled, sandbox: Sandbox, data: Sequence[str], wholly: bool) -> str:
     check, train = _commands(fault, sandbox, data)
     report = _ask(check, (0,), expected.finding or "0 errors, 0 warnings").out
-    config = read_options(train[1:])
+    config = read_train_options(train[1:])
     train_set = load_training_data(config).train_set
     space = train_set.label_space
     if wholly or expected.trained:

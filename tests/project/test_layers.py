@@ -29,7 +29,7 @@ STAGES: tuple[tuple[tuple[str, ...], ...], ...] = (
     (("training",),),
     (("analysis",),),
     (("paper",), ("demo",)),
-    (("options", "cli", "__main__", ""),),  # "" is jointreid/__init__.py, which hands out names of other rooms
+    (("cli", "__main__", ""),),  # "" is jointreid/__init__.py, which hands out names of other rooms
 )
 
 # A system, a trunk and a DCSD are built from their section of the settings, so that a new setting is touched where it
@@ -72,7 +72,6 @@ STARTS_FAST = (
     "",
     "__main__",
     "cli",
-    "options",
     "recipes",
     "run",
     "custom",

@@ -3,21 +3,40 @@
 Every command exits with 0 only on success; a mistake in input is one paragraph on stderr, without a traceback.
 """
 
+import inspect
 import os
 import sys
 import time
 import traceback
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext, suppress
+from importlib import import_module
+from typing import Any, get_type_hints
 
-from jointreid.cli.command import Command
-from jointreid.cli.data import DATA_COMMANDS
-from jointreid.cli.paper import PAPER_COMMANDS
-from jointreid.cli.runs import RUN_COMMANDS
+from jointreid.cli.options import help_text, read_options
 from jointreid.custom import trust
 from jointreid.messages.errors import EXIT_RESUMABLE, JointreidError, RunStopped, ToldElsewhere, no_such
 
-COMMANDS: dict[str, Command] = {"demo": RUN_COMMANDS["demo"], **DATA_COMMANDS, **RUN_COMMANDS, **PAPER_COMMANDS}
+# Each command and its function, `module:function` below `jointreid.cli`, loaded when it is called. The function takes
+# a dataclass of options, returns an exit code, and its docstring is what `--help` says of it.
+COMMANDS = {
+    "demo": "demo:demo",
+    "data check": "data:check",
+    "data ingest": "data:ingest",
+    "data prepare": "data:prepare",
+    "data synth": "data:synth",
+    "train": "train:train",
+    "pretrain": "pretrain:pretrain",
+    "evaluate": "evaluate:evaluate",
+    "compare": "compare:compare",
+    "report": "report:report",
+    "profile": "profile:profile",
+    "paper plan": "paper:plan",
+    "paper run": "paper:run",
+    "paper tables": "paper:tables",
+    "paper figure5": "paper:figure5",
+}
+HELP = ("--help", "-h", "--help-all")
 
 # Set to 1, it does what --debug does.
 DEBUG = "JOINTREID_DEBUG"
@@ -107,24 +126,50 @@ def _tracebacks() -> Iterator[None]:
 
 
 def _dispatch(argv: list[str]) -> int:
-    if not argv or argv[0] in ("--help", "-h", "help", "--help-all"):
-        print(_overview())
+    argv = _trusting(argv)
+    name = next((name for name in (" ".join(argv[:2]), *argv[:1]) if name in COMMANDS), "")
+    if not name:
+        return _without_command(argv)
+    run = command(name)
+    options, rest = options_of(run), argv[len(name.split()) :]
+    if set(HELP) & set(rest):
+        print(help_text(options, name, inspect.getdoc(run) or "", full="--help-all" in rest), end="")
         return 0
-    if argv[0] == "--version":
+    from jointreid.training.distributed.world import report_once
+
+    with report_once():
+        given = read_options(options, name, rest)
+    return run(given)
+
+
+def command(name: str) -> Callable[[Any], int]:
+    """Return the function of a command."""
+    module, _, function = COMMANDS[name].partition(":")
+    loaded: Callable[[Any], int] = getattr(import_module(f"jointreid.cli.{module}"), function)
+    return loaded
+
+
+def options_of(run: Callable[[Any], int]) -> type[Any]:
+    """Return the dataclass of the options that a command's function takes."""
+    kind: type[Any] = get_type_hints(run)["options"]
+    return kind
+
+
+def _without_command(argv: list[str]) -> int:
+    """Answer what is no command: a plea for help, a group such as `data`, or a mistake."""
+    first = argv[0] if argv else "help"
+    if first == "--version":
         from jointreid import __version__
 
         print(f"jointreid {__version__}")
-        return 0
-    argv = _trusting(argv)
-    words = 2 if " ".join(argv[:2]) in COMMANDS else 1
-    name, rest = " ".join(argv[:words]), argv[words:]
-    if name not in COMMANDS:
-        raise JointreidError(f"{no_such('command', name, COMMANDS)}. `jointreid --help` lists them")
-    command = COMMANDS[name]
-    if {"--help", "-h", "--help-all"} & set(rest):
-        print(f"{command.summary}\n\nusage: jointreid {command.usage}\n\n{command.help('--help-all' in rest)}")
-        return 0
-    return command.run(rest)
+    elif first in (*HELP, "help"):
+        print(_overview())
+    elif any(name.startswith(f"{first} ") for name in COMMANDS) and (len(argv) == 1 or argv[1] in HELP):
+        print(_overview(first))
+    else:
+        name = " ".join(argv[:2]) if any(name.startswith(f"{first} ") for name in COMMANDS) else first
+        raise JointreidError(f"{no_such('command', name, COMMANDS)} `jointreid --help` lists them")
+    return 0
 
 
 def _trusting(argv: list[str]) -> list[str]:
@@ -142,17 +187,19 @@ def _trusting(argv: list[str]) -> list[str]:
     return rest
 
 
-def _overview() -> str:
+def _overview(group: str = "") -> str:
+    """Return the help of the whole program, or of a group of commands such as `data`."""
+    listed = [name for name in COMMANDS if name.startswith(f"{group} " if group else "")]
+    about = ["Train one re-identification model on many data sets at once, without the domain conflict.", ""]
     lines = [
-        "Train one re-identification model on many data sets at once, without the domain conflict.",
+        *(about if not group else []),
+        f"usage: {' '.join(part for part in ('jointreid', group, 'COMMAND') if part)} ...",
         "",
-        "usage: jointreid COMMAND ...",
+        *(f"  {name:<13} {(inspect.getdoc(command(name)) or '').rstrip('.')}" for name in listed),
         "",
-        *(f"  {name:<13} {command.summary}" for name, command in COMMANDS.items()),
-        "",
-        "jointreid COMMAND --help explains one; --help-all shows every setting; --version prints the version.",
+        "`jointreid COMMAND --help` explains a command, --help-all shows every setting, --version prints the version.",
         "Exit codes: 0 done, 1 a check found errors, 2 a mistake, 75 stopped by a signal and saved, 130 interrupted.",
-        "Every command takes --code MODULE: code of your own that runs may use (see docs/extend.md), and --debug,",
-        "which prints the traceback of an error (see docs/debugging.md).",
+        "Every command takes --code MODULE, your own code that runs may use (see docs/extend.md), and --debug, which",
+        "prints the traceback of an error (see docs/debugging.md).",
     ]
     return "\n".join(lines)

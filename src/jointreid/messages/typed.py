@@ -1,5 +1,6 @@
-"""Values of the types that settings have: said in words, and checked."""
+"""Values of the types that settings have: described in words, checked, and read from text."""
 
+from difflib import get_close_matches
 from typing import Any, Literal, get_args, get_origin
 
 
@@ -18,15 +19,43 @@ def describe(kind: Any) -> str:
     return {int: "a whole number", float: "a number", bool: "true or false", str: "text"}[kind]
 
 
+def expected(kind: Any, value: object) -> str:
+    """Return what was expected in place of a value that does not fit, with the nearest choice.
+
+    >>> expected(Literal["last", "best"], "bst")
+    'expected one of last, best; did you mean best?'
+    """
+    choices = map(str, get_args(kind) if get_origin(kind) is Literal else ())
+    near = get_close_matches(str(value), choices, n=1)
+    return f"expected {describe(kind)}" + (f"; did you mean {near[0]}?" if near else "")
+
+
+def from_text(kind: Any, text: str) -> Any:
+    """Return the value of a field's type that a text stands for: YAML on one line, except that text stays text.
+
+    >>> from_text(tuple[float, float], "[0.5, 2]")
+    (0.5, 2.0)
+
+    Raises:
+        TypeError: the text does not stand for a value of that type.
+    """
+    if kind is str or get_origin(kind) is Literal:
+        return conform(kind, text)
+    return conform(kind, _read(text))
+
+
 def conform(kind: Any, value: Any) -> Any:
     """Return a value as the type of a field: a list as tuple, a whole number as float, `"1e-3"` (YAML's text) as 0.001.
+
+    A choice may be given as what YAML makes of it, and the reverse: False for `off`, `"1"` for 1.
 
     Raises:
         TypeError: it is not of that type; `describe` says what is.
     """
     if get_origin(kind) is Literal:
-        if value in get_args(kind) and not isinstance(value, bool):
-            return value
+        for choice in get_args(kind):
+            if _is_choice(value, choice):
+                return choice
     elif get_origin(kind) is tuple:
         kinds = get_args(kind)
         if isinstance(value, list | tuple) and (kinds[-1] is Ellipsis or len(kinds) == len(value)):
@@ -39,3 +68,28 @@ def conform(kind: Any, value: Any) -> Any:
     elif isinstance(value, kind) and (kind is bool or not isinstance(value, bool)):
         return value
     raise TypeError(f"{value!r} is not {describe(kind)}")
+
+
+def _is_choice(value: object, choice: object) -> bool:
+    if type(value) is type(choice):
+        return value == choice
+    if not isinstance(value, str | int | float | bool | None):
+        return False
+    value, choice = _read(value), _read(choice)
+    return type(value) is type(choice) and value == choice
+
+
+def _read(value: Any) -> Any:
+    """Return what YAML makes of a text, and another value as it is.
+
+    Raises:
+        TypeError: the text is not YAML.
+    """
+    if not isinstance(value, str):
+        return value
+    import yaml
+
+    try:
+        return yaml.safe_load(value)
+    except yaml.YAMLError as error:
+        raise TypeError(f"{value!r} is not YAML") from error

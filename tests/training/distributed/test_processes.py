@@ -278,7 +278,7 @@ def in_child(
         return augmentation.augment(*args)
 
     patch.setattr(batches, "augment", augmented)
-    patch.setattr("jointreid.options.read_options", lambda argv: config.replace(train={"out": str(folder / "run")}))
+    patch.setattr("jointreid.cli.train.run_config", lambda options: config.replace(train={"out": str(folder / "run")}))
     sys.exit(main(["train"]))
 
 
@@ -345,7 +345,9 @@ def test_an_error_of_one_process_stops_all_and_is_reported_once(
             return data
 
         patch.setattr(room, "load_training_data", failing)
-        patch.setattr("jointreid.options.read_options", lambda argv: config.replace(train={"out": str(tmp_path / "r")}))
+        patch.setattr(
+            "jointreid.cli.train.run_config", lambda options: config.replace(train={"out": str(tmp_path / "r")})
+        )
         sys.exit(main(["train"]))
 
     ended = processes(2, work, tmp_path)

@@ -1,0 +1,28 @@
+"""`jointreid demo`."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from jointreid.config import setting
+
+
+@dataclass(frozen=True, kw_only=True)
+class DemoOptions:
+    """Options of `jointreid demo`."""
+
+    out: str = setting("out/demo", "where to draw, train and write", metavar="DIR")
+    scale: str = setting("full", "full, or test: does it work at all?", metavar="NAME")
+    make_weights: bool = setting(False, "train anew the weights that the demo starts from, into DIR")
+
+
+def demo(options: DemoOptions) -> int:
+    """See it work: synthetic people, BoT and BoT-DCSD trained on all domains at once, a page with the outcome."""
+    if options.make_weights:
+        from jointreid.demo.weights import make_weights
+
+        make_weights(Path(options.out))
+    else:
+        from jointreid.demo import demo
+
+        demo(Path(options.out), options.scale)
+    return 0

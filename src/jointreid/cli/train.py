@@ -1,0 +1,81 @@
+"""`jointreid train`: a recipe, then a file of settings, then single settings; from them one run."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from jointreid.cli.options import Overrides, overrides, read_options
+from jointreid.config import SECTIONS, RunConfig, all_keys, setting
+from jointreid.custom import is_custom, trust
+from jointreid.recipes import PRESETS, RECIPES, apply_recipe
+from jointreid.run import read_config
+
+DEFAULT = "bot-dcsd"
+RESUME = ("--resume", "--train.resume")
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainOptions:
+    """Options of `jointreid train`."""
+
+    recipe: str = setting(
+        "", f"{', '.join(RECIPES)} (default {DEFAULT}), or your own: my_package.module:function", metavar="NAME"
+    )
+    preset: str = setting("paper", ", ".join(PRESETS), metavar="NAME")
+    config: str = setting("", "settings in YAML, such as the config.yaml of a run", metavar="FILE")
+    settings: Overrides = overrides(all_keys())
+
+    @staticmethod
+    def spell_out(argv: Sequence[str]) -> list[str]:
+        """Return the arguments with `--resume RUN`, as people write it, as `--resume --out RUN`."""
+        full: list[str] = []
+        for token in argv:
+            if full and full[-1] in RESUME and not token.startswith("--") and token not in ("true", "false"):
+                full.append("--out")
+            full.append(token)
+        return full
+
+
+def train(options: TrainOptions) -> int:
+    """Train one model on several data sets at once."""
+    from jointreid.training.distributed.world import report_once
+
+    with report_once():
+        config = run_config(options)
+    from jointreid.training.train import train
+
+    train(config)
+    return 0
+
+
+def read_train_options(argv: Sequence[str]) -> RunConfig:
+    """Return the settings of the run that `jointreid train` starts by these arguments.
+
+    Raises:
+        JointreidError: an unknown option (names the nearest), a value of another type or out of range.
+    """
+    return run_config(read_options(TrainOptions, "train", argv))
+
+
+def run_config(options: TrainOptions) -> RunConfig:
+    """Return the settings that the options ask for: recipe, then `--config`, then single settings.
+
+    With `--resume` and neither recipe nor file, they start from those the run was begun with.
+
+    Raises:
+        JointreidError: an unknown recipe or preset, a file that is not one of settings, a value out of range.
+    """
+    settings = options.settings
+    for section, values in settings.items():
+        for name, value in values.items():
+            if SECTIONS[section].__dataclass_fields__[name].metadata["custom"] and is_custom(value):
+                trust(value.partition(":")[0])
+    own = settings.get("train", {})
+    begun = Path(own.get("out", "")) / "config.yaml"
+    if own.get("resume") and begun.is_file() and not (options.recipe or options.config):
+        base = read_config(begun).replace(train={"max_steps": 0, "minutes": 0.0})  # limits are for one sitting
+    else:
+        base = apply_recipe(options.recipe or DEFAULT, options.preset)
+        if options.config:
+            base = read_config(options.config, base)
+    return base.replace(**settings)

@@ -233,7 +233,9 @@ def test_images_elsewhere_are_written_with_their_root(tmp_path: Path) -> None:
     assert read_manifest(path) == {"a": given}
     assert json.loads(side_file(path).read_text()) == {"a": {"root": str(root)}}
     assert [line.split(",")[2] for line in path.read_text().splitlines()[1:]] == ["u.png", "x/t.png"]
-    with pytest.raises(JointreidError, match=r"u\.png: lies outside .*src/x, which"):
+    with pytest.raises(
+        JointreidError, match=r"u\.png: lies outside .*src/x, the folder that paths of the manifest are relative to"
+    ):
         write_manifest([given], path, root=root / "x")
     assert read_manifest(path) == {"a": given}
 

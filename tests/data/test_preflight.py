@@ -122,7 +122,7 @@ FLAWS: dict[str, tuple[dict[str, str], bool, list[str], tuple[str, ...]]] = {
         {"train": "a0 a1 x0 x1"},
         True,
         ["warning"],
-        ("1 identities stand in train and in query or gallery (x)", "split by identity"),
+        ("1 identities are in train and in query or gallery (x)", "split by identity"),
     ),
 }
 
@@ -192,7 +192,7 @@ def test_an_image_in_train_and_in_test_is_an_error(build: Builder) -> None:
     leaked = replace(domain.train[0], pid="x", camid=1)
     result = inspect(replace(domain, gallery=(*domain.gallery, leaked)))
     assert levels(result) == ["error"]
-    assert f"1 images stand in train and in query or gallery (pid x camid 1 {leaked.path})" in render(result)
+    assert f"1 images are in train and in query or gallery (pid x camid 1 {leaked.path})" in render(result)
 
 
 def test_two_boxes_of_one_file_are_two_images(build: Builder) -> None:
@@ -220,7 +220,7 @@ def test_a_query_in_the_gallery(
     result = inspect(replace(domain, gallery=(*domain.gallery, twin)))
     assert levels(result) == ([expected] if expected else [])
     if expected:
-        assert f"1 query images stand in the gallery too (pid x camid 0 {twin.path})" in result.problems[0].message
+        assert f"1 query images are in the gallery too (pid x camid 0 {twin.path})" in result.problems[0].message
 
 
 def test_unreadable_images_are_named_or_skipped(build: Builder, images: Path) -> None:

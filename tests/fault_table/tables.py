@@ -217,7 +217,7 @@ SIDE = [
     Fault("a side file of a list", _side([]), Refused(r"table\.domains\.json: expected")),
     Fault("a side file nested without end", _side("[" * 100_000), Refused(r"table\.domains\.json: cannot be read")),
     Fault("a side file that names a domain twice", _side('{"shop": {"terms": "a"}, "shop": {"terms": "b"}}'),
-          Refused(r"table\.domains\.json: .*'shop' stands there twice")),
+          Refused(r"table\.domains\.json: .*'shop' is there twice")),
     Fault("a side file of another table", _side({"market": {}}), Refused(r"domains\.json: .* no domain market")),
     Fault("an unknown key", _side({"shop": {"camera": 2}}), Refused(r"domains\.json, domain shop: there is no key")),
     Fault("a number for a truth value", _side({"shop": {"exclude_same_camera": 0}}),

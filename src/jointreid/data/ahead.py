@@ -11,15 +11,14 @@ Loaded = TypeVar("Loaded")
 
 
 class Ahead(Generic[Choice, Loaded]):
-    """Numbered things, of which the next one is loaded in a thread while the last one is used.
+    """Loader by number that loads the next one in a thread while the last one is used.
 
-    What is returned depends on its number alone, in whatever order numbers are asked for: whoever asks for another
-    number than the next waits as long as without the thread. Loading ahead takes place inside a `with` only, whose end,
-    by an error too, waits for the thread to end.
+    The result depends on the number alone, whatever the order of the calls; a number other than the next takes as long
+    as without the thread. Loading ahead takes place only inside a `with`, whose end waits for the thread.
 
     Args:
         choose: number -> what to load; called in the thread that asks, so it may keep state.
-        load: loads that. An error is raised when its number is asked for, and forgotten if it never is.
+        load: loads it. An error is raised when its number is asked for, and dropped if it never is.
     """
 
     def __init__(self, choose: Callable[[int], Choice], load: Callable[[Choice], Loaded]) -> None:

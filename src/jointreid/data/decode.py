@@ -158,7 +158,7 @@ def scan_images(paths: Iterable[Path], cache_dir: Path | None, threads: int) -> 
     A remembered image is decoded again when its file has changed (see `look_up`).
 
     Args:
-        paths: the images; each is decoded once however often it stands there.
+        paths: the images; each is decoded once however often it is listed.
         cache_dir: folder for the results of all scans, made if missing; None remembers nothing.
         threads: images decoded at a time.
 

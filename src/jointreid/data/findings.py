@@ -122,8 +122,8 @@ def render(result: CheckResult) -> str:
     rows = [["domain", "split", "ids", "images", "cameras", "distractors", "junk"]]
     lines = []
     for name, domain in result.domains.items():
-        for split, held in domain.splits.items():
-            counts = (held.ids, held.images, held.cameras, held.distractors, held.junk)
+        for split, counted in domain.splits.items():
+            counts = (counted.ids, counted.images, counted.cameras, counted.distractors, counted.junk)
             rows.append([name, split, *(f"{count:,}" for count in counts)])
         rule = "a match from the query's own camera is ignored" if domain.exclude_same_camera else "every match counts"
         lines.append(

@@ -148,14 +148,14 @@ def _decoded_in_memory(
 ) -> Pixels:
     shape = (len(records), image.height, image.width, 3)
     try:
-        held = np.empty(shape, np.uint8)
+        decoded = np.empty(shape, np.uint8)
     except MemoryError as error:
         raise JointreidError(
             f"the decoded images take {math.prod(shape) / 1e9:.1f} GB of memory, more than is free; choose "
             "--data.cache_mode disk or off"
         ) from error
     for i, pixels in enumerate(in_order(partial(decode, image=image), records, threads)):
-        held[i] = pixels
+        decoded[i] = pixels
         if on_progress is not None:
             on_progress(i + 1, len(records))
-    return held
+    return decoded

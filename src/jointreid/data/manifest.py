@@ -1,11 +1,11 @@
 """Any data set without writing Python: a CSV or Parquet table with one image a row -> `Domain`.
 
-`table` says what stands in a row. How a domain is evaluated stands beside the table in `<stem>.domains.json`, every
-key optional:
+`table` says what is in a row. How a domain is evaluated is said beside the table, in `<stem>.domains.json`, every key
+optional:
 `{domain: {"exclude_same_camera": bool, "cameras": a number n (0..n-1) or a list, "terms": text, "root": folder}}`.
 
-Images lie below the table's folder, so that a table from elsewhere reaches no further. Only a domain's `root`, an
-absolute folder, says otherwise; it is then the domain's source, which every check of the data shows.
+Images lie below the table's folder, so that a table from somebody else cannot reach other files. Only a domain's
+`root`, an absolute folder, changes that; it is then the domain's source, which every check of the data shows.
 """
 
 import csv
@@ -52,7 +52,7 @@ _POLICY_KEYS = {
 def read_manifest(path: str | Path, missing_camid: MissingCamid = "refuse") -> dict[str, Domain]:
     """Read a table of images and its side file.
 
-    Whether the images exist and decode is not looked at here; the pre-flight check does that.
+    The pre-flight check, not this function, looks whether the images exist and decode.
 
     Args:
         path: a `.csv` (UTF-8) or `.parquet` file. A row's number in a message is its line in a CSV file, and its
@@ -80,7 +80,7 @@ def read_manifest(path: str | Path, missing_camid: MissingCamid = "refuse") -> d
 
 
 def side_file(path: str | Path) -> Path:
-    """Return where the policies of a table's domains stand: `<stem>.domains.json` beside it."""
+    """Return the file with the policies of a table's domains: `<stem>.domains.json` beside it."""
     return Path(path).with_name(f"{Path(path).stem}.domains.json")
 
 
@@ -113,7 +113,7 @@ def write_manifest(domains: Iterable[Domain], path: str | Path, *, root: str | P
             records: tuple[ImageRecord, ...] = getattr(domain, split)
             for record, before in zip(records, (None, *records), strict=False):
                 if before and record.key == before.key:
-                    raise JointreidError(f"{record.path}: stands twice in {split} of {domain.name}; remove one")
+                    raise JointreidError(f"{record.path}: is twice in {split} of {domain.name}; remove one")
                 rows.append(_cells(domain.name, split, record, image_root))
     stated = {name: policy for name, policy in policies.items() if policy}
     side = json.dumps(stated, indent=2, ensure_ascii=False) + "\n" if stated else ""
@@ -209,11 +209,11 @@ def _read_side_file(path: Path) -> dict[str, dict[str, Any]]:
 
 
 def _distinct(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """Return a JSON object; of a name that stands twice, one would count and the other be lost without a word."""
+    """Return a JSON object; raise if a name occurs twice, of which `json` would drop one silently."""
     plain = dict(pairs)
     if len(plain) < len(pairs):
         names = [name for name, _ in pairs]
-        raise ValueError(f"{max(names, key=names.count)!r} stands there twice; remove one")
+        raise ValueError(f"{max(names, key=names.count)!r} is there twice; remove one")
     return plain
 
 
@@ -255,7 +255,7 @@ def _cells(domain: str, split: str, record: ImageRecord, image_root: ImageRoot) 
     name = path_below(image_root.absolute, os.path.abspath(record.path))
     if name is None:
         raise JointreidError(
-            f"{record.path}: lies outside {image_root.absolute}, which the manifest's paths are to be relative to"
+            f"{record.path}: lies outside {image_root.absolute}, the folder that paths of the manifest are relative to"
         )
     path = Path(name).as_posix()
     cells = {

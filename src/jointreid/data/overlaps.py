@@ -15,19 +15,19 @@ _NUMBER = re.compile(r"0*(\d+?)(?:\.0*)?")
 
 
 def find_leaks(domain: Domain) -> Iterator[Finding]:
-    """Images and identities that stand in train and in query or gallery."""
+    """Images and identities that are in train and in query or gallery."""
     train = {record.key for record in domain.train}
     if both := [record for record in (*domain.query, *domain.gallery) if record.key in train]:
         yield (
             "error",
-            f"{domain.name}: {len(both)} images stand in train and in query or gallery ({list_images(both)}); "
+            f"{domain.name}: {len(both)} images are in train and in query or gallery ({list_images(both)}); "
             "remove them from one",
         )
     test_pids = {record.pid for record in (*domain.query, *domain.gallery) if not (record.junk or record.distractor)}
     if shared := sorted(test_pids & set(domain.train_pids)):
         yield (
             "warning",
-            f"{domain.name}: {len(shared)} identities stand in train and in query or gallery ({first_few(shared)}); "
+            f"{domain.name}: {len(shared)} identities are in train and in query or gallery ({first_few(shared)}); "
             "the model has seen these people, so its figures do not tell how it does on new ones: split by identity",
         )
 
@@ -40,7 +40,7 @@ def find_repeats(domain: Domain) -> Iterator[Finding]:
         if twice:
             yield (
                 "error",
-                f"{domain.name}: {len(twice)} images stand in {split} more than once ({list_images(twice)}); "
+                f"{domain.name}: {len(twice)} images are in {split} more than once ({list_images(twice)}); "
                 "each counts once: remove the others",
             )
 
@@ -85,14 +85,14 @@ def find_shared_images(domains: Sequence[Domain]) -> Iterator[Problem]:
         yield Problem(
             "warning",
             name,
-            f"{name}: {len(records)} images stand in train of {first} too ({list_images(records)}): people of two "
+            f"{name}: {len(records)} images are in train of {first} too ({list_images(records)}): people of two "
             "domains are taken for different ones, so an image teaches two answers; remove them from one",
         )
     for (first, name), records in tested.items():
         yield Problem(
             "error",
             name,
-            f"{name}: {len(records)} images of query or gallery stand in train of {first} ({list_images(records)}); "
+            f"{name}: {len(records)} images of query or gallery are in train of {first} ({list_images(records)}); "
             "remove them from one",
         )
 

@@ -1,7 +1,7 @@
 """Decoded images on disk: for each size one file that grows, shared by all runs and processes.
 
-An image is known by the content of its file and its box, so it is decoded once, in whatever set it stands: the union of
-data sets finds what each of them left, a held-out split what the whole did, and a file that is replaced is a new image.
+An image is known by the content of its file and its box, so it is decoded once for all runs and data sets that have it,
+and a file that is replaced is a new image.
 Letters: N images asked for, R rows in the file, H x W pixels.
 """
 
@@ -129,8 +129,8 @@ class _Index(NamedTuple):
 class PixelFile:
     """Images of one size, row after row, and beside them an index with the key and checksum of each row.
 
-    Rows are only added: whoever has mapped the file can go on reading. A row counts once the index names it, which
-    is written last.
+    Rows are only added, so processes that have mapped the file keep reading. A row is valid once it is in the index,
+    which is written last.
 
     Args:
         folder: where both files are.
@@ -157,7 +157,7 @@ class PixelFile:
         return (self._map(index), rows) if self._is_sound(index, rows) else None
 
     def add(self, records: dict[bytes, ImageRecord], threads: int, on_progress: OnProgress | None) -> None:
-        """Decode and append the images that are missing; only for whoever holds the lock.
+        """Decode and append the images that are missing; the caller must hold the lock.
 
         Plain writes, not a writable memory map: on a full disk a write raises an error, a map kills the process.
 

@@ -1,4 +1,4 @@
-"""The check before the first step: what would stop a run, or make its figures mean less than they say."""
+"""Check data before the first step, for faults that would stop a run or make its results mean less."""
 
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -42,16 +42,16 @@ def check(
     threads: int = 2,
     purpose: Purpose = "both",
 ) -> tuple[CheckResult, tuple[Domain, ...]]:
-    """Look for whatever would stop training or evaluation, before either begins.
+    """Look for all that would stop training or evaluation, before either begins.
 
     Every image is decoded once; with `cache_dir` a second check takes milliseconds.
 
     Args:
-        domains: what to check.
+        domains: the data sets to check.
         cache_dir: folder that remembers which images decode; None remembers nothing.
-        skip_unreadable: list images that do not decode and go on without them; else they are errors.
+        skip_unreadable: leave out images that do not decode and list them; else they are errors.
         threads: images decoded at a time.
-        purpose: what the data are for. Training needs a train split in every domain; evaluation alone a query and a
+        purpose: use of the data. Training needs a train split in every domain; evaluation alone a query and a
             gallery in every domain; both, a train split in every domain and a query and a gallery in one or more.
 
     Returns:
@@ -95,7 +95,7 @@ def drop_unreadable(
     """Return the domains without the images that do not decode, and these, if `data.skip_unreadable`; else all.
 
     Args:
-        domains: what to look through.
+        domains: the data sets to look through.
         data: the settings, of which `skip_unreadable` and `cache` count.
         threads: images decoded at a time.
 
@@ -145,7 +145,7 @@ def _report_unreadable(
 ) -> Iterator[Problem]:
     if causes:
         files = first_few([f"{path}: {cause}" for (path, _), cause in sorted(causes.items())], sep="; ")
-        fix = "skipped" if skip else "restore them, or go on without them with --skip-unreadable"
+        fix = "skipped" if skip else "restore them, or leave them out with --skip-unreadable"
         level: Level = "warning" if skip else "error"
         yield Problem(level, domain.name, f"{domain.name}: {len(causes)} images cannot be read ({files}); {fix}")
 
@@ -194,13 +194,13 @@ def _find_repeated_queries(domain: Domain) -> Iterator[Finding]:
     if counted:
         yield (
             "error",
-            f"{domain.name}: {len(counted)} query images stand in the gallery too ({list_images(counted)}), where the "
+            f"{domain.name}: {len(counted)} query images are in the gallery too ({list_images(counted)}), where the "
             "camera rule does not ignore them: each finds itself first; remove them from the gallery",
         )
     if ignored:
         yield (
             "warning",
-            f"{domain.name}: {len(ignored)} query images stand in the gallery too ({list_images(ignored)}); the camera "
+            f"{domain.name}: {len(ignored)} query images are in the gallery too ({list_images(ignored)}); the camera "
             "rule ignores them there",
         )
 

@@ -58,7 +58,7 @@ class ProtocolMatch:
 
     Attributes:
         name: that of a `Protocol`, `PART` and that name for less than it holds, or "unknown".
-        comparable: whether figures stand beside the paper's: all that the domain holds is as in Table I.
+        comparable: whether its results can be compared with the paper's: all that the domain holds is as in Table I.
         words: the same for people.
         differences: what is not as in Table I, split by split, with both counts. A split without images is none.
     """
@@ -213,7 +213,7 @@ def count_split(records: Iterable[ImageRecord]) -> SplitCounts:
 
 
 def identify(domain: Domain) -> ProtocolMatch | None:
-    """Say in which protocol a domain holds one of the paper's data sets, by its counts and its reader's words.
+    """Return the protocol in which a domain holds one of the paper's data sets, by its counts and variant.
 
     Splits without images are not compared: a train split alone is in the paper's protocol if it has the paper's
     counts. Give the domain as it was read, before images are skipped or identities held out.
@@ -223,7 +223,7 @@ def identify(domain: Domain) -> ProtocolMatch | None:
     """
     paper = TABLE_I.get(domain.name)
     counts = {split: count_split(getattr(domain, split)) for split in SPLITS}
-    found = {split: held for split, held in counts.items() if held.images}
+    found = {split: counted for split, counted in counts.items() if counted.images}
     if paper is None or not found:
         return None
     cameras = tuple(_compare_cameras(domain, paper))
@@ -242,7 +242,7 @@ def identify(domain: Domain) -> ProtocolMatch | None:
 def canonical_order(domains: Iterable[Domain]) -> tuple[Domain, ...]:
     """Sort domains, the paper's in Table I's order first, then the others by name.
 
-    Domain ids and global camera ids count in this order, so they do not depend on that of a command line.
+    Domain ids and global camera ids count in this order, so they do not depend on the order of a command line.
     """
     place = {name: rank for rank, name in enumerate(TABLE_I)}
     return tuple(sorted(domains, key=lambda domain: (place.get(domain.name, len(place)), domain.name)))
@@ -258,10 +258,10 @@ def _describe(domain: Domain, paper: Protocol, found: Mapping[str, SplitCounts])
         if first is paper and len(matches) > 1:  # the split that would tell them apart is not there
             return first.name, f"{first.title}, {_join(list(found))} as in the paper{variant}"
         return first.name, f"{first.title}, {first.words}{'' if first.boxes else variant}"
-    # Another that holds more contains these counts too: it takes a split that is as in that one to tell.
+    # A larger protocol contains these counts too: another than the first needs a split that is exactly as in it.
     off = set(_differing(found, known[0]))
-    told = [protocol for protocol in known if protocol is known[0] or off - set(_differing(found, protocol))]
-    if wholes := [protocol for protocol in told if _within(found, protocol)]:
+    candidates = [protocol for protocol in known if protocol is known[0] or off - set(_differing(found, protocol))]
+    if wholes := [protocol for protocol in candidates if _within(found, protocol)]:
         whole = min(wholes, key=lambda protocol: len(_differing(found, protocol)))
         which = "" if whole is paper else f", {whole.words}"
         variant = "" if domain.variant in which else variant
@@ -270,34 +270,34 @@ def _describe(domain: Domain, paper: Protocol, found: Mapping[str, SplitCounts])
 
 
 def _at_odds(protocol: Protocol, domain: Domain) -> bool:
-    """Say whether the reader tells of other boxes than the protocol's."""
+    """Return whether the reader names boxes other than the protocol's."""
     return bool(protocol.boxes and domain.variant) and protocol.boxes not in domain.variant
 
 
 def _differing(found: Mapping[str, SplitCounts], protocol: Protocol) -> list[str]:
-    """Return the splits that hold something else than the protocol's."""
-    return [split for split, held in found.items() if held != _fixed(protocol, split, held)]
+    """Return the splits whose counts differ from the protocol's."""
+    return [split for split, counted in found.items() if counted != _fixed(protocol, split, counted)]
 
 
 def _within(found: Mapping[str, SplitCounts], protocol: Protocol) -> bool:
-    """Say whether each split may be a part of the protocol's."""
-    wholes = {split: _fixed(protocol, split, held) for split, held in found.items()}
-    return all(held.ids <= wholes[split].ids and held.images <= wholes[split].images for split, held in found.items())
+    """Return whether each split may be a part of the protocol's."""
+    wholes = {split: _fixed(protocol, split, counted) for split, counted in found.items()}
+    return all(found[split].ids <= whole.ids and found[split].images <= whole.images for split, whole in wholes.items())
 
 
-def _fixed(protocol: Protocol, split: str, held: SplitCounts) -> SplitCounts:
+def _fixed(protocol: Protocol, split: str, counted: SplitCounts) -> SplitCounts:
     """Return the protocol's counts of a split, with as many images as found where their number is not fixed."""
     counts: SplitCounts = getattr(protocol, split)
-    return counts if counts.images else replace(counts, images=held.images)
+    return counts if counts.images else replace(counts, images=counted.images)
 
 
 def _shortfalls(found: Mapping[str, SplitCounts], protocol: Protocol) -> Iterator[str]:
     for split in _differing(found, protocol):
-        held, whole = found[split], _fixed(protocol, split, found[split])
-        if held.images < whole.images:
-            yield f"{held.images:,} of {whole.images:,} {split} images"
+        counted, whole = found[split], _fixed(protocol, split, found[split])
+        if counted.images < whole.images:
+            yield f"{counted.images:,} of {whole.images:,} {split} images"
         else:
-            yield f"{held.ids:,} of {whole.ids:,} {split} identities"
+            yield f"{counted.ids:,} of {whole.ids:,} {split} identities"
 
 
 def _compare_cameras(domain: Domain, paper: Protocol) -> Iterator[str]:

@@ -26,7 +26,7 @@ class ImageRecord:
         camid: camera, an int from 0 to `MAX_CAMID`, local to its domain; gaps are allowed.
         box: the part of the image that shows the person, `(x, y, width, height)` in pixels, or None for all of it.
         timestamp: when the image was taken, in seconds, or None.
-        junk: to be ignored wherever it stands (a bad detection, a body part).
+        junk: ignored in every split (a bad detection, a body part).
         distractor: shows none of the identities: in a gallery it is always a wrong answer.
 
     Raises:
@@ -98,9 +98,7 @@ class Domain:
             object.__setattr__(self, split, tuple(records))
         for record in self.train:
             if record.junk or record.distractor:
-                raise JointreidError(
-                    f"{self.name}: {record.path} is junk or a distractor but stands in train; remove it"
-                )
+                raise JointreidError(f"{self.name}: {record.path} is junk or a distractor but is in train; remove it")
         seen = {record.camid for record in self}
         declared = tuple(sorted(set(self.cameras) or seen))
         if stray := sorted(seen - set(declared)):

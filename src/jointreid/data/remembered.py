@@ -43,7 +43,7 @@ def look_up(
     remembered, so that a repaired disk or permission is noticed.
 
     Args:
-        paths: the files; each is looked at once however often it stands there.
+        paths: the files; each is looked at once however often it is listed.
         find: returns the fact of a file, or raises JointreidError.
         kind: type of the fact, one that `typed.conform` knows.
         memory: the JSON file, made if missing; None remembers nothing.

@@ -70,13 +70,13 @@ def test_train_identities_numbered_anew_are_not_those_of_the_test(tmp_path: Path
     assert found.train_pids == ("train-0000", "train-0001")
     assert {record.pid for record in (*found.query, *found.gallery)} == {"0001"}
     report, _ = check([found], cache_dir=None)
-    assert not [problem for problem in report.problems if "stand in train" in problem.message]
+    assert not [problem for problem in report.problems if "are in train" in problem.message]
 
 
 def test_an_identity_that_leaks_into_the_test_is_still_found(tmp_path: Path) -> None:
     leaking = SPLIT | {"gallery": [["1_001_2_07.png", 3, 1]]}
     report, _ = check([cuhk03(build_json(tmp_path, leaking))], cache_dir=None)
-    assert [problem for problem in report.problems if "stand in train" in problem.message]
+    assert [problem for problem in report.problems if "are in train" in problem.message]
 
 
 @pytest.mark.parametrize("suffix", ["png", "jpg", "PNG"])

@@ -91,7 +91,7 @@ def _refuse_what_is_not_converted(path: Path) -> None:
         for name, what in _OTHER_CROPS.items():
             if (folder / name).is_dir() or folder.absolute().name == name:
                 raise JointreidError(
-                    f"{folder}: {what}. The paper's query and gallery stand in TestG50.mat of the original annotation, "
+                    f"{folder}: {what}. The paper's query and gallery are in TestG50.mat of the original annotation, "
                     "not in these names: get the data set as it is given out, crop it with "
                     "`jointreid data prepare cuhk_sysu SRC DST`, and give DST"
                 )

@@ -1,4 +1,4 @@
-"""DukeMTMC-reID: withdrawn by its owner, and read only where a person says that they know.
+"""DukeMTMC-reID: withdrawn by its owner, and read only if the user acknowledges that.
 
 `0005_c2_f0046985.jpg` is identity 0005 seen by camera 2 (camid 1), frame 46985.
 """

@@ -62,7 +62,7 @@ def find_layout(path: Path, title: str, known_folders: Sequence[str], layouts: S
     found = look_for_layouts(candidates, layouts)
     if len(found) > 1:
         raise JointreidError(
-            f"{path}: holds {title} more than once: {', '.join(str(held.root) for held in found)}; give one of them"
+            f"{path}: holds {title} more than once: {', '.join(str(each.root) for each in found)}; give one of them"
         )
     if not found:
         pairs = [(root, layout, _missing(root, layout)) for root in candidates for layout in layouts]
@@ -88,8 +88,8 @@ def distinct_folders(path: Path, known_folders: Iterable[str]) -> list[Path]:
 
 def look_for_layouts(folders: Iterable[Path], layouts: Sequence[tuple[str, ...]]) -> list[FoundRoot]:
     """Return those of the folders that hold one or more of the layouts."""
-    held = [FoundRoot(root, [layout for layout in layouts if not _missing(root, layout)]) for root in folders]
-    return [each for each in held if each.layouts]
+    found = [FoundRoot(root, [layout for layout in layouts if not _missing(root, layout)]) for root in folders]
+    return [each for each in found if each.layouts]
 
 
 def read_splits(
@@ -127,7 +127,7 @@ def read_splits(
 
 
 def market_style(path: str | Path, name: str) -> Domain:
-    """Read a folder of one's own in this layout, under any name.
+    """Read a folder in this layout under any name, such as your own data.
 
     Images are `.jpg`, `.jpeg` or `.png`, named `<pid>_c<camera>...`; cameras are counted from 1.
 

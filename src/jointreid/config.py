@@ -30,6 +30,11 @@ Factor = Literal["sample", "domain", "camera"]
 TripletNumerics = Literal["stable", "published"]
 Compile = Literal["auto", "always", "never"]
 Metric = Literal["cosine", "euclidean"]
+
+# The same for the options of `jointreid data ingest`; they stand here so that help needs nothing of that room.
+Layout = Literal["auto", "market", "imagefolder", "mot"]
+CameraChoice = Literal["auto", "name", "folder", "none"]
+SplitChoice = Literal["auto", "draw"]
 EpochLength = Literal["images", "pass"]
 
 # One field a line reads better than the formatter's three.

@@ -69,3 +69,14 @@ def test_data_check_runs_in_under_two_seconds(
     printed, seconds = run(without_torch, "-m", "jointreid", *arguments)
     assert json.loads(printed)
     assert seconds < 2
+
+
+@pytest.mark.parametrize(
+    "arguments", [["--help"], ["data", "--help"], ["train", "--help-all"], ["data", "ingest", "-h"]]
+)
+def test_help_loads_neither_numpy_nor_pyarrow(arguments: list[str], without_torch: dict[str, str]) -> None:
+    code = (
+        "import sys; from jointreid.cli import main; "
+        f"main({arguments}); print(sorted({{'numpy', 'pyarrow', 'PIL', 'yaml'}} & set(sys.modules)))"
+    )
+    assert run(without_torch, "-c", code)[0].splitlines()[-1] == "[]"

@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 
+from jointreid.config import CameraChoice, Layout
 from jointreid.data.readers.market_style import market_style
-from jointreid.ingest.folders import CameraChoice
 from jointreid.ingest.images import FolderContents, Omissions, list_images
-from jointreid.ingest.layouts import Layout, read_layout
+from jointreid.ingest.layouts import read_layout
 from jointreid.ingest.mot import BoxChoice
 from jointreid.messages.errors import JointreidError
 

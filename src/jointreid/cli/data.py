@@ -8,10 +8,7 @@ from pathlib import Path
 
 from jointreid.cli.options import Overrides, argument, as_json, overrides, short_keys
 from jointreid.cli.output import print_json
-from jointreid.config import RunConfig, setting
-from jointreid.ingest import SplitChoice
-from jointreid.ingest.folders import CameraChoice
-from jointreid.ingest.layouts import Layout
+from jointreid.config import CameraChoice, Layout, RunConfig, SplitChoice, setting
 
 
 @dataclass(frozen=True, kw_only=True)

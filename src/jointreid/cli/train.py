@@ -8,7 +8,6 @@ from jointreid.cli.options import Overrides, overrides, read_options
 from jointreid.config import SECTIONS, RunConfig, all_keys, setting
 from jointreid.custom import is_custom, trust
 from jointreid.recipes import PRESETS, RECIPES, apply_recipe
-from jointreid.run import read_config
 
 DEFAULT = "bot-dcsd"
 RESUME = ("--resume", "--train.resume")
@@ -65,6 +64,8 @@ def run_config(options: TrainOptions) -> RunConfig:
     Raises:
         JointreidError: an unknown recipe or preset, a file that is not one of settings, a value out of range.
     """
+    from jointreid.run import read_config
+
     settings = options.settings
     for section, values in settings.items():
         for name, value in values.items():

@@ -3,22 +3,20 @@
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Literal, get_args
+from typing import get_args
 
+from jointreid.config import CameraChoice, Layout, SplitChoice
 from jointreid.data.findings import summarise_splits
 from jointreid.data.manifest import side_file, write_manifest
 from jointreid.data.records import Domain
 from jointreid.data.table import is_no_id, path_below
-from jointreid.ingest.folders import CameraChoice
 from jointreid.ingest.images import Omissions
-from jointreid.ingest.layouts import Layout, naming, read_layout
+from jointreid.ingest.layouts import naming, read_layout
 from jointreid.ingest.mot import BoxChoice
 from jointreid.ingest.split import MatchRule, draw_splits, keep_splits
 from jointreid.ingest.summary import IngestSummary, check_command
 from jointreid.messages.errors import JointreidError, no_such
 from jointreid.messages.listing import first_few
-
-SplitChoice = Literal["auto", "draw"]
 
 _CHOICES = {"layout": get_args(Layout), "camera": get_args(CameraChoice), "split": get_args(SplitChoice)}
 

@@ -4,15 +4,14 @@ import re
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
+from jointreid.config import CameraChoice
 from jointreid.data.readers.market_style import ANY_NAME, DISTRACTOR, JUNK
 from jointreid.data.records import ImageRecord
 from jointreid.ingest.images import FolderContents, Omissions, PathParts, PersonImage
 from jointreid.messages.errors import JointreidError
 from jointreid.messages.listing import first_few
-
-CameraChoice = Literal["auto", "name", "folder", "none"]
 
 # Names of split folders in lower case -> the split. Queries are still to be taken from `test`.
 _SPLIT_FOLDERS = {

@@ -3,12 +3,11 @@
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Literal
 
+from jointreid.config import CameraChoice, Layout
 from jointreid.data.decode import SUFFIXES
 from jointreid.data.readers.market_style import ANY_NAME
 from jointreid.ingest.folders import (
-    CameraChoice,
     ImagesBySplit,
     folders_of_many,
     group_by_split,
@@ -21,8 +20,6 @@ from jointreid.ingest.images import FolderContents, Omissions, PathParts, list_i
 from jointreid.ingest.mot import BoxChoice, find_sequences, read_mot
 from jointreid.messages.errors import JointreidError
 from jointreid.messages.listing import first_few
-
-Layout = Literal["auto", "market", "imagefolder", "mot"]
 
 LAYOUTS = {
     "market": "images named <pid>_c<camera>... directly in the folder, or in bounding_box_train, query and "

@@ -1,6 +1,6 @@
-"""The training objective: Eq. 3-5 and what AGW and SNR add, as pure functions, in fp32 whatever a network computes in.
+"""The loss: Eq. 3-5 and the terms of AGW and SNR, as pure functions, in fp32 whatever the precision of the network.
 
-Letters: B images of a batch, D numbers of an embedding.
+Letters: B images of a batch, D dimensions of an embedding.
 """
 
 from collections.abc import Callable, Sequence
@@ -116,15 +116,15 @@ def batch_hard_triplet(embedding: Tensor, labels: Tensor, margin: float) -> Tens
 def weighted_regularised_triplet(embedding: Tensor, labels: Tensor, numerics: TripletNumerics = "stable") -> Tensor:
     """Return AGW's triplet term: log(1 + exp(mean positive - mean negative distance)), without a margin.
 
-    The means are weighted, over all positives (the anchor itself among them) by the softmax of their distance, over
-    all negatives by that of its negative: far positives and near negatives count most.
+    Both means are weighted: over all positives (and the anchor itself) by the softmax of their distances, over all
+    negatives by the softmax of minus their distances. So far positives and near negatives count most.
 
     Args:
         embedding: [B, D].
         labels: int64 [B].
-        numerics: how the softmax is computed. "stable": over its members alone. "published": as the public code does,
-            which divides by a sum of exp(-distance) plus 1e-6: where no negative is near, their weights vanish, and so
-            does their mean. Sixty negatives at distance 20 count as at 2.2, at 30 as at 0.0002.
+        numerics: how the softmax is computed. "stable": over its members alone. "published": as in the public code,
+            which divides by a sum of exp(-distance) plus 1e-6: if no negative is near, their weights vanish, and so
+            does their mean. Sixty negatives at distance 20 count as if they were at 2.2, at 30 as if at 0.0002.
 
     Raises:
         JointreidError: as `batch_hard_triplet`.
@@ -137,24 +137,24 @@ def weighted_regularised_triplet(embedding: Tensor, labels: Tensor, numerics: Tr
 
 
 def require_triplets(labels: Tensor) -> None:
-    """Refuse a batch that has no triplet for one of its images.
+    """Refuse a batch in which an image has no triplet.
 
     Args:
-        labels: int64 [B], on the CPU; anywhere else the host would wait for all the work the device was given.
+        labels: int64 [B], on the CPU; on a GPU the host would have to wait for all queued work.
 
     Raises:
-        JointreidError: an image has no other of its identity, or none of another.
+        JointreidError: for some image the batch has no other image of its identity, or none of another identity.
     """
     positives = (labels[:, None] == labels[None, :]).sum(1) - 1
     if bool(((positives < 1) | (positives + 1 == len(labels))).any()):
         raise JointreidError(
-            f"labels {labels.tolist()}: every image needs another of its identity and one of another identity in its "
-            "batch; draw batches of at least 2 identities with at least 2 images each"
+            f"labels {labels.tolist()}: every image needs another image of its identity and one of another identity "
+            "in its batch; draw batches of at least 2 identities with at least 2 images each"
         )
 
 
 def _same_identity(labels: Tensor) -> Tensor:
-    """Return which images share an identity, bool [B, B]; on a CPU `require_triplets` of them."""
+    """Return which images share an identity, bool [B, B]; on a CPU after `require_triplets`."""
     if labels.device.type == "cpu":
         require_triplets(labels)
     return labels[:, None] == labels[None, :]
@@ -176,7 +176,7 @@ def _softmax_over(values: Tensor, members: Tensor) -> Tensor:
 
 
 def _published_softmax_over(values: Tensor, members: Tensor) -> Tensor:
-    """Return `_softmax_over` with the maximum taken over 0 too and 1e-6 added to the sum."""
+    """Return `_softmax_over` with 0 included in the maximum and 1e-6 added to the sum."""
     largest = (values * members).amax(1, keepdim=True)
     powers = (values - largest).masked_fill(~members, -torch.inf).exp()
     return powers / (powers.sum(1, keepdim=True) + 1e-6)
@@ -217,18 +217,18 @@ def factor_cross_entropy(
 
 
 class Pairs(NamedTuple):
-    """For every image of a batch the index of one other image of its identity and of one of another; int64 [B]."""
+    """For every image of a batch, the index of an image of its identity and of one of another identity; int64 [B]."""
 
     positive: Tensor
     negative: Tensor
 
 
 def draw_pairs(labels: Tensor, generator: torch.Generator | None = None) -> Pairs:
-    """Draw a positive and a negative for every image, each with equal chances.
+    """Draw a positive and a negative for every image, all with equal probability.
 
     Args:
         labels: int64 [B].
-        generator: on the CPU, so that a seed draws the same on every device; None for PyTorch's own.
+        generator: on the CPU, so that a seed gives the same pairs on every device; None for PyTorch's default.
 
     Raises:
         JointreidError: as `batch_hard_triplet`.
@@ -241,14 +241,14 @@ def draw_pairs(labels: Tensor, generator: torch.Generator | None = None) -> Pair
 
 
 def dual_causality(restitution: Restitution, pairs: Pairs) -> Tensor:
-    """Return the loss of one SNR module: its useful part shall tell identities apart, and its useless part blur them.
+    """Return the loss of one SNR module: its useful part should separate identities, its useless part should not.
 
     With d = (1 - cosine) / 2 to the positive p and to the negative n, and sp = softplus, the mean over images of
 
         sp(d_useful(p) - d_plain(p)) + sp(d_plain(n) - d_useful(n))
         + sp(d_plain(p) - d_useless(p)) + sp(d_useless(n) - d_plain(n))
 
-    Every image has the same `plain` vector, so that d_plain is 0: what the published loss compares with is a constant.
+    Every image has the same `plain` vector, so d_plain is 0: the published loss compares with a constant.
 
     Args:
         restitution: of the module, for the images of the batch.
@@ -257,8 +257,8 @@ def dual_causality(restitution: Restitution, pairs: Pairs) -> Tensor:
 
     def distances(feature: Tensor) -> tuple[Tensor, Tensor]:
         unit = functional.normalize(feature.float(), dim=1)
-        # |a - b|^2 / 4 is (1 - cosine) / 2 for unit vectors, and 0 for equal ones whatever the rounding, even if both
-        # are 0, as `plain` is at first.
+        # |a - b|^2 / 4 is (1 - cosine) / 2 for unit vectors, and exactly 0 for equal ones, even if both are 0 as
+        # `plain` is at first.
         return (unit - unit[pairs.positive]).square().sum(1) / 4, (unit - unit[pairs.negative]).square().sum(1) / 4
 
     (plain_p, plain_n), (useful_p, useful_n), (useless_p, useless_n) = map(distances, restitution)
@@ -271,12 +271,12 @@ def dual_causality(restitution: Restitution, pairs: Pairs) -> Tensor:
 def reid_loss(
     output: ModelOutput, batch: Batch, config: LossConfig, generator: torch.Generator | None = None
 ) -> LossTerms:
-    """Return the terms of Eq. 5, that of SNR and their sum, weighted by `config`.
+    """Return the terms of Eq. 5, that of SNR, and their sum, weighted by `config`.
 
     Args:
         output: of the model, in training.
-        batch: what it saw.
-        config: weights and shape of the terms.
+        batch: its input, with labels.
+        config: weights of the terms and other settings.
         generator: draws the pairs of the SNR term; see `draw_pairs`.
 
     Raises:

@@ -2,7 +2,7 @@
 
 A depthwise K x K convolution whose kernel at channel c and position p is the product of two generated kernels, one
 per channel and one per position. Both are generated from Z = X + Domain + Camera, where Domain and Camera are vectors
-that two MLPs predict from X itself: labels teach the MLPs, but no kernel needs one.
+that two MLPs predict from X itself: the MLPs need labels in training, the kernels need none.
 
 Letters: B images, C channels, H x W input and H' x W' output positions, K kernel side, KK its K*K taps.
 """
@@ -36,15 +36,15 @@ def global_average_pool(x: Tensor) -> Tensor:
 
 
 class FilterNorm(nn.Module):
-    """Give every generated kernel zero mean and a chosen spread over its KK taps.
+    """Give every generated kernel zero mean and a given standard deviation over its KK taps.
 
-    The spread is sqrt(2) / K, the gain of a ReLU over K; or it is learnt per channel and tap, starting from
-    N(0, 2 / K^2): of both signs, so that the channels start out different.
+    The standard deviation is sqrt(2) / K, the gain of a ReLU over K; or it is learnt per channel and tap, starting from
+    N(0, 2 / K^2), of both signs, so that the channels differ from the start.
 
     Args:
         dim: the dimension of the taps.
         kernel_size: K.
-        channels: C to learn `std` [C, KK]; None for the fixed spread.
+        channels: C to learn `std` [C, KK]; None for the fixed value.
         eps: added to the standard deviation.
     """
 
@@ -119,7 +119,7 @@ class SpatialBranch(nn.Module):
     def forward(self, x: Tensor, context: Tensor | None) -> Tensor:
         """Map X [B, C, H, W] and the context [B, C] to kernels [B, KK, H', W']."""
         raw = self.conv(x)
-        if context is not None:  # conv(Z) = conv(X) + W context: KK numbers an image instead of a second map
+        if context is not None:  # conv(Z) = conv(X) + W context: KK numbers per image instead of a second map
             raw = raw + functional.linear(context, self.conv.weight.flatten(1))[:, :, None, None]
         return cast(Tensor, self.norm(raw))
 

@@ -23,9 +23,9 @@ from jointreid.models.reid import ReIDModel
 from jointreid.models.trunk import Bottleneck, Trunk
 
 NONE = "none"
-SAID = "said to be "  # before the label of a file that a person named and whose checksum is not known here
+SAID = "said to be "  # before the label of a user's file whose checksum is not known
 FROM_SCRATCH = "from scratch — NOT comparable"
-# Classes, train images and val images of ILSVRC 2012: what "ImageNet" means in a label.
+# Classes, train images and val images of ILSVRC 2012, which a label calls ImageNet.
 IMAGENET = (1000, 1_281_167, 50_000)
 
 _TV, _A1 = "timm/resnet50.tv_in1k", "timm/resnet50.a1_in1k"  # where timm keeps them on the Hugging Face hub
@@ -36,8 +36,8 @@ _TV_HOW = (
 
 _A1_HOW = "model.safetensors from https://huggingface.co/timm/resnet50.a1_in1k"
 _OWN_HOW = "the model.safetensors that `jointreid pretrain` writes, with its model.json beside it"
-_V1 = "0676ba61"  # the start of the SHA-256 of torchvision's file, which its name tells
-# Files of the same names and shapes, by the start of their SHA-256.
+_V1 = "0676ba61"  # the start of the SHA-256 of torchvision's file, as in its name
+# Files with the same names and shapes that are other weights, by the start of their SHA-256.
 _OTHER_RECIPES = {"11ad3fa6": "torchvision's V2 (80.9%)"}
 
 
@@ -98,7 +98,7 @@ class Pretraining(NamedTuple):
 
 
 class Slot(NamedTuple):
-    """Where a tensor of a file goes: its name in our trunk, and the shape that it has in the file."""
+    """The place of a tensor of a file: its name in our trunk, and its shape in the file."""
 
     name: str
     shape: torch.Size
@@ -120,7 +120,7 @@ def check_source(source: str, file: str, *, system: str, trunk: str) -> None:
 
     Raises:
         JointreidError: the source is unknown or for other networks (the message names those that fit), or its file is
-            not given or not there (the message says how to get it).
+            not given or does not exist (the message says how to get it).
     """
     if source == NONE:
         if file:
@@ -174,12 +174,12 @@ def load_pretrained(model: ReIDModel, source: str, file: str = "", *, zero_conte
 
 
 def read_weights(path: Path) -> dict[str, Tensor]:
-    """Read a file of weights; nothing in it can be executed.
+    """Read a file of weights without executing anything in it.
 
-    A checkpoint's weights are taken from its `state_dict`, and a leading `module.` from their names.
+    If the file is a checkpoint, its `state_dict` is read. A leading `module.` is removed from the names.
 
     Raises:
-        JointreidError: it is missing, damaged, of another kind, or holds other things than tensors.
+        JointreidError: it is missing, damaged, of another format, or contains something other than tensors.
     """
     try:
         if path.suffix == ".safetensors":
@@ -187,15 +187,15 @@ def read_weights(path: Path) -> dict[str, Tensor]:
 
             found: Any = load_file(path)
         elif path.name.endswith((".pth", ".pth.tar")):
-            # timm's trainer keeps its options in a checkpoint: a Namespace, which holds attributes and does nothing.
+            # timm's trainer saves its options in a checkpoint, as a Namespace, which has no code.
             with torch.serialization.safe_globals([argparse.Namespace]):
                 found = torch.load(path, map_location="cpu", weights_only=True)
         else:
             raise JointreidError(f"{path}: expected a .safetensors, .pth or .pth.tar file")
     except JointreidError:
         raise
-    except Exception as error:  # damaged bytes make unpickling raise nearly anything
-        foreign = re.search(r"GLOBAL (\S+)", str(error))  # PyTorch's word for code that a pickle asks for
+    except Exception as error:  # unpickling damaged bytes raises nearly anything
+        foreign = re.search(r"GLOBAL (\S+)", str(error))  # PyTorch's message about code that a pickle asks for
         cause = f"it asks for {foreign[1]}" if foreign else str(error).partition("\n")[0] or type(error).__name__
         raise JointreidError(
             f"{path}: not readable as weights alone ({cause}). Nothing in it was executed. If you trust its author, "
@@ -209,7 +209,7 @@ def read_weights(path: Path) -> dict[str, Tensor]:
 
 
 def _require_fitting(source: str, generated: bool, trunk: str = "") -> None:
-    """Refuse a source that is unknown, or for other 3x3 convolutions or another trunk ("": not looked at)."""
+    """Refuse a source that is unknown, or for other 3x3 convolutions or another trunk ("" for any)."""
     if source not in SOURCES:
         raise JointreidError(no_such("source of weights", source, [NONE, *SOURCES]))
     fitting = [
@@ -250,7 +250,7 @@ def _download(source: str) -> Path:
         ) from error
 
 
-# Parts of our trunks that ImageNet networks do not have, by their names.
+# Names of the parts of our trunks that ImageNet networks do not have.
 _NEW = re.compile(r"(^|\.)(domain|camera|non_local|sum_norm|snr)\.")
 # Parts of a ResNet that a generated convolution replaces, and the batch normalisation after it.
 _REPLACED = re.compile(r"\.(conv2|bn2)\.")
@@ -274,7 +274,7 @@ def _slots(trunk: Trunk, source: str) -> dict[str, Slot]:
 
 
 def _in_ddf(name: str, shape: torch.Size) -> tuple[str, torch.Size]:
-    """Return the name and shape in DDF's file: its linear layers are 1x1 convolutions, its spreads one row."""
+    """Return the name and shape in DDF's file, where linear layers are 1x1 convolutions and stds have one dimension."""
     if re.search(r"channel_branch\.fc\d\.weight", name):
         shape = torch.Size((*shape, 1, 1))
     elif name.endswith("channel_branch.norm.std"):
@@ -285,12 +285,12 @@ def _in_ddf(name: str, shape: torch.Size) -> tuple[str, torch.Size]:
 
 
 def _fitting(tensors: Mapping[str, Tensor], slots: Mapping[str, Slot], kind: Source, path: Path) -> dict[str, Tensor]:
-    """Return the tensors by our names, or raise with what is wrong with them."""
+    """Return the tensors by our names, or raise an error that lists what does not fit."""
 
     def dropped(name: str) -> bool:
         return name in ("fc.weight", "fc.bias") or (kind.partial and _REPLACED.search(name) is not None)
 
-    # Old files lack the counts of batches, which nothing reads.
+    # Old files lack num_batches_tracked, which nothing reads.
     wrong = [f"{name} is missing" for name in slots if name not in tensors and not name.endswith("num_batches_tracked")]
     wrong += [f"{name} is left over" for name in tensors if name not in slots and not dropped(name)]
     taken = {name: tensors[name] for name in slots if name in tensors}

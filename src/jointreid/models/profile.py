@@ -33,7 +33,7 @@ SYSTEM_SIZE = (256, 128)  # height, width of a person image
 PROFILES = (*TRUNKS, *(f"{name}-dcsd" for name in TRUNKS), *SYSTEMS)
 
 IDENTITY_CLASSIFIER = "identity classifier"
-# Which part a module belongs to, by its name in the network; the first pattern that fits.
+# Pattern of a module's name in the network -> the part it is counted in; the first pattern that fits is used.
 PARTS = (
     (r"trunk\.conv1", "stem"),
     (r".*\.(bn\d|downsample\.1)", "norm"),
@@ -166,7 +166,7 @@ def variants(dcsd: DcsdConfig | None = None) -> tuple[Variant, ...]:
 
 
 def render(counts: Profile) -> str:
-    """Return the counts for people, with the breakdown by part and by width of the 3x3 modules."""
+    """Return the counts as text, by part and by width of the 3x3 modules."""
     rows = [(part, count.params, count.macs) for part, count in counts.parts.items()]
     lines = [
         f"{counts.name} at {counts.height}x{counts.width}: {counts.params:,} parameters, "
@@ -180,7 +180,7 @@ def render(counts: Profile) -> str:
 
 
 def render_variants(counts: Sequence[Variant]) -> str:
-    """Return the variants for people."""
+    """Return the variants as text."""
     rows = [(variant.name, variant.params, variant.macs) for variant in counts]
     return _table("resnet50-dcsd variant", rows)
 
@@ -200,7 +200,7 @@ def _variant(name: str, dcsd: DcsdConfig, *, pruned: bool = False, mlp_per_posit
 
 
 def _build(name: str, dcsd: DcsdConfig) -> tuple[ImageNetClassifier | ReIDModel, tuple[int, int]]:
-    """Return a network on the meta device and its image's height and width."""
+    """Return a network on the meta device, and the height and width of its images."""
     if name not in PROFILES:
         raise JointreidError(no_such("network to profile", name, PROFILES))
     with torch.device("meta"), _WithoutDraws():
@@ -212,7 +212,7 @@ def _build(name: str, dcsd: DcsdConfig) -> tuple[ImageNetClassifier | ReIDModel,
 
 
 class _WithoutDraws(TorchFunctionMode):
-    """Leaves initial weights undrawn: on the meta device drawing only loads PyTorch's compiler, which takes seconds."""
+    """Skip drawing initial weights, which on the meta device only loads PyTorch's compiler and takes seconds."""
 
     def __torch_function__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
@@ -221,7 +221,7 @@ class _WithoutDraws(TorchFunctionMode):
 
 
 class Call(NamedTuple):
-    """One module's turn in a forward pass."""
+    """A call of one module in a forward pass."""
 
     name: str
     module: nn.Module
@@ -252,7 +252,7 @@ def _macs(call: Call) -> int:
             return conv.weight.numel() * int(height) * int(width)
         case nn.Linear() as linear:
             return linear.weight.numel()
-        case SpatialBranch() as branch:  # its weights once more, on the context vector
+        case SpatialBranch() as branch:  # its weights are also applied to the context vector
             context = call.inputs[1]
             return 0 if context is None else branch.conv.weight.numel()
         case DCSD() as dcsd:  # K*K taps at every channel and position

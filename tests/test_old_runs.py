@@ -1,4 +1,4 @@
-"""Run directories that earlier versions wrote stay readable: opened, measured, gone on with."""
+"""Run directories that earlier versions wrote stay readable: opened, evaluated, resumed."""
 
 import json
 from pathlib import Path

@@ -15,7 +15,7 @@ Rows = NDArray[np.float64]
 
 
 def dense(query: Rows, gallery: Rows, metric: Metric, k1: int, k2: int, share: float) -> Rows:
-    """Hold all N x N distances and weights, and say everything with sets."""
+    """Compute with all N x N distances and weights, and with sets."""
     rows = np.concatenate([query, gallery]).astype(float)
     if metric == "cosine":
         rows = rows / np.linalg.norm(rows, axis=1)[:, None]

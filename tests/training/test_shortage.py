@@ -160,7 +160,7 @@ def test_memory_that_runs_out_in_an_evaluation_names_its_settings_and_a_resume_m
     config = config.replace(train={"max_steps": 1})
     rank = evaluate._rank
     monkeypatch.setattr(evaluate, "_rank", failing(2, ERRORS[0], rank))
-    with pytest.raises(JointreidError, match=r"measuring needs more.* --eval\.batch_size to 16 \(it is 64.*268435456"):
+    with pytest.raises(JointreidError, match=r"evaluation needs more.* --eval\.batch_size to 16 \(it is 64.*268435456"):
         start(config)
     assert (open_run(config.train.out).state()["step"], open_run(config.train.out).state()["evaluated"]) == (1, -1)
     monkeypatch.setattr(evaluate, "_rank", rank)
@@ -172,7 +172,7 @@ def test_memory_that_runs_out_for_embeddings_names_the_settings_of_an_evaluation
     base: RunConfig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(evaluate, "extract", failing(1, MemoryError(), lambda: None))
-    with pytest.raises(JointreidError, match=r"measuring needs more.* --eval\.batch_size"):
+    with pytest.raises(JointreidError, match=r"evaluation needs more.* --eval\.batch_size"):
         evaluate.embed(torch.nn.Identity(), (), base, torch.device("cpu"), "a", None)  # type: ignore[arg-type]
 
 

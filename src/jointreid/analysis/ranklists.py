@@ -20,7 +20,7 @@ from jointreid.machine.device import pick_device
 from jointreid.messages.errors import JointreidError
 from jointreid.models.reid import ReIDModel
 from jointreid.retrieval.distances import Doubles, Features, Floats, Indices
-from jointreid.retrieval.evaluate import OnBatch, embed, own_domains
+from jointreid.retrieval.evaluate import OnBatch, embed, evaluation_domains
 from jointreid.retrieval.rerank import reranked_blocks
 from jointreid.retrieval.results import QueryResult
 
@@ -172,7 +172,7 @@ def _load_domains(runs: Sequence[ReportedRun]) -> dict[str, Domain]:
     for run in runs:
         if run.domains.keys() <= domains.keys():
             continue
-        _, loaded = own_domains(run.run.config)
+        _, loaded = evaluation_domains(run.run.config)
         found = {domain.name: domain for domain in loaded}
         if missing := run.domains.keys() - found.keys() - domains.keys():
             raise JointreidError(

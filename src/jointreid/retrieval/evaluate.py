@@ -1,4 +1,4 @@
-"""Measure a model on data sets, those it was trained on or others: records -> features -> ranking -> results."""
+"""Evaluate a model on data sets, those it was trained on or others: records -> features -> ranking -> results."""
 
 import sys
 import time
@@ -50,22 +50,21 @@ def evaluate_domains(
     on_batch: OnBatch | None = None,
     embed_with: Embed | None = None,
 ) -> tuple[Results, tuple[QueryResult, ...]]:
-    """Measure a model on each domain by itself: its queries against its gallery, under its own camera rule.
+    """Evaluate a model on each domain by itself: its queries against its gallery, under its own camera rule.
 
     Junk is left out. A distractor stays in the gallery and matches no query, whatever its pid.
 
     Args:
         model: a model on `device`.
         domains: data sets with a query and a gallery.
-        config: the run's settings, of which `image`, `eval`, `data.cache` and `train.workers` say how.
-        label_space: which domain and camera each class of the model's heads stands for.
+        config: the run's settings, of which `image`, `eval`, `data.cache` and `train.workers` are used.
+        label_space: the domain and camera of each class of the model's heads.
         device: where `model` is.
         checkpoint: what the results call the weights.
-        protocols: domain -> which protocol it was read in, where `domains` are less than what was read; told from
-            `domains` if not given.
-        pretraining: what training started from, see `pretraining_of`; empty: as far as the settings tell.
+        protocols: domain -> protocol it was read in, where images were left out since; by default that of `domains`.
+        pretraining: weights that training started from, see `pretraining_of`; by default those of the settings.
         on_batch: called with (domain, images done, images in all) after each batch.
-        embed_with: computes the features in place of `model`, for whom that is done by several processes.
+        embed_with: computes the features instead of `model`, for evaluation by several processes.
 
     Returns:
         The results, and one entry a query.
@@ -108,9 +107,9 @@ def _memory_advice(config: RunConfig) -> str:
     batch, block = config.eval.batch_size, config.eval.max_memory
     same = "Re-ranked figures may change in their last digits" if config.eval.rerank else "Figures stay the same"
     return (
-        f"measuring needs more than there is. Lower --eval.batch_size to {max(1, batch // 4)} (it is {batch}), or if "
-        f"the ranking failed, --eval.max_memory to {max(2**20, block // 4)} (it is {block} bytes); for `evaluate` they "
-        f"are --batch-size and --max-memory. {same}, and a run is gone on with by --resume"
+        f"evaluation needs more memory than there is. Lower --eval.batch_size to {max(1, batch // 4)} (it is {batch}), "
+        f"or if the ranking failed, --eval.max_memory to {max(2**20, block // 4)} (it is {block} bytes); for "
+        f"`evaluate` they are --batch-size and --max-memory. {same}. A run is resumed by --resume"
     )
 
 
@@ -125,12 +124,12 @@ def evaluate_run(
     batch_size: int | None = None,
     device: str = "auto",
 ) -> Results:
-    """Measure a run and write what was found into its directory, see `save_results`.
+    """Evaluate a run and write the results into its directory, see `save_results`.
 
     Args:
         path: the run directory.
-        data: which data sets, and how to read them; where it names none, or those of the run, these are read by the
-            run's settings, and those with a test split are evaluated.
+        data: the data sets, and how to read them; if it names none, or those of the run, the run's data sets with a
+            test split are evaluated, read by the run's settings.
         checkpoint: last or best.
         flip: average features with those of the mirrored images, even if the run's settings do not.
         rerank: re-rank by k-reciprocal neighbours, even if the run's settings do not.
@@ -146,7 +145,7 @@ def evaluate_run(
     model = run.model(checkpoint).to(where)
     own = data is None or set(data.sources) in (set(), set(run.config.data.sources))
     if data is None or own:
-        read, domains = own_domains(run.config)
+        read, domains = evaluation_domains(run.config)
     else:
         read = domains = load_domains(data)
     asked = {"flip": flip or run.config.eval.flip, "rerank": rerank or run.config.eval.rerank}
@@ -176,10 +175,10 @@ def pretraining_of(run: Run, checkpoint: str = "last") -> str:
     return str(run.state(checkpoint).get("pretraining", ""))
 
 
-def own_domains(config: RunConfig) -> tuple[tuple[Domain, ...], tuple[Domain, ...]]:
+def evaluation_domains(config: RunConfig) -> tuple[tuple[Domain, ...], tuple[Domain, ...]]:
     """Return a run's domains as read, and the test splits of those that have them.
 
-    The latter are without the images that the run's settings say to list and skip; these are listed on stderr.
+    With `data.skip_unreadable`, the test splits are without unreadable images, which are listed on stderr.
 
     Raises:
         JointreidError: the data cannot be read.
@@ -332,7 +331,7 @@ def _query_results(domain: Domain, query: Sequence[ImageRecord], ranking: Rankin
 
 def _image_name(record: ImageRecord, source: str) -> str:
     """Return what an image is called wherever its data set lies: its path below the source, and its box."""
-    folders = (Path(source), Path(source).parent)  # a folder that a reader knows, or the one a manifest stands in
+    folders = (Path(source), Path(source).parent)  # a folder that a reader knows, or the one that a manifest is in
     path = next((record.path.relative_to(f) for f in folders if record.path.is_relative_to(f)), record.path)
     return path.as_posix() if record.box is None else f"{path.as_posix()} {record.box}"
 

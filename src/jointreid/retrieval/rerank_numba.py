@@ -1,4 +1,4 @@
-"""The loops of re-ranking on a CPU: nearest neighbours, k-reciprocal sets, and how much such sets overlap.
+"""Loops of re-ranking on a CPU: nearest neighbours, k-reciprocal sets, and the overlap of such sets.
 
 Letters: N images, D feature dimensions, b rows of a block, k neighbours.
 """
@@ -13,7 +13,7 @@ from jointreid.machine.numba_kernel import Kernel
 from jointreid.retrieval.ranking_numba import FeaturePairs, distance
 
 _STRICT: dict[str, Any] = {"fastmath": False}
-# Candidates measured besides those asked for, as the product only nearly knows the order.
+# Candidates compared exactly, besides those asked for: the product gives their order only approximately.
 _SPARE = 16
 
 

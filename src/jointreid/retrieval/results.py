@@ -1,4 +1,4 @@
-"""What an evaluation found: as records, as files in a run directory, and as a table for people.
+"""Results of an evaluation: as records, as files in a run directory, and as a table for people.
 
 Nothing here needs torch. Rates are in [0, 1]; only what is printed is in percent.
 """
@@ -62,7 +62,7 @@ class DomainResult:
 
 @dataclass(frozen=True)
 class QueryResult:
-    """How well one query was answered; without a match in the gallery the measures are None.
+    """Result of one query; without a match in the gallery its metrics are None.
 
     Attributes:
         domain: the query's domain.
@@ -87,7 +87,7 @@ class QueryResult:
 
 @dataclass(frozen=True)
 class Results:
-    """What an evaluation found, and under which circumstances.
+    """Results of an evaluation, and the conditions of it.
 
     Attributes:
         run: the run's label.
@@ -193,7 +193,7 @@ def read_results(path: Path, run: Path) -> Results:
 
 
 def load_results(run: Path) -> tuple[Results, tuple[QueryResult, ...]]:
-    """Return what was found on the run's own data sets with the checkpoint `last`.
+    """Return the results on the data sets of the run, with the checkpoint `last`.
 
     Raises:
         JointreidError: nothing was yet, or a file is damaged; the message names the command to run.

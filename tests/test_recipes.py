@@ -87,7 +87,7 @@ def test_the_agw_repository_is_the_bot_repository_with_two_choices_more() -> Non
     assert not apply_recipe("agw").model.gem_learnable  # fast-reid, whose power of pooling is fixed
 
 
-def test_a_recipe_of_ones_own_is_found_by_module_and_function(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_custom_recipe_is_found_by_module_and_function(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "mine_for_test.py").write_text(
         "from jointreid.recipes import bot\n"
         "def small(config):\n    return bot(config).replace(model={'trunk': 'resnet50-w16'})\n"

@@ -1,6 +1,6 @@
 """Recipes: a run is a function of a `RunConfig`, and a variant changes two fields of another.
 
-A person's own recipe is any importable function `RunConfig -> RunConfig`, named `my_pkg.mod:fn`.
+A custom recipe is any importable function `RunConfig -> RunConfig`, named `my_pkg.mod:fn`.
 """
 
 from collections.abc import Callable
@@ -101,7 +101,7 @@ def agw_dcsd_no_sg(config: RunConfig) -> RunConfig:
 
 
 def paper(config: RunConfig) -> RunConfig:
-    """The paper's own epochs on fast-reid's architecture and augmentation; the defaults of `RunConfig`."""
+    """The paper's epochs on fast-reid's architecture and augmentation; the defaults of `RunConfig`."""
     return config.replace(schedule={"kind": "paper"})
 
 
@@ -126,7 +126,7 @@ def bot_repo(config: RunConfig) -> RunConfig:
 
 
 def agw_repo(config: RunConfig) -> RunConfig:
-    """As the AGW repository runs it: `bot_repo` with a learnt power of pooling and its own arithmetic of the triplet.
+    """As the AGW repository runs it: `bot_repo` with learnt pooling and the published arithmetic of the triplet.
 
     The repository's centre loss, of weight 0.0005, is left out.
     """
@@ -150,7 +150,7 @@ PRESETS: dict[str, Recipe] = {"paper": paper, "fastreid": fastreid, "bot-repo": 
 
 
 def find_recipe(name: str) -> Recipe:
-    """Return the recipe of that name, or a person's own from `module:function`, which it trusts.
+    """Return the recipe of that name, or a custom one from `module:function`, whose module is then trusted.
 
     Raises:
         JointreidError: no such recipe, module or function; the message names the nearest.
@@ -166,7 +166,7 @@ def apply_recipe(name: str, preset: str = "paper", base: RunConfig | None = None
     """Return the settings of a recipe on top of a preset.
 
     Raises:
-        JointreidError: unknown names, or a recipe of one's own that does not return a `RunConfig`.
+        JointreidError: an unknown name, or a custom recipe that does not return a `RunConfig`.
     """
     if preset not in PRESETS:
         raise JointreidError(no_such("preset", preset, PRESETS))

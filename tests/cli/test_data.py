@@ -12,7 +12,7 @@ pytestmark = pytest.mark.slow
 
 
 def error(capsys: pytest.CaptureFixture[str]) -> str:
-    """What stands on stderr; it is one paragraph and no traceback."""
+    """Return what was printed on stderr, checked to be one paragraph without a traceback."""
     printed = capsys.readouterr()
     assert "Traceback" not in printed.err
     assert printed.err.startswith("jointreid: ")
@@ -29,7 +29,7 @@ def people(tmp_path: Path) -> Path:
     return tmp_path / "people"
 
 
-def test_a_folder_of_ones_own_becomes_a_manifest_that_passes_the_check(
+def test_a_folder_of_images_becomes_a_manifest_that_passes_the_check(
     people: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     manifest = tmp_path / "elsewhere" / "m.csv"
@@ -42,7 +42,7 @@ def test_a_folder_of_ones_own_becomes_a_manifest_that_passes_the_check(
     assert report["domains"]["shop"]["splits"]["train"]["ids"] == 2
 
 
-def test_ingest_tells_programs_what_it_found(people: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_ingest_prints_json(people: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     argv = ["data", "ingest", str(people), "--out", str(tmp_path / "m.csv"), "--json"]
     assert main(argv) == 0
     assert json.loads(capsys.readouterr().out)["layout"] == "imagefolder"
@@ -77,7 +77,7 @@ def test_every_synthetic_domain_is_a_folder_that_readers_take(
     assert report["market1501"]["protocol"]["name"] == "part of market1501"
 
 
-def test_terms_come_before_the_work(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_prepare_prints_the_terms_first(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["data", "prepare", "cuhk_sysu", str(tmp_path / "none"), str(tmp_path / "out")]) == 2
     printed = capsys.readouterr().err
     assert printed.index("Terms: CUHK-SYSU") < printed.index("jointreid: ")
@@ -86,7 +86,7 @@ def test_terms_come_before_the_work(tmp_path: Path, capsys: pytest.CaptureFixtur
     assert "--data market1501=PATH" in error(capsys)
 
 
-def test_withdrawn_data_are_read_only_by_someone_who_knows(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_withdrawn_data_are_read_only_when_acknowledged(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for split, name in (("bounding_box_train", "1_c1"), ("query", "2_c1"), ("bounding_box_test", "2_c2")):
         (tmp_path / "duke" / split).mkdir(parents=True)
         Image.new("RGB", (8, 16)).save(tmp_path / "duke" / split / f"000{name}_f0000001.jpg")

@@ -34,7 +34,7 @@ def runs(tiny_manifest: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def error(capsys: pytest.CaptureFixture[str]) -> str:
-    """What stands on stderr; it is one paragraph and no traceback."""
+    """Return what was printed on stderr, checked to be one paragraph without a traceback."""
     printed = capsys.readouterr()
     assert "Traceback" not in printed.err
     assert printed.err.startswith("jointreid: ")
@@ -202,7 +202,7 @@ class Left(Exception):
 
 @pytest.fixture
 def connected(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let this process take itself for one of several."""
+    """Let this process take itself for one of several connected ones."""
 
     def leave(code: int) -> None:
         raise Left(code)
@@ -212,7 +212,7 @@ def connected(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("connected")
-def test_one_of_several_processes_leaves_at_once_even_by_an_error_of_ours(
+def test_a_connected_process_leaves_at_once_even_after_a_bug(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def fail(argv: list[str]) -> int:
@@ -231,7 +231,7 @@ def test_one_of_several_processes_leaves_at_once_even_by_an_error_of_ours(
 @pytest.mark.parametrize(
     ("environ", "waits"), [({"LOCAL_RANK": "1"}, 3), ({"LOCAL_RANK": "0"}, 0), ({"LOCAL_RANK": "1", "RANK": "1"}, 0)]
 )
-def test_a_process_that_devices_started_fails_after_the_first_has_left(
+def test_a_failing_process_leaves_after_the_main_process(
     environ: dict[str, str], waits: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name in ("RANK", "LOCAL_RANK"):

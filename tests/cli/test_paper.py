@@ -21,7 +21,7 @@ SMALL = GridScale(
 
 
 def error(capsys: pytest.CaptureFixture[str]) -> str:
-    """What stands on stderr; it is one paragraph and no traceback."""
+    """Return what was printed on stderr, checked to be one paragraph without a traceback."""
     printed = capsys.readouterr()
     assert "Traceback" not in printed.err
     assert printed.err.startswith("jointreid: ")

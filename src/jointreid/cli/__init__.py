@@ -1,4 +1,4 @@
-"""The command line: parse, call one function, print. Nothing else parses arguments.
+"""The command line: read the options, call one function, print. Nothing else reads arguments.
 
 Every command exits with 0 only on success; a mistake in input is one paragraph on stderr, without a traceback.
 """
@@ -41,7 +41,7 @@ HELP = ("--help", "-h", "--help-all")
 # Set to 1, it does what --debug does.
 DEBUG = "JOINTREID_DEBUG"
 
-# The first process is done well before: it prints a line.
+# Longer than the main process takes: it prints a line.
 _SECONDS_TO_LEAVE = 10.0
 
 
@@ -59,7 +59,7 @@ def console() -> None:
         with suppress(OSError, ValueError):
             traceback.print_exc()
     if _is_connected():
-        # Taking down what connects several processes can wait for ever, for one that has left already.
+        # Closing the connection between processes can wait forever for one that has already left.
         for stream in (sys.stdout, sys.stderr):
             with suppress(OSError, ValueError):
                 stream.flush()
@@ -70,15 +70,16 @@ def console() -> None:
 
 
 def _is_connected() -> bool:
-    """Say whether this is one of several processes that have met."""
+    """Return whether this is one of several connected processes."""
     distributed = sys.modules.get("torch.distributed")
     return distributed is not None and distributed.is_available() and distributed.is_initialized()
 
 
 def _let_first_leave(parent: int) -> None:
-    """Wait for the process that started this one by `--devices`: it kills all, itself too, if one of them fails first.
+    """Wait until the process that started this one for `--devices` has left.
 
-    It has its own message to print and its own exit code. Where something else started them, nobody is waited for.
+    If another process fails first, it kills all of them, itself too, before it has printed its message and set the exit
+    code. Under torchrun or SLURM there is nothing to wait for.
     """
     if int(os.environ.get("LOCAL_RANK", 0)) == 0 or "RANK" in os.environ:
         return
@@ -91,8 +92,8 @@ def main(argv: Sequence[str]) -> int:
     """Run one command.
 
     Returns:
-        0 on success, 1 when a check found errors, 2 for a mistake in the command or its input, 75 when a signal stopped
-        a run that has saved (`--resume` goes on with it), 130 when interrupted.
+        0 on success, 1 if a check found errors, 2 for a mistake in the command or its input, 75 if a signal stopped a
+        run that has saved (`--resume` resumes it), 130 if interrupted.
     """
     rest = [token for token in argv if token != "--debug"]
     try:
@@ -117,10 +118,10 @@ def main(argv: Sequence[str]) -> int:
 
 @contextmanager
 def _tracebacks() -> Iterator[None]:
-    """Print the traceback of what ends a command early, with its causes, before it is told in one paragraph."""
+    """Print the traceback of an error and of its causes, before the paragraph that reports it."""
     try:
         yield
-    except (JointreidError, KeyboardInterrupt):  # of others Python prints the traceback
+    except (JointreidError, KeyboardInterrupt):  # Python prints the traceback of all others
         traceback.print_exc()
         raise
 
@@ -156,7 +157,7 @@ def options_of(run: Callable[[Any], int]) -> type[Any]:
 
 
 def _without_command(argv: list[str]) -> int:
-    """Answer what is no command: a plea for help, a group such as `data`, or a mistake."""
+    """Print the help of the program or of a group such as `data`, or its version; refuse anything else."""
     first = argv[0] if argv else "help"
     if first == "--version":
         from jointreid import __version__

@@ -1,8 +1,8 @@
 """The options of a command: a dataclass with a documented field each, which argparse reads and describes.
 
-A field made by `setting` is an option, one made by `argument` stands without a name, and one made by `overrides` takes
-settings of a run, each by `--section.field` and by its short name, where it has one. A class may have a static method
-`spell_out`, which turns an abbreviation that only its command knows into these options.
+A field made by `setting` is an option, one made by `argument` an argument without a name, and one made by `overrides`
+takes settings of a run, each as `--section.field` and by its short name if it has one. A class may have a static method
+`spell_out`, which rewrites an abbreviation of its command as these options.
 """
 
 import argparse
@@ -36,7 +36,7 @@ def _fields(cls: Any) -> "tuple[dataclasses.Field[Any], ...]":
 
 
 def argument(metavar: str, help: str, default: Any = MISSING) -> Any:
-    """Return a field whose value stands without a name on the command line; one of type `tuple` takes several."""
+    """Return a field for an argument without an option's name; a field of type `tuple` takes several."""
     return dataclasses.field(default=default, metadata={"help": help, "metavar": metavar, "positional": True})
 
 
@@ -72,12 +72,12 @@ class _Entry:
 
     @property
     def many(self) -> bool:
-        """Say whether it is a command's own option that is repeated, or an argument of which there may be several."""
+        """Return whether it takes several values: a repeated option, or an argument such as RUN..."""
         return get_origin(self.kind) is tuple and "." not in self.dest
 
     @property
     def is_hidden(self) -> bool:
-        """Say whether only `--help-all` shows it: a setting without a short name."""
+        """Return whether only `--help-all` shows it, because it is a setting without a short name."""
         return "." in self.dest and len(self.names) == 1
 
     @property
@@ -124,14 +124,14 @@ class _Entry:
 
 
 class _Parser(argparse.ArgumentParser):
-    """argparse whose mistakes are `JointreidError`s that name the nearest option."""
+    """A parser that raises `JointreidError`, and names the nearest option, instead of leaving the process."""
 
     def error(self, message: str) -> NoReturn:
         """Raise instead of printing and leaving."""
         raise JointreidError(f"{message}. Usage: {self.usage}")
 
     def read(self, argv: Sequence[str]) -> dict[str, Any]:
-        """Return what a command line gives, as text, or a list of texts where there may be several."""
+        """Return the given options by field, each as text, or as a list of texts if it takes several."""
         given, left = self.parse_known_args(self._joined(argv))
         for token in left:
             name = token.partition("=")[0]

@@ -65,7 +65,7 @@ class FigureOptions:
     )
     out: str = setting(
         "out/paper",
-        "where figure5.png and .json go; without RUN a grid's folder, whose own runs are shown",
+        "where figure5.png and .json go; without RUN also the folder of the grid whose runs are shown",
         metavar="DIR",
     )
     ablate_context: bool = setting(False, "show one RUN, with and without its domain and camera")

@@ -34,7 +34,7 @@ def report(options: ReportOptions) -> int:
         queries=options.queries,
         device=options.device,
     )
-    print(f"Wrote {path}. It holds images from the data sets: pass it on only as their terms allow.")
+    print(f"Wrote {path}. It holds images from the data sets: pass it on as their terms allow.")
     return 0
 
 

@@ -1,4 +1,4 @@
-"""`jointreid train`: a recipe, then a file of settings, then single settings; from them one run."""
+"""`jointreid train`: the settings of a recipe, then those of a file, then single ones make a run."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -26,7 +26,7 @@ class TrainOptions:
 
     @staticmethod
     def spell_out(argv: Sequence[str]) -> list[str]:
-        """Return the arguments with `--resume RUN`, as people write it, as `--resume --out RUN`."""
+        """Return the arguments with `--resume RUN` written as `--resume --out RUN`."""
         full: list[str] = []
         for token in argv:
             if full and full[-1] in RESUME and not token.startswith("--") and token not in ("true", "false"):
@@ -59,7 +59,7 @@ def read_train_options(argv: Sequence[str]) -> RunConfig:
 def run_config(options: TrainOptions) -> RunConfig:
     """Return the settings that the options ask for: recipe, then `--config`, then single settings.
 
-    With `--resume` and neither recipe nor file, they start from those the run was begun with.
+    With `--resume`, and neither a recipe nor a file, they start from the settings of the run to resume.
 
     Raises:
         JointreidError: an unknown recipe or preset, a file that is not one of settings, a value out of range.
@@ -71,10 +71,10 @@ def run_config(options: TrainOptions) -> RunConfig:
         for name, value in values.items():
             if SECTIONS[section].__dataclass_fields__[name].metadata["custom"] and is_custom(value):
                 trust(value.partition(":")[0])
-    own = settings.get("train", {})
-    begun = Path(own.get("out", "")) / "config.yaml"
-    if own.get("resume") and begun.is_file() and not (options.recipe or options.config):
-        base = read_config(begun).replace(train={"max_steps": 0, "minutes": 0.0})  # limits are for one sitting
+    train = settings.get("train", {})
+    saved = Path(train.get("out", "")) / "config.yaml"
+    if train.get("resume") and saved.is_file() and not (options.recipe or options.config):
+        base = read_config(saved).replace(train={"max_steps": 0, "minutes": 0.0})  # limits hold for one command
     else:
         base = apply_recipe(options.recipe or DEFAULT, options.preset)
         if options.config:

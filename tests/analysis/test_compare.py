@@ -158,7 +158,7 @@ def test_settings_and_evaluations_that_differ_are_listed(tmp_path: Path) -> None
     assert "  flip: False -> True" in text.splitlines()
     same = render(compare(a, a))
     assert "no settings differ" in same
-    assert "no terms of the evaluation differ" in same
+    assert "no evaluation settings differ" in same
 
 
 def test_runs_without_a_shared_query_say_so(tmp_path: Path) -> None:
@@ -200,6 +200,6 @@ def test_another_protocol_is_said_beside_the_domain(tmp_path: Path) -> None:
     found = compare(tmp_path / "a", tmp_path / "b")
     assert found.protocols == {"msmt17": ("MSMT17, list_train", "MSMT17, list_train + list_val")}
     lines = render(found).splitlines()
-    start = lines.index("msmt17: the protocols differ, so the difference is not of the runs alone:")
+    start = lines.index("msmt17: the protocols differ, so the difference is not due to the runs alone:")
     assert lines[start + 1 : start + 3] == ["  A: MSMT17, list_train", "  B: MSMT17, list_train + list_val"]
     assert compare(tmp_path / "a", tmp_path / "a").protocols == {}

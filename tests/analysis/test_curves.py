@@ -11,8 +11,8 @@ from jointreid.analysis.curves import (
     LEFT,
     RIGHT,
     TOP,
-    Level,
-    Line,
+    Curve,
+    ReferenceLevel,
     line_chart,
     round_ticks,
     spread,
@@ -83,7 +83,7 @@ def test_labels_move_apart_around_what_they_wanted(wanted: list[float], expected
     assert spread(wanted, 12) == pytest.approx(expected)
 
 
-def parse(lines: Sequence[Line], **options: object) -> ElementTree.Element:
+def parse(lines: Sequence[Curve], **options: object) -> ElementTree.Element:
     return ElementTree.fromstring(line_chart("Loss", "nats", lines, **options))  # type: ignore[arg-type]
 
 
@@ -92,7 +92,7 @@ def texts(chart: ElementTree.Element) -> list[str]:
 
 
 def test_a_chart_by_hand() -> None:
-    chart = parse([Line("A", "one", [(0, 5), (5, 2.5), (10, 0)], colour=1, dash=2)], x_unit="epochs")
+    chart = parse([Curve("A", "one", [(0, 5), (5, 2.5), (10, 0)], colour=1, dash=2)], x_unit="epochs")
     (curve,) = [path for path in chart.iter("path") if "line" in path.get("class", "")]
     middle = (LEFT + RIGHT) / 2, (TOP + BOTTOM) / 2
     assert curve.get("d") == f"M{LEFT}.0 {TOP}.0L{middle[0]} {middle[1]}L{RIGHT}.0 {BOTTOM}.0"
@@ -103,7 +103,7 @@ def test_a_chart_by_hand() -> None:
 
 
 def test_levels_stand_at_their_height_and_are_named() -> None:
-    chart = parse([Line("A", "one", [(0, 10), (1, 90)])], levels=[Level("chance 25%", 25)], top=100)
+    chart = parse([Curve("A", "one", [(0, 10), (1, 90)])], levels=[ReferenceLevel("chance 25%", 25)], top=100)
     (level,) = [path for path in chart.iter("path") if path.get("class") == "level"]
     assert level.get("d") == f"M{LEFT} {BOTTOM - (BOTTOM - TOP) / 4:.1f}H{RIGHT}"
     assert "chance 25%" in texts(chart)
@@ -111,7 +111,7 @@ def test_levels_stand_at_their_height_and_are_named() -> None:
 
 
 def test_curves_that_end_together_keep_their_letters_apart() -> None:
-    chart = parse([Line(key, "x", [(0, 1), (4, 1)]) for key in "ABCD"])
+    chart = parse([Curve(key, "x", [(0, 1), (4, 1)]) for key in "ABCD"])
     places = sorted(
         float(text.get("y", "")) for text in chart.iter("text") if (text.text or "") in "ABCD" and text.text
     )
@@ -120,13 +120,13 @@ def test_curves_that_end_together_keep_their_letters_apart() -> None:
 
 
 def test_one_point_or_zeros_alone_are_drawn() -> None:
-    chart = parse([Line("A", "one", [(0, 0)])])
+    chart = parse([Curve("A", "one", [(0, 0)])])
     (dot,) = chart.iter("circle")
     assert (dot.get("cx"), dot.get("cy")) == (f"{LEFT}.0", f"{BOTTOM}.0")
 
 
 def test_names_are_escaped_and_styles_repeat() -> None:
-    line = Line("A", '<b>&"x"', [(0, 1), (1, 2)], colour=7, dash=5)
+    line = Curve("A", '<b>&"x"', [(0, 1), (1, 2)], colour=7, dash=5)
     chart = parse([line])
     assert '<b>&"x"' in chart.get("aria-label", "")
     assert line.style == "line c1 d1"
@@ -136,4 +136,4 @@ def test_names_are_escaped_and_styles_repeat() -> None:
 
 def test_a_long_training_stays_small() -> None:
     points = [(x / 100, 1.0) for x in range(20_000)]
-    assert len(line_chart("Loss", "", [Line("A", "one", points)])) < 6_000
+    assert len(line_chart("Loss", "", [Curve("A", "one", points)])) < 6_000

@@ -16,7 +16,7 @@ from torch import nn
 
 from jointreid.analysis.figure5 import Figure5, figure5
 from jointreid.analysis.figure5_output import render, save
-from jointreid.analysis.filters import ChosenImages, collect_filters, measure_separation
+from jointreid.analysis.filters import ChosenImages, collect_filters, compute_separation
 from jointreid.config import config_hash
 from jointreid.data.manifest import read_manifest, write_manifest
 from jointreid.data.records import Domain, ImageRecord
@@ -76,14 +76,14 @@ def test_left_is_the_sample_alone_and_right_all_three_on_the_same_images(made: M
     assert [column.heading for column in made.figure.columns] == ["S: sample alone", "S+D+C: sample, domain, camera"]
     for column, run in zip(made.figure.columns, (made.s, made.sdc), strict=True):
         filters = collect_filters(run, chosen.records, device="cpu")
-        assert [(cell.number, cell.block) for cell in column.cells] == [
+        assert [(cell.number, cell.block) for cell in column.panels] == [
             (0, "layer1.0"),
             (12, "layer3.5"),
             (15, "layer4.2"),
         ]
-        for cell, block in zip(column.cells, filters, strict=True):
+        for cell, block in zip(column.panels, filters, strict=True):
             assert cell.dimensions == block.values.shape[1]
-            assert cell.separation == measure_separation(block.values, chosen.domain_ids)
+            assert cell.separation == compute_separation(block.values, chosen.domain_ids)
             assert cell.points.shape == (24, 2)
             assert np.isfinite(cell.points).all()
             assert np.ptp(cell.points, axis=0).min() > 0
@@ -117,7 +117,7 @@ def test_files_hold_the_picture_and_all_numbers(made: Made, tmp_path: Path) -> N
     )
     assert plain["versions"].keys() >= {"python", "jointreid", "torch", "openTSNE", "matplotlib"}
     for column, of_run in zip(plain["columns"], made.figure.columns, strict=True):
-        for cell, of_block in zip(column["cells"], of_run.cells, strict=True):
+        for cell, of_block in zip(column["cells"], of_run.panels, strict=True):
             assert cell["separation"] == of_block.separation._asdict()
             assert np.array(cell["points"]) == pytest.approx(of_block.points, abs=1e-4)
 
@@ -131,12 +131,12 @@ def test_the_same_runs_give_the_same_bytes(made: Made, tmp_path: Path) -> None:
 
 def test_text_has_both_numbers_beside_chance_and_what_they_are_of(made: Made) -> None:
     text = render(made.figure)
-    found = made.figure.columns[1].cells[2].separation
+    found = made.figure.columns[1].panels[2].separation
     row = next(line for line in text.splitlines() if "S+D+C" in line and "layer4.2" in line)
     assert [cell.strip() for cell in row.strip("|").split("|")][1:7] == [
         "15", "layer4.2", "1,152", f"{found.silhouette:+.3f}", f"{100 * found.accuracy:.1f}", "33.3"
     ]  # fmt: skip
-    assert "8 test images (10 asked for; the smallest has no more) of each of 3 domains, 24 in all, seed 0" in text
+    assert "8 test images (10 requested; the smallest domain has no more) of each of 3 domains, 24 in all" in text
     assert f"S: sample alone ({made.s.path}, checkpoint last, step 1,234)" in text
     assert "dcsd.factors: ['sample'] -> ['sample', 'domain', 'camera']" in text
     warned = replace(made.figure, warning="Only a test.")
@@ -151,8 +151,8 @@ def test_without_a_first_run_the_left_column_is_the_second_without_its_context(m
     assert (left.ablate_context, right.ablate_context, left.weights) == (True, False, right.weights)
     assert (figure.chosen.split, figure.chosen.per_domain, figure.settings) == ("train", 6, {})
     filters = collect_filters(made.sdc, figure.chosen.records, ablate_context=True, device="cpu")
-    assert [cell.separation for cell in left.cells] == [
-        measure_separation(block.values, figure.chosen.domain_ids) for block in filters
+    assert [cell.separation for cell in left.panels] == [
+        compute_separation(block.values, figure.chosen.domain_ids) for block in filters
     ]
 
 
@@ -164,7 +164,7 @@ def test_filters_that_do_not_depend_on_the_image_fall_on_one_point(made: Made, t
 
     run = run_on(Path(made.s.config.data.sources[0]), tmp_path / "dead", dead, dcsd=SAMPLE, eval={"batch_size": 64})
     left, _ = figure5(run.path, made.sdc.path, per_domain=6, device="cpu").columns
-    for cell in left.cells:
+    for cell in left.panels:
         assert not cell.points.any()
         assert list(cell.separation) == pytest.approx([0, 1 / 3, 0], abs=1e-6)
 
@@ -215,7 +215,7 @@ def test_runs_in_the_wrong_order_or_without_dcsd_are_refused(made: Made, tmp_pat
 @pytest.mark.parametrize(
     ("sizes", "message"),
     [
-        ({"north": 9}, "two or more; there is north"),
+        ({"north": 9}, "two or more domains; found north"),
         ({"north": 9, "south": 5}, "south: 5 images to choose from in test; expected 6 or more"),
     ],
 )

@@ -15,7 +15,7 @@ from sklearn.model_selection import LeaveOneOut, cross_val_predict
 from sklearn.neighbors import KNeighborsClassifier
 from torch import Tensor, nn
 
-from jointreid.analysis.filters import choose_images, collect_filters, measure_separation, require_dcsd
+from jointreid.analysis.filters import choose_images, collect_filters, compute_separation, require_dcsd
 from jointreid.config import RunConfig
 from jointreid.data.augment import normalise
 from jointreid.data.joint import join
@@ -154,7 +154,7 @@ def test_without_its_context_a_run_generates_other_filters_and_keeps_its_weights
 def test_a_run_of_the_sample_alone_has_no_context_to_remove(tmp_path: Path) -> None:
     records = draw(tmp_path / "images", 2)
     run = make_run(tmp_path / "run", two_domains(records), dcsd={"factors": ("sample",)})
-    with pytest.raises(JointreidError, match="from the sample alone; there is no context to remove"):
+    with pytest.raises(JointreidError, match="from the sample alone; there is no domain or camera to remove"):
         collect_filters(run, records, ablate_context=True, device="cpu")
 
 
@@ -220,8 +220,8 @@ def test_train_and_test_do_not_mix() -> None:
 @pytest.mark.parametrize(
     ("ids", "per_domain", "split", "message"),
     [
-        ((9,), 6, "test", "two or more; there is d0"),
-        ((), 6, "test", "two or more; there is none"),
+        ((9,), 6, "test", "two or more domains; found d0"),
+        ((), 6, "test", "two or more domains; found none"),
         ((9, 2), 6, "test", "d1: 4 images to choose from in test; expected 6 or more"),
         ((9, 9), 6, "train", "d0: 0 images to choose from in train; expected 6 or more"),
         ((9, 9), 5, "test", "5 images of each domain asked for; expected 6 or more"),
@@ -247,7 +247,7 @@ def test_measures_are_those_of_scikit_learn(
     labels = generator.permutation(np.repeat(np.arange(domains), each))
     centres = apart * generator.normal(size=(domains, dimensions))
     values = (100 + centres[labels] + generator.normal(size=(len(labels), dimensions))).astype(np.float32)
-    found = measure_separation(values, labels)
+    found = compute_separation(values, labels)
     exact = values.astype(float)
     assert found.silhouette == pytest.approx(silhouette_score(exact, labels), abs=1e-9)
     neighbours = KNeighborsClassifier(5, algorithm="brute")
@@ -260,10 +260,10 @@ def test_measures_are_those_of_scikit_learn(
 def test_domains_of_unequal_size_are_measured_too() -> None:
     labels = np.repeat([0, 1, 2], [6, 9, 20])
     values = np.random.default_rng(0).normal(size=(35, 3)) + labels[:, None]
-    assert measure_separation(values, labels).silhouette == pytest.approx(silhouette_score(values, labels))
+    assert compute_separation(values, labels).silhouette == pytest.approx(silhouette_score(values, labels))
 
 
 @pytest.mark.parametrize("value", [0.0, 0.1])
 def test_filters_that_do_not_depend_on_the_image_tell_nothing(value: float) -> None:
-    found = measure_separation(np.full((18, 5), value, np.float32), np.repeat([0, 1, 2], 6))
+    found = compute_separation(np.full((18, 5), value, np.float32), np.repeat([0, 1, 2], 6))
     assert list(found) == pytest.approx([0, 1 / 3, 0], abs=1e-12)

@@ -18,9 +18,9 @@ from jointreid.analysis.ranklists import (
     DISAGREE,
     EASY,
     HARD,
-    ShownDomain,
+    DomainLists,
     choose_queries,
-    first_answers,
+    nearest_images,
     rank_domains,
 )
 from jointreid.analysis.reported import ReportedRun, RunGroup, open_runs
@@ -46,14 +46,14 @@ NASTY = 'a<b>&"c"'
 
 @pytest.mark.parametrize("metric", ["cosine", "euclidean"])
 @pytest.mark.parametrize("count", [1, 5, 40])
-def test_first_answers_are_those_of_a_full_sort_with_ties_by_index(metric: Metric, count: int) -> None:
+def test_nearest_images_are_those_of_a_full_sort_with_ties_by_index(metric: Metric, count: int) -> None:
     generator = np.random.default_rng(0)
     gallery = generator.integers(-2, 3, (30, 4)) + np.eye(4)[0] * 7  # small integers: many equal distances
     query = generator.integers(1, 4, (3, 4)).astype(float)
     ignored = np.array([0, 4, 29])
     features = Features(query, gallery, metric, 2**20)
     for index, own in enumerate(query):
-        columns, distances = first_answers(features.exact_distances(index), ignored, count)
+        columns, distances = nearest_images(features.exact_distances(index), ignored, count)
         expected = sorted((distance(own, other, metric), i) for i, other in enumerate(gallery))
         expected = [(d, i) for d, i in expected if i not in ignored][:count]
         assert columns.tolist() == [i for _, i in expected]
@@ -66,13 +66,13 @@ def test_near_ties_that_a_matrix_product_confuses_are_told_apart() -> None:
     gallery = np.stack([base + step * 1e-13 * generator.normal(size=300) for step in range(40)])
     gallery[7] = gallery[3]
     features = Features(base[None], gallery, "euclidean", 2**20)
-    columns, _ = first_answers(features.exact_distances(0), np.empty(0, dtype=np.int64), 10)
+    columns, _ = nearest_images(features.exact_distances(0), np.empty(0, dtype=np.int64), 10)
     exact = [(((other - base) ** 2).sum(), i) for i, other in enumerate(gallery)]
     assert columns.tolist() == [i for _, i in sorted(exact)][:10]
 
 
 def test_a_gallery_that_is_ignored_whole_gives_no_answer() -> None:
-    columns, distances = first_answers(np.zeros(2), np.array([0, 1]), 8)
+    columns, distances = nearest_images(np.zeros(2), np.array([0, 1]), 8)
     assert columns.size == distances.size == 0
 
 
@@ -156,11 +156,11 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> list[ReportedRun]:
 
 
 @pytest.fixture(scope="module")
-def shown(runs: list[ReportedRun]) -> dict[str, ShownDomain]:
+def shown(runs: list[ReportedRun]) -> dict[str, DomainLists]:
     return {shown.domain.name: shown for shown in rank_domains(runs, 9, device="cpu")}
 
 
-def test_lists_are_those_of_an_independent_ranking(runs: list[ReportedRun], shown: dict[str, ShownDomain]) -> None:
+def test_lists_are_those_of_an_independent_ranking(runs: list[ReportedRun], shown: dict[str, DomainLists]) -> None:
     assert list(shown) == [NASTY, "one"]
     for domain in (shown.domain for shown in shown.values()):
         query, gallery = ([r for r in records if not r.junk] for records in (domain.query, domain.gallery))
@@ -174,8 +174,8 @@ def test_lists_are_those_of_an_independent_ranking(runs: list[ReportedRun], show
                 }
                 ranked = asked.lists[place]
                 assert ranked.run is run
-                assert [answer.record for answer in ranked.answers] == sorted(distances, key=distances.__getitem__)[:8]
-                for answer in ranked.answers:
+                assert [answer.record for answer in ranked.images] == sorted(distances, key=distances.__getitem__)[:8]
+                for answer in ranked.images:
                     same = answer.record.pid == asked.record.pid and not answer.record.distractor
                     assert answer.right == same
                     assert answer.distance == pytest.approx(distances[answer.record], rel=1e-4)
@@ -198,7 +198,7 @@ def is_ignored(domain: Domain, query: ImageRecord, record: ImageRecord) -> bool:
     return domain.exclude_same_camera and same and record.camid == query.camid
 
 
-def test_only_queries_with_a_match_are_shown_with_what_evaluation_found(shown: dict[str, ShownDomain]) -> None:
+def test_only_queries_with_a_match_are_shown_with_what_evaluation_found(shown: dict[str, DomainLists]) -> None:
     queries = shown[NASTY].queries
     assert {query.record.pid for query in queries} == {"<i>1", "2&", '"3"', "4"}  # "5" is at its own camera only
     assert {query.num_matches for query in queries} == {2}
@@ -207,9 +207,9 @@ def test_only_queries_with_a_match_are_shown_with_what_evaluation_found(shown: d
         assert not list(differences(domain))
         for query in domain.queries:
             for ranked in query.lists:
-                assert ranked.measured.pid == query.record.pid
-                first = next((i for i, a in enumerate(ranked.answers, start=1) if a.right), None)
-                assert first in (ranked.measured.first_match_rank, None)
+                assert ranked.result.pid == query.record.pid
+                first = next((i for i, a in enumerate(ranked.images, start=1) if a.right), None)
+                assert first in (ranked.result.first_match_rank, None)
 
 
 def test_other_weights_than_were_evaluated_are_noticed(runs: list[ReportedRun]) -> None:
@@ -243,15 +243,15 @@ def test_a_domain_without_a_shared_query_says_so(runs: list[ReportedRun]) -> Non
     invalid = replace(runs[1], queries=tuple(replace(query, valid=False) for query in runs[1].queries))
     (first, _) = rank_domains([runs[0], invalid], 3)
     assert first.queries == ()
-    assert "No query has a match in every run" in render_domain(first)
+    assert "No query has a match in the evaluation of every run" in render_domain(first)
 
 
 # Pictures
 
 
-def test_right_and_wrong_differ_in_words_shape_and_mark(shown: dict[str, ShownDomain]) -> None:
+def test_right_and_wrong_differ_in_words_shape_and_mark(shown: dict[str, DomainLists]) -> None:
     page = render_domain(shown[NASTY])
-    answers = [a for query in shown[NASTY].queries for ranked in query.lists for a in ranked.answers]
+    answers = [a for query in shown[NASTY].queries for ranked in query.lists for a in ranked.images]
     right = sum(answer.right for answer in answers)
     assert 0 < right < len(answers)
     for kind, count in (("right", right), ("wrong", len(answers) - right)):
@@ -260,17 +260,17 @@ def test_right_and_wrong_differ_in_words_shape_and_mark(shown: dict[str, ShownDo
     assert page.count("<img ") == page.count("alt=") == len(answers) + len(shown[NASTY].queries)
 
 
-def test_names_terms_and_rules_are_told_escaped(shown: dict[str, ShownDomain]) -> None:
+def test_names_terms_and_rules_are_told_escaped(shown: dict[str, DomainLists]) -> None:
     page = render_domain(shown[NASTY])
     assert "<h3>a&lt;b&gt;&amp;&quot;c&quot;</h3>" in page
     assert "person &lt;i&gt;1, camera 0" in page
     assert "distractor" in page
     assert "<i>" not in page
-    assert "the query's own camera are left out" in page.replace("&#x27;", "'")
+    assert "of the same person from the same camera as the query are left out" in page.replace("&#x27;", "'")
     one = render_domain(shown["one"])
     assert "For &lt;research&gt; only" in one
     assert "Pictures from every camera count" in one
-    assert "1 right answer in the gallery" in one
+    assert "1 match in the gallery" in one
 
 
 def test_a_thumbnail_is_a_small_jpeg_of_the_same_shape(tmp_path: Path) -> None:

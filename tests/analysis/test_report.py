@@ -90,7 +90,7 @@ def make_run(
     asked: str = "9",
     **sections: Any,
 ) -> Path:
-    """Make a run directory without weights, evaluated to these (mAP, R1) by domain, of 10 steps an epoch."""
+    """Make a run directory without weights, evaluated to these (mAP, Rank-1) by domain, of 10 steps an epoch."""
     domains = [
         DomainResult(name, mAP, 0.125, {1: rank1, 5: 0.8, 10: 0.9}, 9, 7, 1200, True, True, **(facts or {}))
         for name, (mAP, rank1) in rates.items()
@@ -138,7 +138,7 @@ def test_the_best_of_each_group_is_bold_as_shown(tmp_path: Path) -> None:
     page = report(tmp_path, {"First": [a, b], "Second": [c]})
     assert page.rows(0) == [
         ["", "m", "n", "mean"],
-        ["Run", "mAP", "R1", "mAP", "R1", "mAP", "R1"],
+        ["Run", "mAP", "Rank-1", "mAP", "Rank-1", "mAP", "Rank-1"],
         ["First"],
         ["A a bot, resnet50", "50.0", "60.0", "31.2", "10.0", "40.6", "35.0"],
         ["B b bot, resnet50", "40.0", "70.0", "31.2", "10.0", "35.6", "40.0"],
@@ -150,7 +150,7 @@ def test_the_best_of_each_group_is_bold_as_shown(tmp_path: Path) -> None:
     assert bold[3] == ["50.0", "31.2", "10.0", "40.6"]
     assert bold[4] == ["70.0", "31.2", "10.0", "40.0"]
     assert bold[6] == []  # alone in its group
-    assert page.rows(1)[1] == ["Run", *["R5", "R10", "mINP"] * 3]
+    assert page.rows(1)[1] == ["Run", *["Rank-5", "Rank-10", "mINP"] * 3]
     assert page.rows(1)[3][1:4] == ["80.0", "90.0", "12.5"]
 
 
@@ -168,8 +168,8 @@ def test_runs_on_other_domains_stand_beside_each_other_and_means_are_not_compare
     assert rows[2] == ["A a bot, resnet50", "50.0", "60.0", "30.0", "10.0", "40.0", "35.0"]
     assert rows[3] == ["B b bot, resnet50", "–", "–", "40.0", "70.0", "40.0", "70.0"]
     assert bold[2:4] == [[], ["40.0", "70.0"]]
-    assert "their means are not of the same things" in page.text
-    assert "2 models were trained, each on data of its own, from 2 to 3 data sets at once" in page.text
+    assert "their means cannot be compared" in page.text
+    assert "2 models were trained, each on different data, from 2 to 3 data sets at once" in page.text
 
 
 def test_the_lead_says_what_was_trained_on_what(tmp_path: Path) -> None:
@@ -177,8 +177,8 @@ def test_the_lead_says_what_was_trained_on_what(tmp_path: Path) -> None:
     page = report(tmp_path, {"": [make_run(tmp_path / "a", rates), make_run(tmp_path / "b", rates)]})
     lead = "2 models were trained, each on 3 data sets at once (m, n, o): 6 people, seen by 6 cameras."
     assert lead in page.text
-    assert "It has seen none of these people before." in page.text
-    assert "All started from random weights" in page.text
+    assert "None of these people were in the training data." in page.text
+    assert "All models started from random weights" in page.text
     alone = report(tmp_path, {"": [make_run(tmp_path / "c", {"m": (0.5, 0.6)})]})
     assert "One model was trained on one data set (m): 2 people, seen by 2 cameras." in alone.text
 
@@ -187,9 +187,9 @@ def test_what_spoils_a_comparison_is_said(tmp_path: Path) -> None:
     protocol = ProtocolMatch("part of x", False, "Market-1501, half of it", ("train: fewer",))
     a = make_run(tmp_path / "a", {"m": (0.5, 0.6)}, facts={"protocol": protocol}, asked="1")
     page = report(tmp_path, {"Half": [a]})
-    assert "m: Market-1501, half of it; not comparable with the paper's figures." in page.text
+    assert "m: Market-1501, half of it; not comparable with the paper's numbers." in page.text
     assert "m: 1 queries show people that a model was trained on" in page.text
-    assert "It has seen none" not in page.text
+    assert "None of these people were in the training data" not in page.text
 
 
 # Training
@@ -206,13 +206,13 @@ def test_every_term_is_a_chart_with_one_line_a_run(tmp_path: Path) -> None:
         "Identity term, nats: A a · Two ends at 2; B b · Two ends at 2",
         "Domain term, nats, mean over blocks: B b · Two ends at 1",
         "Camera term, nats, mean over blocks: B b · Two ends at 1.5",
-        "Domain heads right, % of training images: B b · Two ends at 75",
-        "Camera heads right, % of training images: B b · Two ends at 50",
+        "Accuracy of the domain heads, % of training images: B b · Two ends at 75",
+        "Accuracy of the camera heads, % of training images: B b · Two ends at 50",
     ]
-    assert "Accuracy was measured once, at the end" in page.text
+    assert "The models were evaluated once, at the end" in page.text
     assert "chance 100%" in page.text  # one domain
     assert "chance 50%" in page.text  # of two cameras
-    assert "holds two terms more" in page.text
+    assert "has two more terms" in page.text
 
 
 def test_steps_become_epochs_and_domains_a_mean(tmp_path: Path) -> None:
@@ -225,7 +225,7 @@ def test_steps_become_epochs_and_domains_a_mean(tmp_path: Path) -> None:
     assert run.points("validation", "mAP") == []
     page = report(tmp_path, {"": [path]})
     assert "mAP, %, mean over domains: A a ends at 75" in page.charts()
-    assert "The accuracy is that of the models as they were at that time." in page.text
+    assert "The accuracy is that of the models at that time." in page.text
 
 
 def test_a_log_that_was_cut_short_is_read_up_to_there(tmp_path: Path) -> None:
@@ -240,8 +240,8 @@ def test_a_log_that_was_cut_short_is_read_up_to_there(tmp_path: Path) -> None:
 def test_runs_without_a_log_or_heads_say_so(tmp_path: Path) -> None:
     page = report(tmp_path, {"": [make_run(tmp_path / "a", {"m": (0.5, 0.6)})]})
     assert page.charts() == []
-    assert "hold no lines of training in metrics.jsonl" in page.text
-    assert "None of these models has them" in page.text
+    assert "have no training lines in metrics.jsonl" in page.text
+    assert "None of these models has such heads" in page.text
 
 
 def test_heads_stand_beside_chance(tmp_path: Path) -> None:
@@ -254,7 +254,7 @@ def test_heads_stand_beside_chance(tmp_path: Path) -> None:
         ["Both"],
         ["B b bot, resnet50", "90.0", "40.0", "90.0", "40.0", "50.0", "25.0"],
     ]
-    assert "A run directory does not hold the accuracy of each convolution" in page.text
+    assert "Run directories do not store the accuracy of each convolution" in page.text
 
 
 # Settings
@@ -336,7 +336,7 @@ def test_a_page_with_pictures_is_whole_the_same_each_time_and_fetches_nothing(
     ids = [attributes["id"] for _, attributes in page.elements if "id" in attributes]
     assert len(set(ids)) == len(ids)
     assert {"results", "training", "heads", "lists", "settings", "right", "wrong"} == set(ids)
-    assert "Not as evaluated" not in page.text
+    assert "Different from the evaluation" not in page.text
     report(tmp_path, {"Alone": [path]}, queries=3, device="cpu")
     assert (tmp_path / "out" / "report.html").read_bytes() == written
     assert len(written) < 500_000

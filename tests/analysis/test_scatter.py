@@ -8,14 +8,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from jointreid.analysis.scatter import COLOURS, SHAPES, Panel, scatter_grid
+from jointreid.analysis.scatter import COLOURS, SHAPES, ScatterPanel, scatter_grid
 
 
 def draw(classes: int = 3) -> bytes:
     points = np.random.default_rng(0).normal(size=(5 * classes, 2))
     rows = [
-        [Panel("one", points), Panel("two\nlines", points)],
-        [Panel("far", points + 1e4), Panel("same", 0 * points)],
+        [ScatterPanel("one", points), ScatterPanel("two\nlines", points)],
+        [ScatterPanel("far", points + 1e4), ScatterPanel("same", 0 * points)],
     ]
     ids = np.repeat(np.arange(classes), 5)
     return scatter_grid(["Left", "Right"], rows, [f"class {i}" for i in range(classes)], ids, "below\nthem")

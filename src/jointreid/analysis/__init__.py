@@ -1,1 +1,1 @@
-"""What runs say when laid side by side."""
+"""Comparisons, reports and figures of finished runs."""

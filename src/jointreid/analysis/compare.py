@@ -1,4 +1,4 @@
-"""Two runs side by side: settings that differ, and per domain the difference with its uncertainty.
+"""Comparison of two runs: settings that differ, and for each domain the difference in accuracy with its uncertainty.
 
 Nothing here needs torch. Q counts the queries that both runs could answer.
 """
@@ -23,7 +23,7 @@ BLOCK = 2**22
 
 @dataclass(frozen=True)
 class Difference:
-    """How much B is above A, and how sure that is.
+    """The difference in a metric between runs A and B, with its uncertainty.
 
     Attributes:
         a: the mean over the shared queries in run A.
@@ -125,13 +125,13 @@ def paired_bootstrap(
 ) -> Difference:
     """Estimate how sure the mean of `b - a` is, from resamples of the queries with replacement.
 
-    Both runs keep the same queries in every resample, so what makes a query hard for both cancels. Queries of one
-    identity resemble each other, which this does not count, and neither does it count what another seed of training
-    would change: the true uncertainty is larger.
+    Both runs keep the same queries in every resample, so the difficulty of a query cancels. Queries of
+    one identity resemble each other and training again with another seed would change the result; neither is counted
+    here, so the true uncertainty is larger.
 
     Args:
-        a: a measure of each query in run A, [Q], Q >= 1.
-        b: the same measure of the same queries in run B, [Q].
+        a: a metric of each query in run A, [Q], Q >= 1.
+        b: the same metric of the same queries in run B, [Q].
         resamples: how many resamples.
         seed: of the resamples.
     """
@@ -151,43 +151,44 @@ def paired_bootstrap(
 
 
 def render(comparison: Comparison) -> str:
-    """Return the comparison for people: a table in percent, and below it what differs besides."""
-    rows = [["Domain", "Measure", "A", "B", "B - A", "95% interval", "Opposite", "Queries"]]
+    """Return the comparison for people: a table in percent, then other differences."""
+    rows = [["Domain", "Metric", "A", "B", "B - A", "95% interval", "Opposite", "Queries"]]
     for domain in comparison.domains:
-        for name, measure in (("mAP", domain.mAP), ("Rank-1", domain.rank1)):
-            if measure is not None:
-                interval = f"{100 * measure.low:+.1f} to {100 * measure.high:+.1f}"
-                rates = percent(measure.a), percent(measure.b), f"{100 * measure.difference:+.1f}"
-                share = f"{measure.opposite_share:.4f}"
-                rows.append([domain.domain, name, *rates, interval, share, f"{domain.shared_queries:,}"])
-    title = f"A {comparison.run_a}\nB {comparison.run_b}\nrates in percent, over the queries valid in both runs"
+        for name, metric in (("mAP", domain.mAP), ("Rank-1", domain.rank1)):
+            if metric is not None:
+                interval = f"{100 * metric.low:+.1f} to {100 * metric.high:+.1f}"
+                values = percent(metric.a), percent(metric.b), f"{100 * metric.difference:+.1f}"
+                share = f"{metric.opposite_share:.4f}"
+                rows.append([domain.domain, name, *values, interval, share, f"{domain.shared_queries:,}"])
+    title = f"A {comparison.run_a}\nB {comparison.run_b}\nin percent, over the queries that are valid in both runs"
     return "\n".join((title, text_table(rows, "llrrrrrr"), *_notes(comparison)))
 
 
 def _notes(comparison: Comparison) -> Iterator[str]:
     yield (
-        f"interval: {RESAMPLES:,} resamples of the queries, the same in both runs; another seed of training is not in "
-        "it. Opposite: twice the share of resamples without a difference of this sign, like a two-sided p-value"
+        f"interval: from {RESAMPLES:,} resamples of the queries, the same in both runs; without the effect of another "
+        "training seed. Opposite: twice the share of resamples whose difference is 0 or of the other sign, like a "
+        "two-sided p-value"
     )
     for domain in comparison.domains:
         alone = {"A": domain.only_in_a, "B": domain.only_in_b}
-        if told := [f"{count:,} only in {run}" for run, count in alone.items() if count]:
-            yield f"{domain.domain}: left out queries that are valid {' and '.join(told)}"
+        if counts := [f"{count:,} only in {run}" for run, count in alone.items() if count]:
+            yield f"{domain.domain}: left out queries that are valid {' and '.join(counts)}"
         if not domain.shared_queries:
             yield f"{domain.domain}: not compared, no query is valid in both; were the runs evaluated on the same data?"
     for name, (protocol_a, protocol_b) in comparison.protocols.items():
-        yield f"{name}: the protocols differ, so the difference is not of the runs alone:"
+        yield f"{name}: the protocols differ, so the difference is not due to the runs alone:"
         yield from (f"  {run}: {words}" for run, words in (("A", protocol_a), ("B", protocol_b)))
     for run, names in (("A", comparison.only_in_a), ("B", comparison.only_in_b)):
         if names:
             yield f"evaluated only in {run}: {', '.join(names)}"
-    for what, changes in (("settings", comparison.settings), ("terms of the evaluation", comparison.evaluation)):
+    for what, changes in (("settings", comparison.settings), ("evaluation settings", comparison.evaluation)):
         yield f"{what} that differ, A -> B:" if changes else f"no {what} differ"
         yield from (f"  {key}: {a!r} -> {b!r}" for key, (a, b) in changes.items())
 
 
 def _facts(results: Results) -> dict[str, Any]:
-    """Return what two evaluations must share for their figures to be compared."""
+    """Return the facts that two evaluations must share to be comparable."""
     facts: dict[str, Any] = {
         name: getattr(results, name) for name in ("feature", "metric", "flip", "rerank", "pretraining")
     }
@@ -201,7 +202,7 @@ def _protocols(results: Results) -> dict[str, str]:
 
 
 def _differing(a: Mapping[str, Any], b: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
-    """Return what both have, where it differs, as (a, b)."""
+    """Return the values of shared keys that differ, as (a, b)."""
     return {key: (value, b[key]) for key, value in a.items() if key in b and b[key] != value}
 
 

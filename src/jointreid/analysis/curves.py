@@ -20,15 +20,15 @@ COLOURS, DASHES = 6, 4
 
 
 @dataclass(frozen=True)
-class Line:
+class Curve:
     """One run's curve.
 
     Attributes:
-        key: a letter or two, which stand at the curve's end.
-        label: what it is, in words.
-        points: (x, y), x rising, at least one; none below 0.
-        colour: which colour, counted from 0; they repeat after `COLOURS`.
-        dash: which dashes, 0 for none; they repeat after `DASHES`.
+        key: a letter or two, printed at the end of the curve.
+        label: its description.
+        points: (x, y) with rising x, at least one; none below 0.
+        colour: index of its colour, from 0; colours repeat after `COLOURS`.
+        dash: index of its dash pattern, 0 for none; patterns repeat after `DASHES`.
     """
 
     key: str
@@ -44,7 +44,7 @@ class Line:
 
 
 @dataclass(frozen=True)
-class Level:
+class ReferenceLevel:
     """A value to compare the curves with, drawn across the chart."""
 
     label: str
@@ -67,7 +67,7 @@ def round_ticks(high: float, most: int = 6) -> tuple[float, ...]:
         return 0.0, 1.0
     decade = math.floor(math.log10(high / (most - 1)))
     spaces = [(factor, power) for power in (decade, decade + 1) for factor in (1, 2, 5)]
-    # What is off by rounding alone is on a tick: 0.3 is three times 0.1.
+    # Rounding errors do not move a value past a tick: 0.3 counts as three times 0.1.
     counts = [math.ceil(round(high / (factor * 10.0**power), 9)) for factor, power in spaces]
     (factor, power), count = next(found for found in zip(spaces, counts, strict=True) if found[1] < most)
     return tuple(float(f"{k * factor}e{power}") for k in range(count + 1))
@@ -86,16 +86,22 @@ def thin(points: Sequence[Point], most: int = MOST_POINTS) -> list[Point]:
 
 
 def line_chart(
-    title: str, unit: str, lines: Sequence[Line], *, levels: Sequence[Level] = (), top: float = 0.0, x_unit: str = ""
+    title: str,
+    unit: str,
+    lines: Sequence[Curve],
+    *,
+    levels: Sequence[ReferenceLevel] = (),
+    top: float = 0.0,
+    x_unit: str = "",
 ) -> Html:
     """Return a chart.
 
     Args:
-        title: what is drawn.
+        title: of the chart.
         unit: of y.
         lines: one or more curves.
         levels: values to compare them with.
-        top: y that the axis reaches at least.
+        top: the least value of y at the top of the axis.
         x_unit: of x.
     """
     ys = [y for line in lines for _, y in line.points] + [level.value for level in levels] + [top]
@@ -124,16 +130,16 @@ def line_chart(
     )
 
 
-def swatch(line: Line) -> Html:
+def swatch(line: Curve) -> Html:
     """Return a short piece of a line, for a legend."""
     piece = tag("path", d="M0 5H30", class_=line.style)
     return tag("svg", piece, viewBox="0 0 30 10", class_="swatch", aria_hidden="true")
 
 
 def spread(wanted: Sequence[float], gap: float) -> list[float]:
-    """Return places near the wanted ones, in their order, that are at least `gap` apart.
+    """Return positions near the wanted ones, in the same order, at least `gap` apart.
 
-    Neighbours that are too close move apart around the mean of what they wanted.
+    Neighbours that are too close move apart around the mean of their wanted positions.
 
     >>> spread([50.0, 10.0, 50.0], 12)
     [44.0, 10.0, 56.0]
@@ -168,12 +174,12 @@ def _x_axis(ticks: Sequence[float], places: Sequence[float], unit: str) -> Itera
     yield tag("text", unit, x=(LEFT + RIGHT) / 2, y=BOTTOM + 31, text_anchor="middle", class_="soft")
 
 
-def _level(level: Level, y: float) -> Html:
+def _level(level: ReferenceLevel, y: float) -> Html:
     line = tag("path", d=f"M{LEFT} {y:.1f}H{RIGHT}", class_="level")
     return join(line, tag("text", level.label, x=RIGHT, y=f"{y - 4:.1f}", text_anchor="end", class_="soft"))
 
 
-def _curve(line: Line, points: Sequence[Point], end: float) -> Html:
+def _curve(line: Curve, points: Sequence[Point], end: float) -> Html:
     x, y = points[-1]
     path = "L".join(f"{x:.1f} {y:.1f}" for x, y in points)
     return tag(

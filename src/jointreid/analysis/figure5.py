@@ -1,9 +1,9 @@
 """Figure 5: the filters that two runs generate for images of every domain, as pictures and in numbers.
 
-Left are filters generated from the sample alone, right those from sample, domain and camera; the rows are the DCSDs
-number 0, 12 and 15. The points are placed by t-SNE, whose clusters prove little, so the figure also has two numbers of
-the filters as they are. Distances are Euclidean in both: FilterNorm has already taken each kernel's mean and scale
-out, and what a kernel does to an image is linear in it.
+The left column shows filters generated from the sample alone, the right one those from sample, domain and camera; the
+rows are the DCSDs number 0, 12 and 15. The points are placed by t-SNE, whose clusters prove little, so the figure also
+gives two numbers computed from the filters themselves. Distances are Euclidean in both: FilterNorm has already removed
+each kernel's mean and scale, and the effect of a kernel on an image is linear in the kernel.
 Letters: N images.
 """
 
@@ -26,7 +26,7 @@ from jointreid.analysis.filters import (
     Split,
     choose_images,
     collect_filters,
-    measure_separation,
+    compute_separation,
     require_dcsd,
 )
 from jointreid.analysis.scatter import MAKING
@@ -43,21 +43,21 @@ from jointreid.run import Run, open_run
 
 PERPLEXITY = 30.0
 TSNE = {"metric": "euclidean", "neighbors": "exact", "initialization": "pca", "negative_gradient_method": "bh"}
-# Settings that only say what a run is called.
+# Settings that only name a run.
 NAMES = ("train.out", "train.label")
 PACKAGES = ("jointreid", "torch", "numpy", "openTSNE", "scikit-learn", "matplotlib")
 
 
 @dataclass(frozen=True)
-class Cell:
-    """One DCSD of one column.
+class FilterPanel:
+    """The filters of one DCSD in one column.
 
     Attributes:
         number: of the DCSD, counted from 0 at the input.
-        block: the block it stands in, as `layer3.5`.
-        dimensions: numbers in a filter, the kernels of all channels.
-        separation: how far apart the domains lie, of the filters as they are.
-        points: [N, 2], where t-SNE places the filters.
+        block: the block it belongs to, such as `layer3.5`.
+        dimensions: numbers in a filter: the kernels of all channels.
+        separation: of the domains, computed from the filters themselves.
+        points: [N, 2], positions of the filters by t-SNE.
     """
 
     number: int
@@ -72,16 +72,16 @@ class FilterColumn:
     """One column: the filters of one run.
 
     Attributes:
-        heading: what they are generated from, in short.
+        heading: the factors that they are generated from, in short.
         run: the run directory.
-        factors: what the run was trained to generate them from.
+        factors: the factors that the run generates filters from.
         context_to: the branches that see domain and camera; the filters shown are of the channel branch.
         ablate_context: whether the vectors Domain and Camera were set to 0.
         config: the hash of the run's settings.
         labels: the hash of its label space.
         weights: SHA-256 of the checkpoint's `model.safetensors`.
         step: steps the run was trained for.
-        cells: one a DCSD, from input to output.
+        panels: one for each DCSD, from input to output.
     """
 
     heading: str
@@ -93,21 +93,21 @@ class FilterColumn:
     labels: str
     weights: str
     step: int
-    cells: tuple[Cell, ...]
+    panels: tuple[FilterPanel, ...]
 
 
 @dataclass(frozen=True)
 class Figure5:
-    """The figure.
+    """All images and numbers of the figure.
 
     Attributes:
         chosen: the images.
-        asked: images of each domain asked for.
+        asked: requested images of each domain.
         columns: left and right.
         settings: `section.field` -> (left, right), of the runs' settings that differ.
         perplexity: of t-SNE.
-        versions: of what it was made with.
-        warning: its first line, if its numbers mean nothing.
+        versions: of the packages that made it.
+        warning: its first line where its numbers mean nothing.
     """
 
     chosen: ChosenImages
@@ -120,7 +120,7 @@ class Figure5:
 
     @property
     def chance(self) -> float:
-        """The accuracy of neighbours that have nothing to do with the domain."""
+        """The accuracy of neighbours chosen at random."""
         return 1 / len(self.chosen.domains)
 
     def to_dict(self) -> dict[str, Any]:
@@ -158,14 +158,14 @@ def figure5(
     """Make the figure of two runs (checkpoint `last`) on the data sets of the second.
 
     Args:
-        run_s: a run whose filters are generated from the sample alone; None takes `run_sdc` with the vectors Domain
-            and Camera set to 0, which tells what they add to one and the same network.
-        run_sdc: a run whose filters are generated from more, trained on the same domains.
+        run_s: a run whose filters are generated from the sample alone; None uses `run_sdc` with the vectors Domain
+            and Camera set to 0, which shows what they add to the same network.
+        run_sdc: a run whose filters also depend on domain or camera, trained on the same domains.
         per_domain: images of each domain; where one has fewer, that many of each.
         split: which to take them from: test (query and gallery) or train.
         seed: of the choice of images and of t-SNE.
         device: where to compute the filters: auto, cpu, cuda or mps.
-        warning: what a reader must know first, such as that the runs are too short to mean anything.
+        warning: a first line for readers, such as that the runs are too short to mean anything.
         on_batch: called with (what, how many done, how many in all).
 
     Raises:
@@ -189,12 +189,12 @@ def figure5(
             device=device,
             on_batch=on_batch and partial(on_batch, heading),
         )
-        cells = []
+        panels = []
         for done, block in enumerate(filters, start=1):
-            cells.append(_cell(block, chosen, perplexity))
+            panels.append(_panel(block, chosen, perplexity))
             if on_batch is not None:
                 on_batch(f"{heading}: t-SNE", done, len(filters))
-        columns.append(_column(run, heading, ablated, cells))
+        columns.append(_column(run, heading, ablated, panels))
     return Figure5(
         chosen=chosen,
         asked=per_domain,
@@ -215,7 +215,7 @@ def _check_runs(left: Run, right: Run, *, ablated: bool) -> None:
             expected = "the sample alone" if alone else "the sample and its domain or camera"
             raise JointreidError(
                 f"{run.path}: its filters are generated from {', '.join(factors)}; expected {expected}. "
-                "The run of the sample alone comes first"
+                "Give the run with the sample alone first"
             )
     names = [sorted(domain.name for domain in run.label_space.domains) for run in (left, right)]
     if names[0] != names[1]:
@@ -241,10 +241,10 @@ def _heading(config: RunConfig, ablated: bool) -> str:
     return f"{'+'.join(initials)}: {', '.join(factors)}" if len(factors) > 1 else "S: sample alone"
 
 
-def _cell(block: BlockFilters, chosen: ChosenImages, perplexity: float) -> Cell:
-    separation = measure_separation(block.values, chosen.domain_ids)
+def _panel(block: BlockFilters, chosen: ChosenImages, perplexity: float) -> FilterPanel:
+    separation = compute_separation(block.values, chosen.domain_ids)
     points = _embed(block.values, perplexity, chosen.seed)
-    return Cell(block.number, block.block, block.values.shape[1], separation, points)
+    return FilterPanel(block.number, block.block, block.values.shape[1], separation, points)
 
 
 def _embed(values: NDArray[np.float32], perplexity: float, seed: int) -> NDArray[np.float64]:
@@ -256,7 +256,7 @@ def _embed(values: NDArray[np.float32], perplexity: float, seed: int) -> NDArray
         return np.array(tsne.fit(values.astype(np.float64)))
 
 
-def _column(run: Run, heading: str, ablated: bool, cells: Sequence[Cell]) -> FilterColumn:
+def _column(run: Run, heading: str, ablated: bool, panels: Sequence[FilterPanel]) -> FilterColumn:
     weights = file_sha256(run.checkpoint() / "model.safetensors")
     return FilterColumn(
         heading=heading,
@@ -268,16 +268,17 @@ def _column(run: Run, heading: str, ablated: bool, cells: Sequence[Cell]) -> Fil
         labels=run.label_space.hash,
         weights=weights,
         step=int(run.state()["step"]),
-        cells=tuple(cells),
+        panels=tuple(panels),
     )
 
 
 def _plain(column: FilterColumn) -> dict[str, Any]:
     plain = {**vars(column), "factors": list(column.factors)}
+    del plain["panels"]
     return plain | {
         "cells": [
-            {**vars(cell), "separation": cell.separation._asdict(), "points": np.round(cell.points, 4).tolist()}
-            for cell in column.cells
+            {**vars(panel), "separation": panel.separation._asdict(), "points": np.round(panel.points, 4).tolist()}
+            for panel in column.panels
         ]
     }
 

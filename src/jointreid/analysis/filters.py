@@ -1,4 +1,4 @@
-"""The filters that a run generates, and how well they tell the domains of the images apart.
+"""The filters that a run generates, and how well they separate the domains of the images.
 
 Letters: N images, D domains, C channels of a block's 3x3, KK the taps of its kernel.
 """
@@ -35,7 +35,7 @@ _ENOUGH = f"{NEIGHBOURS + 1} or more, so that {NEIGHBOURS} neighbours of an imag
 
 @dataclass(frozen=True)
 class ChosenImages:
-    """Equally many images of every domain.
+    """The same number of images of every domain.
 
     Attributes:
         split: test (query and gallery) or train.
@@ -69,7 +69,7 @@ class ChosenImages:
 
 
 class BlockFilters(NamedTuple):
-    """What one DCSD generated for N images.
+    """The filters that one DCSD generates for N images.
 
     Attributes:
         number: of the DCSD, counted from 0 at the input.
@@ -83,13 +83,13 @@ class BlockFilters(NamedTuple):
 
 
 class Separation(NamedTuple):
-    """How far apart the domains lie; all by Euclidean distance.
+    """The separation of the domains, by Euclidean distance.
 
     Attributes:
         silhouette: the mean silhouette by domain, in [-1, 1]; 0 where domains overlap entirely.
         accuracy: the share of images whose domain most of their `NEIGHBOURS` nearest others have.
         spread: root mean square distance from the mean, relative to the root mean square length. Near 0 the filters
-            hardly depend on the image, and the other two say little.
+            hardly depend on the image, and the other two numbers say little.
     """
 
     silhouette: float
@@ -101,8 +101,8 @@ def choose_images(domains: Sequence[Domain], per_domain: int, split: Split = "te
     """Choose images at random, the same number of every domain, neither junk nor distractors.
 
     Identities take turns: none has a second image before all have one. Images of a person resemble each other and are
-    of one domain, so neighbours found by the person would count as found by the domain. What is chosen of a domain
-    depends on it, the number and the seed, and not on the other domains.
+    of one domain, so neighbours that show the same person would count as neighbours of the same domain. The choice in
+    a domain depends on its images, the number and the seed, and not on the other domains.
 
     Args:
         domains: two or more.
@@ -117,7 +117,7 @@ def choose_images(domains: Sequence[Domain], per_domain: int, split: Split = "te
         raise JointreidError(no_such("split", split, get_args(Split)))
     if len(domains) < 2:
         names = ", ".join(domain.name for domain in domains) or "none"
-        raise JointreidError(f"filters are compared between domains, two or more; there is {names}")
+        raise JointreidError(f"filters are compared between two or more domains; found {names}")
     if per_domain <= NEIGHBOURS:
         raise JointreidError(f"{per_domain} images of each domain asked for; expected {_ENOUGH}")
     pools = {domain.name: _usable(domain, split) for domain in domains}
@@ -141,8 +141,8 @@ def collect_filters(
     Args:
         run: a run with DCSD.
         records: the N images.
-        ablate_context: set the vectors Domain and Camera to 0 in every block, so that the sample alone is left of
-            what the filters are generated from; the weights stay those that were trained with both.
+        ablate_context: set the vectors Domain and Camera to 0 in every block, so that filters are generated from the
+            sample alone, with the weights that were trained with both.
         device: where to compute: auto, cpu, cuda or mps.
         on_batch: called with (images done, images in all) after each batch.
 
@@ -155,7 +155,9 @@ def collect_filters(
     blocks = _dcsds(model)
     if ablate_context:
         if not any(dcsd.domain or dcsd.camera for _, dcsd in blocks):
-            raise JointreidError(f"{run.path}: its filters come from the sample alone; there is no context to remove")
+            raise JointreidError(
+                f"{run.path}: its filters come from the sample alone; there is no domain or camera to remove"
+            )
         model.trunk.zero_context()
     shown = [(number, *blocks[number]) for number in SHOWN]
     with _collecting([dcsd for _, _, dcsd in shown]) as parts:
@@ -163,7 +165,7 @@ def collect_filters(
             model.to(where),
             records,
             run.config.image,
-            replace(run.config.eval, flip=False),  # a mirrored image has filters of its own
+            replace(run.config.eval, flip=False),  # a mirrored image has other filters
             device=where,
             cache_dir=Path(run.config.data.cache),
             workers=run.config.train.workers,
@@ -187,11 +189,11 @@ def require_dcsd(run: Run) -> None:
         raise JointreidError(f"{run.path}: {name} generates no filters; expected a run of bot-dcsd or agw-dcsd")
 
 
-def measure_separation(values: NDArray[np.floating], domain_ids: Indices) -> Separation:
-    """Measure how far apart the domains lie, in bounded memory.
+def compute_separation(values: NDArray[np.floating], domain_ids: Indices) -> Separation:
+    """Compute how well domains are separated, in bounded memory.
 
     An image's silhouette is (b - a) / max(a, b), where a is its mean distance to the others of its domain and b that
-    to the nearest other domain; 0 where both are 0. Of domains that share the most neighbours the first is taken.
+    to the nearest other domain; 0 where both are 0. Where several domains have the most neighbours, the first is taken.
 
     Args:
         values: [N, dimensions].
@@ -228,7 +230,7 @@ def measure_separation(values: NDArray[np.floating], domain_ids: Indices) -> Sep
 
 def _usable(domain: Domain, split: Split) -> tuple[ImageRecord, ...]:
     records = domain.train if split == "train" else domain.query + domain.gallery
-    once = {record.key: record for record in records}  # a query that stands in the gallery too is its own neighbour
+    once = {record.key: record for record in records}  # a query that is also in the gallery would be its own neighbour
     return tuple(record for record in once.values() if not record.junk and not record.distractor)
 
 
@@ -253,7 +255,7 @@ def _dcsds(model: ReIDModel) -> list[tuple[str, DCSD]]:
 
 @contextmanager
 def _collecting(dcsds: Sequence[DCSD]) -> Iterator[list[list[Floats]]]:
-    """Give, for each DCSD, the channel filters [B, C * KK] of the batches that pass meanwhile."""
+    """Yield, for each DCSD, a list that collects the channel filters [B, C * KK] of each batch in this context."""
     parts: list[list[Floats]] = [[] for _ in dcsds]
 
     def taking(part: list[Floats]) -> Callable[[object, object, Tensor], None]:

@@ -1,6 +1,6 @@
-"""HTML from values: what is text is escaped, so no name in anyone's data can become markup.
+"""HTML from values: all text is escaped, so no name in the data can become markup.
 
-A page is one file: nothing in it is fetched, and its policy forbids a browser to.
+A page is one file: it fetches nothing, and its policy forbids the browser to fetch anything.
 """
 
 from html import escape
@@ -56,7 +56,7 @@ def table(head: Html, *bodies: Html, caption: str, class_: str | None = None) ->
         class_: of the table.
     """
     whole = tag("table", tag("caption", tag("span", caption)), tag("thead", head), *bodies, class_=class_)
-    # Whoever has no pointer can scroll what can be focused.
+    # A focusable element can be scrolled with the keyboard.
     return tag("div", whole, class_="scroll", tabindex=0, role="region", aria_label=caption)
 
 

@@ -1,8 +1,8 @@
-"""The charts of a report: what the loss and its terms did, and what the domain and camera heads learnt."""
+"""The charts of a report: the loss and its terms, and the accuracy of the domain and camera heads."""
 
 from collections.abc import Sequence
 
-from jointreid.analysis.curves import Level, line_chart, swatch
+from jointreid.analysis.curves import ReferenceLevel, line_chart, swatch
 from jointreid.analysis.html import Html, tag
 from jointreid.analysis.reported import ReportedRun
 from jointreid.analysis.tables import chances, head_table
@@ -18,63 +18,63 @@ LOSSES = (
 # Title, kind of line, name, unit.
 ACCURACIES = (
     ("mAP", "evaluation", "mAP", "%, mean over domains"),
-    ("R1", "evaluation", "rank1", "%, mean over domains"),
+    ("Rank-1", "evaluation", "rank1", "%, mean over domains"),
     ("mAP on held-out people", "validation", "mAP", "%, mean over domains"),
 )
 
 
 def training_section(runs: Sequence[ReportedRun]) -> Html:
-    """Return the curves of the loss, its terms and, where it was measured more than once, of the accuracy."""
+    """Return the curves of the loss, its terms and, with more than one evaluation, the accuracy."""
     charts = [
         _chart(runs, title, unit, "train", name, factor=factor)
         for title, name, factor, unit in LOSSES
         if any(run.points("train", name) and _has(run, factor) for run in runs)
     ]
-    measured = [
+    accuracies = [
         _chart(runs, title, unit, kind, name, scale=100.0)
         for title, kind, name, unit in ACCURACIES
         if any(len(run.points(kind, name)) > 1 for run in runs)
     ]
-    if measured:
-        words = "The accuracy is that of the models as they were at that time."
+    if accuracies:
+        words = "The accuracy is that of the models at that time."
     elif charts:
-        words = "Accuracy was measured once, at the end, so it has no curve; --train.eval_every 1 would give it one."
+        words = "The models were evaluated once, at the end, so accuracy has no curve; --train.eval_every 1 gives one."
     else:
-        words = "There are no curves: the run directories hold no lines of training in metrics.jsonl."
-    loss = "What training minimises, and its terms: each point is a mean over some steps. " if charts else ""
+        words = "There are no curves: the run directories have no training lines in metrics.jsonl."
+    loss = "The training loss and its terms; each point is a mean over some steps. " if charts else ""
     if len({run.has_heads("domain") or run.has_heads("camera") for run in runs}) > 1:
-        loss += "The total of a model with domain and camera heads holds two terms more. "
+        loss += "The total of a model with domain and camera heads has two more terms. "
     return tag(
         "section",
         tag("h2", "Training"),
         tag("p", loss, words),
         _legend(runs) if charts else Html(),
-        *(tag("div", *row, class_="charts") for row in (charts, measured) if row),
+        *(tag("div", *row, class_="charts") for row in (charts, accuracies) if row),
         id="training",
     )
 
 
 def heads_section(runs: Sequence[ReportedRun]) -> Html:
-    """Return how often the heads of DCSD are right, over training and at its end, beside chance."""
-    told = [
+    """Return the accuracy of DCSD's heads during training and at its end, beside chance."""
+    with_heads = [
         run
         for run in runs
         if any((r.domain_accuracy, r.camera_accuracy) != (None, None) for r in run.domains.values())
         or run.has_heads("domain")
         or run.has_heads("camera")
     ]
-    heading = tag("h2", "What the domain and camera heads know")
-    if not told:
-        return tag("section", heading, tag("p", "None of these models has them: they belong to DCSD."), id="heads")
-    words = "A run directory does not hold the accuracy of each convolution, so that is not shown."
+    heading = tag("h2", "Accuracy of the domain and camera heads")
+    if not with_heads:
+        return tag("section", heading, tag("p", "None of these models has such heads."), id="heads")
+    words = "Run directories do not store the accuracy of each convolution, so it is not shown."
     charts = []
     for index, factor in enumerate(("domain", "camera")):
-        rates = sorted({100 * chances(run)[index] for run in told})
-        levels = [Level(f"chance {rate:.3g}%", rate) for rate in rates]
+        rates = sorted({100 * chances(run)[index] for run in with_heads})
+        levels = [ReferenceLevel(f"chance {rate:.3g}%", rate) for rate in rates]
         name = f"{factor}_accuracy"
-        if any(run.points("train", name) for run in told):
-            title, unit = f"{factor.capitalize()} heads right", "% of training images"
-            charts.append(_chart(told, title, unit, "train", name, scale=100.0, levels=levels))
+        if any(run.points("train", name) for run in with_heads):
+            title, unit = f"Accuracy of the {factor} heads", "% of training images"
+            charts.append(_chart(with_heads, title, unit, "train", name, scale=100.0, levels=levels))
     if charts:
         words = f"The curves are means over the convolutions of the network. {words}"
     return tag(
@@ -82,13 +82,16 @@ def heads_section(runs: Sequence[ReportedRun]) -> Html:
         heading,
         tag(
             "p",
-            "Every DCSD convolution has two small classifiers that must name the data set and the camera an image "
-            "comes from, out of the same numbers that go into its filters. Far above chance, those numbers do tell "
-            "domains and cameras apart; near chance, they do not.",
+            "Every DCSD convolution has two small classifiers that predict the data set and the camera of an image "
+            "from the same numbers that generate its filters. Accuracy far above chance means that these numbers "
+            "distinguish domains and cameras; accuracy near chance means that they do not.",
         ),
         tag("div", *charts, class_="charts") if charts else Html(),
         tag("p", words, class_="soft"),
-        head_table(told, "Test images whose domain and camera are told at the end, in percent, beside chance."),
+        head_table(
+            with_heads,
+            "Test images whose domain and camera the trained heads predict, in percent, beside chance.",
+        ),
         id="heads",
     )
 
@@ -111,9 +114,9 @@ def _chart(
     *,
     factor: str | None = None,
     scale: float = 1.0,
-    levels: Sequence[Level] = (),
+    levels: Sequence[ReferenceLevel] = (),
 ) -> Html:
-    """Return the chart of a logged value, of the runs that have it; a scale of 100 gives percent, up to 100."""
+    """Return the chart of a logged value for the runs that have it; a scale of 100 gives percent, up to 100."""
     lines = [
         run.line([(x, scale * y) for x, y in points])
         for run in runs

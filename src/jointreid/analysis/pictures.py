@@ -1,4 +1,4 @@
-"""Ranked lists as HTML: small pictures, framed by right or wrong in shape and in colour."""
+"""Ranked lists as HTML: small pictures with a frame whose shape and colour mark right and wrong."""
 
 import base64
 import io
@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from PIL import Image
 
 from jointreid.analysis.html import Html, join, tag
-from jointreid.analysis.ranklists import Answer, RankedList, ShownDomain, ShownQuery
+from jointreid.analysis.ranklists import DomainLists, QueryLists, RankedImage, RankedList
 from jointreid.data.decode import read_image
 from jointreid.data.records import ImageRecord
 from jointreid.retrieval.results import percent
@@ -17,13 +17,13 @@ SIZE = (64, 128)
 QUALITY = 82
 
 
-def render_domain(shown: ShownDomain) -> Html:
+def render_domain(shown: DomainLists) -> Html:
     """Return a domain's ranked lists."""
     domain = shown.domain
     rule = (
-        "Pictures of the same person from the query's own camera are left out."
+        "Pictures of the same person from the same camera as the query are left out."
         if domain.exclude_same_camera
-        else "Pictures from every camera count, the query's own too."
+        else "Pictures from every camera count, also from the query's."
     )
     return tag(
         "section",
@@ -31,7 +31,7 @@ def render_domain(shown: ShownDomain) -> Html:
         tag("p", rule, class_="soft"),
         tag("p", f"Terms of use of these pictures: {domain.terms}", class_="soft") if domain.terms else Html(),
         *(_query(query) for query in shown.queries),
-        Html() if shown.queries else tag("p", "No query has a match in every run's evaluation, so none is shown."),
+        Html() if shown.queries else tag("p", "No query has a match in the evaluation of every run, so none is shown."),
     )
 
 
@@ -48,7 +48,7 @@ def mark(kind: str) -> Html:
 
 
 def thumbnail(record: ImageRecord) -> str:
-    """Return an image as the address of a small JPEG that stands in the address itself.
+    """Return an image as a `data:` address that holds a small JPEG.
 
     Raises:
         JointreidError: the image is unreadable.
@@ -60,16 +60,16 @@ def thumbnail(record: ImageRecord) -> str:
     return f"data:image/jpeg;base64,{base64.b64encode(buffer.getvalue()).decode()}"
 
 
-def differences(shown: ShownDomain) -> Iterator[str]:
-    """Yield the runs whose lists are not those that their evaluation found, by name."""
+def differences(shown: DomainLists) -> Iterator[str]:
+    """Yield the names of the runs whose lists differ from their evaluation."""
     lists = [ranked for query in shown.queries for ranked in query.lists]
-    yield from dict.fromkeys(ranked.run.name for ranked in lists if not ranked.as_measured)
+    yield from dict.fromkeys(ranked.run.name for ranked in lists if not ranked.as_evaluated)
 
 
-def _query(shown: ShownQuery) -> Html:
+def _query(shown: QueryLists) -> Html:
     record = shown.record
     who = f"person {record.pid}, camera {record.camid}"
-    matches = "1 right answer" if shown.num_matches == 1 else f"{shown.num_matches:,} right answers"
+    matches = "1 match" if shown.num_matches == 1 else f"{shown.num_matches:,} matches"
     facts = tag("b", "Query"), _pid(record), f"camera {record.camid}", f"{matches} in the gallery"
     asked = tag(
         "figure",
@@ -87,22 +87,22 @@ def _query(shown: ShownQuery) -> Html:
 
 
 def _ranked(ranked: RankedList) -> Html:
-    measured, run = ranked.measured, ranked.run
-    rank, precision = measured.first_match_rank, percent(measured.average_precision or 0.0)
-    found = f"first right answer at rank {rank:,}, average precision {precision}%"
+    result, run = ranked.result, ranked.run
+    rank, precision = result.first_match_rank, percent(result.average_precision or 0.0)
+    found = f"first match at rank {rank:,}, average precision {precision}%"
     metric = run.run.config.eval.metric
     return tag(
         "div",
         tag("p", tag("b", run.key, class_="badge"), " ", tag("b", run.name), tag("br"), tag("span", found)),
-        tag("ol", *(_answer(answer, place, metric) for place, answer in enumerate(ranked.answers, start=1))),
+        tag("ol", *(_picture(image, rank, metric) for rank, image in enumerate(ranked.images, start=1))),
         class_="ranked",
     )
 
 
-def _answer(answer: Answer, rank: int, metric: str) -> Html:
-    record, kind = answer.record, "right" if answer.right else "wrong"
+def _picture(image: RankedImage, rank: int, metric: str) -> Html:
+    record, kind = image.record, "right" if image.right else "wrong"
     who = "distractor" if record.distractor else f"person {record.pid}"
-    alone = f"{-answer.distance:.3f}" if metric == "cosine" else f"{answer.distance:.4g}"
+    alone = f"{-image.distance:.3f}" if metric == "cosine" else f"{image.distance:.4g}"
     picture = tag(
         "img",
         src=thumbnail(record),
@@ -116,6 +116,6 @@ def _answer(answer: Answer, rank: int, metric: str) -> Html:
 
 
 def _pid(record: ImageRecord) -> Html:
-    """Return an identity, or what stands in its place; a long one is cut where it is shown, and whole on hovering."""
+    """Return an identity, or "distractor"; a long name is cut on the page and shown in full on hovering."""
     name = "distractor" if record.distractor else record.pid
     return tag("span", name, class_="pid", title=name)

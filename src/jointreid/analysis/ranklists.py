@@ -1,7 +1,7 @@
-"""Ranked lists: for a few queries of each domain, what every run finds first.
+"""Ranked lists: for a few queries of each domain, the first gallery images of every run.
 
-The lists are those that evaluation measures: by the same features and distances, equal ones by gallery index, without
-junk, and without the query's own camera for its own identity where the domain says so.
+The lists are those of the evaluation: by the same features and distances, equal distances by gallery index, without
+junk, and without images of the query's identity from the query's camera where the domain excludes them.
 Letters: R runs, V queries that all of them could answer, G gallery images.
 """
 
@@ -28,12 +28,12 @@ LENGTH = 8
 DISAGREE, HARD, EASY = "The models disagree", "Hard", "Easy"
 
 
-class Answer(NamedTuple):
+class RankedImage(NamedTuple):
     """One gallery image in a ranked list.
 
     Attributes:
         record: the image.
-        distance: to the query, as the run's metric has it.
+        distance: to the query, by the run's metric.
         right: whether it shows the query's identity.
     """
 
@@ -44,35 +44,35 @@ class Answer(NamedTuple):
 
 @dataclass(frozen=True)
 class RankedList:
-    """What one run answers to one query.
+    """The ranked list of one run for one query.
 
     Attributes:
         run: the run.
-        measured: what its evaluation found for the query.
-        answers: the first of the gallery, at most `LENGTH`.
+        result: of the query in the run's evaluation.
+        images: the first of the gallery, at most `LENGTH`.
     """
 
     run: ReportedRun
-    measured: QueryResult
-    answers: tuple[Answer, ...]
+    result: QueryResult
+    images: tuple[RankedImage, ...]
 
     @property
-    def as_measured(self) -> bool:
-        """Whether the first right answer stands where the evaluation found it."""
-        first = next((rank for rank, answer in enumerate(self.answers, start=1) if answer.right), None)
-        measured = self.measured.first_match_rank
-        return first == (measured if measured is not None and measured <= len(self.answers) else None)
+    def as_evaluated(self) -> bool:
+        """Whether the first match has the rank that the evaluation found."""
+        first = next((rank for rank, image in enumerate(self.images, start=1) if image.right), None)
+        evaluated = self.result.first_match_rank
+        return first == (evaluated if evaluated is not None and evaluated <= len(self.images) else None)
 
 
 @dataclass(frozen=True)
-class ShownQuery:
-    """A query and the answers of every run.
+class QueryLists:
+    """A query and the ranked list of every run.
 
     Attributes:
-        why: it was chosen.
+        why: the reason for choosing it.
         record: its image.
-        num_matches: right answers in the gallery.
-        lists: the answers, a list a run.
+        num_matches: matches in the gallery.
+        lists: one for each run.
     """
 
     why: str
@@ -82,19 +82,19 @@ class ShownQuery:
 
 
 @dataclass(frozen=True)
-class ShownDomain:
-    """A domain and the queries chosen of it; none where no query is valid in all runs."""
+class DomainLists:
+    """A domain and its chosen queries; none where no query is valid in all runs."""
 
     domain: Domain
-    queries: tuple[ShownQuery, ...]
+    queries: tuple[QueryLists, ...]
 
 
 def rank_domains(
     runs: Sequence[ReportedRun], count: int, *, device: str = "auto", on_batch: OnBatch | None = None
-) -> Iterator[ShownDomain]:
-    """Yield every domain that a run was evaluated on, with `count` queries and what the runs answer.
+) -> Iterator[DomainLists]:
+    """Yield every domain that a run was evaluated on, with `count` queries and the ranked lists of the runs.
 
-    Each run's features of each domain are computed once, and held for as long as its lists take.
+    Each run's features of each domain are computed once, and kept until its lists are made.
 
     Args:
         runs: the runs.
@@ -103,8 +103,8 @@ def rank_domains(
         on_batch: called with (run and domain, images done, images in all) after each batch.
 
     Raises:
-        JointreidError: the data cannot be read or are others than the runs were evaluated on, a run has no weights,
-            or there is no such device.
+        JointreidError: the data cannot be read or have changed since the evaluation, a run has no weights, or there is
+            no such device.
     """
     where = pick_device(device)
     domains = _load_domains(runs)
@@ -112,23 +112,23 @@ def rank_domains(
     for name, domain in domains.items():
         evaluated = [run for run in runs if name in run.domains]
         query, gallery = (tuple(r for r in split if not r.junk) for split in (domain.query, domain.gallery))
-        measured = [_measured(run, name, query) for run in evaluated]
-        chosen = _choose_shared(measured, count)
+        results = [_query_results(run, name, query) for run in evaluated]
+        chosen = _choose_shared(results, count)
         indices = [index for _, index in chosen]
         relevance = {index: _split(query[index], gallery, domain.exclude_same_camera) for index in indices}
         lists = []
-        for run, queries in zip(evaluated, measured, strict=True) if chosen else ():
+        for run, queries in zip(evaluated, results, strict=True) if chosen else ():
             rows = _distances(run, models[run.key], where, name, query, gallery, indices, on_batch)
-            answers = [_answers(row, gallery, *relevance[index]) for row, index in zip(rows, indices, strict=True)]
-            lists.append([RankedList(run, queries[i], found) for i, found in zip(indices, answers, strict=True)])
+            images = [_ranked_images(row, gallery, *relevance[index]) for row, index in zip(rows, indices, strict=True)]
+            lists.append([RankedList(run, queries[i], found) for i, found in zip(indices, images, strict=True)])
         shown = [
-            ShownQuery(why, query[index], relevance[index][0].size, of_runs)
+            QueryLists(why, query[index], relevance[index][0].size, of_runs)
             for (why, index), of_runs in zip(chosen, zip(*lists, strict=True), strict=True)
         ]
-        yield ShownDomain(domain, tuple(shown))
+        yield DomainLists(domain, tuple(shown))
 
 
-def first_answers(distances: Doubles, ignored: Indices, count: int) -> tuple[Indices, Doubles]:
+def nearest_images(distances: Doubles, ignored: Indices, count: int) -> tuple[Indices, Doubles]:
     """Return the gallery indices of the nearest images and their distances; equal ones by gallery index.
 
     Args:
@@ -142,10 +142,10 @@ def first_answers(distances: Doubles, ignored: Indices, count: int) -> tuple[Ind
 
 
 def choose_queries(precision: NDArray[np.float64], pids: Sequence[str], count: int) -> list[tuple[str, int]]:
-    """Return queries that show most, with the reason for each: in turn one the runs disagree on, a hard, an easy one.
+    """Return instructive queries with the reason for each: in turn one on which the runs disagree, a hard, an easy one.
 
-    The runs disagree most where the greatest and the least average precision lie farthest apart; hard and easy go by
-    the mean. An identity is taken a second time only when there is no other; what is equal goes by index.
+    The runs disagree most where the highest and the lowest average precision differ most; hard and easy go by the mean.
+    An identity is chosen a second time only when there is no other; ties are broken by index.
 
     Args:
         precision: average precision, [R, V].
@@ -183,10 +183,10 @@ def _load_domains(runs: Sequence[ReportedRun]) -> dict[str, Domain]:
     return {name: domains[name] for name in domain_names(runs)}
 
 
-def _measured(run: ReportedRun, name: str, query: Sequence[ImageRecord]) -> list[QueryResult]:
-    """Return what a run's evaluation found for the queries of a domain, in their order."""
-    found = [measured for measured in run.queries if measured.domain == name]
-    if [(measured.pid, measured.camid) for measured in found] != [(record.pid, record.camid) for record in query]:
+def _query_results(run: ReportedRun, name: str, query: Sequence[ImageRecord]) -> list[QueryResult]:
+    """Return a run's results for the queries of a domain, in order."""
+    found = [result for result in run.queries if result.domain == name]
+    if [(result.pid, result.camid) for result in found] != [(record.pid, record.camid) for record in query]:
         raise JointreidError(
             f"{run.run.path}: its results are of {len(found):,} queries of {name}, and the data hold "
             f"{'others' if len(found) == len(query) else f'{len(query):,}'}; run `jointreid evaluate {run.run.path}`"
@@ -194,9 +194,9 @@ def _measured(run: ReportedRun, name: str, query: Sequence[ImageRecord]) -> list
     return found
 
 
-def _choose_shared(measured: Sequence[Sequence[QueryResult]], count: int) -> list[tuple[str, int]]:
+def _choose_shared(results: Sequence[Sequence[QueryResult]], count: int) -> list[tuple[str, int]]:
     """Return what `choose_queries` does of the queries that are valid in every run, as positions among all."""
-    columns = list(zip(*measured, strict=True))
+    columns = list(zip(*results, strict=True))
     shared = [index for index, column in enumerate(columns) if all(query.valid for query in column)]
     precision = np.array([[query.average_precision for query in columns[index]] for index in shared], dtype=float)
     pids = [columns[index][0].pid for index in shared]
@@ -215,9 +215,9 @@ def _distances(
     indices: Sequence[int],
     on_batch: OnBatch | None,
 ) -> Iterator[Doubles]:
-    """Yield the distances [G] of some queries to the gallery, as the run's evaluation measured them."""
+    """Yield the distances [G] of some queries to the gallery, as in the run's evaluation."""
     config = run.run.config.replace(eval={"flip": run.results.flip, "rerank": run.results.rerank})
-    # All queries, though few are looked at: these images in this order are what evaluation left decoded.
+    # All queries, though few are shown: the evaluation cached the decoded images in this order.
     embeddings = embed(model, query + gallery, config, device, f"{run.name}, {name}", on_batch)
     own, others = np.split(embeddings.features, [len(query)])
     if config.eval.rerank:
@@ -242,7 +242,9 @@ def _split(query: ImageRecord, gallery: Sequence[ImageRecord], exclude_same_came
     return np.flatnonzero(same & ~own_camera), np.flatnonzero(same & own_camera)
 
 
-def _answers(row: Doubles, gallery: Sequence[ImageRecord], matches: Indices, ignored: Indices) -> tuple[Answer, ...]:
-    columns, distances = first_answers(row, ignored, LENGTH)
+def _ranked_images(
+    row: Doubles, gallery: Sequence[ImageRecord], matches: Indices, ignored: Indices
+) -> tuple[RankedImage, ...]:
+    columns, distances = nearest_images(row, ignored, LENGTH)
     found = zip(columns.tolist(), distances.tolist(), np.isin(columns, matches).tolist(), strict=True)
-    return tuple(Answer(gallery[column], distance, right) for column, distance, right in found)
+    return tuple(RankedImage(gallery[column], distance, right) for column, distance, right in found)

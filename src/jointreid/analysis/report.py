@@ -1,4 +1,4 @@
-"""One page about several runs: their accuracy, their training, and what each finds, in a file that needs no other."""
+"""One HTML file about several runs: their accuracy, their training, and ranked lists of images."""
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -16,13 +16,13 @@ from jointreid.retrieval.evaluate import OnBatch
 SYSTEMS = {
     "bot": "BoT applies the same filters to every picture.",
     "bot-dcsd": (
-        "BoT-DCSD makes the filters of its 3x3 convolutions anew for every picture, from the picture and from what it "
-        "guesses about its data set and camera."
+        "BoT-DCSD generates the filters of its 3x3 convolutions for every picture, from the picture itself and its "
+        "predicted data set and camera."
     ),
-    "agw": "AGW looks from each place of a picture at all others, and learns from distances without a margin.",
-    "agw-dcsd": "AGW-DCSD is AGW with filters made anew for every picture, as in BoT-DCSD.",
-    "bot-dn": "BoT-DN evens out the style of each picture after three of its stages.",
-    "bot-snr": "BoT-SNR takes the style out of each picture after every stage, and gives back what tells people apart.",
+    "agw": "AGW relates each position of a picture to all others, and uses a triplet loss without a margin.",
+    "agw-dcsd": "AGW-DCSD is AGW with filters generated for every picture, as in BoT-DCSD.",
+    "bot-dn": "BoT-DN normalises the style of each picture after three of its stages.",
+    "bot-snr": "BoT-SNR removes the style of each picture after every stage and restores what identifies people.",
 }
 
 
@@ -39,16 +39,15 @@ def write_report(
 ) -> Path:
     """Write a page with several runs side by side; the figures are of the checkpoint `last` on the runs' own data.
 
-    The same runs give the same bytes. It holds pictures from the data sets: pass it on as their terms allow.
+    The same runs give the same bytes. It holds pictures from the data sets: share it only as their terms allow.
 
     Args:
         groups: the runs.
         path: the HTML file to write; it appears whole or not at all.
         title: of the page.
-        notes: what a reader must know, such as what the data say nothing about.
-        command: what made the runs or the page, to be shown.
-        queries: for how many queries of each domain the page shows what the runs find; 0 leaves the pictures out, and
-            needs no images.
+        notes: remarks for readers, such as the limits of the data.
+        command: the command that made the runs or the page, shown at the end.
+        queries: number of queries of each domain with ranked lists; 0 leaves the pictures out, and needs no images.
         device: where to compute features: auto, cpu, cuda or mps.
         on_batch: called with (run and domain, images done, images in all) after each batch of features.
 
@@ -85,16 +84,16 @@ def _lead(runs: Sequence[ReportedRun]) -> Iterator[Html]:
         data = f" on {sets} ({names}): {space.num_ids:,} people, seen by {cameras:,} cameras."
     else:
         counts = sorted(space.num_domains for space in spaces.values())
-        data = f" on data of its own, from {counts[0]} to {counts[-1]} data sets at once; the settings below say which."
+        data = f" on different data, from {counts[0]} to {counts[-1]} data sets at once; the settings below name them."
     yield tag("p", what + each + data, class_="lead")
     systems = [words for name, words in SYSTEMS.items() if any(run.run.config.model.name == name for run in runs)]
     yield tag(
         "p",
-        "Each model is then asked to find people again: given one picture of a person, the query, it sorts all "
-        "pictures of a collection, the gallery, by how much they look like the same person. ",
+        "Each model then has to find people again: given one picture of a person, the query, it sorts all pictures of "
+        "a collection, the gallery, by how likely they show the same person. ",
         ""
         if any(_trained_on(run, name) for run in runs for name in run.domains)
-        else "It has seen none of these people before. ",
+        else "None of these people were in the training data. ",
         " ".join(systems),
     )
 
@@ -109,24 +108,24 @@ def _results(runs: Sequence[ReportedRun]) -> Html:
         tag("h2", "How well each model finds people again"),
         tag(
             "p",
-            tag("b", "R1"),
-            " is the share of queries whose first answer is right. ",
+            tag("b", "Rank-1"),
+            " is the share of queries whose first picture shows the same person. ",
             tag("b", "mAP"),
-            " also counts how near the top all the other right answers stand. Both are best at 100.",
+            " also counts how near the top all other matches are. The best value of both is 100.",
         ),
         accuracy_table(
             runs,
-            {"mAP": "mAP", "R1": "rank1"},
-            "Percent, of the checkpoint last. Bold: the best of its group in the column.",
+            {"mAP": "mAP", "Rank-1": "rank1"},
+            "Percent, checkpoint last. Bold: the best of each group in a column.",
         ),
         *(tag("p", text, class_="soft") for text in _remarks(runs)),
         tag(
             "details",
-            tag("summary", "Further measures: R5, R10, mINP"),
+            tag("summary", "More metrics: Rank-5, Rank-10, mINP"),
             accuracy_table(
                 runs,
-                {"R5": "rank5", "R10": "rank10", "mINP": "mINP"},
-                "Percent. R5, R10: a right answer among the first 5, 10. mINP: how soon the last right answer comes.",
+                {"Rank-5": "rank5", "Rank-10": "rank10", "mINP": "mINP"},
+                "Percent. Rank-5, Rank-10: a match is among the first 5, 10. mINP: how early the last match comes.",
             ),
         ),
         id="results",
@@ -134,20 +133,20 @@ def _results(runs: Sequence[ReportedRun]) -> Html:
 
 
 def _remarks(runs: Sequence[ReportedRun]) -> Iterator[str]:
-    """Yield what must be known before figures are compared."""
+    """Yield the remarks that a reader needs before comparing numbers."""
     names = domain_names(runs)
     for name in names:
         results = {run.name: run.domains[name] for run in runs if name in run.domains}
         if unseen := [of for of, result in results.items() if not result.trained_on]:
             yield f"{name}: not trained on by {'; '.join(unseen)}."
         if seen := max((_trained_on(run, name) for run in runs if name in run.domains), default=0):
-            yield f"{name}: {seen:,} queries show people that a model was trained on, and say little about new ones."
+            yield f"{name}: {seen:,} queries show people that a model was trained on; they say little about new people."
         for words in {r.protocol.words: None for r in results.values() if r.protocol and not r.protocol.comparable}:
-            yield f"{name}: {words}; not comparable with the paper's figures."
+            yield f"{name}: {words}; not comparable with the paper's numbers."
     if any(list(run.domains) != names for run in runs):
-        yield "The runs were evaluated on different domains, so their means are not of the same things."
+        yield "The runs were evaluated on different domains, so their means cannot be compared."
     if all(run.results.pretraining == "none" for run in runs):
-        yield "All started from random weights: not comparable with models that start from ImageNet weights."
+        yield "All models started from random weights: not comparable with models that start from ImageNet weights."
 
 
 def _trained_on(run: ReportedRun, name: str) -> int:
@@ -164,24 +163,24 @@ def _lists(runs: Sequence[ReportedRun], queries: int, device: str, on_batch: OnB
     metric = {run.results.metric for run in runs}
     number = "similarity (cosine, 1 at most)" if metric == {"cosine"} else "distance (or cosine similarity)"
     warning = (
-        f"Not as evaluated: the first right answers of {'; '.join(changed)} stand elsewhere than in the results above. "
-        "Their weights or pictures have changed since, or another device computed them; evaluate again."
+        f"Different from the evaluation: the first matches of {'; '.join(changed)} have other ranks than in the "
+        "results above. The weights or pictures have changed since, or another device computed them; evaluate again."
     )
     return tag(
         "section",
-        tag("h2", "What each model finds first"),
+        tag("h2", "The first pictures that each model finds"),
         tag(
             "p",
-            f"The first {LENGTH} answers to a few queries, best first. ",
+            f"The first {LENGTH} pictures for a few queries, best first. ",
             mark("right"),
-            " in an even frame is the same person, ",
+            " in a solid frame shows the same person, ",
             mark("wrong"),
-            f" in a dashed frame somebody else. Below each: person, camera, {number}.",
+            f" in a dashed frame another person. Below each: person, camera, {number}.",
         ),
         tag(
             "p",
-            "The queries are chosen by rule, not by hand: in turn one on which the models' average precision differs "
-            "most, one with the lowest mean, one with the highest.",
+            "The queries are chosen by a rule, not by hand: in turn the one on which the models' average precision "
+            "differs most, the one with the lowest mean and the one with the highest.",
             class_="soft",
         ),
         tag("p", tag("b", warning)) if changed else Html(),
@@ -191,5 +190,5 @@ def _lists(runs: Sequence[ReportedRun], queries: int, device: str, on_batch: OnB
 
 
 def _settings(runs: Sequence[ReportedRun]) -> Html:
-    table = settings_table(runs, "What the runs were made with, and every setting in which they differ.")
+    table = settings_table(runs, "Data, network and training of the runs, and every setting in which they differ.")
     return tag("section", tag("h2", "Settings and versions"), table, class_="settings", id="settings")

@@ -1,4 +1,4 @@
-"""The runs of a report: each opened once, with what its files say and how it is drawn."""
+"""The runs of a report: each opened once, with its results, its log and its colours."""
 
 import json
 import math
@@ -9,7 +9,7 @@ from pathlib import Path
 from string import ascii_uppercase
 from typing import Any
 
-from jointreid.analysis.curves import Line, Point
+from jointreid.analysis.curves import Curve, Point
 from jointreid.messages.errors import JointreidError
 from jointreid.retrieval.results import DomainResult, QueryResult, Results, load_results
 from jointreid.run import Run, open_run
@@ -17,10 +17,10 @@ from jointreid.run import Run, open_run
 
 @dataclass(frozen=True)
 class RunGroup:
-    """Runs that stand together, such as all that were trained from scratch.
+    """Runs that a report shows together, such as all that were trained from scratch.
 
     Attributes:
-        label: what they have in common, in words; may be empty.
+        label: what they have in common; may be empty.
         runs: their directories.
 
     Raises:
@@ -40,14 +40,14 @@ class ReportedRun:
     """One run of a report.
 
     Attributes:
-        key: a letter that stands for it in charts.
-        label: its directory's name, with that of the folder above where two of its group have the same.
-        group: which group it is of, counted from 0.
+        key: the letter that names it in charts.
+        label: the name of its directory, with its parent's where two runs of the group have the same name.
+        group: index of its group, from 0.
         group_label: what the group has in common, in words; may be empty.
-        position: its position in the group, counted from 0.
+        position: index in its group, from 0.
         run: its settings, labels and weights.
-        results: what its evaluation found.
-        queries: how well each query was answered.
+        results: of its evaluation.
+        queries: the result of each query.
         log: the lines of `metrics.jsonl`, in order; none where there is no such file.
     """
 
@@ -63,13 +63,13 @@ class ReportedRun:
 
     @property
     def name(self) -> str:
-        """Its label and its group's, which no other run of the report has in common with it; marked if re-ranked."""
+        """Its label and its group's, unique in the report; marked if re-ranked."""
         label = f"{self.label} (re-ranked)" if self.results.rerank else self.label
         return f"{label} · {self.group_label}" if self.group_label else label
 
     @property
     def system(self) -> str:
-        """The network, as `bot-dcsd, resnet50`."""
+        """The network, such as `bot-dcsd, resnet50`."""
         return f"{self.run.config.model.name}, {self.run.config.model.trunk}"
 
     @property
@@ -83,11 +83,11 @@ class ReportedRun:
         return self.run.state()
 
     def has_heads(self, factor: str) -> bool:
-        """Return whether the run's network tells domains, or cameras."""
+        """Return whether the run's network classifies domains, or cameras."""
         return any(f"{factor}_accuracy" in line for line in self.log)
 
     def points(self, kind: str, name: str) -> list[Point]:
-        """Return (epochs, value) of what was logged, the mean over domains where it was logged for each.
+        """Return (epochs, value) of a logged value; the mean over domains where it was logged for each of them.
 
         Args:
             kind: of the lines, as in `metrics.jsonl`.
@@ -101,16 +101,16 @@ class ReportedRun:
         """Return the logged lines of a kind."""
         return [line for line in self.log if line["kind"] == kind]
 
-    def line(self, points: Sequence[Point]) -> Line:
-        """Return a curve in the run's looks: a colour for its position in the group, dashes for the group."""
-        return Line(self.key, self.name, points, self.position, self.group)
+    def line(self, points: Sequence[Point]) -> Curve:
+        """Return a curve in the run's style: a colour for its position in the group, dashes for the group."""
+        return Curve(self.key, self.name, points, self.position, self.group)
 
 
 def open_runs(groups: Iterable[RunGroup]) -> list[ReportedRun]:
     """Open the runs of all groups, in order.
 
     Raises:
-        JointreidError: there are none, a directory is none of a run, or it holds no results; the message names the
+        JointreidError: there are none, a directory is not a run, or it holds no results; the message names the
             command to run.
     """
     runs: list[ReportedRun] = []
@@ -130,10 +130,10 @@ def domain_names(runs: Sequence[ReportedRun]) -> list[str]:
 
 
 def _labels(paths: Sequence[Path]) -> list[str]:
-    """Return the names of folders, with those above where they are the same."""
-    places = [path.resolve() for path in paths]
-    names = [place.name for place in places]
-    return [n if names.count(n) == 1 else f"{place.parent.name}/{n}" for n, place in zip(names, places, strict=True)]
+    """Return the names of folders, with their parents' where names are equal."""
+    folders = [path.resolve() for path in paths]
+    names = [folder.name for folder in folders]
+    return [n if names.count(n) == 1 else f"{folder.parent.name}/{n}" for n, folder in zip(names, folders, strict=True)]
 
 
 def _key(index: int) -> str:
@@ -143,7 +143,7 @@ def _key(index: int) -> str:
 
 
 def _read_log(run: Path) -> tuple[Mapping[str, Any], ...]:
-    """Return the lines of `metrics.jsonl` up to the first that a kill cut short."""
+    """Return the lines of `metrics.jsonl` up to the first incomplete one, where a run was killed."""
     try:
         text = (run / "metrics.jsonl").read_text(encoding="utf-8")
     except FileNotFoundError:

@@ -1,4 +1,4 @@
-"""A grid of scatter plots as a PNG, whose classes are told by colour and by shape."""
+"""A grid of scatter plots as a PNG, with a colour and a shape for each class."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,18 +10,18 @@ from numpy.typing import NDArray
 
 from jointreid.machine.extras import library
 
-# Okabe and Ito's colours, which colour-blind people can tell apart, without their yellow: it is lost on white. As
-# seven and eight have no common divisor, 56 classes pass before colour and shape come together again.
+# Okabe and Ito's colours, which colour-blind people can distinguish, without their yellow, which is invisible on white.
+# Seven and eight have no common divisor, so 56 classes have different pairs of colour and shape.
 COLOURS = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#000000", "#56b4e9", "#d55e00")
 SHAPES = ("o", "^", "s", "D", "X", "v", "P", "*")
 MAKING = "the figure is made"  # for the message on a missing library
 SOFT = "#555555"
-# Each class is drawn in so many parts, the classes in turn, lest the last cover all others.
+# Each class is drawn in this many parts, classes taking turns, so that the last does not cover all others.
 PARTS = 10
 
 
 @dataclass(frozen=True)
-class Panel:
+class ScatterPanel:
     """One scatter plot.
 
     Attributes:
@@ -35,7 +35,7 @@ class Panel:
 
 def scatter_grid(
     headings: Sequence[str],
-    rows: Sequence[Sequence[Panel]],
+    rows: Sequence[Sequence[ScatterPanel]],
     classes: Sequence[str],
     class_ids: NDArray[np.int64],
     footnote: str,
@@ -43,7 +43,7 @@ def scatter_grid(
     """Return the PNG, 1800 pixels wide and made to be read at half of that; the same input gives the same bytes.
 
     Args:
-        headings: one a column.
+        headings: one for each column.
         rows: the panels, row by row; each has as many as there are headings.
         classes: their names, for the legend.
         class_ids: [N], the class of each point, the same in every panel.
@@ -54,7 +54,7 @@ def scatter_grid(
     """
     matplotlib, figures = library("matplotlib", MAKING), library("matplotlib.figure", MAKING)
     with matplotlib.rc_context():
-        matplotlib.rcdefaults()  # a person's own matplotlibrc would give other bytes
+        matplotlib.rcdefaults()  # a user's matplotlibrc would give other bytes
         figure = figures.Figure(figsize=(9, 3.9 * len(rows) + 1.6), dpi=200, layout="constrained")  # needs no display
         figure.get_layout_engine().set(w_pad=0.1, h_pad=0.1)  # inches
         grid = figure.subplots(len(rows), len(headings), squeeze=False)
@@ -73,7 +73,7 @@ def scatter_grid(
     return buffer.getvalue()
 
 
-def _draw(axes: Any, panel: Panel, class_ids: NDArray[np.int64]) -> None:
+def _draw(axes: Any, panel: ScatterPanel, class_ids: NDArray[np.int64]) -> None:
     axes.set_title(panel.title, fontsize=11, linespacing=1.4)
     axes.set(xticks=[], yticks=[])
     axes.spines[:].set_color("#bbbbbb")

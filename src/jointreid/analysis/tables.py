@@ -1,4 +1,4 @@
-"""The tables of a report: rates, a row a run, the best of each group in bold; and settings, a column a run."""
+"""The tables of a report: metrics, a row for each run with the best in bold; settings, a column for each run."""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -10,11 +10,11 @@ from jointreid.analysis.reported import ReportedRun, domain_names
 from jointreid.config import all_keys, config_difference, to_dict
 from jointreid.retrieval.results import percent
 
-Rates = Sequence[float | None]
+Metrics = Sequence[float | None]
 
 NONE = "–"
-# Settings that say where a run was written, or that its facts tell.
-TOLD = {
+# Settings that the table leaves out: where a run was written, and those that its facts show already.
+NOT_SHOWN = {
     "train.out", "train.label", "train.resume", "train.init", "train.seed", "data.cache", "data.cache_mode",
     "model.name", "model.trunk", "image.height", "image.width", "sampler.ids_per_batch", "sampler.images_per_id",
     "schedule.epochs", "optim.lr",
@@ -22,75 +22,75 @@ TOLD = {
 
 
 @dataclass(frozen=True)
-class Column:
+class ReportColumn:
     """One column of a table, or several under one title.
 
     Attributes:
-        title: over them.
-        names: one a column.
-        rates: a run's values in [0, 1], one a column, None where there is none.
-        foot: below them all.
+        title: above them.
+        names: one for each column.
+        values: returns a run's values in [0, 1], one for each column, None where there is none.
+        foot: below them.
         compared: whether the best is emphasised.
     """
 
     title: str
     names: Sequence[str]
-    rates: Callable[[ReportedRun], Rates]
+    values: Callable[[ReportedRun], Metrics]
     foot: str = ""
     compared: bool = True
 
 
-def accuracy_table(runs: Sequence[ReportedRun], measures: dict[str, str], caption: str) -> Html:
-    """Return some measures for every domain, and their means.
+def accuracy_table(runs: Sequence[ReportedRun], metrics: dict[str, str], caption: str) -> Html:
+    """Return some metrics on every domain, and their means.
 
     Args:
         runs: the rows.
-        measures: heading -> measure: mAP, mINP, or rank1, rank5, rank10.
+        metrics: heading -> metric: mAP, mINP, or rank1, rank5, rank10.
         caption: what the table shows.
     """
     names = domain_names(runs)
     columns = [
-        Column(name, list(measures), _rates_on(name, list(measures.values())), _valid_queries(runs, name))
+        ReportColumn(name, list(metrics), _metrics_on(name, list(metrics.values())), _valid_queries(runs, name))
         for name in names
     ]
-    mean = Column(
+    mean = ReportColumn(
         "mean",
-        list(measures),
-        lambda run: [run.results.mean[measure] for measure in measures.values()],
+        list(metrics),
+        lambda run: [run.results.mean[metric] for metric in metrics.values()],
         compared=all(list(run.domains) == names for run in runs),
     )
-    return rates_table(runs, [*columns, mean], caption, "queries with a match")
+    return metrics_table(runs, [*columns, mean], caption, "queries with a match")
 
 
 def head_table(runs: Sequence[ReportedRun], caption: str) -> Html:
-    """Return how often the heads name an image's domain and its camera, by domain, beside chance."""
+    """Return how often the heads predict an image's domain and camera, for each domain, and chance."""
 
-    def on(name: str) -> Callable[[ReportedRun], Rates]:
-        def rates(run: ReportedRun) -> Rates:
+    def on(name: str) -> Callable[[ReportedRun], Metrics]:
+        def values(run: ReportedRun) -> Metrics:
             found = run.domains.get(name)
             return (found.domain_accuracy, found.camera_accuracy) if found else (None, None)
 
-        return rates
+        return values
 
-    columns = [Column(name, ("domain", "camera"), on(name), compared=False) for name in domain_names(runs)]
-    chance = Column("chance", ("domain", "camera"), chances, compared=False)
-    return rates_table(runs, [*columns, chance], caption)
+    columns = [ReportColumn(name, ("domain", "camera"), on(name), compared=False) for name in domain_names(runs)]
+    chance = ReportColumn("chance", ("domain", "camera"), chances, compared=False)
+    return metrics_table(runs, [*columns, chance], caption)
 
 
 def chances(run: ReportedRun) -> tuple[float, float]:
-    """Return how often guessing names an image's domain and its camera."""
+    """Return how often guessing gives an image's domain and camera."""
     space = run.run.label_space
     return 1 / space.num_domains, 1 / space.num_cameras
 
 
-def rates_table(runs: Sequence[ReportedRun], columns: Sequence[Column], caption: str, foot: str = "") -> Html:
-    """Return rates in percent, one row a run.
+def metrics_table(runs: Sequence[ReportedRun], columns: Sequence[ReportColumn], caption: str, foot: str = "") -> Html:
+    """Return metrics in percent, one row for each run.
 
     Args:
         runs: the rows, those of a group below its label.
         columns: the columns.
         caption: what the table shows.
-        foot: names the last row, in which each column's `foot` stands; without it there is none.
+        foot: the name of the last row, which shows each column's `foot`; without a name there is no such row.
     """
     head = join(
         tag(
@@ -112,7 +112,7 @@ def rates_table(runs: Sequence[ReportedRun], columns: Sequence[Column], caption:
 
 
 def settings_table(runs: Sequence[ReportedRun], caption: str) -> Html:
-    """Return facts and settings, one column a run; what is the same in all of them stands once."""
+    """Return facts and settings, one column for each run; a value that all share is printed once."""
     head = tag("tr", header("Setting"), *(header(tag("b", run.key, class_="badge"), " ", run.label) for run in runs))
     facts = [_facts(run) for run in runs]
     rows = [(name, [fact[name] for fact in facts]) for name in facts[0]] + list(_differing(runs))
@@ -120,15 +120,15 @@ def settings_table(runs: Sequence[ReportedRun], caption: str) -> Html:
     return table(head, tag("tbody", *body), caption=caption)
 
 
-def _rates_on(name: str, measures: Sequence[str]) -> Callable[[ReportedRun], Rates]:
-    def rates(run: ReportedRun) -> Rates:
+def _metrics_on(name: str, metrics: Sequence[str]) -> Callable[[ReportedRun], Metrics]:
+    def values(run: ReportedRun) -> Metrics:
         found = run.domains.get(name)
         if found is None:
-            return [None] * len(measures)
-        known = {"mAP": found.mAP, "mINP": found.mINP, **{f"rank{rank}": rate for rank, rate in found.cmc.items()}}
-        return [known[measure] for measure in measures]
+            return [None] * len(metrics)
+        known = {"mAP": found.mAP, "mINP": found.mINP, **{f"rank{rank}": share for rank, share in found.cmc.items()}}
+        return [known[metric] for metric in metrics]
 
-    return rates
+    return values
 
 
 def _valid_queries(runs: Sequence[ReportedRun], name: str) -> str:
@@ -137,23 +137,23 @@ def _valid_queries(runs: Sequence[ReportedRun], name: str) -> str:
     return " or ".join(f"{count:,}" for count in sorted(found))
 
 
-def _rows(runs: Sequence[ReportedRun], columns: Sequence[Column]) -> Iterator[Html]:
-    shown = [[[_percent(rate) for rate in column.rates(run)] for column in columns] for run in runs]
+def _rows(runs: Sequence[ReportedRun], columns: Sequence[ReportColumn]) -> Iterator[Html]:
+    shown = [[[_percent(value) for value in column.values(run)] for column in columns] for run in runs]
     for run, of_run in zip(runs, shown, strict=True):
         system = tag("span", run.system.removeprefix(f"{run.label}, "), class_="soft")
         name = tag("b", run.key, class_="badge"), " ", run.label, " ", system
         cells = []
-        for place, column in enumerate(columns):
-            for index, text in enumerate(of_run[place]):
-                others = [rates[place][index] for rates in shown if rates[place][index] != NONE]
-                # What is the same as shown is the same to a reader: all of it is best.
+        for position, column in enumerate(columns):
+            for index, text in enumerate(of_run[position]):
+                others = [texts[position][index] for texts in shown if texts[position][index] != NONE]
+                # Values that look equal as printed are equal to a reader: all of them are best.
                 best = column.compared and len(others) > 1 and text != NONE and float(text) == max(map(float, others))
                 cells.append(tag("td", tag("b", text) if best else text, class_=_first(index)))
         yield tag("tr", tag("th", *name, scope="row"), *cells)
 
 
-def _percent(rate: float | None) -> str:
-    return NONE if rate is None else percent(rate)
+def _percent(value: float | None) -> str:
+    return NONE if value is None else percent(value)
 
 
 def _first(index: int) -> str | None:
@@ -163,11 +163,11 @@ def _first(index: int) -> str | None:
 
 def _facts(run: ReportedRun) -> dict[str, str]:
     config, results, state = run.run.config, run.results, run.state
-    flip = "averaged with the mirrored image's" if results.flip else "of the image as it is"
+    flip = "averaged with the mirrored image's" if results.flip else "without mirroring"
     return {
         "run directory": str(run.run.path),
         "network": run.system,
-        "weights at the start": "random" if results.pretraining == "none" else results.pretraining,
+        "initial weights": "random" if results.pretraining == "none" else results.pretraining,
         "trained on": ", ".join(domain.name for domain in run.run.label_space.domains),
         "trained for": f"{state['epoch']:.4g} of {config.schedule.epochs} epochs, {state['step']:,} steps",
         "batch": f"{config.sampler.ids_per_batch} people, {config.sampler.images_per_id} images of each",
@@ -183,7 +183,7 @@ def _facts(run: ReportedRun) -> dict[str, str]:
 def _differing(runs: Sequence[ReportedRun]) -> Iterator[tuple[str, list[str]]]:
     """Yield the settings in which any run differs from the first, with all values."""
     first, *others = runs
-    keys = {key for run in others for key in config_difference(first.run.config, run.run.config)} - TOLD
+    keys = {key for run in others for key in config_difference(first.run.config, run.run.config)} - NOT_SHOWN
     plain: list[dict[str, dict[str, Any]]] = [to_dict(run.run.config) for run in runs]
     for key in (key for key in all_keys() if key in keys):
         section, _, name = key.partition(".")

@@ -1,4 +1,4 @@
-"""The main job in minutes: synthetic people, BoT and BoT-DCSD trained on all domains at once, a page to look at."""
+"""A demo in minutes: BoT and BoT-DCSD trained jointly on domains of synthetic people, and a report."""
 
 import shutil
 from collections.abc import Mapping, Sequence
@@ -25,15 +25,15 @@ from jointreid.training.train import train
 
 LABEL = "demo"
 _NOTES = (
-    "The people are synthetic: a program drew them, and nobody is shown. The figures say how the two systems compare "
-    "on these pictures, at a small scale, and nothing about photographs or about the paper's data sets.",
-    "Both systems are trained alike: on the same pictures, for as many steps, with the same settings.",
+    "The people are synthetic: a program drew them, and no real person is shown. The numbers compare the two systems "
+    "on these pictures at a small scale; they say nothing about photographs or about the paper's data sets.",
+    "Both systems are trained on the same pictures, for the same number of steps, with the same settings.",
 )
 
 
 @dataclass(frozen=True)
-class Scale:
-    """How large a demo is.
+class DemoScale:
+    """The size of a demo.
 
     Attributes:
         preset: of the synthetic people.
@@ -49,13 +49,13 @@ class Scale:
 
 
 SCALES = {
-    "full": Scale(
+    "full": DemoScale(
         "demo",
         dict(NETWORK["image"]),
         dict(NETWORK["sampler"]),
         {"epochs": 10, "milestones": (7, 9), "warmup_epochs": 1},
     ),
-    "test": Scale(
+    "test": DemoScale(
         "tiny",
         {"height": 32, "width": 16, "pad": 2},
         {"ids_per_batch": 8, "images_per_id": 4},
@@ -64,15 +64,15 @@ SCALES = {
 }
 
 
-class Start(NamedTuple):
-    """What both systems are trained from.
+class DemoStart(NamedTuple):
+    """The initial weights of both systems.
 
     Attributes:
-        words: in short.
+        words: their description in a run's name.
         heading: on the page.
-        folder: where the runs lie.
-        given: whether it is the committed weights.
-        lr: rate of learning.
+        folder: of the runs.
+        given: whether they are the committed weights.
+        lr: learning rate.
     """
 
     words: str
@@ -83,8 +83,8 @@ class Start(NamedTuple):
 
 
 _STARTS = (
-    Start("committed weights", "From weights trained on other synthetic people", "", True, 1e-3),
-    Start("random weights", "From random weights", "scratch", False, 2e-3),
+    DemoStart("committed weights", "From weights trained on other synthetic people", "", True, 1e-3),
+    DemoStart("random weights", "From random weights", "scratch", False, 2e-3),
 )
 
 
@@ -94,7 +94,7 @@ def demo(out: Path, scale: str = "full", console: Console | None = None) -> Path
     Args:
         out: folder to write: `data/`, the runs `bot/` and `bot-dcsd/`, the same in `scratch/` from random weights, and
             the page. Runs of an earlier demo in the same place are replaced.
-        scale: full, or test: as small as can be, to see that it works.
+        scale: full, or test: as small as possible, to check that it works.
         console: where to print; standard output by default.
 
     Returns:
@@ -122,15 +122,15 @@ def _finish(runs: Mapping[str, RunConfig], path: Path, command: str, console: Co
     paths = [config.train.out for config in runs.values()]
     each = len(SYSTEMS)
     groups = [RunGroup(start.heading, paths[n * each : (n + 1) * each]) for n, start in enumerate(_STARTS)]
-    say(console, "Looking for what each model finds, for the page.")
+    say(console, "Computing the ranked lists for the report.")
     page = write_report(groups, path, title="One model for all data sets: the demo", notes=_NOTES, command=command)
     say(console, _side_by_side(runs))
-    say(console, f"Open {page} in a browser: accuracy, curves and what each model finds.")
+    say(console, f"Open {page} in a browser: accuracy, training curves and ranked lists of pictures.")
     return page
 
 
 def _clear(runs: Sequence[Path]) -> None:
-    """Remove the runs of an earlier demo; refuse, before any of them, to touch another run."""
+    """Remove the runs of an earlier demo; refuse, before removing any, if one is not the demo's."""
     there = [path for path in runs if (path / "config.yaml").is_file()]
     for path in there:
         if read_config(path / "config.yaml").train.label != LABEL:
@@ -139,13 +139,13 @@ def _clear(runs: Sequence[Path]) -> None:
         shutil.rmtree(path)
 
 
-def _draw(folder: Path, scale: Scale, console: Console) -> None:
+def _draw(folder: Path, scale: DemoScale, console: Console) -> None:
     with progress_bar(console, "drawing people") as on_progress:
         synthesise(folder, scale.preset, on_progress=on_progress)
-    say(console, f"Drew synthetic people into {folder}; {folder / 'sheet.jpg'} shows some.")
+    say(console, f"Drew synthetic people into {folder}; {folder / 'sheet.jpg'} shows some of them.")
 
 
-def _settings(out: Path, system: str, scale: Scale, start: Start) -> RunConfig:
+def _settings(out: Path, system: str, scale: DemoScale, start: DemoStart) -> RunConfig:
     return apply_recipe(system).replace(
         data={"sources": (str(out / "data" / "manifest.csv"),), "cache": str(out / "cache")},
         image=scale.image,
@@ -164,7 +164,7 @@ def _settings(out: Path, system: str, scale: Scale, start: Start) -> RunConfig:
 
 
 def _train_all(runs: Mapping[str, RunConfig], console: Console) -> None:
-    """Train one after the other, on data that are read and checked once."""
+    """Train the runs one after the other on data that is read and checked once."""
     data = load_training_data(next(iter(runs.values())))
     say(console, data.summary)
     for number, (name, config) in enumerate(runs.items(), start=1):
@@ -172,7 +172,7 @@ def _train_all(runs: Mapping[str, RunConfig], console: Console) -> None:
         try:
             train(config, console, data=data)
         except RunStopped as stopped:
-            raise RunStopped(f"{name}: {stopped.where}", "the same command begins the demo anew") from stopped
+            raise RunStopped(f"{name}: {stopped.where}", "the same command starts the demo again") from stopped
 
 
 def _side_by_side(runs: Mapping[str, RunConfig]) -> str:

@@ -1,8 +1,8 @@
-"""The small weights the demo starts from, and the command that trains them anew: `jointreid demo --make-weights`.
+"""The small initial weights of the demo, and the function behind `jointreid demo --make-weights`, which trains them.
 
-They are learnt from synthetic people of other identities, before other cameras, than those of the demo; both systems
-see the same pictures for as many steps. A trunk this small learns slowly from random weights, more so with generated
-filters, as a large one does without ImageNet.
+They are trained on synthetic people with other identities and cameras than the demo's; both systems see the same
+pictures for the same number of steps. A trunk this small learns slowly from random weights, even more so with generated
+filters, just as a large one does without ImageNet.
 """
 
 import json
@@ -23,7 +23,7 @@ from jointreid.synthetic import synthesise
 from jointreid.training.train import train
 
 SYSTEMS = ("bot", "bot-dcsd")
-# What the weights fit, and what they are trained with.
+# The network that the weights fit, and the settings they are trained with.
 NETWORK: dict[str, dict[str, Any]] = {
     "image": {"height": 96, "width": 48, "pad": 5},
     "model": {"trunk": "resnet50-w16"},
@@ -38,14 +38,14 @@ _MAX_BYTES = 4_000_000
 
 
 def committed_weights(system: str) -> Path:
-    """Return the file with the weights that come with the package."""
+    """Return the weights file that comes with the package."""
     return Path(__file__).with_name(f"{system}.safetensors")
 
 
 def make_weights(out: Path, console: Console | None = None) -> None:
-    """Draw people, train both systems on them and write their weights with what they were made of.
+    """Draw people, train both systems on them and write their weights with their origin.
 
-    Takes about half an hour on two cores. A run that was stopped goes on where it was.
+    Takes about half an hour on two cores. A stopped run is resumed.
 
     Args:
         out: folder to write: `data/`, the two runs, `<system>.safetensors` and `weights.json`.
@@ -83,5 +83,5 @@ def _write_weights(run: Run, path: Path) -> dict[str, Any]:
     with replacing(path) as temporary:
         save_file(tensors, temporary)
     if os.path.getsize(path) > _MAX_BYTES:
-        raise JointreidError(f"{path}: larger than {_MAX_BYTES:,} bytes; the package is to stay small")
+        raise JointreidError(f"{path}: larger than {_MAX_BYTES:,} bytes, the limit that keeps the package small")
     return {"sha256": file_sha256(path), "label_space": run.label_space.hash}

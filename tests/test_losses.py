@@ -327,8 +327,14 @@ def test_head_accuracy_leaves_out_heads_of_one_class() -> None:
     assert accuracy.camera.tolist() == [0.5]
 
 
+def in_dtype(logits: FactorLogits, dtype: torch.dtype) -> FactorLogits:
+    assert logits.domain is not None
+    assert logits.camera is not None
+    return FactorLogits(logits.domain.to(dtype), logits.camera.to(dtype))
+
+
 def output_and_batch(dtype: torch.dtype = torch.float32) -> tuple[ModelOutput, Batch]:
-    blocks = tuple(FactorLogits(x.domain, x.camera) for x in factors(2, 3, 4, batch=4))
+    blocks = tuple(in_dtype(x, dtype) for x in factors(2, 3, 4, batch=4))
     output = ModelOutput(TOY.to(dtype), TOY.to(dtype), randn(4, 5).to(dtype), blocks)
     ids = torch.tensor([0, 0, 1, 1])
     return output, Batch(torch.zeros(4, 3, 8, 4), ids, torch.tensor([0, 3, 1, 2]), torch.tensor([0, 2, 1, 1]))
@@ -409,13 +415,15 @@ def test_total_is_the_weighted_sum() -> None:
     torch.testing.assert_close(terms.total, total)
 
 
+@pytest.mark.parametrize("autocast", [True, False])
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
-def test_terms_are_fp32_under_autocast(dtype: Any) -> None:
+def test_terms_are_fp32_in_low_precision(dtype: Any, autocast: bool) -> None:
     output, batch = output_and_batch(dtype)
-    with torch.autocast("cpu", dtype):
+    with torch.autocast("cpu", dtype, enabled=autocast):
         terms = reid_loss(output, batch, LossConfig())
     assert {term.dtype for term in trained_terms(terms).values()} == {torch.float32}
-    exact = ModelOutput(output.embedding.float(), output.bn_embedding, output.id_logits.float(), output.factor_logits)
+    blocks = tuple(in_dtype(x, torch.float32) for x in output.factor_logits)
+    exact = ModelOutput(output.embedding.float(), output.bn_embedding, output.id_logits.float(), blocks)
     expected = trained_terms(reid_loss(exact, batch, LossConfig()))
     assert expected.keys() == {"triplet", "identity", "domain", "camera", "total"}
     torch.testing.assert_close(trained_terms(terms), expected, rtol=1e-6, atol=0)

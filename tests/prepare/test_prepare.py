@@ -81,7 +81,7 @@ def test_an_interrupted_run_resumes_where_it_stopped(
         with pytest.raises(Cut):
             prepare(name, raw, target)
     assert os.listdir(target) == [".preparing"]
-    with pytest.raises(JointreidError):
+    with pytest.raises(JointreidError, match=r"out: no CUHK.* here: expected"):
         READERS[name](target)
     done: list[tuple[int, int]] = []
     assert not prepare(name, raw, target, on_progress=lambda *counts: done.append(counts)).already

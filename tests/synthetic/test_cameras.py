@@ -17,6 +17,8 @@ from jointreid.synthetic.cameras import OCCLUDERS, Camera, World, draw_camera, p
 from jointreid.synthetic.looks import draw_look
 from jointreid.synthetic.presets import TABLE1
 
+pytestmark = pytest.mark.slow  # its kernels are compiled first
+
 WORLD, FASHION = TABLE1[0].world, TABLE1[0].fashion
 EMPTY = replace(WORLD, occluded=0.0, crowded=0.0, jitter=0.0)
 SOMEBODY = draw_look(np.random.default_rng(5), FASHION)
@@ -165,7 +167,6 @@ def test_something_in_front_hides_a_part(occluder: str, rows: float, columns: fl
         assert hidden[:, 28:36].mean() < hidden[:, [0, 1, 2, 61, 62, 63]].mean()
 
 
-@pytest.mark.slow
 def test_others_are_seen_as_often_as_said() -> None:
     def share(crowded: float) -> float:
         world = replace(EMPTY, crowded=crowded)
@@ -210,7 +211,6 @@ def test_people_walk_one_way_or_both() -> None:
 # Speed
 
 
-@pytest.mark.slow
 def test_a_core_takes_a_hundred_shots_a_second() -> None:
     """By this process's own time, so that a busy machine does not matter; the best of three, after a warm-up."""
     random = np.random.default_rng(0)

@@ -12,6 +12,8 @@ from jointreid.synthetic.figure import dress
 from jointreid.synthetic.looks import BAGS, HATS, LOWERS, UPPERS, Cloth, Look, draw_look
 from jointreid.synthetic.presets import TABLE1
 
+pytestmark = pytest.mark.slow  # its kernels are compiled first
+
 HEIGHT, WIDTH, FOOT, STATURE = 128, 96, 118, 108  # pixels
 FRONT, RIGHT, BEHIND, LEFT = 0.0, math.pi / 2, math.pi, -math.pi / 2
 STANDING = Pose(yaw=FRONT, phase=0.0, stride=0.0, elevation=0.0, distance=6.0, lean=0.0)
@@ -214,7 +216,6 @@ def test_looking_down_shortens_legs_more_than_the_head() -> None:
 # Everybody
 
 
-@pytest.mark.slow
 def test_everybody_stands_where_they_are_put() -> None:
     random = np.random.default_rng(0)
     y, x = np.mgrid[:HEIGHT, :WIDTH] + 0.5

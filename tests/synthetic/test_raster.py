@@ -10,6 +10,8 @@ from numpy.typing import NDArray
 from jointreid.synthetic import raster
 from jointreid.synthetic.raster import KNOTS, LOGOS, PATTERNS, STRAP_KINDS, SUBPIXELS, render
 
+pytestmark = pytest.mark.slow  # its kernels are compiled first
+
 HEIGHT, WIDTH = 16, 20
 ALL_AROUND = (0, 0, 1, 0, 1)  # no light from one side
 RED, GREEN, BLUE, WHITE = (1, 0, 0), (0, 1, 0), (0, 0, 1), (1, 1, 1)

@@ -6,6 +6,8 @@ from numpy.typing import NDArray
 
 from jointreid.synthetic.scenes import PLACES, paint_scene
 
+pytestmark = pytest.mark.slow  # its kernels are compiled first
+
 HEIGHT, WIDTH = 36, 126
 HORIZONS = (0.03, 0.2, 0.5)  # as cameras have them, from looking down to looking straight on
 
@@ -34,7 +36,6 @@ def test_a_seed_paints_the_same_and_another_seed_another_picture(place: str) -> 
     assert np.abs(paint(place) - paint(place, seed=1)).mean() > 0.02
 
 
-@pytest.mark.slow
 def test_places_differ() -> None:
     mean = {place: np.mean([paint(place, seed) for seed in range(8)], axis=0) for place in PLACES}
     for place, other in ((place, other) for place in PLACES for other in PLACES if place < other):

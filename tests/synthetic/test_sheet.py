@@ -12,6 +12,8 @@ from PIL import Image
 from jointreid.data.records import Domain, ImageRecord
 from jointreid.synthetic.sheet import contact_sheet
 
+pytestmark = pytest.mark.slow  # its kernels are compiled first
+
 HEIGHT, WIDTH = 40, 20
 TITLE, ABREAST, PEOPLE, SHOTS, GAP = 22, 2, 6, 6, 2
 

@@ -28,6 +28,7 @@ def test_held_out_identities_leave_train_and_every_query_has_a_match_from_anothe
         assert any(found.pid == query.pid and found.camid != query.camid for found in val.gallery)
     assert len(val.query) == 4
     assert len(val.gallery) == 8
+    assert all(query.path.stem.endswith("_0") for query in val.query)  # the first image of each camera
 
 
 def test_without_the_camera_rule_a_query_is_not_in_its_gallery() -> None:

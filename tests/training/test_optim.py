@@ -76,6 +76,10 @@ def test_without_warm_up_the_first_learning_rate_is_whole() -> None:
     assert lr_factor(ScheduleConfig(kind="bot-repo", warmup_epochs=0), 0, 5) == 1
 
 
+def test_without_warm_up_fastreid_exempts_no_epoch() -> None:
+    assert first_lower_epoch(ScheduleConfig(kind="fastreid", warmup_max_iters=0), 5) == [41, 91]
+
+
 def test_optimizer_scales_the_rate_of_biases_and_leaves_frozen_ones_out() -> None:
     model = nn.Sequential(nn.Linear(2, 3), nn.BatchNorm1d(3))
     model[1].bias.requires_grad_(False)

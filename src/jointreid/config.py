@@ -279,7 +279,7 @@ class TrainConfig:
     log_every: int = setting(20, "steps between lines of metrics.jsonl")
     max_steps: int = setting(0, "stop at this step, with the schedule unchanged; 0 for no limit", short="--max-steps")
     minutes: float = setting(0.0, "stop after this many minutes and save; 0 for no limit", short="--minutes")
-    resume: bool = setting(False, "resume the run in train.out", short="--resume")
+    resume: bool = setting(False, "resume the run in train.out, or the one that --resume RUN names", short="--resume")
     init: str = setting("", "run directory or .safetensors file with the weights to start from; heads start anew", metavar="RUN", short="--init")
     deterministic: bool = setting(False, "refuse operations whose results differ from run to run", short="--deterministic")
     workers: int = setting(2, "threads that decode images")

@@ -2,7 +2,7 @@
 
 import dataclasses
 import re
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 
@@ -121,6 +121,7 @@ class Sample:
     place: str = argument("PLACE", "where")
     count: int = setting(2, "how many, 100% sure")
     names: tuple[str, ...] = setting((), "who", metavar="NAME")
+    kind: Literal["mixed", "fully-mixed", "a-third-one-of-them"] = setting("mixed", "fully-mixed or another")
     fast: bool = setting(False, "at once")
 
 
@@ -136,6 +137,7 @@ def test_a_dataclass_is_all_that_a_command_needs() -> None:
     text = help_text(Sample, "sample", "Try it.")
     assert text.startswith("usage: jointreid sample PLACE [options]\n\nTry it.\n")
     assert "  --count N     how many, 100% sure (default 2)\n" in text
+    assert "fully-mixed or another; one of mixed, fully-mixed, a-third-one-of-them (default mixed)\n" in text
 
 
 @pytest.mark.parametrize(

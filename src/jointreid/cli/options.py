@@ -8,6 +8,7 @@ takes settings of a run, each as `--section.field` and by its short name if it h
 import argparse
 import dataclasses
 import functools
+import re
 import shutil
 import textwrap
 from collections.abc import Callable, Iterable, Sequence
@@ -98,8 +99,9 @@ class _Entry:
     def help(self) -> str:
         """Return the help with the choices, where neither it nor `metavar` names them all, and the default."""
         text: str = self.field.metadata["help"]
-        if not all(choice in text or choice in self.metavar for choice in self._choices):
-            text += f": {', '.join(self._choices)}"
+        named = set(re.findall(r"[\w-]+", f"{text} {self.metavar}"))
+        if not named.issuperset(self._choices):
+            text += f"; one of {', '.join(self._choices)}"
         default = self.field.default
         if default in (MISSING, "", (), False):
             return text

@@ -7,10 +7,14 @@ from pathlib import Path
 import pytest
 
 from jointreid.config import RunConfig
+from jointreid.data.images import Batch
+from jointreid.losses import LossFunction, reid_loss
 from jointreid.messages.errors import JointreidError
 from jointreid.paper.plan import GridTask, calibrate, make_plan, plan_for, render, render_time, run_progress
 from jointreid.paper.request import SCALES, GridScale, Request
 from jointreid.run import write_config
+from jointreid.training.forecast import Forecast
+from jointreid.training.step import TrainingStep
 from tests.small import SMALL_SECTIONS
 
 SMALL = GridScale(
@@ -86,6 +90,32 @@ def test_a_step_is_measured_once_a_model_and_only_when_asked(tmp_path: Path) -> 
     first = seconds(bot[0])
     assert 0 < first < 60
     assert seconds(bot[1]) == first  # measured again it would differ
+
+
+@pytest.mark.filterwarnings("ignore:You passed")  # on a CPU Fabric computes 16-mixed in bfloat16
+def test_a_step_is_timed_with_the_loss_and_the_precision_of_the_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kinds: list[str] = []
+    steps: list[TrainingStep] = []
+
+    def loss_of(kind: str) -> LossFunction:
+        kinds.append(kind)
+        return reid_loss
+
+    def forecast(step: TrainingStep, batch: Batch) -> Forecast:
+        steps.append(step)
+        return Forecast(0, 0, 3.0, None)
+
+    monkeypatch.setattr("jointreid.losses.loss_function", loss_of)
+    monkeypatch.setattr("jointreid.training.forecast.forecast", forecast)
+    base = RunConfig().replace(
+        train={"device": "cpu", "precision": "16-mixed", "accumulate": 2}, loss={"kind": "my_package:loss"}
+    )
+    plan = make_plan(Request(tmp_path, base, tables=("V",), models=("bot",), scale=SMALL))
+    assert calibrate(plan)(plan.tasks[0]) == 3.0 * 4 / 2  # 2 of 4 identities are timed on a CPU
+    assert kinds == ["my_package:loss"]
+    assert [(step.arithmetic.precision, step.accumulate) for step in steps] == [("16-mixed", 2)]
 
 
 def test_no_such_data_are_refused(tmp_path: Path) -> None:

@@ -76,12 +76,12 @@ def test_links_to_files_lead_somewhere(page: Path) -> None:
 
 def test_the_presets_hold_as_many_images_as_the_page_says() -> None:
     from jointreid.synthetic import PRESETS
-    from jointreid.synthetic.plan import plan
+    from jointreid.synthetic.shots import choose_shots
 
     rows = re.findall(
         r"^\| `(\w+)` \| (\d+) \| ([\d,]+) \|", (ROOT / "docs" / "synthetic.md").read_text(), re.MULTILINE
     )
     assert {name for name, _, _ in rows} == set(PRESETS)
     for name, domains, images in rows:
-        shots = plan(PRESETS[name], 0)
+        shots = choose_shots(PRESETS[name], 0)
         assert (len(shots), f"{sum(map(len, shots.values())):,}") == (int(domains), images)

@@ -13,17 +13,17 @@ from PIL import Image
 
 from jointreid.messages.errors import JointreidError
 from jointreid.synthetic import cameras
-from jointreid.synthetic.cameras import OCCLUDERS, Camera, World, draw_camera, photograph
+from jointreid.synthetic.cameras import OCCLUDERS, Camera, CameraRanges, draw_camera, photograph
 from jointreid.synthetic.looks import draw_look
 from jointreid.synthetic.presets import TABLE1
 
 pytestmark = pytest.mark.slow  # its kernels are compiled first
 
-WORLD, FASHION = TABLE1[0].world, TABLE1[0].fashion
-EMPTY = replace(WORLD, occluded=0.0, crowded=0.0, jitter=0.0)
+RANGES, FASHION = TABLE1[0].camera_ranges, TABLE1[0].fashion
+EMPTY = replace(RANGES, occluded=0.0, crowded=0.0, jitter=0.0)
 SOMEBODY = draw_look(np.random.default_rng(5), FASHION)
 # As plain as a camera can be, so that a test changes one property.
-PLAIN = draw_camera((0,), WORLD)._replace(
+PLAIN = draw_camera((0,), RANGES)._replace(
     elevation=0.1,
     gain=(0.8, 0.8, 0.8),
     saturation=1.0,
@@ -38,10 +38,10 @@ PLAIN = draw_camera((0,), WORLD)._replace(
 
 
 def shoot(
-    camera: Camera = PLAIN, world: World = EMPTY, seed: int = 0, size: tuple[int, int] = (128, 64)
+    camera: Camera = PLAIN, ranges: CameraRanges = EMPTY, seed: int = 0, size: tuple[int, int] = (128, 64)
 ) -> NDArray[np.float64]:
     """Take a shot of somebody and decode it."""
-    content = photograph(SOMEBODY, camera, world, FASHION, np.random.default_rng(seed), *size)
+    content = photograph(SOMEBODY, camera, ranges, FASHION, np.random.default_rng(seed), *size)
     with Image.open(io.BytesIO(content)) as image:
         assert (image.format, image.mode, image.size) == ("JPEG", "RGB", size[::-1])
         return np.asarray(image, np.float64)
@@ -59,43 +59,46 @@ def colourfulness(picture: NDArray[np.float64]) -> float:
 # Drawing a camera
 
 
-@pytest.mark.parametrize("recipe", TABLE1, ids=lambda recipe: recipe.name)
-def test_a_camera_is_within_its_world(recipe: Any) -> None:
-    world = recipe.world
-    drawn = [draw_camera((3, number), world) for number in range(100)]
+@pytest.mark.parametrize("spec", TABLE1, ids=lambda spec: spec.name)
+def test_a_camera_is_within_its_world(spec: Any) -> None:
+    ranges = spec.camera_ranges
+    drawn = [draw_camera((3, number), ranges) for number in range(100)]
     for camera in drawn:
         for name in ("elevation", "saturation", "gamma", "haze", "blur", "noise", "resolution", "quality"):
-            low, high = getattr(world, name)
+            low, high = getattr(ranges, name)
             assert low <= getattr(camera, name) <= high
         assert math.hypot(*camera.light[:3]) == pytest.approx(1)
         assert camera.light[1] < 0  # from above
-        assert world.sun[0] <= camera.light[3] <= world.sun[1]
-        assert world.sky[0] <= camera.light[4] <= world.sky[1]
-        low, high = world.exposure[0] * (1 - world.cast), world.exposure[1] * (1 + world.cast)
+        assert ranges.sun[0] <= camera.light[3] <= ranges.sun[1]
+        assert ranges.sky[0] <= camera.light[4] <= ranges.sky[1]
+        low, high = (
+            ranges.exposure[0] * (1 - ranges.cast),
+            ranges.exposure[1] * (1 + ranges.cast),
+        )
         assert low <= min(camera.gain) <= max(camera.gain) <= high
-    assert {camera.place for camera in drawn} == set(world.places)
+    assert {camera.place for camera in drawn} == set(ranges.places)
     assert {camera.occluder for camera in drawn} == set(OCCLUDERS)
     assert len(set(drawn)) == 100
-    assert drawn == [draw_camera((3, number), world) for number in range(100)]
+    assert drawn == [draw_camera((3, number), ranges) for number in range(100)]
 
 
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"places": ()}, "a world needs a place; there are street"),
+        ({"places": ()}, "a ranges needs a place; there are street"),
         ({"places": ("plaza", "stret")}, "there is no place stret; did you mean street?"),
-        ({"blur": (0.5, 0.2)}, r"a world's blur is \(0.5, 0.2\)"),
-        ({"quality": (90, 80)}, r"a world's quality is \(90, 80\); expected the least"),
+        ({"blur": (0.5, 0.2)}, r"a ranges's blur is \(0.5, 0.2\)"),
+        ({"quality": (90, 80)}, r"a ranges's quality is \(90, 80\); expected the least"),
     ],
 )
 def test_a_world_that_cannot_be_drawn_from_is_refused(changes: dict[str, Any], message: str) -> None:
     with pytest.raises(JointreidError, match=message):
-        replace(WORLD, **changes)
+        replace(RANGES, **changes)
 
 
 def test_every_property_of_a_world_is_told_of() -> None:
-    described = (World.__doc__ or "").split("Attributes:")[1]
-    assert all(f"\n        {field.name}: " in described for field in fields(World))
+    described = (CameraRanges.__doc__ or "").split("Attributes:")[1]
+    assert all(f"\n        {field.name}: " in described for field in fields(CameraRanges))
 
 
 # What its properties do
@@ -109,9 +112,9 @@ def test_a_shot_is_drawn_from_its_random_numbers_alone() -> None:
 @pytest.mark.parametrize("size", [(32, 16), (33, 16), (97, 48), (256, 128)])
 @pytest.mark.parametrize("occluder", OCCLUDERS)
 def test_shots_of_any_size_with_something_and_somebody_in_front(size: tuple[int, int], occluder: str) -> None:
-    world = replace(WORLD, occluded=1.0, crowded=1.0)
+    ranges = replace(RANGES, occluded=1.0, crowded=1.0)
     for seed in range(3):
-        assert shoot(PLAIN._replace(occluder=occluder), world, seed, size).std() > 5
+        assert shoot(PLAIN._replace(occluder=occluder), ranges, seed, size).std() > 5
 
 
 @pytest.mark.parametrize(
@@ -169,8 +172,8 @@ def test_something_in_front_hides_a_part(occluder: str, rows: float, columns: fl
 
 def test_others_are_seen_as_often_as_said() -> None:
     def share(crowded: float) -> float:
-        world = replace(EMPTY, crowded=crowded)
-        pairs = ((shoot(seed=seed, size=(32, 16)), shoot(PLAIN, world, seed, (32, 16))) for seed in range(60))
+        ranges = replace(EMPTY, crowded=crowded)
+        pairs = ((shoot(seed=seed, size=(32, 16)), shoot(PLAIN, ranges, seed, (32, 16))) for seed in range(60))
         return float(np.mean([(one != other).any() for one, other in pairs]))
 
     assert share(0.0) == 0
@@ -182,7 +185,7 @@ def test_a_shot_leaves_the_place_behind_as_it_is() -> None:
     plate = cameras._plate(PLAIN, 128, 64)
     before = plate.copy()
     for seed in range(4):
-        shoot(PLAIN, replace(WORLD, occluded=1.0, crowded=1.0), seed)
+        shoot(PLAIN, replace(RANGES, occluded=1.0, crowded=1.0), seed)
     assert cameras._plate(PLAIN, 128, 64) is plate
     assert (plate == before).all()
 
@@ -192,14 +195,14 @@ def test_people_walk_one_way_or_both() -> None:
     ways = {}
     for both in (False, True):
         camera = PLAIN._replace(yaw=0.0, both_ways=both)
-        world = replace(EMPTY, spread=0.0)
+        ranges = replace(EMPTY, spread=0.0)
         cloth = SOMEBODY.upper_cloth._replace(
             pattern="plain", logo="block", on_back=True, base=(0.5,) * 3, third=(0, 1, 0)
         )
         look = SOMEBODY._replace(upper="shirt", lower="trousers", upper_cloth=cloth, bag="none", hair_style="short")
         seen = 0
         for seed in range(40):
-            content = photograph(look, camera, world, FASHION, np.random.default_rng(seed), 64, 32)
+            content = photograph(look, camera, ranges, FASHION, np.random.default_rng(seed), 64, 32)
             with Image.open(io.BytesIO(content)) as image:
                 red, green, blue = np.asarray(image, np.float64)[16:32, 12:20].mean((0, 1))
             seen += green > 1.5 * max(red, blue)
@@ -214,14 +217,14 @@ def test_people_walk_one_way_or_both() -> None:
 def test_a_core_takes_a_hundred_shots_a_second() -> None:
     """By this process's own time, so that a busy machine does not matter; the best of three, after a warm-up."""
     random = np.random.default_rng(0)
-    drawn = [draw_camera((1, number), WORLD) for number in range(3)]
+    drawn = [draw_camera((1, number), RANGES) for number in range(3)]
     looks = [draw_look(random, FASHION) for _ in range(10)]
 
     def rate(shots: int) -> float:
         start = time.process_time()
         for number in range(shots):
             camera, look = drawn[number % len(drawn)], looks[number % len(looks)]
-            photograph(look, camera, WORLD, FASHION, random, 128, 64)
+            photograph(look, camera, RANGES, FASHION, random, 128, 64)
         return shots / (time.process_time() - start)
 
     rate(6)

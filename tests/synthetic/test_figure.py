@@ -7,7 +7,7 @@ import pytest
 from numpy.typing import NDArray
 
 from jointreid.synthetic import raster
-from jointreid.synthetic.dresser import Pose, View
+from jointreid.synthetic.builder import BodyPlacement, Pose
 from jointreid.synthetic.figure import dress
 from jointreid.synthetic.looks import BAGS, HATS, LOWERS, UPPERS, Cloth, Look, draw_look
 from jointreid.synthetic.presets import TABLE1
@@ -52,7 +52,7 @@ SOMEBODY = Look(
 def draw(look: Look, pose: Pose, folds: bool = True) -> NDArray[np.float32]:
     """Draw somebody lit from the viewer and from all around: [HEIGHT, WIDTH, 4]."""
     scale = STATURE / (math.cos(pose.elevation) + 0.12 * math.sin(pose.elevation))
-    limbs, materials = dress(look, pose, View(scale, WIDTH / 2 * raster.SUBPIXELS, FOOT * raster.SUBPIXELS))
+    limbs, materials = dress(look, pose, BodyPlacement(scale, WIDTH / 2 * raster.SUBPIXELS, FOOT * raster.SUBPIXELS))
     if not folds:
         materials[:, raster.FOLDS] = 0
     return raster.render(limbs, materials, HEIGHT, WIDTH, np.array((0, 0, 1, 0.5, 0.5), np.float32))
@@ -247,7 +247,7 @@ def test_limbs_and_materials_are_as_the_raster_takes_them() -> None:
     random = np.random.default_rng(1)
     for number in range(50):
         look = draw_look(random, TABLE1[number % len(TABLE1)].fashion)
-        limbs, materials = dress(look, STANDING._replace(yaw=random.uniform(-4, 4)), View(100, 144, 354))
+        limbs, materials = dress(look, STANDING._replace(yaw=random.uniform(-4, 4)), BodyPlacement(100, 144, 354))
         assert limbs.shape[1:] == (raster.LIMB_COLUMNS,)
         assert materials.shape[1:] == (raster.MATERIAL_COLUMNS,)
         assert limbs.dtype == materials.dtype == np.float32
@@ -261,7 +261,7 @@ def test_size_follows_the_view_and_build_the_look() -> None:
         return float(draw(look, STANDING)[..., 3].sum())
 
     assert width(SOMEBODY._replace(build=1.3)) > 1.1 * width(SOMEBODY)
-    limbs, _ = dress(SOMEBODY, STANDING, View(100, 0, 0))
-    larger, _ = dress(SOMEBODY, STANDING, View(200, 0, 0))
+    limbs, _ = dress(SOMEBODY, STANDING, BodyPlacement(100, 0, 0))
+    larger, _ = dress(SOMEBODY, STANDING, BodyPlacement(200, 0, 0))
     on_screen = [raster.AX, raster.AY, raster.BX, raster.BY, *range(raster.WIDTH, raster.DEPTH)]
     np.testing.assert_allclose(larger[:, on_screen], 2 * limbs[:, on_screen], atol=1e-2)

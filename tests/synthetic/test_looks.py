@@ -25,9 +25,9 @@ def distance(one: Colour, other: Colour) -> float:
     return sum(abs(a - b) for a, b in zip(one, other, strict=True))
 
 
-@pytest.mark.parametrize("recipe", TABLE1, ids=lambda recipe: recipe.name)
-def test_everything_drawn_is_something_that_can_be_painted(recipe: Any) -> None:
-    for look in people(recipe.fashion):
+@pytest.mark.parametrize("spec", TABLE1, ids=lambda spec: spec.name)
+def test_everything_drawn_is_something_that_can_be_painted(spec: Any) -> None:
+    for look in people(spec.fashion):
         assert look.upper in UPPERS
         assert look.lower in LOWERS
         assert look.bag in BAGS
@@ -104,7 +104,7 @@ def test_clothes_keep_to_the_palette_but_for_lightness() -> None:
 
 @pytest.mark.slow
 def test_what_goes_together() -> None:
-    looks = [look for recipe in TABLE1 for look in people(recipe.fashion)]
+    looks = [look for spec in TABLE1 for look in people(spec.fashion)]
     assert {look.upper for look in looks if look.lower == "dress"} == {"tank", "tshirt"}
     assert all(look.lower_cloth.base == look.upper_cloth.base for look in looks if look.lower == "dress")
     assert not any(look.beard for look in looks if look.hair_style in ("bob", "long", "ponytail", "bun"))

@@ -22,7 +22,7 @@ from jointreid.data.records import SPLITS, Domain, ImageRecord
 from jointreid.messages.errors import JointreidError
 from jointreid.retrieval.ranking import evaluate_ranking
 from jointreid.synthetic import PRESETS, synthesise, write
-from jointreid.synthetic.presets import TABLE1, Recipe, Split
+from jointreid.synthetic.presets import TABLE1, DomainSpec, SplitSize
 
 pytestmark = pytest.mark.slow
 
@@ -30,9 +30,15 @@ PLAZA = PRESETS["tiny"][0]
 # All that a domain can have, small: 56 images.
 SMALL = (
     replace(
-        PLAZA, train=Split(5, 20), query=Split(3, 6), gallery=Split(3, 9), others=Split(2, 3), strangers=4, cameras=3
+        PLAZA,
+        train=SplitSize(5, 20),
+        query=SplitSize(3, 6),
+        gallery=SplitSize(3, 9),
+        others=SplitSize(2, 3),
+        strangers=4,
+        cameras=3,
     ),
-    replace(PRESETS["tiny"][1], train=Split(2, 8), query=Split(2, 2), gallery=Split(2, 4)),
+    replace(PRESETS["tiny"][1], train=SplitSize(2, 8), query=SplitSize(2, 2), gallery=SplitSize(2, 4)),
 )
 
 
@@ -246,16 +252,16 @@ def facts(domain: Domain) -> dict[str, list[tuple[Path, str, int, bool, bool]]]:
 
 def test_the_manifest_holds_what_was_planned(small: Path) -> None:
     domains = read_manifest(small / "manifest.csv")
-    assert set(domains) == {recipe.name for recipe in SMALL}
-    for recipe in SMALL:
-        domain = domains[recipe.name]
-        assert domain.exclude_same_camera is recipe.exclude_same_camera
-        assert domain.cameras == tuple(range(recipe.cameras))
+    assert set(domains) == {spec.name for spec in SMALL}
+    for spec in SMALL:
+        domain = domains[spec.name]
+        assert domain.exclude_same_camera is spec.exclude_same_camera
+        assert domain.cameras == tuple(range(spec.cameras))
         assert domain.terms == write.TERMS
-        assert (len(domain.train), len(domain.query)) == (recipe.train.images, recipe.query.images)
-        assert len(domain.gallery) == recipe.gallery.images + recipe.others.images + recipe.strangers
+        assert (len(domain.train), len(domain.query)) == (spec.train.images, spec.query.images)
+        assert len(domain.gallery) == spec.gallery.images + spec.others.images + spec.strangers
         strangers = [record for record in domain.gallery if record.distractor]
-        assert len(strangers) == recipe.strangers
+        assert len(strangers) == spec.strangers
         assert {record.pid for record in strangers} <= {"0000"}
     assert {record.path for domain in domains.values() for record in domain} == {small / name for name in images(small)}
 
@@ -301,19 +307,19 @@ def stripes(record: ImageRecord, space: str) -> NDArray[np.float64]:
 def hard(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Domain]:
     """All five domains, with 20 people to search for among 50 images, at the usual size."""
 
-    def shorten(recipe: Recipe) -> Recipe:
+    def shorten(spec: DomainSpec) -> DomainSpec:
         return replace(
-            recipe,
-            train=Split(2, 8),
-            query=Split(20, 20),
-            gallery=Split(20, 50),
-            others=Split(0, 0),
+            spec,
+            train=SplitSize(2, 8),
+            query=SplitSize(20, 20),
+            gallery=SplitSize(20, 50),
+            others=SplitSize(0, 0),
             strangers=0,
-            views=min(recipe.views, 8),
+            views=min(spec.views, 8),
         )
 
     folder = tmp_path_factory.mktemp("hard")
-    return read_manifest(synthesise(folder, [shorten(recipe) for recipe in TABLE1], workers=1))
+    return read_manifest(synthesise(folder, [shorten(spec) for spec in TABLE1], workers=1))
 
 
 @pytest.mark.parametrize("space", ["RGB", "HSV"])
@@ -353,7 +359,7 @@ def test_the_command_draws_once(tmp_path: Path, capsys: pytest.CaptureFixture[st
         "manifest.domains.json",
         "sheet.jpg",
         "synthetic.json",
-        *(recipe.name for recipe in PRESETS["tiny"]),
+        *(spec.name for spec in PRESETS["tiny"]),
     }
     before = {path: path.stat().st_mtime_ns for path in folder.rglob("*_00.jpg")}
     assert 60 < len(before) <= 100

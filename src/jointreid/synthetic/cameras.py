@@ -1,4 +1,4 @@
-"""How a camera sees people: its view, its light, its optics and electronics, and the shots it takes."""
+"""Cameras: their view, light, optics and electronics, and the shots they take."""
 
 import io
 import math
@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageFilter
 
 from jointreid.messages.errors import JointreidError, no_such
-from jointreid.synthetic.dresser import Pose, View
+from jointreid.synthetic.builder import BodyPlacement, Pose
 from jointreid.synthetic.figure import dress
 from jointreid.synthetic.looks import Fashion, Look, Random, draw_look
 from jointreid.synthetic.raster import SUBPIXELS, render
@@ -24,13 +24,13 @@ OCCLUDERS = ("rail", "pillar", "bush")
 
 
 @dataclass(frozen=True)
-class World:
-    """From what the cameras of a domain are drawn: each range holds the least and the greatest.
+class CameraRanges:
+    """Ranges from which the cameras of a domain are drawn; a range is the least and the greatest value.
 
     Attributes:
-        places: of `scenes.PLACES`, from which a camera has one.
-        elevation: how far cameras look down, in radians.
-        spread: how much people turn from the way they usually walk before a camera, in radians.
+        places: names of `scenes.PLACES`; each camera has one of them.
+        elevation: angle by which cameras look down, in radians.
+        spread: deviation of people from the usual walking direction of a camera, in radians.
         sun: strength of the light from one side.
         sky: strength of the light from all around.
         cast: largest gain or loss of a colour channel, as a share.
@@ -40,14 +40,14 @@ class World:
         haze: share of grey mixed in.
         blur: standard deviation, in pixels of a picture 128 pixels high.
         noise: standard deviation, in intensities.
-        resolution: how many pixels the sensor has for each of the picture's, along a side.
+        resolution: sensor pixels per pixel of the picture, along a side.
         quality: of the JPEG file, in libjpeg's scale.
-        jitter: standard deviation of a box's place and size, in shares of its height.
-        occluded: share of shots in which something stands in front.
-        crowded: share of shots in which somebody else is seen.
+        jitter: standard deviation of the position and size of a box, in shares of its height.
+        occluded: share of shots with an object in front.
+        crowded: share of shots with another person.
 
     Raises:
-        JointreidError: no place, one that does not exist, or a range whose least is above its greatest.
+        JointreidError: there is no place, an unknown one, or a range whose least value is above its greatest.
     """
 
     places: tuple[str, ...]
@@ -70,29 +70,29 @@ class World:
 
     def __post_init__(self) -> None:
         if not self.places:
-            raise JointreidError(f"a world needs a place; there are {', '.join(PLACES)}")
+            raise JointreidError(f"camera ranges need a place; there are {', '.join(PLACES)}")
         for place in self.places:
             if place not in PLACES:
                 raise JointreidError(no_such("place", place, PLACES))
         for name in (field.name for field in fields(self) if field.name != "places"):
             value = getattr(self, name)
             if isinstance(value, tuple) and value[0] > value[1]:
-                raise JointreidError(f"a world's {name} is {value}; expected the least, then the greatest")
+                raise JointreidError(f"{name} of the camera ranges is {value}; expected the least, then the greatest")
 
 
 class Camera(NamedTuple):
-    """One camera; the fields are those of `World`, drawn.
+    """One camera, with values drawn from `CameraRanges`.
 
     Attributes:
-        seed: of the picture behind, which is painted when it is first needed.
-        place: of `scenes.PLACES`.
-        elevation: how far it looks down, in radians.
-        distance: from where people pass, in statures.
-        yaw: the way people usually walk before it.
-        both_ways: whether they also walk the other way.
+        seed: of the background picture, which is painted when it is first needed.
+        place: one of `scenes.PLACES`.
+        elevation: angle by which it looks down, in radians.
+        distance: to the people, in statures.
+        yaw: usual walking direction of people, in radians.
+        both_ways: whether people also walk the other way.
         light: direction (x right, y down, z to the viewer), strength, strength from all around.
         gain: of each channel, exposure included.
-        occluder: what may stand in front, of `OCCLUDERS`.
+        occluder: object that may stand in front, one of `OCCLUDERS`.
     """
 
     seed: tuple[int, ...]
@@ -113,63 +113,63 @@ class Camera(NamedTuple):
     occluder: str
 
 
-def draw_camera(seed: tuple[int, ...], world: World) -> Camera:
+def draw_camera(seed: tuple[int, ...], ranges: CameraRanges) -> Camera:
     """Draw one of a domain's cameras."""
     random = np.random.default_rng(seed)
     side, up = random.uniform(-1, 1), random.uniform(0.3, 1.0)
     direction = np.array([side, -up, random.uniform(0.2, 0.9)])
     direction /= np.linalg.norm(direction)
-    warmth, tint = random.uniform(-1, 1) * world.cast, random.uniform(-0.4, 0.4) * world.cast
-    exposure = random.uniform(*world.exposure)
+    warmth, tint = random.uniform(-1, 1) * ranges.cast, random.uniform(-0.4, 0.4) * ranges.cast
+    exposure = random.uniform(*ranges.exposure)
     return Camera(
         seed=(*seed, 1),
-        place=str(random.choice(world.places)),
-        elevation=random.uniform(*world.elevation),
+        place=str(random.choice(ranges.places)),
+        elevation=random.uniform(*ranges.elevation),
         distance=random.uniform(3.5, 9),
         yaw=random.uniform(-math.pi, math.pi),
         both_ways=random.random() < 0.75,
-        light=(*direction.tolist(), random.uniform(*world.sun), random.uniform(*world.sky)),
+        light=(*direction.tolist(), random.uniform(*ranges.sun), random.uniform(*ranges.sky)),
         gain=(exposure * (1 + warmth), exposure * (1 + tint), exposure * (1 - warmth)),
-        saturation=random.uniform(*world.saturation),
-        gamma=random.uniform(*world.gamma),
-        haze=random.uniform(*world.haze),
-        blur=random.uniform(*world.blur),
-        noise=random.uniform(*world.noise),
-        resolution=random.uniform(*world.resolution),
-        quality=int(random.integers(world.quality[0], world.quality[1] + 1)),
+        saturation=random.uniform(*ranges.saturation),
+        gamma=random.uniform(*ranges.gamma),
+        haze=random.uniform(*ranges.haze),
+        blur=random.uniform(*ranges.blur),
+        noise=random.uniform(*ranges.noise),
+        resolution=random.uniform(*ranges.resolution),
+        quality=int(random.integers(ranges.quality[0], ranges.quality[1] + 1)),
         occluder=str(random.choice(OCCLUDERS)),
     )
 
 
 def photograph(
-    look: Look, camera: Camera, world: World, fashion: Fashion, random: Random, height: int, width: int
+    look: Look, camera: Camera, ranges: CameraRanges, fashion: Fashion, random: Random, height: int, width: int
 ) -> bytes:
-    """Take one shot of somebody and return it as a JPEG file.
+    """Draw one shot of a person and return it as a JPEG file.
 
     Args:
         look: who it is.
         camera: which camera takes it.
-        world: what holds for all shots of the domain.
+        ranges: of the domain.
         fashion: how other people in the picture look.
         random: of the pose, the box and all that differs from shot to shot.
         height: of the picture, in pixels.
         width: of the picture, in pixels.
     """
     picture = _background(camera, random, height, width)
-    middle = width / 2 + random.normal(0, world.jitter) * height
-    foot = height * (0.955 + random.normal(0, world.jitter))
-    scale = height * (0.9 + random.normal(0, 1.5 * world.jitter))
+    middle = width / 2 + random.normal(0, ranges.jitter) * height
+    foot = height * (0.955 + random.normal(0, ranges.jitter))
+    scale = height * (0.9 + random.normal(0, 1.5 * ranges.jitter))
     crowd = random.random()
-    if crowd < 0.7 * world.crowded:  # somebody behind, to a side
+    if crowd < 0.7 * ranges.crowded:  # somebody behind, to a side
         aside = random.choice((-1, 1)) * random.uniform(0.2, 0.45) * width
         other = draw_look(random, fashion)
-        _place(picture, other, camera, world, random, (middle + aside, foot - 0.05 * height, scale * 0.9))
-    _place(picture, look, camera, world, random, (middle, foot, scale))
-    if 0.7 * world.crowded <= crowd < world.crowded:  # somebody in front, cut by the box
+        _place(picture, other, camera, ranges, random, (middle + aside, foot - 0.05 * height, scale * 0.9))
+    _place(picture, look, camera, ranges, random, (middle, foot, scale))
+    if 0.7 * ranges.crowded <= crowd < ranges.crowded:  # somebody in front, cut by the box
         aside = random.choice((-1, 1)) * random.uniform(0.36, 0.5) * width
         other = draw_look(random, fashion)
-        _place(picture, other, camera, world, random, (middle + aside, foot + 0.06 * height, scale * 1.08))
-    if random.random() < world.occluded:
+        _place(picture, other, camera, ranges, random, (middle + aside, foot + 0.06 * height, scale * 1.08))
+    if random.random() < ranges.occluded:
         _occlude(picture, camera, random)
     image = _develop(picture, camera, random)
     encoded = io.BytesIO()
@@ -179,7 +179,7 @@ def photograph(
 
 @lru_cache(maxsize=64)
 def _plate(camera: Camera, height: int, width: int) -> Picture:
-    """Return the picture of a camera's whole place, larger than a shot."""
+    """Return the background picture of a camera, larger than a shot."""
     horizon = max(0.03, 0.5 - 1.05 * camera.elevation)
     return paint_scene(camera.place, np.random.default_rng(camera.seed), int(1.12 * height), 7 * width, horizon)
 
@@ -193,11 +193,16 @@ def _background(camera: Camera, random: Random, height: int, width: int) -> Pict
 
 
 def _place(
-    picture: Picture, look: Look, camera: Camera, world: World, random: Random, where: tuple[float, float, float]
+    picture: Picture,
+    look: Look,
+    camera: Camera,
+    ranges: CameraRanges,
+    random: Random,
+    where: tuple[float, float, float],
 ) -> None:
-    """Paint somebody and their shadow over a picture; `where` is x and y of the feet and the size, in pixels."""
+    """Paint a person and their shadow over a picture; `where` is x and y of the feet and the size, in pixels."""
     x, y, size = where
-    yaw = camera.yaw + (math.pi if camera.both_ways and random.random() < 0.5 else 0) + random.normal(0, world.spread)
+    yaw = camera.yaw + (math.pi if camera.both_ways and random.random() < 0.5 else 0) + random.normal(0, ranges.spread)
     stands = random.random() < 0.15
     pose = Pose(
         yaw=yaw,
@@ -207,9 +212,9 @@ def _place(
         distance=camera.distance,
         lean=random.normal(0, 0.25),
     )
-    # Looking down makes people shorter in the picture; the box is drawn around what is seen.
+    # Looking down makes people shorter in the picture; the box surrounds the visible part.
     scale = size / (math.cos(pose.elevation) + 0.12 * math.sin(pose.elevation))
-    limbs, materials = dress(look, pose, View(scale, x * SUBPIXELS, (y - 0.01 * size) * SUBPIXELS))
+    limbs, materials = dress(look, pose, BodyPlacement(scale, x * SUBPIXELS, (y - 0.01 * size) * SUBPIXELS))
     height, width = picture.shape[:2]
     _cast_shadow(picture, camera, x, y, size)
     figure = render(limbs, materials, height, width, np.array(camera.light, np.float32))
@@ -228,7 +233,7 @@ def _cast_shadow(picture: Picture, camera: Camera, x: float, y: float, size: flo
 
 
 def _occlude(picture: Picture, camera: Camera, random: Random) -> None:
-    """Paint what stands in front of a camera over a part of the picture."""
+    """Paint the object in front of a camera over a part of the picture."""
     height, width = picture.shape[:2]
     lit = np.float32(0.4 * camera.light[3] + camera.light[4])
     if camera.occluder == "rail":
@@ -248,7 +253,7 @@ def _occlude(picture: Picture, camera: Camera, random: Random) -> None:
 
 
 def _develop(picture: Picture, camera: Camera, random: Random) -> Image.Image:
-    """Turn light into a picture, as the camera's optics and electronics do."""
+    """Apply the camera's optics and electronics to the light and return the picture."""
     height, width = picture.shape[:2]
     light = picture * (np.array(camera.gain, np.float32) * np.float32(random.uniform(0.88, 1.14)))
     grey = light @ np.array((0.3, 0.59, 0.11), np.float32)

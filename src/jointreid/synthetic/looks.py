@@ -1,4 +1,4 @@
-"""Who somebody is to see: body, hair, clothes and what is carried, drawn from what people of a domain wear."""
+"""The looks of people: body, hair, clothes and bags, drawn from the fashion of a domain."""
 
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -40,24 +40,24 @@ _BAGS: tuple[Colour, ...] = ((0.1, 0.1, 0.12), (0.45, 0.3, 0.18), (0.75, 0.2, 0.
 
 @dataclass(frozen=True)
 class Fashion:
-    """What people of a domain look like: each entry is a share in [0, 1] or a list with the weight of each choice.
+    """The looks of people of a domain: each entry is a share in [0, 1] or a list with the weight of each choice.
 
     Attributes:
-        palette: colours of clothes, the frequent ones first.
+        palette: colours of clothes, frequent ones first.
         uppers: weights of tank, tshirt, shirt, hoodie, jacket, coat.
         lowers: weights of trousers, jeans, shorts, skirt, dress.
         patterned: share of upper garments that are not plain.
         logos: share of plain upper garments with a logo, on the chest or on the back.
         bags: weights of none, backpack, shoulder, handbag.
         hats: weights of none, cap, beanie, hood (of those who wear one).
-        scarves: share who wear a scarf.
+        scarves: share of people with a scarf.
         skins: weights of `SKINS`.
         hairs: weights of `HAIRS`.
         long_hair: share with long hair.
-        contrast: how far clothes of one colour differ in lightness, in [0, 1].
+        contrast: variation in lightness of clothes of one colour, in [0, 1].
 
     Raises:
-        JointreidError: no colours, or a list of weights that does not fit its choices.
+        JointreidError: there are no colours, or a list of weights does not match its choices.
     """
 
     palette: tuple[Colour, ...]
@@ -100,7 +100,7 @@ _WORN = ("hoops", "pinstripes", "checks", "dots", "band", "yoke", "sides", "diag
 
 
 class Cloth(NamedTuple):
-    """What something is made of.
+    """The material of a garment.
 
     Attributes:
         base: its colour.
@@ -122,7 +122,7 @@ class Cloth(NamedTuple):
 
 
 class Look(NamedTuple):
-    """One identity: all that stays the same from camera to camera.
+    """One identity: everything that is the same for all cameras.
 
     Attributes:
         stature: height in metres.
@@ -135,22 +135,22 @@ class Look(NamedTuple):
         hat: one of `HATS`.
         hat_colour: its colour.
         upper: one of `UPPERS`.
-        upper_cloth: what it is made of; `second` of an open jacket is the shirt below.
-        sleeve_cloth: of its sleeves.
-        hem: how far below the waist it ends, in shares of the stature.
+        upper_cloth: its material; `second` of an open jacket is the shirt below.
+        sleeve_cloth: material of its sleeves.
+        hem: distance below the waist at which it ends, in shares of the stature.
         lower: one of `LOWERS`.
-        lower_cloth: what it is made of.
-        lower_end: where it ends, in shares of the stature above the ground.
-        flare: how wide it hangs, 0 is close to the leg.
+        lower_cloth: its material.
+        lower_end: height of its lower end, in shares of the stature.
+        flare: how loosely it hangs, 0 is close to the leg.
         shoes: their colour.
         boots: whether they reach up the calf.
-        socks: their colour; None where they are not seen.
+        socks: their colour; None if not visible.
         bag: one of `BAGS`.
         bag_colour: its colour.
         bag_side: 1 on the left, -1 on the right.
         scarf: its colour; None without.
         gait: 1 is a usual length of step.
-        seed: what else differs, such as the folds.
+        seed: of other differences, such as folds.
     """
 
     stature: float
@@ -182,7 +182,7 @@ class Look(NamedTuple):
 
 
 def draw_look(random: Random, fashion: Fashion) -> Look:
-    """Draw somebody of a domain."""
+    """Draw a person of a domain."""
     longhaired = random.random() < fashion.long_hair
     skin = SKINS[_pick(random, fashion.skins)]
     upper, lower = UPPERS[_pick(random, fashion.uppers)], LOWERS[_pick(random, fashion.lowers)]
@@ -272,7 +272,7 @@ def _draw_hem(random: Random, upper: str) -> float:
 
 
 def _draw_lower(random: Random, fashion: Fashion, lower: str, upper: Cloth) -> tuple[Cloth, float, float]:
-    """Return what the lower garment is made of, where it ends and how wide it hangs."""
+    """Return the material of the lower garment, the height of its end, and how loosely it hangs."""
     colour, second = _dye(random, fashion), _dye(random, fashion)
     if lower == "jeans":
         blue = float(random.uniform(0.0, 1.0))
@@ -309,7 +309,7 @@ def _dye(random: Random, fashion: Fashion) -> Colour:
 
 
 def _unlike(colour: Colour, other: Colour) -> Colour:
-    """Return `other`, or where the two can hardly be told apart, white or black."""
+    """Return `other`, or white or black if the two colours are too similar."""
     if sum(abs(a - b) for a, b in zip(colour, other, strict=True)) > 0.45:
         return other
     return (0.92, 0.92, 0.9) if sum(colour) < 1.5 else (0.08, 0.08, 0.1)

@@ -1,18 +1,18 @@
-"""The domains people are drawn for: what they wear, what cameras see them, and how many images there are."""
+"""Specifications of the synthetic domains: clothes, cameras and numbers of images."""
 
 from dataclasses import dataclass, replace
 
-from jointreid.synthetic.cameras import World
+from jointreid.synthetic.cameras import CameraRanges
 from jointreid.synthetic.looks import Colour, Fashion
 
 
 @dataclass(frozen=True)
-class Split:
-    """How much a split holds.
+class SplitSize:
+    """Size of a split.
 
     Attributes:
-        ids: identities.
-        images: images of them.
+        ids: number of identities.
+        images: number of their images.
     """
 
     ids: int
@@ -20,32 +20,32 @@ class Split:
 
 
 @dataclass(frozen=True)
-class Recipe:
-    """One domain.
+class DomainSpec:
+    """Specification of one synthetic domain.
 
     Attributes:
         name: of the domain.
         train: its train split.
-        query: its query split, of identities that the gallery holds too.
+        query: its query split, of identities that are also in the gallery.
         gallery: its gallery, without strangers and passers-by.
-        strangers: images in the gallery of people who are nobody's match, each once, all under pid 0000.
-        others: identities in the gallery that no query asks for, with their images.
-        cameras: how many there are.
-        views: places and lights behind each camera id; more than one where a data set does not tell its cameras apart.
-        exclude_same_camera: how it is evaluated.
-        fashion: what people look like.
-        world: how cameras see them.
+        strangers: number of gallery images of people who match nobody, each seen once, all with pid 0000.
+        others: identities in the gallery that have no query.
+        cameras: number of cameras.
+        views: places and lights per camera id; more than one for data sets that do not distinguish their cameras.
+        exclude_same_camera: whether matches from the query's own camera are ignored in evaluation.
+        fashion: how people look.
+        camera_ranges: how cameras see them.
     """
 
     name: str
-    train: Split
-    query: Split
-    gallery: Split
+    train: SplitSize
+    query: SplitSize
+    gallery: SplitSize
     cameras: int
     fashion: Fashion
-    world: World
+    camera_ranges: CameraRanges
     strangers: int = 0
-    others: Split = Split(0, 0)
+    others: SplitSize = SplitSize(0, 0)
     views: int = 1
     exclude_same_camera: bool = True
 
@@ -81,7 +81,7 @@ _STATION = Fashion(
     (8, 1, 1, 0.7), 0.08, (3, 4, 2, 1, 0.5, 0.3), (5, 4, 2, 0.7, 0.7, 0.5), 0.45,
 )  # fmt: skip
 
-_OUTDOORS = World(
+_OUTDOORS = CameraRanges(
     places=("plaza", "street", "park"), elevation=(0.08, 0.3), spread=0.45, sun=(0.45, 1.0), sky=(0.3, 0.55), cast=0.16,
     exposure=(0.75, 1.2), saturation=(0.65, 1.05), gamma=(0.85, 1.2), haze=(0.0, 0.1), blur=(0.2, 0.7),
     noise=(0.008, 0.022), resolution=(0.65, 1.0), quality=(75, 92), jitter=0.02, occluded=0.08, crowded=0.12,
@@ -109,45 +109,56 @@ _MANY = replace(
 # Identities, images and cameras of the paper's Table I, in its order, under names of their own: these are not those
 # data sets.
 TABLE1 = (
-    Recipe("plaza", Split(751, 12_936), Split(750, 3_368), Split(750, 13_115), 6, _PLAZA, _OUTDOORS, strangers=2_798),
-    Recipe(
-        "streets", Split(942, 4_374), Split(2_900, 2_900), Split(2_900, 5_447), 1, _STREETS, _ANYWHERE, views=40,
-        exclude_same_camera=False,
+    DomainSpec(
+        "plaza", SplitSize(751, 12_936), SplitSize(750, 3_368), SplitSize(750, 13_115), 6, _PLAZA, _OUTDOORS,
+        strangers=2_798,
     ),
-    Recipe(
-        "college", Split(702, 16_522), Split(702, 2_228), Split(702, 15_913), 8, _COLLEGE, _COLD,
-        others=Split(408, 1_748),
+    DomainSpec(
+        "streets", SplitSize(942, 4_374), SplitSize(2_900, 2_900), SplitSize(2_900, 5_447), 1, _STREETS, _ANYWHERE,
+        views=40, exclude_same_camera=False,
     ),
-    Recipe("gate", Split(767, 7_368), Split(700, 1_400), Split(700, 5_328), 2, _GATE, _DOORWAY),
-    Recipe("station", Split(1_041, 30_248), Split(3_060, 11_659), Split(3_060, 82_161), 15, _STATION, _MANY),
+    DomainSpec(
+        "college", SplitSize(702, 16_522), SplitSize(702, 2_228), SplitSize(702, 15_913), 8, _COLLEGE, _COLD,
+        others=SplitSize(408, 1_748),
+    ),
+    DomainSpec("gate", SplitSize(767, 7_368), SplitSize(700, 1_400), SplitSize(700, 5_328), 2, _GATE, _DOORWAY),
+    DomainSpec(
+        "station", SplitSize(1_041, 30_248), SplitSize(3_060, 11_659), SplitSize(3_060, 82_161), 15, _STATION, _MANY
+    ),
 )  # fmt: skip
 
 
-def _small(recipe: Recipe, train: Split, query: Split, gallery: Split, cameras: int) -> Recipe:
+def _small(spec: DomainSpec, train: SplitSize, query: SplitSize, gallery: SplitSize, cameras: int) -> DomainSpec:
     return replace(
-        recipe, train=train, query=query, gallery=gallery, cameras=cameras, strangers=0, others=Split(0, 0),
-        views=min(recipe.views, 8),
+        spec, train=train, query=query, gallery=gallery, cameras=cameras, strangers=0, others=SplitSize(0, 0),
+        views=min(spec.views, 8),
     )  # fmt: skip
 
 
 _PLAZA_T, _STREETS_T, _COLLEGE_T, _GATE_T, _STATION_T = TABLE1
-PRESETS: dict[str, tuple[Recipe, ...]] = {
+PRESETS: dict[str, tuple[DomainSpec, ...]] = {
     "tiny": (
-        _small(_PLAZA_T, Split(16, 80), Split(12, 24), Split(12, 36), 3),
-        _small(_STREETS_T, Split(16, 64), Split(12, 12), Split(12, 36), 1),
-        _small(_COLLEGE_T, Split(16, 80), Split(12, 24), Split(12, 36), 3),
-        _small(_GATE_T, Split(16, 80), Split(12, 24), Split(12, 36), 2),
-        _small(_STATION_T, Split(16, 80), Split(12, 24), Split(12, 36), 4),
+        _small(_PLAZA_T, SplitSize(16, 80), SplitSize(12, 24), SplitSize(12, 36), 3),
+        _small(_STREETS_T, SplitSize(16, 64), SplitSize(12, 12), SplitSize(12, 36), 1),
+        _small(_COLLEGE_T, SplitSize(16, 80), SplitSize(12, 24), SplitSize(12, 36), 3),
+        _small(_GATE_T, SplitSize(16, 80), SplitSize(12, 24), SplitSize(12, 36), 2),
+        _small(_STATION_T, SplitSize(16, 80), SplitSize(12, 24), SplitSize(12, 36), 4),
     ),
     "demo": (
-        _small(_PLAZA_T, Split(60, 480), Split(40, 80), Split(40, 160), 4),
-        _small(_STREETS_T, Split(60, 300), Split(40, 40), Split(40, 120), 1),
-        _small(_COLLEGE_T, Split(60, 480), Split(40, 80), Split(40, 160), 4),
-        _small(_STATION_T, Split(60, 480), Split(40, 80), Split(40, 160), 6),
+        _small(_PLAZA_T, SplitSize(60, 480), SplitSize(40, 80), SplitSize(40, 160), 4),
+        _small(_STREETS_T, SplitSize(60, 300), SplitSize(40, 40), SplitSize(40, 120), 1),
+        _small(_COLLEGE_T, SplitSize(60, 480), SplitSize(40, 80), SplitSize(40, 160), 4),
+        _small(_STATION_T, SplitSize(60, 480), SplitSize(40, 80), SplitSize(40, 160), 6),
     ),
     "table1": TABLE1,
     "start": tuple(
-        _small(recipe, Split(300, 2_400), Split(40, 40 if recipe.cameras == 1 else 80), Split(40, 160), recipe.cameras)
-        for recipe in TABLE1
+        _small(
+            spec,
+            SplitSize(300, 2_400),
+            SplitSize(40, 40 if spec.cameras == 1 else 80),
+            SplitSize(40, 160),
+            spec.cameras,
+        )
+        for spec in TABLE1
     ),
 }

@@ -1,4 +1,4 @@
-"""Round things into pixels: limbs are swept along a line, textured around it, lit, and averaged down.
+"""Rendering of limbs into pixels: swept along a line, textured around it, lit, and averaged down.
 
 A limb is a generalised cylinder seen from far away: on the screen an axis from `a` to `b` with a half-width at each of
 `KNOTS` places along it. Whatever lies on it is told by two coordinates that turn with the body: the angle around the
@@ -131,7 +131,7 @@ def _paint(limbs, materials, light, picture):  # type: ignore[no-untyped-def]
 
 @_compiled
 def _sweep(limb, index, nearest, owner, along, across):  # type: ignore[no-untyped-def]
-    """Mark the subpixels where this limb is nearer than what was there."""
+    """Mark the subpixels where this limb is in front of earlier ones."""
     height, width = nearest.shape
     reach = 0.0
     for knot in range(KNOTS):
@@ -178,7 +178,7 @@ def _colour(material, angle, place, length, radius):  # type: ignore[no-untyped-
 
 @_compiled
 def _choose(material, angle, place, length, radius):  # type: ignore[no-untyped-def]
-    """Return which of a material's colours is seen: the column of its red."""
+    """Return the visible colour of a material, as the column of its red value."""
     straps = int(material[STRAPS])
     if straps != _NO_STRAP and _on_strap(straps, angle, place):
         return STRAP_COLOUR
@@ -195,7 +195,7 @@ def _choose(material, angle, place, length, radius):  # type: ignore[no-untyped-
 
 @_compiled
 def _on_strap(straps, angle, place):  # type: ignore[no-untyped-def]
-    """Say whether the strap of a bag passes here."""
+    """Return whether the strap of a bag passes here."""
     if straps == _TWO:
         return abs(abs(angle) - 0.62) < 0.15 and place < 0.62
     # From one shoulder to the other hip, in front and on the back.
@@ -206,7 +206,7 @@ def _on_strap(straps, angle, place):  # type: ignore[no-untyped-def]
 
 @_compiled
 def _in_pattern(pattern, period, seed, angle, place, down, around):  # type: ignore[no-untyped-def]
-    """Return which colour of a pattern is seen; `down` and `around` are lengths along the cloth in metres."""
+    """Return the visible colour of a pattern; `down` and `around` are lengths along the cloth in metres."""
     if pattern == _PLAIN:
         return BASE
     if pattern == _HOOPS:
@@ -259,7 +259,7 @@ def _face(beard, angle, place, hairline):  # type: ignore[no-untyped-def]
 
 @_compiled
 def _in_logo(kind, turn, rise):  # type: ignore[no-untyped-def]
-    """Say whether a place is coloured: `turn` in [0, 1] from the middle to the side, `rise` in [-1, 1] downwards."""
+    """Return whether a point is coloured: `turn` in [0, 1] from the middle to the side, `rise` in [-1, 1] downwards."""
     if kind == _DISC:
         return turn * turn + rise * rise < 0.9
     if kind == _BLOCK:

@@ -1,4 +1,4 @@
-"""What stands behind people: a wide picture of a place for each camera, of which every shot shows a part."""
+"""Backgrounds: a wide picture of a place for each camera, of which every shot shows a part."""
 
 from collections.abc import Callable
 
@@ -93,7 +93,7 @@ def _lawn(draw: Draw, random: Random, size: tuple[int, int], top: int) -> None:
     draw.polygon((0, low, width, low + height // 12, width, height, 0, height), _rgb(path))
 
 
-# Walls and what stands before them
+# Walls and objects in front of them
 
 
 def _bricks(draw: Draw, random: Random, size: tuple[int, int], bottom: int) -> None:

@@ -1,4 +1,4 @@
-"""A contact sheet: some people of each domain, as several cameras see them."""
+"""A contact sheet: a few people of each domain, seen by several cameras."""
 
 import io
 from collections import defaultdict
@@ -15,10 +15,10 @@ _GAP, _TITLE = 2, 22  # pixels
 
 
 def contact_sheet(domains: Sequence[Domain]) -> bytes:
-    """Return a JPEG file with a few identities of each domain, their cameras in turn.
+    """Return a JPEG file with a few train identities of each domain, alternating their cameras.
 
     Args:
-        domains: with images that exist, all of one size; of each, people to train on are shown.
+        domains: the domains; their images exist and have the same size.
     """
     with Image.open(domains[0].train[0].path) as first:
         wide, high = first.width + _GAP, first.height + _GAP
@@ -42,7 +42,7 @@ def contact_sheet(domains: Sequence[Domain]) -> bytes:
 
 
 def _some_people(domain: Domain) -> list[list[ImageRecord]]:
-    """Return the shots of people seen often, by one camera after the other."""
+    """Return shots of people with many images, alternating their cameras."""
     of: dict[str, list[ImageRecord]] = defaultdict(list)
     for record in domain.train:
         of[record.pid].append(record)

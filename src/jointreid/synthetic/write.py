@@ -21,23 +21,23 @@ from jointreid.messages.errors import JointreidError, no_such
 from jointreid.messages.progress import OnProgress
 from jointreid.synthetic.cameras import Camera, draw_camera, photograph
 from jointreid.synthetic.looks import Look, draw_look
-from jointreid.synthetic.plan import STRANGER, Shot, plan
-from jointreid.synthetic.presets import PRESETS, Recipe
+from jointreid.synthetic.presets import PRESETS, DomainSpec
 from jointreid.synthetic.sheet import contact_sheet
+from jointreid.synthetic.shots import STRANGER, Shot, choose_shots
 
 TERMS = "Drawn by a program: nobody is shown. Names, people, places and cameras are made up."
 
 _DRAWING = 1  # raised when the same arguments draw other pictures than before
 _STATE = "synthetic.json"
 _CHUNK = 128  # shots a worker takes at a time
-_FEW = 8 * _CHUNK  # below this, starting other processes takes longer than it saves
-_LEAST_HEIGHT = 32  # what stands in a street is a pixel or more wide
-_LEFT_BEHIND = 60  # seconds after which a half-written file is nobody's: writing one takes a thousandth of that
+_FEW = 8 * _CHUNK  # up to this many shots, starting other processes takes longer than it saves
+_LEAST_HEIGHT = 32  # thin objects in a street are at least a pixel wide then
+_LEFT_BEHIND = 60  # seconds after which a half-written file counts as abandoned; writing takes milliseconds
 
 
 def synthesise(
     folder: str | Path,
-    preset: str | Sequence[Recipe] = "tiny",
+    preset: str | Sequence[DomainSpec] = "tiny",
     *,
     seed: int = 0,
     limit: int = 0,
@@ -48,26 +48,26 @@ def synthesise(
     """Draw people before the cameras of several domains, and write them to disk.
 
     A shot is drawn from the seed, its domain and its number alone: equal arguments give equal files, on one machine
-    with one version of NumPy, numba and Pillow, in however many processes. An interrupted call goes on where it
-    stopped.
+    with one version of NumPy, numba and Pillow, with any number of processes. After an interruption, the same call
+    resumes.
 
     Args:
         folder: where to write: `manifest.csv`, its side file, `sheet.jpg`, and for each domain a folder in the layout
             of Market-1501, which its reader and those of other tools read.
-        preset: a name among `PRESETS`, or domains of one's own.
+        preset: a name among `PRESETS`, or custom domains.
         seed: of everything that is drawn.
-        limit: images at most, see `plan`; 0 draws all.
+        limit: greatest number of images, see `choose_shots`; 0 draws all.
         height: of an image, in pixels; it is half as wide.
-        workers: processes; 0 takes one for each core. With more than one, a script that calls this begins its work
-            under `if __name__ == "__main__":`, since each process imports it anew.
+        workers: processes; 0 takes one for each core. With more than one, a script that calls this must do so
+            under `if __name__ == "__main__":`, because each process imports it.
         on_progress: called with (images done, images in all).
 
     Returns:
         The path of the manifest.
 
     Raises:
-        JointreidError: no such preset, domains that cannot be planned, a number out of range, or a folder that holds
-            something else.
+        JointreidError: there is no such preset, the domains are inconsistent, a number is out of range, or the folder
+            contains other files.
     """
     folder = Path(folder)
     if isinstance(preset, str) and preset not in PRESETS:
@@ -77,49 +77,49 @@ def synthesise(
             f"height is {height}, limit {limit}, seed {seed}, workers {workers}; expected a height of {_LEAST_HEIGHT} "
             "pixels or more, the others 0 or more"
         )
-    recipes = PRESETS[preset] if isinstance(preset, str) else tuple(preset)
-    name = preset if isinstance(preset, str) else f"own, {text_sha256(repr(recipes))[:16]}"
-    shots = plan(recipes, seed, limit)
+    specs = PRESETS[preset] if isinstance(preset, str) else tuple(preset)
+    name = preset if isinstance(preset, str) else f"own, {text_sha256(repr(specs))[:16]}"
+    shots = choose_shots(specs, seed, limit)
     state = {"drawing": _DRAWING, "preset": name, "seed": seed, "limit": limit, "height": height}
     _claim(folder, state | {"images": {domain: len(taken) for domain, taken in shots.items()}})
-    _draw_all(folder, recipes, shots, seed, height, workers, on_progress)
+    _draw_all(folder, specs, shots, seed, height, workers, on_progress)
     manifest = folder / "manifest.csv"
-    domains = [_domain(folder, recipe, shots[recipe.name]) for recipe in recipes]
+    domains = [_domain(folder, spec, shots[spec.name]) for spec in specs]
     write_atomically(folder / "sheet.jpg", contact_sheet(domains))
     write_manifest(domains, manifest)
     return manifest
 
 
 def _claim(folder: Path, state: Mapping[str, object]) -> None:
-    """Note what is to be drawn here, or find that it was begun; refuse a folder that holds anything else."""
+    """Record what will be drawn here, or find the record of an earlier call; refuse a folder with other files."""
     path = folder / _STATE
     text = json.dumps(state, indent=2) + "\n"
     if path.is_file():
         if path.read_text(encoding="utf-8") != text:
             raise JointreidError(
-                f"{folder}: holds other synthetic images ({path.name} says which); remove it, or name another folder"
+                f"{folder}: contains other synthetic images (see {path.name}); remove it, or choose another folder"
             )
         return
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise JointreidError(f"{folder}: is not empty and holds no synthetic images; name another folder")
+        raise JointreidError(f"{folder}: is not empty and contains no synthetic images; choose another folder")
     write_atomically(path, text)
 
 
-def _domain(folder: Path, recipe: Recipe, shots: Sequence[Shot]) -> Domain:
+def _domain(folder: Path, spec: DomainSpec, shots: Sequence[Shot]) -> Domain:
     splits: dict[str, list[ImageRecord]] = {"train": [], "query": [], "gallery": []}
     for shot in shots:
-        path = folder / recipe.name / shot.path
+        path = folder / spec.name / shot.path
         record = ImageRecord(path, f"{shot.pid:04d}", shot.camid, distractor=shot.pid == STRANGER)
         splits[shot.split].append(record)
     return Domain(
-        recipe.name,
+        spec.name,
         train=tuple(splits["train"]),
         query=tuple(splits["query"]),
         gallery=tuple(splits["gallery"]),
-        exclude_same_camera=recipe.exclude_same_camera,
-        cameras=tuple(range(recipe.cameras)),
+        exclude_same_camera=spec.exclude_same_camera,
+        cameras=tuple(range(spec.cameras)),
         terms=TERMS,
-        source=str(folder / recipe.name),
+        source=str(folder / spec.name),
     )
 
 
@@ -128,7 +128,7 @@ def _domain(folder: Path, recipe: Recipe, shots: Sequence[Shot]) -> Domain:
 
 def _draw_all(
     folder: Path,
-    recipes: Sequence[Recipe],
+    specs: Sequence[DomainSpec],
     shots: Mapping[str, Sequence[Shot]],
     seed: int,
     height: int,
@@ -136,23 +136,23 @@ def _draw_all(
     on_progress: OnProgress,
 ) -> None:
     chunks: list[tuple[int, list[Shot]]] = []
-    for index, recipe in enumerate(recipes):
+    for index, spec in enumerate(specs):
         for split in SPLIT_FOLDERS.values():
-            (folder / recipe.name / split).mkdir(parents=True, exist_ok=True)
-            _clear(folder / recipe.name / split)
-        missing = [shot for shot in shots[recipe.name] if not (folder / recipe.name / shot.path).exists()]
+            (folder / spec.name / split).mkdir(parents=True, exist_ok=True)
+            _clear(folder / spec.name / split)
+        missing = [shot for shot in shots[spec.name] if not (folder / spec.name / shot.path).exists()]
         # By camera, because painting a place takes as long as many shots.
         missing.sort(key=lambda shot: shot.camid)
         chunks += [(index, missing[start : start + _CHUNK]) for start in range(0, len(missing), _CHUNK)]
     total, left = sum(len(taken) for taken in shots.values()), sum(len(chunk) for _, chunk in chunks)
-    for drawn in _draw_chunks(folder, recipes, chunks, seed, height, 1 if left <= _FEW else workers):
+    for drawn in _draw_chunks(folder, specs, chunks, seed, height, 1 if left <= _FEW else workers):
         left -= drawn
         on_progress(total - left, total)
 
 
 def _draw_chunks(
     folder: Path,
-    recipes: Sequence[Recipe],
+    specs: Sequence[DomainSpec],
     chunks: Sequence[tuple[int, Sequence[Shot]]],
     seed: int,
     height: int,
@@ -162,11 +162,11 @@ def _draw_chunks(
     workers = workers or os.cpu_count() or 1
     if workers == 1:
         for index, chunk in chunks:
-            yield _draw_chunk(folder, recipes[index], index, chunk, seed, height)
+            yield _draw_chunk(folder, specs[index], index, chunk, seed, height)
         return
     with _pool(workers) as pool:
         begun: list[Future[int]] = [
-            pool.submit(_draw_chunk, folder, recipes[index], index, chunk, seed, height) for index, chunk in chunks
+            pool.submit(_draw_chunk, folder, specs[index], index, chunk, seed, height) for index, chunk in chunks
         ]
         for done in as_completed(begun):
             yield done.result()
@@ -174,7 +174,7 @@ def _draw_chunks(
 
 @contextmanager
 def _pool(workers: int) -> Iterator[ProcessPoolExecutor]:
-    """A pool that, where drawing fails or is interrupted, begins nothing more."""
+    """A process pool that starts no further work after a failure or an interruption."""
     pool = ProcessPoolExecutor(workers, mp_context=get_context("spawn"))
     try:
         yield pool
@@ -182,29 +182,29 @@ def _pool(workers: int) -> Iterator[ProcessPoolExecutor]:
         pool.shutdown(cancel_futures=True)
 
 
-def _draw_chunk(folder: Path, recipe: Recipe, index: int, chunk: Sequence[Shot], seed: int, height: int) -> int:
+def _draw_chunk(folder: Path, spec: DomainSpec, index: int, chunk: Sequence[Shot], seed: int, height: int) -> int:
     for shot in chunk:
         random = np.random.default_rng([seed, index, 2, shot.number])
-        view = int(random.integers(recipe.views))
-        camera = _camera(recipe, (seed, index, 0, shot.camid, view))
-        look = _look(recipe, (seed, index, 1, shot.pid, shot.number if shot.pid == STRANGER else 0))
-        content = photograph(look, camera, recipe.world, recipe.fashion, random, height, height // 2)
-        _put(folder / recipe.name / shot.path, content)
+        view = int(random.integers(spec.views))
+        camera = _camera(spec, (seed, index, 0, shot.camid, view))
+        look = _look(spec, (seed, index, 1, shot.pid, shot.number if shot.pid == STRANGER else 0))
+        content = photograph(look, camera, spec.camera_ranges, spec.fashion, random, height, height // 2)
+        _put(folder / spec.name / shot.path, content)
     return len(chunk)
 
 
 @lru_cache(maxsize=256)
-def _camera(recipe: Recipe, seed: tuple[int, ...]) -> Camera:
-    return draw_camera(seed, recipe.world)
+def _camera(spec: DomainSpec, seed: tuple[int, ...]) -> Camera:
+    return draw_camera(seed, spec.camera_ranges)
 
 
 @lru_cache(maxsize=4096)
-def _look(recipe: Recipe, seed: tuple[int, ...]) -> Look:
-    return draw_look(np.random.default_rng(seed), recipe.fashion)
+def _look(spec: DomainSpec, seed: tuple[int, ...]) -> Look:
+    return draw_look(np.random.default_rng(seed), spec.fashion)
 
 
 def _put(path: Path, content: bytes) -> None:
-    """Write a file whole, but do not wait for the disk: hundreds are written a second, and any can be drawn again."""
+    """Write a complete file without waiting for the disk: hundreds are written per second, and any can be redrawn."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         temporary.write_bytes(content)
@@ -214,7 +214,7 @@ def _put(path: Path, content: bytes) -> None:
 
 
 def _clear(folder: Path) -> None:
-    """Remove half-written files that a killed call left behind, but not those of one that is at work beside this."""
+    """Remove half-written files of a killed call, but not those of a call that is running now."""
     for left in folder.glob(".*.tmp"):
         with suppress(FileNotFoundError):  # just finished
             if time.time() - left.stat().st_mtime > _LEFT_BEHIND:

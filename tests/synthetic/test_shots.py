@@ -12,8 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from jointreid.messages.errors import JointreidError
-from jointreid.synthetic.plan import STRANGER, Shot, plan
-from jointreid.synthetic.presets import PRESETS, Recipe, Split
+from jointreid.synthetic.presets import PRESETS, DomainSpec, SplitSize
+from jointreid.synthetic.shots import STRANGER, Shot, choose_shots
 
 TINY = PRESETS["tiny"]
 PLAZA, STREETS, COLLEGE = TINY[:3]
@@ -22,7 +22,7 @@ Plan = Mapping[str, tuple[Shot, ...]]
 
 @cache
 def planned(preset: str, limit: int = 0, seed: int = 0) -> Plan:
-    return plan(PRESETS[preset], seed, limit)
+    return choose_shots(PRESETS[preset], seed, limit)
 
 
 def total(shots: Plan) -> int:
@@ -33,35 +33,35 @@ def of_split(shots: Sequence[Shot], split: str) -> list[Shot]:
     return [shot for shot in shots if shot.split == split]
 
 
-def without_match(recipe: Recipe, shots: Sequence[Shot]) -> list[Shot]:
+def without_match(spec: DomainSpec, shots: Sequence[Shot]) -> list[Shot]:
     """The queries for which the gallery holds no image that counts."""
     held = defaultdict(set)
     for shot in of_split(shots, "gallery"):
         held[shot.pid].add(shot.camid)
-    own = recipe.exclude_same_camera
+    own = spec.exclude_same_camera
     return [shot for shot in of_split(shots, "query") if not held[shot.pid] - ({shot.camid} if own else set())]
 
 
-def check(recipe: Recipe, shots: Sequence[Shot]) -> None:
+def check(spec: DomainSpec, shots: Sequence[Shot]) -> None:
     """What holds for every whole plan."""
     train, query, gallery = (of_split(shots, split) for split in ("train", "query", "gallery"))
-    assert len(train) == recipe.train.images
-    assert len(query) == recipe.query.images
-    assert len(gallery) == recipe.gallery.images + recipe.others.images + recipe.strangers
-    assert len({shot.pid for shot in train}) == recipe.train.ids
+    assert len(train) == spec.train.images
+    assert len(query) == spec.query.images
+    assert len(gallery) == spec.gallery.images + spec.others.images + spec.strangers
+    assert len({shot.pid for shot in train}) == spec.train.ids
     asked = {shot.pid for shot in query}
-    assert len(asked) == recipe.query.ids
+    assert len(asked) == spec.query.ids
     known = [shot for shot in gallery if shot.pid in asked]
-    assert (len({shot.pid for shot in known}), len(known)) == (recipe.gallery.ids, recipe.gallery.images)
+    assert (len({shot.pid for shot in known}), len(known)) == (spec.gallery.ids, spec.gallery.images)
     strangers = [shot for shot in shots if shot.pid == STRANGER]
-    assert len(strangers) == recipe.strangers
+    assert len(strangers) == spec.strangers
     assert {shot.split for shot in strangers} <= {"gallery"}
     others = {shot.pid for shot in gallery} - asked - {STRANGER}
-    assert len(others) == recipe.others.ids
+    assert len(others) == spec.others.ids
     assert not {shot.pid for shot in train} & {shot.pid for shot in (*query, *gallery)}
-    assert {shot.camid for shot in shots} <= set(range(recipe.cameras))
-    assert not without_match(recipe, shots)
-    if recipe.exclude_same_camera:
+    assert {shot.camid for shot in shots} <= set(range(spec.cameras))
+    assert not without_match(spec, shots)
+    if spec.exclude_same_camera:
         assert max(Counter((shot.pid, shot.camid) for shot in query).values()) == 1
     assert len({shot.number for shot in shots}) == len({shot.path for shot in shots}) == len(shots)
 
@@ -73,11 +73,11 @@ def check(recipe: Recipe, shots: Sequence[Shot]) -> None:
 @pytest.mark.parametrize("preset", PRESETS)
 def test_a_preset_is_planned_with_exactly_its_counts(preset: str) -> None:
     shots = planned(preset)
-    assert list(shots) == [recipe.name for recipe in PRESETS[preset]]
-    for recipe in PRESETS[preset]:
-        check(recipe, shots[recipe.name])
+    assert list(shots) == [spec.name for spec in PRESETS[preset]]
+    for spec in PRESETS[preset]:
+        check(spec, shots[spec.name])
         for split in ("train", "gallery"):
-            assert {shot.camid for shot in of_split(shots[recipe.name], split)} == set(range(recipe.cameras))
+            assert {shot.camid for shot in of_split(shots[spec.name], split)} == set(range(spec.cameras))
 
 
 def test_table1_takes_as_many_shots_as_the_paper_has_images() -> None:
@@ -85,22 +85,24 @@ def test_table1_takes_as_many_shots_as_the_paper_has_images() -> None:
 
 
 def test_identities_are_seen_by_several_cameras_and_unequally_often() -> None:
-    for recipe in PRESETS["table1"]:
-        train = of_split(planned("table1")[recipe.name], "train")
+    for spec in PRESETS["table1"]:
+        train = of_split(planned("table1")[spec.name], "train")
         images = Counter(shot.pid for shot in train)
         assert min(images.values()) >= 4
         assert max(images.values()) > 1.5 * min(images.values())
         seen_by = {pid: {shot.camid for shot in train if shot.pid == pid} for pid in list(images)[:50]}
-        assert min(len(cameras) for cameras in seen_by.values()) == min(2, recipe.cameras)
+        assert min(len(cameras) for cameras in seen_by.values()) == min(2, spec.cameras)
 
 
-def test_a_seed_plans_the_same_and_another_seed_something_else() -> None:
-    assert plan(TINY, 0) == plan(TINY, 0)
-    assert all(one != other for one, other in zip(plan(TINY, 0).values(), plan(TINY, 1).values(), strict=True))
+def test_a_seed_gives_the_same_shots_and_another_seed_others() -> None:
+    assert choose_shots(TINY, 0) == choose_shots(TINY, 0)
+    assert all(
+        one != other for one, other in zip(choose_shots(TINY, 0).values(), choose_shots(TINY, 1).values(), strict=True)
+    )
 
 
 def test_a_domain_is_planned_alike_whatever_follows_it() -> None:
-    assert plan(TINY[:1], 0)["plaza"] == plan(TINY, 0)["plaza"]
+    assert choose_shots(TINY[:1], 0)["plaza"] == choose_shots(TINY, 0)["plaza"]
 
 
 def test_names_are_those_of_market_1501() -> None:
@@ -110,18 +112,18 @@ def test_names_are_those_of_market_1501() -> None:
 
 
 @st.composite
-def recipes(draw: st.DrawFn) -> Recipe:
-    """A recipe whose numbers agree."""
+def specs(draw: st.DrawFn) -> DomainSpec:
+    """A spec whose numbers agree."""
     exclude = draw(st.booleans())
     cameras = draw(st.integers(2 if exclude else 1, 6))
     train, test, others = (draw(st.integers(low, 9)) for low in (1, 1, 0))
     least = 2 if exclude else 1
     return replace(
         PLAZA,
-        train=Split(train, train + draw(st.integers(0, 40))),
-        query=Split(test, draw(st.integers(test, test * cameras if exclude else 40))),
-        gallery=Split(test, test * least + draw(st.integers(0, 40))),
-        others=Split(others, others + draw(st.integers(0, 9)) if others else 0),
+        train=SplitSize(train, train + draw(st.integers(0, 40))),
+        query=SplitSize(test, draw(st.integers(test, test * cameras if exclude else 40))),
+        gallery=SplitSize(test, test * least + draw(st.integers(0, 40))),
+        others=SplitSize(others, others + draw(st.integers(0, 9)) if others else 0),
         strangers=draw(st.integers(0, 5)),
         cameras=cameras,
         exclude_same_camera=exclude,
@@ -129,9 +131,9 @@ def recipes(draw: st.DrawFn) -> Recipe:
 
 
 @settings(max_examples=60, deadline=None, derandomize=True)
-@given(recipe=recipes(), seed=st.integers(0, 5))
-def test_any_numbers_that_agree_are_planned_exactly(recipe: Recipe, seed: int) -> None:
-    check(recipe, plan([recipe], seed)[recipe.name])
+@given(spec=specs(), seed=st.integers(0, 5))
+def test_any_numbers_that_agree_are_planned_exactly(spec: DomainSpec, seed: int) -> None:
+    check(spec, choose_shots([spec], seed)[spec.name])
 
 
 @pytest.mark.parametrize(
@@ -140,62 +142,60 @@ def test_any_numbers_that_agree_are_planned_exactly(recipe: Recipe, seed: int) -
         ({"name": "../elsewhere"}, "a domain is called '../elsewhere'; its folder needs a name of letters"),
         ({"name": ""}, "a domain is called ''"),
         ({"name": ".hidden"}, "a domain is called '.hidden'"),
-        ({"train": Split(0, 0)}, "plaza: expected one identity or more in each split, one camera and one view"),
-        ({"query": Split(0, 0), "gallery": Split(0, 0)}, "plaza: expected one identity or more"),
+        ({"train": SplitSize(0, 0)}, "plaza: expected one identity or more in each split, one camera and one view"),
+        ({"query": SplitSize(0, 0), "gallery": SplitSize(0, 0)}, "plaza: expected one identity or more"),
         ({"cameras": 0, "exclude_same_camera": False}, "plaza: expected one identity or more"),
         ({"views": 0}, "one camera and one view"),
         ({"strangers": -1}, "plaza: strangers or others are fewer than 0"),
-        ({"others": Split(0, 3)}, "images of others are nobody's"),
-        ({"others": Split(4, 3)}, "plaza, others: fewer than 4 images for its identities"),
-        ({"train": Split(12, 11)}, "plaza, train: fewer than 12 images"),
-        ({"gallery": Split(12, 23)}, "plaza, gallery: fewer than 24 images"),
-        ({"gallery": Split(11, 36)}, "plaza: query and gallery hold different numbers of identities"),
+        ({"others": SplitSize(0, 3)}, "images of others are nobody's"),
+        ({"others": SplitSize(4, 3)}, "plaza, others: fewer than 4 images for its identities"),
+        ({"train": SplitSize(12, 11)}, "plaza, train: fewer than 12 images"),
+        ({"gallery": SplitSize(12, 23)}, "plaza, gallery: fewer than 24 images"),
+        ({"gallery": SplitSize(11, 36)}, "plaza: query and gallery hold different numbers of identities"),
         ({"cameras": 1}, "plaza: one camera, whose own matches do not count, leaves no match"),
-        ({"query": Split(12, 37)}, "plaza: more than one query for each identity and camera"),
+        ({"query": SplitSize(12, 37)}, "plaza: more than one query for each identity and camera"),
     ],
 )
 def test_numbers_that_do_not_agree_are_refused(changes: dict[str, Any], message: str) -> None:
     with pytest.raises(JointreidError, match=re.escape(message)):
-        plan([replace(PLAZA, **changes)], 0)
+        choose_shots([replace(PLAZA, **changes)], 0)
 
 
 @pytest.mark.parametrize("domains", [(), (PLAZA, COLLEGE, PLAZA)])
-def test_domains_need_names_of_their_own(domains: tuple[Recipe, ...]) -> None:
+def test_domains_need_names_of_their_own(domains: tuple[DomainSpec, ...]) -> None:
     with pytest.raises(JointreidError, match="expected one or more, each with a name of its own"):
-        plan(domains, 0)
+        choose_shots(domains, 0)
 
 
 # Limited
 
 
-def smallest_limit(recipes: Sequence[Recipe], seed: int) -> int:
+def smallest_limit(specs: Sequence[DomainSpec], seed: int) -> int:
     """The number that the refusal of a limit of 1 names."""
-    with pytest.raises(
-        JointreidError, match=f"the limit of 1 images is too small: .* {len(recipes)} domains"
-    ) as caught:
-        plan(recipes, seed, 1)
+    with pytest.raises(JointreidError, match=f"the limit of 1 images is too small: .* {len(specs)} domains") as caught:
+        choose_shots(specs, seed, 1)
     found = re.search(r"take (\d+); give at least that", str(caught.value))
     assert found
     return int(found[1])
 
 
-def check_limited(recipes: Sequence[Recipe], whole: Plan, kept: Plan, limit: int) -> None:
+def check_limited(specs: Sequence[DomainSpec], whole: Plan, kept: Plan, limit: int) -> None:
     """What holds for every limited plan."""
     assert total(kept) <= limit
-    for recipe in recipes:
-        shots, taken = whole[recipe.name], kept[recipe.name]
+    for spec in specs:
+        shots, taken = whole[spec.name], kept[spec.name]
         assert set(taken) <= set(shots)
         people = {shot.pid for shot in taken} - {STRANGER}
         assert [shot for shot in shots if shot.pid in people] == [shot for shot in taken if shot.pid in people]
-        assert len({shot.pid for shot in of_split(taken, "train")}) >= min(2, recipe.train.ids)
-        assert len({shot.pid for shot in of_split(taken, "query")}) >= min(2, recipe.query.ids)
+        assert len({shot.pid for shot in of_split(taken, "train")}) >= min(2, spec.train.ids)
+        assert len({shot.pid for shot in of_split(taken, "query")}) >= min(2, spec.query.ids)
         for splits in ({"train"}, {"query", "gallery"}):
             seen, seen_at_all = (
                 {shot.camid for shot in held if shot.split in splits and shot.pid != STRANGER}
                 for held in (taken, of_asked_people(shots))
             )
             assert seen >= seen_at_all
-        assert not without_match(recipe, taken)
+        assert not without_match(spec, taken)
 
 
 def of_asked_people(shots: Sequence[Shot]) -> list[Shot]:
@@ -242,22 +242,22 @@ def test_domains_and_splits_keep_their_shares(preset: str, limit: int) -> None:
 @pytest.mark.parametrize("preset", ["tiny", "demo", "start"])
 def test_a_limit_that_is_too_small_names_one_that_is_not(preset: str) -> None:
     needed = smallest_limit(PRESETS[preset], seed=0)
-    kept = plan(PRESETS[preset], 0, needed)
+    kept = choose_shots(PRESETS[preset], 0, needed)
     assert total(kept) == needed
     check_limited(PRESETS[preset], planned(preset), kept, needed)
     with pytest.raises(JointreidError, match=f"the limit of {needed - 1} images is too small: .* take {needed};"):
-        plan(PRESETS[preset], 0, needed - 1)
+        choose_shots(PRESETS[preset], 0, needed - 1)
 
 
 @settings(max_examples=40, deadline=None, derandomize=True)
-@given(drawn=st.lists(recipes(), min_size=1, max_size=3), seed=st.integers(0, 5), data=st.data())
-def test_every_limit_from_the_smallest_on_can_be_kept(drawn: list[Recipe], seed: int, data: st.DataObject) -> None:
-    named = [replace(recipe, name=f"place{number}") for number, recipe in enumerate(drawn)]
-    whole = plan(named, seed)
+@given(drawn=st.lists(specs(), min_size=1, max_size=3), seed=st.integers(0, 5), data=st.data())
+def test_every_limit_from_the_smallest_on_can_be_kept(drawn: list[DomainSpec], seed: int, data: st.DataObject) -> None:
+    named = [replace(spec, name=f"place{number}") for number, spec in enumerate(drawn)]
+    whole = choose_shots(named, seed)
     images = total(whole)
     needed = smallest_limit(named, seed)
     limit = data.draw(st.integers(needed, max(needed, images)))
-    kept = plan(named, seed, limit)
+    kept = choose_shots(named, seed, limit)
     if limit < images:
         check_limited(named, whole, kept, limit)
     else:
@@ -266,4 +266,4 @@ def test_every_limit_from_the_smallest_on_can_be_kept(drawn: list[Recipe], seed:
 
 @pytest.mark.parametrize("over", [0, 1, 10**9])
 def test_a_limit_of_all_or_more_keeps_everything(over: int) -> None:
-    assert plan(TINY, 0, total(plan(TINY, 0)) + over) == plan(TINY, 0)
+    assert choose_shots(TINY, 0, total(choose_shots(TINY, 0)) + over) == choose_shots(TINY, 0)

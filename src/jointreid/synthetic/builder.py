@@ -1,4 +1,4 @@
-"""From a body's own axes to the picture: points are turned, tilted and brought nearer, limbs get their size and cloth.
+"""Projection of a body into the picture: points are rotated, tilted and scaled by distance; limbs get width and cloth.
 
 Lengths of the body are shares of the stature. Axes of the body: x to its left, y up from the ground, z to its front.
 """
@@ -14,13 +14,13 @@ Point = tuple[float, float, float]
 
 
 class Pose(NamedTuple):
-    """How somebody stands before a camera.
+    """The pose of a person in front of a camera.
 
     Attributes:
-        yaw: which way the body faces, in radians: 0 to the viewer, pi / 2 to the right of the picture.
-        phase: of the step, in [0, 1).
+        yaw: direction that the body faces, in radians: 0 to the viewer, pi / 2 to the right of the picture.
+        phase: of the walking step, in [0, 1).
         stride: length of the step: 0 stands, 1 walks.
-        elevation: how far the camera looks down, in radians.
+        elevation: angle by which the camera looks down, in radians.
         distance: of the camera, in statures.
         lean: of the head to a side, in radians.
     """
@@ -33,19 +33,19 @@ class Pose(NamedTuple):
     lean: float
 
 
-class View(NamedTuple):
-    """Where in the picture: pixels a stature, and the ground point below the body, in subpixels."""
+class BodyPlacement(NamedTuple):
+    """Size and place of a body in the picture: pixels per stature, and the ground point below it, in subpixels."""
 
     scale: float
     foot_x: float
     foot_y: float
 
 
-class Dresser:
-    """Collects limbs and materials; a point's depth counts from the body's axis."""
+class BodyBuilder:
+    """Collects the limbs and materials of one body; depth is measured from the axis of the body."""
 
-    def __init__(self, look: Look, pose: Pose, view: View) -> None:
-        self.look, self.pose, self.view = look, pose, view
+    def __init__(self, look: Look, pose: Pose, placement: BodyPlacement) -> None:
+        self.look, self.pose, self.placement = look, pose, placement
         self.limbs: list[list[float]] = []
         self.materials: list[list[float]] = []
         self._yaw = (math.cos(pose.yaw), math.sin(pose.yaw))
@@ -62,10 +62,10 @@ class Dresser:
         more: float = 0.0,
         caps: tuple[int, int] = (1, 1),
     ) -> None:
-        """Add a limb from `a` to `b`; `front` is None where it is as deep as it is wide, `more` is what it wears."""
+        """Add a limb from `a` to `b`; `front` is None for round limbs, `more` is the thickness of clothes."""
         ax, ay, ad, grown = self._project(a)
         bx, by, bd, _ = self._project(b)
-        unit = self.view.scale * raster.SUBPIXELS * grown
+        unit = self.placement.scale * raster.SUBPIXELS * grown
         cos, sin = self._yaw
         if front is None:
             wide = deep = [(radius + more) * unit for radius in side]
@@ -101,17 +101,17 @@ class Dresser:
         return self.cloth(Cloth(colour), folds=folds, shine=shine)
 
     def _project(self, point: Point) -> tuple[float, float, float, float]:
-        """Return x, y and depth in subpixels, and how much larger things are there than at the body's axis."""
+        """Return x, y and depth in subpixels, and the magnification relative to the axis of the body."""
         x, y, z = point
         cos, sin = self._yaw
         right, near = x * cos + z * sin, -x * sin + z * cos
         cos, sin = self._tilt
         up, depth = y * cos - near * sin, near * cos + y * sin
         grown = self.pose.distance / (self.pose.distance - depth)
-        unit = self.view.scale * raster.SUBPIXELS
+        unit = self.placement.scale * raster.SUBPIXELS
         return (
-            self.view.foot_x + right * unit * grown,
-            self.view.foot_y - up * unit * grown,
+            self.placement.foot_x + right * unit * grown,
+            self.placement.foot_y - up * unit * grown,
             depth * unit,
             grown,
         )

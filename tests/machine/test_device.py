@@ -25,7 +25,7 @@ def test_a_named_device_is_taken_or_refused(monkeypatch: pytest.MonkeyPatch) -> 
     pretend(monkeypatch, cuda=True, mps=True)
     assert [pick_device(name).type for name in ("cpu", "cuda", "mps")] == ["cpu", "cuda", "mps"]
     pretend(monkeypatch, cuda=False, mps=False)
-    expected = "device cuda asked for, but this PyTorch sees no CUDA device; use --device cpu"
+    expected = "device cuda requested, but this PyTorch sees no CUDA device; use --device cpu"
     with pytest.raises(JointreidError, match=f"^{expected}$"):
         pick_device("cuda")
     with pytest.raises(JointreidError, match="sees no MPS device"):

@@ -1,1 +1,1 @@
-"""What the computer gives: files, devices, memory, compiled loops and optional packages."""
+"""The machine: files, checksums, devices, memory, compiled loops and optional packages."""

@@ -19,7 +19,7 @@ def pick_device(name: str) -> "torch.device":
         name: cpu, cuda or mps; or auto, for the first of cuda, mps and cpu that PyTorch sees.
 
     Raises:
-        JointreidError: an unknown name, or a device that this PyTorch does not see.
+        JointreidError: the name is unknown, or this PyTorch does not see such a device.
     """
     import torch
 
@@ -30,7 +30,7 @@ def pick_device(name: str) -> "torch.device":
         name = next(kind for kind in present if present[kind])
     if not present[name]:
         raise JointreidError(
-            f"device {name} asked for, but this PyTorch sees no {name.upper()} device; use --device cpu"
+            f"device {name} requested, but this PyTorch sees no {name.upper()} device; use --device cpu"
         )
     return torch.device(name)
 

@@ -1,4 +1,4 @@
-"""Libraries that may be missing or in parts, imported by the functions that need them."""
+"""Import of libraries that may be missing or incomplete, by the functions that need them."""
 
 import ctypes
 import importlib
@@ -14,7 +14,7 @@ def library(name: str, purpose: str) -> Any:
 
     Args:
         name: of its module, such as `scipy.io`.
-        purpose: what it is for, as the beginning of a sentence that goes on "with NAME".
+        purpose: beginning of a sentence that continues "with NAME".
 
     Raises:
         JointreidError: it is not installed; the message says how to install it.
@@ -29,16 +29,16 @@ def library(name: str, purpose: str) -> Any:
 
 
 def vision_library(name: str) -> Any:
-    """Import torchvision, timm, which needs it, or a module of theirs, such as `timm.data`."""
+    """Import torchvision, timm (which needs it), or one of their modules, such as `timm.data`."""
     declare_torchvision()
     return importlib.import_module(name)
 
 
 def declare_torchvision() -> None:
-    """Let torchvision be imported where its compiled part was built for another torch, such as one with CUDA.
+    """Make torchvision importable if its compiled part was built for another torch, such as one with CUDA.
 
-    Importing it registers Python code for two of its compiled operators without looking whether they were loaded.
-    Where they cannot be, they are declared here: its transforms and timm need no more than that.
+    Importing it registers Python code for two of its compiled operators without checking that they are loaded. If they
+    cannot be loaded, declare them here: that is enough for its transforms and for timm.
     """
     import torch
 

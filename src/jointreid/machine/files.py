@@ -1,7 +1,7 @@
-"""Writing files and folders so that a reader finds the old one or the new one, whole.
+"""Writing files and folders atomically: a reader finds the complete old one or the complete new one.
 
-Contents are on disk before a name points at them, and the name before a function returns: after a crash, of the machine
-too, the old one or the new one is there.
+Contents are on disk before a name points to them, and the name is on disk before a function returns. This holds after a
+crash of the process or of the machine.
 """
 
 import os
@@ -11,15 +11,15 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-# Bytes handed to the system at once; a signal waits for no more than these.
+# Bytes written at once; a signal waits for no more than these.
 _CHUNK = 8 * 2**20
 
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """Give a temporary name beside `path` to write to; on success it takes the place of `path`, else it is removed.
+    """Yield a temporary path beside `path`; on success it replaces `path`, otherwise it is removed.
 
-    Parent folders are made. The content is on disk (fsync) before the rename, so a crash never leaves half a file.
+    Parent folders are created. The content is on disk (fsync) before the rename, so a crash never leaves half a file.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(prefix=f".{path.name[:80]}.", suffix=path.suffix, dir=path.parent)
@@ -36,16 +36,16 @@ def replacing(path: Path) -> Iterator[Path]:
 
 
 def write_atomically(path: Path, content: str | bytes) -> None:
-    """Write text (as UTF-8) or bytes to `path`, whole or not at all."""
+    """Write text (as UTF-8) or bytes to `path`, completely or not at all."""
     with replacing(path) as temporary:
         temporary.write_bytes(content.encode() if isinstance(content, str) else content)
 
 
 def write_new(path: Path, content: bytes) -> None:
-    """Write bytes to a file that is not there yet, on to the disk; half of them may be left by a crash or an error.
+    """Write bytes to a new file and wait until they are on disk; a crash or an error may leave half of them.
 
     Raises:
-        OSError: it is there, or the disk is full.
+        OSError: the file exists, or the disk is full.
     """
     handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644)
     try:
@@ -58,14 +58,14 @@ def write_new(path: Path, content: bytes) -> None:
 
 
 def replace_folder(folder: Path, new: Path, old: Path) -> None:
-    """Let folder `new` take the place of `folder`, which is called `old` until it has and then removed.
+    """Replace `folder` by the folder `new`; meanwhile the former one is named `old`, and finally it is removed.
 
-    A crash leaves `new` and `old` under these names where `folder` is missing.
+    If a crash leaves no `folder`, `new` and `old` are there under their names.
 
     Args:
-        folder: the name that readers use; need not exist yet.
-        new: what takes it, in the same parent, on disk.
-        old: a name in the same parent; what is there is removed.
+        folder: the path that readers use; need not exist yet.
+        new: its replacement in the same parent folder, on disk.
+        old: a path in the same parent folder; anything there is removed.
     """
     if folder.exists() or folder.is_symlink():
         remove(old)
@@ -76,7 +76,7 @@ def replace_folder(folder: Path, new: Path, old: Path) -> None:
 
 
 def remove(path: Path) -> None:
-    """Remove a folder and what is in it, or a link or a file of that name, if any of them is there."""
+    """Remove a folder with its contents, a link or a file, if it exists."""
     if path.is_symlink() or path.is_file():
         path.unlink()
     elif path.exists():

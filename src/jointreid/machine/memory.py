@@ -1,7 +1,7 @@
-"""Memory that a network on a CPU frees, kept for its next step instead of handed back to the system.
+"""Keeping the memory that a network on a CPU frees for its next step, instead of returning it to the system.
 
-glibc takes every block above 32 MiB from the system and hands it back when it is freed, page by page, zeroed. A step of
-a ResNet does so with most of its maps, and spends up to 40 % of its time there.
+glibc requests every block above 32 MiB from the system, which zeroes its pages, and returns it when it is freed. A step
+of a ResNet does this with most of its feature maps, and spends up to 40 % of its time there.
 """
 
 import ctypes
@@ -10,7 +10,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-# Of glibc's malloc.h; mallopt takes a setting and its value.
+# Constants of glibc's malloc.h; mallopt takes a parameter and its value.
 _TRIM_THRESHOLD, _MMAP_MAX = -1, -4
 _KEEP = {_MMAP_MAX: 0, _TRIM_THRESHOLD: 2**31 - 1}
 _DEFAULT = {_MMAP_MAX: 65536, _TRIM_THRESHOLD: 128 * 1024}
@@ -21,10 +21,10 @@ _users = 0
 
 @contextmanager
 def kept_memory(device: str) -> Iterator[None]:
-    """Keep what is freed meanwhile, in this process, if `device` is the CPU; afterwards it goes back to the system.
+    """Keep memory that this process frees, if `device` is the CPU; afterwards return it to the system.
 
-    A step then needs about a fifth more memory, as blocks of different sizes leave gaps. Without glibc, which is
-    Linux's, nothing changes.
+    A step then needs about a fifth more memory, because blocks of different sizes leave gaps. Without glibc (outside
+    Linux) nothing changes.
 
     Args:
         device: a torch device's type.
@@ -40,7 +40,7 @@ def kept_memory(device: str) -> Iterator[None]:
 
 
 def _change(by: int) -> None:
-    """Count the users, and set glibc for the first and after the last of them."""
+    """Count the users, and configure glibc for the first and after the last of them."""
     global _users
     with _lock:
         before, _users = _users, _users + by

@@ -1,4 +1,4 @@
-"""How the CPU kernels are compiled, kept and started: numba's options, its cache and its threads."""
+"""Compiling, caching and starting the CPU kernels: numba's options, its cache and its threads."""
 
 import threading
 import types
@@ -24,17 +24,17 @@ WORKQUEUE_LOCK = threading.Lock()
 
 
 def launch_guard() -> AbstractContextManager[Any]:
-    """A lock where numba found neither OpenMP nor TBB: its own work queue aborts the process on concurrent calls."""
+    """Return a lock if numba found neither OpenMP nor TBB: its own work queue aborts on concurrent calls."""
     return WORKQUEUE_LOCK if threading_layer() == "workqueue" else nullcontext()
 
 
 def cached(dispatcher: Any) -> Any:
-    """Keep compiled code on disk: beside the loop's file, or in the user's cache directory where that is read-only."""
+    """Keep compiled code on disk: beside the file of the loop, or in the user's cache directory if it is read-only."""
     try:
         dispatcher.enable_caching()
     except RuntimeError:
         warnings.warn(
-            "Found no directory to keep compiled kernels in: every process compiles them anew, which takes seconds. "
+            "Found no writable directory for compiled kernels: every process compiles them again, which takes seconds. "
             "Set NUMBA_CACHE_DIR to a writable directory.",
             RuntimeWarning,
             stacklevel=1,  # one place, so one warning for all kernels
@@ -43,18 +43,18 @@ def cached(dispatcher: Any) -> Any:
 
 
 def inlined(function: Callable[..., Any]) -> Any:
-    """A part of a loop. Inlined by force: a call would count references to every array slice it is given."""
+    """Compile a part of a loop, inlined by force: a call would count references to every array slice passed to it."""
     return njit(forceinline=True, **OPTIONS)(function)
 
 
 class Kernel:
-    """A loop compiled, on first use, for one thread and, its `prange` spread out, for several.
+    """A loop compiled on first use, once for one thread and once for several (`prange`).
 
-    One thread gets a build of its own: a process that was forked after OpenMP started may not enter it again.
+    One thread has a separate build, because a process forked after OpenMP started may not enter OpenMP again.
 
     Args:
-        loop: the loop; writes into its arguments.
-        options: what differs from `OPTIONS`.
+        loop: the loop; it writes into its arguments.
+        options: changes to `OPTIONS`.
     """
 
     def __init__(self, loop: Callable[..., None], **options: Any) -> None:
@@ -67,7 +67,7 @@ class Kernel:
 
     def __call__(self, *args: Array | int | np.floating[Any] | tuple[Any, ...]) -> None:
         """Run the loop on as many threads as torch uses."""
-        import torch  # here, because drawing people shares this room and needs no torch
+        import torch  # imported here because drawing people needs no torch
 
         threads = min(torch.get_num_threads(), numba.config.NUMBA_NUM_THREADS)  # type: ignore[attr-defined]
         if threads == 1:

@@ -1,6 +1,6 @@
-"""Reading files that may be damaged or come from a stranger: bounded, never executed, one clear error.
+"""Reading files that may be damaged or untrusted: limited in size, never executed, one clear error.
 
-A file that is not what it should be is told by its name; nothing of it is used.
+The error names the file; nothing from a file with an error is used.
 """
 
 import json
@@ -19,7 +19,7 @@ _FLOATS = {"F64", "F32", "F16", "BF16"}
 
 
 class TensorFacts(NamedTuple):
-    """What a safetensors file says of a tensor: its type in that format's words, such as F32, and its shape."""
+    """Type (in the words of safetensors, such as F32) and shape of a tensor, from the header of a file."""
 
     dtype: str
     shape: tuple[int, ...]
@@ -57,10 +57,10 @@ def read_json(path: Path, limit: int = MAX_JSON) -> dict[str, Any]:
 
 
 def read_yaml(path: Path) -> object:
-    """Read YAML of plain values. Aliases are refused: a few lines of them stand for more than any memory holds.
+    """Read YAML of plain values. Aliases are refused: a few lines of them can expand beyond any memory.
 
     Raises:
-        JointreidError: it is missing, no YAML, too deep, or holds an alias or a value that is not plain.
+        JointreidError: it is missing, not YAML, nested too deeply, or contains an alias or a value that is not plain.
     """
     import yaml
 
@@ -81,7 +81,7 @@ def read_yaml(path: Path) -> object:
 
 
 def read_facts(path: Path) -> dict[str, TensorFacts]:
-    """Return what a safetensors file holds, by name, without reading the tensors.
+    """Return type and shape of each tensor of a safetensors file, by name, without reading the tensors.
 
     Raises:
         JointreidError: it is missing, cut off, or another kind of file.
@@ -117,9 +117,9 @@ def misfits(found: dict[str, TensorFacts], expected: dict[str, TensorFacts], *, 
     """Return a line for each tensor that is missing, left over, or of another shape or type.
 
     Args:
-        found: what a file holds.
-        expected: what it should hold.
-        any_float: whether floats of another width fit.
+        found: the tensors of a file.
+        expected: the tensors that it should contain.
+        any_float: whether floats of another width are accepted.
     """
     wrong = [f"{name} is missing" for name in expected if name not in found]
     wrong += [f"{name} is left over" for name in found if name not in expected]
@@ -133,7 +133,7 @@ def misfits(found: dict[str, TensorFacts], expected: dict[str, TensorFacts], *, 
 
 
 def facts_of(tensors: "dict[str, Tensor]") -> dict[str, TensorFacts]:
-    """Return what a safetensors file of these tensors would say of them."""
+    """Return type and shape of each tensor, as in a safetensors file."""
     return {name: TensorFacts(dtype_name(tensor), tuple(tensor.shape)) for name, tensor in tensors.items()}
 
 
@@ -151,7 +151,7 @@ def dtype_name(tensor: "Tensor") -> str:
 
 
 def require_regular(path: Path) -> None:
-    """Refuse what is missing, a folder, or a pipe or device, which would be waited for without end.
+    """Refuse a path that is missing, a folder, or a pipe or device, which could block for ever.
 
     Raises:
         JointreidError: see above.
@@ -162,10 +162,10 @@ def require_regular(path: Path) -> None:
 
 
 def require_inside(path: Path, folder: Path) -> None:
-    """Refuse a path that a link leads out of a folder.
+    """Refuse a path that leads out of a folder through a link.
 
     Raises:
-        JointreidError: names where it leads.
+        JointreidError: it does; the message names the target.
     """
     if not (real := path.resolve()).is_relative_to(folder.resolve()):
         raise JointreidError(f"{path}: is a link to {real}, outside {folder}; nothing there was read or changed")

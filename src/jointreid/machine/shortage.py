@@ -1,4 +1,4 @@
-"""What runs out during long work, memory or disk, told with what to do about it."""
+"""Errors for memory or disk space that runs out during long work, with advice."""
 
 import errno
 from collections.abc import Callable, Iterator
@@ -6,18 +6,18 @@ from contextlib import contextmanager
 
 from jointreid.messages.errors import JointreidError
 
-# The disk or a quota is full, a file larger than allowed, the disk not writable any more, or broken.
+# The disk or a quota is full, a file is too large, or the disk has become read-only or is broken.
 _DISK = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO}
-# How PyTorch says so where it has no exception of its own: on a CPU.
+# PyTorch's messages on a CPU, where it raises a plain RuntimeError.
 _NO_MEMORY = ("can't allocate memory", "not enough memory")
 
 
 @contextmanager
 def short_of_memory(advice: Callable[[], str]) -> Iterator[None]:
-    """Turn an error for want of memory, of the machine or of a GPU, into one for people.
+    """Turn an out-of-memory error, of the machine or of a GPU, into a message for people.
 
     Args:
-        advice: returns what to lower, by how much; called after the error only.
+        advice: returns which settings to lower and by how much; called only after an error.
 
     Raises:
         JointreidError: memory ran out.
@@ -33,13 +33,13 @@ def short_of_memory(advice: Callable[[], str]) -> Iterator[None]:
 
 @contextmanager
 def short_of_disk(advice: Callable[[], str]) -> Iterator[None]:
-    """Turn an error of a disk that is full, or can no longer be written, into one for people.
+    """Turn an error of a disk that is full or no longer writable into a message for people.
 
     Args:
-        advice: returns what is lost, and how to go on; called after the error only.
+        advice: returns what is lost and how to resume; called only after an error.
 
     Raises:
-        JointreidError: the disk is.
+        JointreidError: the disk is full or no longer writable.
     """
     try:
         yield
@@ -51,7 +51,7 @@ def short_of_disk(advice: Callable[[], str]) -> Iterator[None]:
 
 
 def _is_for_memory(error: Exception) -> bool:
-    # torch.OutOfMemoryError by its name: whoever catches this need not have loaded torch.
+    # torch.OutOfMemoryError by name, so that torch need not be loaded.
     return (
         isinstance(error, MemoryError)
         or type(error).__name__ == "OutOfMemoryError"

@@ -1,1 +1,1 @@
-"""What a person is told: errors, values in words, progress."""
+"""Messages for people: errors, printed lines, lists, tables, values in words and progress bars."""

@@ -1,11 +1,11 @@
-"""The one exception for mistakes a person can mend, and the nearest name to a misspelt one."""
+"""The exception for mistakes that the user can fix, and suggestions for misspelt names."""
 
 from collections.abc import Iterable
 from difflib import get_close_matches
 
 
 class JointreidError(ValueError):
-    """A mistake in input, settings or files that its reader can mend.
+    """A mistake in input, settings or files that the user can fix.
 
     The message says what is wrong, where (file, row, key), what was expected and what to do. The command line
     prints it as one paragraph on stderr, without a traceback, and exits with a code other than 0.
@@ -13,22 +13,22 @@ class JointreidError(ValueError):
 
 
 class MadeByAll(JointreidError):
-    """A mistake that every process of a run finds alike, so that one of them tells it."""
+    """A mistake that every process of a run finds, so that only the main process reports it."""
 
 
 class ToldElsewhere(JointreidError):
-    """What stops a process because of another one, which tells the reader: this one ends in silence."""
+    """An error caused and reported by another process: this one ends without a message."""
 
 
 class RunStopped(KeyboardInterrupt):
-    """A signal asked a run to stop, and it has saved: it goes on with `--resume`.
+    """A run that a signal stopped after it had saved; restart it with `--resume`.
 
-    An interrupt and no error, so that nobody takes it for a failure and begins the next run. The command line exits
-    with `EXIT_RESUMABLE`. Without a message where another process tells it.
+    This is an interrupt, not an error, so that a caller does not treat it as a failure and start the next run. The
+    command line exits with `EXIT_RESUMABLE`. The message is empty if another process reports it.
 
     Args:
-        where: what stopped it, and how far it has come.
-        again: how to go on; whoever was asked for more than this run says it anew.
+        where: the cause, and how far the run has come.
+        again: how to resume; a caller that started several runs replaces it.
     """
 
     def __init__(self, where: str = "", again: str = "") -> None:

@@ -152,7 +152,7 @@ def member(group: Any, name: str) -> Any:
 
 
 def holds_references(item: Any) -> bool:
-    """Say whether an HDF5 object is an array of references: a cell array, or a field of a struct array."""
+    """Return whether an HDF5 object is an array of references: a cell array, or a field of a struct array."""
     h5py = library("h5py", READING)
     return isinstance(item, h5py.Dataset) and h5py.check_ref_dtype(item.dtype) is h5py.Reference
 

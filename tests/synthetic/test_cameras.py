@@ -60,7 +60,7 @@ def colourfulness(picture: NDArray[np.float64]) -> float:
 
 
 @pytest.mark.parametrize("spec", TABLE1, ids=lambda spec: spec.name)
-def test_a_camera_is_within_its_world(spec: Any) -> None:
+def test_a_camera_is_within_its_ranges(spec: Any) -> None:
     ranges = spec.camera_ranges
     drawn = [draw_camera((3, number), ranges) for number in range(100)]
     for camera in drawn:
@@ -91,12 +91,12 @@ def test_a_camera_is_within_its_world(spec: Any) -> None:
         ({"quality": (90, 80)}, r"a ranges's quality is \(90, 80\); expected the least"),
     ],
 )
-def test_a_world_that_cannot_be_drawn_from_is_refused(changes: dict[str, Any], message: str) -> None:
+def test_ranges_that_cannot_be_drawn_from_are_refused(changes: dict[str, Any], message: str) -> None:
     with pytest.raises(JointreidError, match=message):
         replace(RANGES, **changes)
 
 
-def test_every_property_of_a_world_is_told_of() -> None:
+def test_every_range_of_cameras_is_documented() -> None:
     described = (CameraRanges.__doc__ or "").split("Attributes:")[1]
     assert all(f"\n        {field.name}: " in described for field in fields(CameraRanges))
 
@@ -111,7 +111,7 @@ def test_a_shot_is_drawn_from_its_random_numbers_alone() -> None:
 
 @pytest.mark.parametrize("size", [(32, 16), (33, 16), (97, 48), (256, 128)])
 @pytest.mark.parametrize("occluder", OCCLUDERS)
-def test_shots_of_any_size_with_something_and_somebody_in_front(size: tuple[int, int], occluder: str) -> None:
+def test_shots_of_any_size_with_an_occluder_and_another_person(size: tuple[int, int], occluder: str) -> None:
     ranges = replace(RANGES, occluded=1.0, crowded=1.0)
     for seed in range(3):
         assert shoot(PLAIN._replace(occluder=occluder), ranges, seed, size).std() > 5
@@ -135,7 +135,7 @@ def test_a_property_takes_away(changes: dict[str, Any], measure: Any, factor: fl
     assert after == pytest.approx(factor * before, rel=0.2)
 
 
-def test_noise_is_as_strong_as_said_and_another_in_every_shot() -> None:
+def test_noise_has_the_given_strength_and_differs_between_shots() -> None:
     difference = shoot(PLAIN._replace(noise=0.04, quality=100)) - shoot(PLAIN._replace(quality=100))
     assert difference.std() == pytest.approx(0.04 * 255, rel=0.15)
 
@@ -155,7 +155,7 @@ def test_a_worse_file_is_smaller() -> None:
 
 
 @pytest.mark.parametrize(("occluder", "rows", "columns"), [("rail", 0.5, 0), ("bush", 0.6, 0), ("pillar", 0, 0.6)])
-def test_something_in_front_hides_a_part(occluder: str, rows: float, columns: float) -> None:
+def test_an_occluder_hides_a_part(occluder: str, rows: float, columns: float) -> None:
     """`rows` and `columns`: what stays free, from the top and in the middle."""
     camera = PLAIN._replace(occluder=occluder)
     hidden = np.zeros((128, 64))
@@ -170,7 +170,7 @@ def test_something_in_front_hides_a_part(occluder: str, rows: float, columns: fl
         assert hidden[:, 28:36].mean() < hidden[:, [0, 1, 2, 61, 62, 63]].mean()
 
 
-def test_others_are_seen_as_often_as_said() -> None:
+def test_other_people_appear_at_the_given_rate() -> None:
     def share(crowded: float) -> float:
         ranges = replace(EMPTY, crowded=crowded)
         pairs = ((shoot(seed=seed, size=(32, 16)), shoot(PLAIN, ranges, seed, (32, 16))) for seed in range(60))

@@ -216,7 +216,7 @@ def test_looking_down_shortens_legs_more_than_the_head() -> None:
 # Everybody
 
 
-def test_everybody_stands_where_they_are_put() -> None:
+def test_a_person_stands_at_the_given_place() -> None:
     random = np.random.default_rng(0)
     y, x = np.mgrid[:HEIGHT, :WIDTH] + 0.5
     for number in range(200):
@@ -256,7 +256,7 @@ def test_limbs_and_materials_are_as_the_raster_takes_them() -> None:
         assert 0 <= materials[:, : raster.PATTERN].min() <= materials[:, : raster.PATTERN].max() <= 1
 
 
-def test_size_follows_the_view_and_build_the_look() -> None:
+def test_size_follows_the_placement_and_build_the_look() -> None:
     def width(look: Look) -> float:
         return float(draw(look, STANDING)[..., 3].sum())
 

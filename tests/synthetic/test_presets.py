@@ -54,7 +54,7 @@ def test_every_preset_is_a_part_of_table1(preset: str) -> None:
             assert getattr(spec, split).images <= getattr(large, split).images
 
 
-def test_domains_differ_in_fashion_and_world() -> None:
+def test_domains_differ_in_fashion_and_cameras() -> None:
     assert len({spec.fashion for spec in TABLE1}) == len({spec.camera_ranges for spec in TABLE1}) == len(TABLE1)
 
 
@@ -63,6 +63,6 @@ def test_tiny_is_drawn_in_seconds_and_has_both_rules_of_evaluation() -> None:
     assert {spec.exclude_same_camera for spec in PRESETS["tiny"]} == {True, False}
 
 
-def test_every_property_of_a_recipe_is_told_of() -> None:
+def test_every_field_of_a_domain_spec_is_documented() -> None:
     described = (DomainSpec.__doc__ or "").split("Attributes:")[1]
     assert all(f"\n        {field.name}: " in described for field in fields(DomainSpec))

@@ -59,7 +59,7 @@ def test_cameras_come_in_turn_and_people_one_after_the_other(tmp_path: Path) -> 
     assert shown(sheet) == [[0, 1, 2, 0, 1, 2]] * PEOPLE
 
 
-def test_who_is_seen_seldom_comes_last_with_the_shots_there_are(tmp_path: Path) -> None:
+def test_people_with_few_shots_come_last(tmp_path: Path) -> None:
     # Numbered in the order in which they are to be shown.
     shots = {3: [0], 1: [2] * 7, 2: [0, 1]}
     assert shown(opened([domain(tmp_path, "shop", shots)])) == [[2] * SHOTS, [0, 1], [0], [], [], []]

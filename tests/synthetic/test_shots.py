@@ -43,7 +43,7 @@ def without_match(spec: DomainSpec, shots: Sequence[Shot]) -> list[Shot]:
 
 
 def check(spec: DomainSpec, shots: Sequence[Shot]) -> None:
-    """What holds for every whole plan."""
+    """Check the properties of every choice without a limit."""
     train, query, gallery = (of_split(shots, split) for split in ("train", "query", "gallery"))
     assert len(train) == spec.train.images
     assert len(query) == spec.query.images
@@ -71,7 +71,7 @@ def check(spec: DomainSpec, shots: Sequence[Shot]) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("preset", PRESETS)
-def test_a_preset_is_planned_with_exactly_its_counts(preset: str) -> None:
+def test_a_preset_has_exactly_its_counts(preset: str) -> None:
     shots = planned(preset)
     assert list(shots) == [spec.name for spec in PRESETS[preset]]
     for spec in PRESETS[preset]:
@@ -101,7 +101,7 @@ def test_a_seed_gives_the_same_shots_and_another_seed_others() -> None:
     )
 
 
-def test_a_domain_is_planned_alike_whatever_follows_it() -> None:
+def test_a_domain_does_not_depend_on_those_after_it() -> None:
     assert choose_shots(TINY[:1], 0)["plaza"] == choose_shots(TINY, 0)["plaza"]
 
 
@@ -132,7 +132,7 @@ def specs(draw: st.DrawFn) -> DomainSpec:
 
 @settings(max_examples=60, deadline=None, derandomize=True)
 @given(spec=specs(), seed=st.integers(0, 5))
-def test_any_numbers_that_agree_are_planned_exactly(spec: DomainSpec, seed: int) -> None:
+def test_consistent_numbers_are_met_exactly(spec: DomainSpec, seed: int) -> None:
     check(spec, choose_shots([spec], seed)[spec.name])
 
 
@@ -156,13 +156,13 @@ def test_any_numbers_that_agree_are_planned_exactly(spec: DomainSpec, seed: int)
         ({"query": SplitSize(12, 37)}, "plaza: more than one query for each identity and camera"),
     ],
 )
-def test_numbers_that_do_not_agree_are_refused(changes: dict[str, Any], message: str) -> None:
+def test_inconsistent_numbers_are_refused(changes: dict[str, Any], message: str) -> None:
     with pytest.raises(JointreidError, match=re.escape(message)):
         choose_shots([replace(PLAZA, **changes)], 0)
 
 
 @pytest.mark.parametrize("domains", [(), (PLAZA, COLLEGE, PLAZA)])
-def test_domains_need_names_of_their_own(domains: tuple[DomainSpec, ...]) -> None:
+def test_domains_need_different_names(domains: tuple[DomainSpec, ...]) -> None:
     with pytest.raises(JointreidError, match="expected one or more, each with a name of its own"):
         choose_shots(domains, 0)
 
@@ -180,7 +180,7 @@ def smallest_limit(specs: Sequence[DomainSpec], seed: int) -> int:
 
 
 def check_limited(specs: Sequence[DomainSpec], whole: Plan, kept: Plan, limit: int) -> None:
-    """What holds for every limited plan."""
+    """Check the properties of every choice with a limit."""
     assert total(kept) <= limit
     for spec in specs:
         shots, taken = whole[spec.name], kept[spec.name]

@@ -82,7 +82,7 @@ def test_another_seed_draws_other_people_and_cameras(small: Path, tmp_path: Path
 
 
 @pytest.mark.parametrize("height", [32, 33, 64])
-def test_images_are_as_high_as_asked_and_half_as_wide(height: int, tmp_path: Path) -> None:
+def test_images_have_the_given_height_and_half_of_it_as_width(height: int, tmp_path: Path) -> None:
     manifest = synthesise(tmp_path, SMALL[1:], height=height)
     for name in images(manifest.parent):
         with Image.open(tmp_path / name) as image:
@@ -96,7 +96,7 @@ def test_images_of_a_limited_set_are_those_of_the_whole(small: Path, tmp_path: P
     assert kept == {name: whole[name] for name in kept}
 
 
-def test_every_image_is_another(small: Path) -> None:
+def test_every_image_is_different(small: Path) -> None:
     assert len(set(images(small).values())) == len(images(small)) == 56
 
 
@@ -107,9 +107,7 @@ class Stop(Exception):
     pass
 
 
-def test_an_interrupted_call_goes_on_where_it_stopped(
-    small: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_interrupted_call_resumes(small: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(write, "_CHUNK", 5)
 
     def stop(done: int, total: int) -> None:

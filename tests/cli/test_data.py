@@ -61,7 +61,7 @@ def test_people_are_drawn_and_drawn_only_once(tmp_path: Path, capsys: pytest.Cap
     assert times == {path: path.stat().st_mtime_ns for path in out.rglob("*_00.jpg")}
     capsys.readouterr()
     assert main([*argv, "--seed", "2"]) == 2
-    assert "holds other synthetic images" in error(capsys)
+    assert "contains other synthetic images" in error(capsys)
     assert main(["data", "synth", "--preset", "tinny", "--out", str(tmp_path / "x")]) == 2
     assert "did you mean tiny" in error(capsys)
 

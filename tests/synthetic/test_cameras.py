@@ -85,10 +85,10 @@ def test_a_camera_is_within_its_ranges(spec: Any) -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"places": ()}, "a ranges needs a place; there are street"),
+        ({"places": ()}, "camera ranges need a place; there are street"),
         ({"places": ("plaza", "stret")}, "there is no place stret; did you mean street?"),
-        ({"blur": (0.5, 0.2)}, r"a ranges's blur is \(0.5, 0.2\)"),
-        ({"quality": (90, 80)}, r"a ranges's quality is \(90, 80\); expected the least"),
+        ({"blur": (0.5, 0.2)}, r"blur of the camera ranges is \(0.5, 0.2\)"),
+        ({"quality": (90, 80)}, r"quality of the camera ranges is \(90, 80\); expected the least"),
     ],
 )
 def test_ranges_that_cannot_be_drawn_from_are_refused(changes: dict[str, Any], message: str) -> None:

@@ -139,20 +139,20 @@ def test_consistent_numbers_are_met_exactly(spec: DomainSpec, seed: int) -> None
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"name": "../elsewhere"}, "a domain is called '../elsewhere'; its folder needs a name of letters"),
-        ({"name": ""}, "a domain is called ''"),
-        ({"name": ".hidden"}, "a domain is called '.hidden'"),
+        ({"name": "../elsewhere"}, "a domain is named '../elsewhere'; expected letters"),
+        ({"name": ""}, "a domain is named ''"),
+        ({"name": ".hidden"}, "a domain is named '.hidden'"),
         ({"train": SplitSize(0, 0)}, "plaza: expected one identity or more in each split, one camera and one view"),
         ({"query": SplitSize(0, 0), "gallery": SplitSize(0, 0)}, "plaza: expected one identity or more"),
         ({"cameras": 0, "exclude_same_camera": False}, "plaza: expected one identity or more"),
         ({"views": 0}, "one camera and one view"),
-        ({"strangers": -1}, "plaza: strangers or others are fewer than 0"),
-        ({"others": SplitSize(0, 3)}, "images of others are nobody's"),
+        ({"strangers": -1}, "plaza: strangers or others are below 0"),
+        ({"others": SplitSize(0, 3)}, "others have images but no identities"),
         ({"others": SplitSize(4, 3)}, "plaza, others: fewer than 4 images for its identities"),
         ({"train": SplitSize(12, 11)}, "plaza, train: fewer than 12 images"),
         ({"gallery": SplitSize(12, 23)}, "plaza, gallery: fewer than 24 images"),
         ({"gallery": SplitSize(11, 36)}, "plaza: query and gallery hold different numbers of identities"),
-        ({"cameras": 1}, "plaza: one camera, whose own matches do not count, leaves no match"),
+        ({"cameras": 1}, "plaza: one camera, whose matches do not count, gives no query a match"),
         ({"query": SplitSize(12, 37)}, "plaza: more than one query for each identity and camera"),
     ],
 )
@@ -163,7 +163,7 @@ def test_inconsistent_numbers_are_refused(changes: dict[str, Any], message: str)
 
 @pytest.mark.parametrize("domains", [(), (PLAZA, COLLEGE, PLAZA)])
 def test_domains_need_different_names(domains: tuple[DomainSpec, ...]) -> None:
-    with pytest.raises(JointreidError, match="expected one or more, each with a name of its own"):
+    with pytest.raises(JointreidError, match="expected one or more, each with a different name"):
         choose_shots(domains, 0)
 
 
@@ -174,7 +174,7 @@ def smallest_limit(specs: Sequence[DomainSpec], seed: int) -> int:
     """The number that the refusal of a limit of 1 names."""
     with pytest.raises(JointreidError, match=f"the limit of 1 images is too small: .* {len(specs)} domains") as caught:
         choose_shots(specs, seed, 1)
-    found = re.search(r"take (\d+); give at least that", str(caught.value))
+    found = re.search(r"need (\d+); give at least that", str(caught.value))
     assert found
     return int(found[1])
 
@@ -245,7 +245,7 @@ def test_a_limit_that_is_too_small_names_one_that_is_not(preset: str) -> None:
     kept = choose_shots(PRESETS[preset], 0, needed)
     assert total(kept) == needed
     check_limited(PRESETS[preset], planned(preset), kept, needed)
-    with pytest.raises(JointreidError, match=f"the limit of {needed - 1} images is too small: .* take {needed};"):
+    with pytest.raises(JointreidError, match=f"the limit of {needed - 1} images is too small: .* need {needed};"):
         choose_shots(PRESETS[preset], 0, needed - 1)
 
 

@@ -203,7 +203,7 @@ def test_anybody_may_read_what_is_written(small: Path, tmp_path: Path) -> None:
 )
 def test_other_synthetic_people_are_refused_and_nothing_is_touched(small: Path, changes: dict[str, Any]) -> None:
     before = contents(small)
-    with pytest.raises(JointreidError, match=r"holds other synthetic images \(synthetic.json says which\)"):
+    with pytest.raises(JointreidError, match=r"contains other synthetic images \(see synthetic.json\)"):
         synthesise(small, **{"preset": SMALL, "height": 32, **changes})
     assert contents(small) == before
 
@@ -211,9 +211,9 @@ def test_other_synthetic_people_are_refused_and_nothing_is_touched(small: Path, 
 def test_a_folder_of_ones_own_is_refused_and_nothing_is_touched(tmp_path: Path) -> None:
     (tmp_path / "plaza").mkdir()
     (tmp_path / "plaza" / "thesis.tex").write_text("years of work")
-    with pytest.raises(JointreidError, match="is not empty and holds no synthetic images; name another folder"):
+    with pytest.raises(JointreidError, match="is not empty and contains no synthetic images; choose another folder"):
         synthesise(tmp_path, SMALL, height=32)
-    with pytest.raises(JointreidError, match="holds no synthetic images"):
+    with pytest.raises(JointreidError, match="contains no synthetic images"):
         synthesise(tmp_path / "plaza" / "thesis.tex", SMALL, height=32)
     assert contents(tmp_path) == {"plaza/thesis.tex": b"years of work"}
 
@@ -222,9 +222,9 @@ def test_a_folder_of_ones_own_is_refused_and_nothing_is_touched(tmp_path: Path) 
     ("arguments", "message"),
     [
         ({"preset": "tny"}, "there is no preset tny; did you mean tiny?"),
-        ({"preset": ()}, "expected one or more, each with a name of its own"),
-        ({"preset": SMALL[:1] * 2}, "each with a name of its own"),
-        ({"preset": (replace(PLAZA, name="a/b"),)}, "a domain is called 'a/b'"),
+        ({"preset": ()}, "expected one or more, each with a different name"),
+        ({"preset": SMALL[:1] * 2}, "each with a different name"),
+        ({"preset": (replace(PLAZA, name="a/b"),)}, "a domain is named 'a/b'"),
         ({"height": 31}, "height is 31, .* expected a height of 32 pixels or more"),
         ({"limit": -1}, "limit -1"),
         ({"seed": -1}, "seed -1"),

@@ -25,6 +25,8 @@ def defined(path: Path) -> set[str]:
             names |= {f"{node.name}.{member.name}" for member in node.body if isinstance(member, ast.FunctionDef)}
         if isinstance(node, ast.Assign):
             names |= {target.id for target in node.targets if isinstance(target, ast.Name)}
+        if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name):
+            names.add(node.target.id)
     return names
 
 

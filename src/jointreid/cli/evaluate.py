@@ -2,12 +2,12 @@
 
 import re
 from dataclasses import dataclass
-from typing import Literal
 
 from jointreid.cli.options import Overrides, argument, as_json, device, overrides, short_keys
 from jointreid.cli.output import print_json
 from jointreid.config import RunConfig, setting
 from jointreid.machine.device import Device
+from jointreid.machine.run_files import CheckpointName
 from jointreid.messages.errors import JointreidError
 
 # The run's settings say where decoded images lie, and what to do about unreadable ones.
@@ -20,7 +20,7 @@ class EvaluateOptions:
 
     run: str = argument("RUN", "a run directory")
     settings: Overrides = overrides(key for key in short_keys("data") if key not in _OF_THE_RUN)
-    checkpoint: Literal["last", "best"] = setting("last", "which weights: the last, or the best on held-out identities")
+    checkpoint: CheckpointName = setting("last", "which weights: the last, or the best on held-out identities")
     flip: bool = setting(False, "average each feature with that of the mirrored image")
     rerank: bool = setting(False, "re-rank by k-reciprocal neighbours")
     max_memory: str = setting("", "memory for ranking, such as 2GB (default: the run's, 1GiB)", metavar="SIZE")

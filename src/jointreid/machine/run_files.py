@@ -8,7 +8,7 @@ import json
 import os
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args
 
 from jointreid.machine.files import remove, replace_folder, sync, write_new
 from jointreid.machine.hashing import bytes_sha256, file_sha256
@@ -17,7 +17,8 @@ from jointreid.messages.errors import JointreidError
 
 FORMAT_VERSION = 2
 
-CHECKPOINTS = ("last", "best")
+CheckpointName = Literal["last", "best"]
+CHECKPOINTS = get_args(CheckpointName)
 CHECKSUMS, STATE, WEIGHTS, TRAINING = "manifest.json", "state.json", "model.safetensors", "training.safetensors"
 NEW, OLD = ".new", ".old"
 

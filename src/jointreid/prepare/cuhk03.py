@@ -11,11 +11,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, get_args
 
 import numpy as np
 from PIL import Image
 
+from jointreid.config import Cuhk03Boxes
 from jointreid.data.protocols import TABLE_I, SplitCounts
 from jointreid.data.records import SPLITS
 from jointreid.machine.extras import library
@@ -33,7 +34,7 @@ from jointreid.prepare.matlab import (
     read_mat,
 )
 
-BOXES = ("labeled", "detected")
+BOXES = get_args(Cuhk03Boxes)
 IMAGES_FILE = "cuhk-03.mat"
 _FOLDERS = (".", "cuhk03_release")
 _IMAGES_OF_ID, _IMAGES_OF_VIEW = 10, 5

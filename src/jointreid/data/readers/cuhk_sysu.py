@@ -10,7 +10,7 @@ from pathlib import Path
 
 from jointreid.config import DataConfig
 from jointreid.data.readers.market_style import distinct_folders, find_layout, look_for_layouts, read_splits
-from jointreid.data.records import Domain
+from jointreid.data.records import SPLITS, Domain
 from jointreid.messages.errors import JointreidError
 
 MIN_IMAGES = 4
@@ -21,7 +21,6 @@ TERMS = (
     "by e-mail, for non-commercial research."
 )
 
-_LAYOUT = ("train", "query", "gallery")
 _NAME = re.compile(r"(\d+)_s\d+_\d+(?:_\d+)?\.")
 # Crops that others made: by them alone it cannot be known who is searched for, and where.
 _OTHER_CROPS = {
@@ -53,15 +52,15 @@ def cuhk_sysu(path: str | Path, data: DataConfig = DataConfig()) -> Domain:
     """
     path = Path(path)
     places = ("cuhksysu4reid", *(f"{parent}/cuhksysu4reid" for parent in KNOWN_PARENTS))
-    if not look_for_layouts(distinct_folders(path, places), [_LAYOUT]):
+    if not look_for_layouts(distinct_folders(path, places), [SPLITS]):
         _refuse_what_is_not_converted(path)
-    root = find_layout(path, "CUHK-SYSU cropped for re-identification", places, [_LAYOUT]).root
+    root = find_layout(path, "CUHK-SYSU cropped for re-identification", places, [SPLITS]).root
     splits = read_splits(
         root,
         _NAME,
         "00123_s456_0000789_0.jpg",
         (".jpg", ".png"),
-        folders={split: split for split in _LAYOUT},
+        folders={split: split for split in SPLITS},
         zero_is_distractor=False,
     )
     images = Counter(record.pid for record in splits["train"])

@@ -2,7 +2,7 @@
 
     python benchmarks/write_results.py
 
-Nothing on that page is typed by hand: each figure stands below the command, the machine and the commit that made it.
+Nothing on that page is typed by hand: each section names the command, the machine and the commit of its figures.
 """
 
 import json
@@ -22,9 +22,10 @@ DEVICES = {"cpu": "on a CPU", "gpu": "on a GPU"}
 HEAD = """# Speed
 
 Written by `python benchmarks/write_results.py` from the files under `results/`. Ratios are medians over rounds in which
-all candidates took turns, images a second are medians; PASS and MISSED hold them against what was wanted before they
-were measured. The load is how many processes wanted a core at the end, the benchmark among them: above the number of
-cores others were at work too, and images a second are too few. `make bench` measures again on your machine.
+all candidates took turns; images per second are medians. The targets were set before the measurement: PASS where one is
+reached, else MISSED. The load is the number of processes that wanted a core at the end, including the benchmark: above
+the number of cores, others were running too, and images per second are too low. `make bench` measures again on your
+machine.
 """
 
 
@@ -49,12 +50,14 @@ def page() -> str:
 
 def section(title: str, report: dict[str, Any]) -> str:
     """Return one benchmark's part: the targets, and where they were measured."""
-    lines = [f"## {title}", "", "| | measured | |", "| --- | --: | --- |"]
+    lines = [f"## {title}", "", "| | measured | target | |", "| --- | --: | --: | --- |"]
     lines += [
-        f"| {target['target']} | {figure(target['measured'])} | {'PASS' if target['passed'] else 'MISSED'} |"
+        f"| {what} | {figure(target['measured'])} | {sign} {wanted} | {'PASS' if target['passed'] else 'MISSED'} |"
         for target in report["targets"]
+        for what, sign, wanted in [target["target"].rsplit(" ", 2)]
     ]
-    lines += [f"| {what} | {figure(value)} | |" for what, value in report.get("figures", {}).items()]
+    figures = report.get("figures", {}).items()
+    lines += [f"| {what.replace('rank 1', 'Rank-1')} | {figure(value)} | | |" for what, value in figures]
     return "\n".join([*lines, "", made_by(report), ""])
 
 

@@ -79,7 +79,7 @@ def test_re_ranked_figures_are_marked_and_told_apart() -> None:
     again = replace(RESULTS, rerank=True)
     assert Results.from_dict(again.to_dict()) == again
     assert "re-ranked" not in render(RESULTS)
-    assert "bot-dcsd, checkpoint last, re-ranked, rates in percent" in render(again)
+    assert "bot-dcsd, checkpoint last, re-ranked, in percent" in render(again)
     assert "re-ranked by k-reciprocal neighbours: not comparable with figures without, such as the paper's" in render(
         again
     )
@@ -144,7 +144,7 @@ def test_missing_or_damaged_results_name_the_command(tmp_path: Path) -> None:
 def test_the_table_is_in_percent_with_the_skipped_queries_below() -> None:
     lines = render(RESULTS).splitlines()
     cells = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines[1:6]]
-    assert lines[0] == "bot-dcsd, checkpoint last, rates in percent"
+    assert lines[0] == "bot-dcsd, checkpoint last, in percent"
     assert cells[0] == [
         "Domain", "Rank-1", "Rank-5", "Rank-10", "mAP", "mINP", "Queries valid/all", "Camera rule",
     ]  # fmt: skip
@@ -154,7 +154,7 @@ def test_the_table_is_in_percent_with_the_skipped_queries_below() -> None:
     assert cells[3] == ["[own] cats", "25.0", "50.0", "50.0", "25.0", "12.5", "10/10", "every match counts"]
     assert cells[4] == ["mean", "50.0", "68.8", "75.0", "37.5", "18.8", "", ""]
     assert "market1501: 8 queries have no match in the gallery and were skipped" in lines
-    assert "market1501: the model's heads tell the domain of 98.8% and the camera of 50.0% of the images" in lines
+    assert "market1501: the model's heads predict the domain of 98.8% and the camera of 50.0% of the images" in lines
     assert "not trained on: [own] cats" in lines
     assert lines[-1].startswith("trained from scratch")
     assert not any("\x1b" in line for line in lines)

@@ -1,4 +1,4 @@
-"""Where the matches of queries rank in the gallery: exactly, though most distances are known only nearly.
+"""The exact ranks of the matches of queries in the gallery, though most distances are known only nearly.
 
 Letters: Q queries, V of them with matches, M matches of all of them, G gallery images, D feature dimensions, q queries
 of a block.
@@ -6,17 +6,17 @@ of a block.
 The distance of a pair is -q.g / (|q| |g|) or |q - g|^2, in float64 and summed in one fixed order, so it depends on the
 two rows alone. A matrix product is faster, but rounds a pair according to its place in the product. `Features` takes
 it in the features' own precision and knows how far it may be off, the margin; what it puts within a margin of a match
-is measured again, pair by pair. So the ranks are the same for every block size, number of threads and BLAS library.
+is computed again, pair by pair. So the ranks are the same for every block size, number of threads and BLAS library.
 
 The margin. Let u be half the spacing of numbers at 1. In any order of summation a product of D terms is off by at most
 D u / (1 - D u) times the two lengths. In float64 a bound made of that is the margin, and nothing rests on chance. In
 float32 it would put thousands of images within the margin of a match. There the margin is 8 sqrt(D) u, which errors
 that are independent and of mean zero exceed with a probability that is negligible (Higham and Mary, SIAM J. Sci.
 Comput. 2019). Those measured were below 0.9 sqrt(D) u for random rows, and below 4.1 sqrt(D) u for rows of one repeated
-number, whose roundings all go the same way. As matches are measured in any case, every query tests it: where the
-product is off by more than a quarter of the margin for a match, the sure bound takes the margin's place. So what could
-still be wrong is the place of an image whose product is off by more than 8 sqrt(D) u, and that lies that close to a
-match, in a query whose matches are all off by less than 2 sqrt(D) u.
+number, whose roundings all go the same way. The distance of every match is computed anyway, so every query tests it:
+where the product is off by more than a quarter of the margin for a match, the sure bound replaces the margin. So what
+could still be wrong is the rank of an image whose product is off by more than 8 sqrt(D) u, and that lies that close
+to a match, in a query whose matches are all off by less than 2 sqrt(D) u.
 """
 
 from collections.abc import Iterator

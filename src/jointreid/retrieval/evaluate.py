@@ -343,7 +343,7 @@ def _domain_id(name: str, label_space: LabelSpace) -> int | None:
 
 
 def _head_accuracies(name: str, embeddings: Embeddings, label_space: LabelSpace) -> tuple[float | None, float | None]:
-    """Return the shares of images whose domain and whose camera the heads tell, as in `DomainResult`."""
+    """Return the shares of images whose domain and whose camera the heads predict, as in `DomainResult`."""
     domain_id = _domain_id(name, label_space)
     if domain_id is None:
         return None, None

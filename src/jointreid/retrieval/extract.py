@@ -236,7 +236,7 @@ class Embedder:
 
 
 class _Features(NamedTuple):
-    """What the model says about a batch: features [B, D], posteriors [B, num_domains] and [B, num_cameras]."""
+    """The model's output for a batch: features [B, D], posteriors [B, num_domains] and [B, num_cameras]."""
 
     features: Floats
     domain: Floats | None

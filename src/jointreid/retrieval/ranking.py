@@ -32,7 +32,7 @@ _ROWS = 512
 
 @dataclass(frozen=True, eq=False)
 class RankingMetrics:
-    """How well queries were answered; rates in [0, 1].
+    """The metrics of a ranking, in [0, 1].
 
     Attributes:
         cmc: float64 [max_rank]; `cmc[k - 1]` is the share of the valid queries with a match among the first k answers.
@@ -72,7 +72,7 @@ def evaluate_ranking(
     max_memory: int = 2**30,
     device: Any = None,
 ) -> RankingMetrics:
-    """Rank the gallery for every query by the distance of features, and measure the ranking.
+    """Rank the gallery for every query by the distance of features, and compute its metrics.
 
     The distance of a pair is -q.g / (|q| |g|) or |q - g|^2 in float64, and depends on the two rows alone: equal gallery
     rows tie exactly, different ones where float64 gives the same number, as it does for small integers. The ranks are
@@ -123,7 +123,7 @@ def evaluate_distmat(
     exclude_same_camera: bool = True,
     max_rank: int = 50,
 ) -> RankingMetrics:
-    """Rank the gallery for every query by given distances, and measure the ranking.
+    """Rank the gallery for every query by given distances, and compute its metrics.
 
     Distances are compared as they are, in their own precision up to float64; equal ones are ranked by gallery index.
 

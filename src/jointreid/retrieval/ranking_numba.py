@@ -40,7 +40,7 @@ class FeaturePairs(NamedTuple):
 
 
 class ProductTerms(NamedTuple):
-    """How distances follow from a product x, base + offset + scale * x, and how far they may be off.
+    """The terms that give distances from a product x, base + offset + scale * x, and their largest errors.
 
     Attributes:
         scale: [G] in the product's precision.

@@ -1,4 +1,4 @@
-"""Where matches rank, as `distances` finds it, by PyTorch's operations alone: for features on a GPU.
+"""The ranks of matches as `distances` computes them, by PyTorch's operations alone, for features on a GPU.
 
 Letters: Q queries, G gallery images, D feature dimensions, q queries of a block, m the most matches that one has, p
 pairs. A distance is summed in float64 over D in blocks of one fixed shape, so it depends on its two rows alone.
@@ -21,7 +21,7 @@ from jointreid.retrieval.distances import (
     relative_margins,
 )
 
-# Pairs that are measured at once.
+# Pairs whose distances are computed at once.
 _PAIRS = 2048
 # Bytes that a block takes for each of its distances: the product, its copy in float64, positions, masks.
 _EACH = 48
@@ -120,7 +120,7 @@ def _ranks_of_block(pairs: _Pairs, relevance: Relevance, chosen: slice) -> Indic
     thresholds, order = thresholds.sort(dim=1, stable=True)
     columns = columns.gather(1, order)
 
-    # The first match that is not surely behind each image; where it is not surely ahead of that either, it is measured.
+    # The first match that is not surely behind each image; if not surely ahead either, its distance is computed.
     low = torch.searchsorted(thresholds, values - margin)
     low[same] = known.shape[1]
     next_one = torch.nn.functional.pad(thresholds, (0, 1), value=torch.inf).gather(1, low)

@@ -22,7 +22,7 @@ RANKS = (1, 5, 10)
 
 @dataclass(frozen=True)
 class DomainResult:
-    """How good a model is on one data set.
+    """The accuracy of a model on one data set.
 
     Attributes:
         domain: the domain's name.
@@ -34,7 +34,7 @@ class DomainResult:
         num_gallery: gallery images, without junk.
         exclude_same_camera: whether a gallery image of the query's own identity and camera is ignored.
         trained_on: whether the model was trained on a domain of this name.
-        domain_accuracy: share of the query and gallery images whose domain the model's heads tell; None if it has no
+        domain_accuracy: share of the query and gallery images whose domain the model's heads predict; None if it has no
             such heads or was not trained on the domain.
         camera_accuracy: the same for the cameras, over the images of cameras that the model was trained with.
         protocol: which protocol the data were read in, train and images skipped later among them; None for a data set
@@ -122,7 +122,7 @@ class Results:
     @property
     def mean(self) -> dict[str, float]:
         """The unweighted mean over the domains of rank1, rank5, rank10, mAP and mINP."""
-        rows = [_rates(result) for result in self.domains]
+        rows = [_metrics(result) for result in self.domains]
         return {name: sum(row[name] for row in rows) / len(rows) for name in rows[0]}
 
     def to_dict(self) -> dict[str, Any]:
@@ -221,16 +221,16 @@ def render(results: Results) -> str:
     for result in results.domains:
         queries = f"{result.num_valid_queries:,}/{result.num_query:,}"
         rule = "same camera ignored" if result.exclude_same_camera else "every match counts"
-        rows.append([result.domain + _mark(result), *map(percent, _rates(result).values()), queries, rule])
+        rows.append([result.domain + _mark(result), *map(percent, _metrics(result).values()), queries, rule])
     rows.append(["mean", *map(percent, results.mean.values()), "", ""])
     how = ", re-ranked" if results.rerank else ""
-    title = f"{results.run}, checkpoint {results.checkpoint}{how}, rates in percent"
+    title = f"{results.run}, checkpoint {results.checkpoint}{how}, in percent"
     return "\n".join((title, text_table(rows, "lrrrrrrl"), *_notes(results)))
 
 
-def percent(rate: float) -> str:
-    """Return a rate in percent with one decimal, as the paper prints it."""
-    return f"{100 * rate:.1f}"
+def percent(value: float) -> str:
+    """Return a metric in percent with one decimal, as the paper prints it."""
+    return f"{100 * value:.1f}"
 
 
 def _mark(result: DomainResult) -> str:
@@ -241,7 +241,7 @@ def _notes(results: Results) -> Iterator[str]:
     for result in results.domains:
         if result.protocol and not result.protocol.comparable:
             yield f"* {result.domain}: {result.protocol.words}; not comparable with the paper's figures"
-    flip = "averaged with that of the mirrored image" if results.flip else "of the image as it is"
+    flip = "averaged with that of the mirrored image" if results.flip else "without mirroring"
     yield f"{results.metric} distance of {results.feature}, {flip}, {results.height}x{results.width} pixels"
     if results.rerank:
         yield "re-ranked by k-reciprocal neighbours: not comparable with figures without, such as the paper's"
@@ -250,7 +250,7 @@ def _notes(results: Results) -> Iterator[str]:
             yield f"{result.domain}: {result.skipped_queries:,} queries have no match in the gallery and were skipped"
         heads = {"domain": result.domain_accuracy, "camera": result.camera_accuracy}
         if told := [f"the {factor} of {rate:.1%}" for factor, rate in heads.items() if rate is not None]:
-            yield f"{result.domain}: the model's heads tell {' and '.join(told)} of the images"
+            yield f"{result.domain}: the model's heads predict {' and '.join(told)} of the images"
     if unseen := [result.domain for result in results.domains if not result.trained_on]:
         yield f"not trained on: {', '.join(unseen)}"
     if results.pretraining == "none":
@@ -259,7 +259,7 @@ def _notes(results: Results) -> Iterator[str]:
         yield f"started from {results.pretraining}"
 
 
-def _rates(result: DomainResult) -> dict[str, float]:
+def _metrics(result: DomainResult) -> dict[str, float]:
     return {**{f"rank{rank}": result.cmc[rank] for rank in RANKS}, "mAP": result.mAP, "mINP": result.mINP}
 
 

@@ -1,6 +1,6 @@
-"""What holds for any data: tables are read back, numbers are ranks, batches go on, rankings do not depend on order.
+"""Properties for any data: tables are read back, numbers are ranks, batches resume, rankings do not depend on order.
 
-The cases are drawn anew only when a test changes, so that a failure is one everywhere.
+New cases are drawn only when a test changes, so that a test that fails here fails everywhere.
 """
 
 import csv

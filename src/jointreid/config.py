@@ -206,7 +206,7 @@ class LossConfig:
 
 @dataclass(frozen=True)
 class SamplerConfig:
-    """How batches are drawn."""
+    """Images that share a batch."""
 
     kind: str = setting("union_pk", "union_pk (P x K over all data sets as if they were one), or a custom one, my_package.module:function", custom=True)
     ids_per_batch: int = setting(16, "identities in a batch (P)")
@@ -264,7 +264,7 @@ class OptimConfig:
 
 @dataclass(frozen=True)
 class TrainConfig:
-    """How, where and how long to train."""
+    """Training: where, how long and in which arithmetic."""
 
     out: str = setting("", "run directory; empty: runs/<label>-<hash8>", metavar="DIR", short="--out")
     label: str = setting("", "name of the run in tables; empty: the name of the recipe")
@@ -301,7 +301,7 @@ class TrainConfig:
 
 @dataclass(frozen=True)
 class EvalConfig:
-    """How a model is evaluated."""
+    """Evaluation of a model."""
 
     batch_size: int = setting(64, "images in a forward pass")
     metric: Metric = setting("cosine", "distance between embeddings")

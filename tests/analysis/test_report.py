@@ -27,7 +27,7 @@ NASTY = "x<b>&\"y'"
 
 
 class Page(HTMLParser):
-    """What a page holds; refuses one whose elements are not closed in order."""
+    """The content of a page; refuses one whose elements are not closed in order."""
 
     def __init__(self, text: str) -> None:
         super().__init__()

@@ -1,6 +1,7 @@
-"""What starts without torch, and how fast: each test is one fresh interpreter, in which torch cannot be imported.
+"""Commands that start without torch, and their start-up times.
 
-Time is the process's own processor time, which does not grow with what else the machine is doing.
+Each test is one fresh interpreter, in which torch cannot be imported. Time is the processor time of that process, which
+other work on the machine does not increase.
 """
 
 import json

@@ -168,7 +168,7 @@ FOLDERS = [
           Refused(r"market1501=.*market/query cannot be read: Permission denied")),
     Fault("a data set twice in one folder", _market(lambda root: _images(root / "market1501", _MARKET)),
           Refused(r"holds Market-1501 more than once")),
-    Fault("a folder of one's own", _market(_clutter, "mine"), Handled(train=(4, 2, 2))),
+    Fault("your own folder", _market(_clutter, "mine"), Handled(train=(4, 2, 2))),
     Fault("a reader misspelt", _market(lambda root: (root / "query").rename(root / "queries"), "market"),
           Refused(r"there is no reader market; did you mean market1501")),
     Fault("a data set that was withdrawn", _market(_clutter, "dukemtmc"), Refused(r"withdrawn.*acknowledge")),

@@ -1,4 +1,4 @@
-"""A folder of one's own becomes a manifest that reads back, wherever the two lie, with a match for every query."""
+"""Your own folder becomes a manifest that reads back, wherever the two lie, with a match for every query."""
 
 import json
 import os

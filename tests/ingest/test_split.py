@@ -36,7 +36,7 @@ def pids(records: Iterable[ImageRecord]) -> set[str]:
 
 
 def fits(splits: IngestSplits, rule: MatchRule) -> bool:
-    """Whether every query has a match in the gallery, told by looking at all pairs."""
+    """True if every query has a match in the gallery, found by looking at all pairs."""
     return all(
         any(
             record.pid == query.pid

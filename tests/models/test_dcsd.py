@@ -161,7 +161,7 @@ def gradients(dcsd: DCSD, x: Tensor, loss: str) -> dict[str, Tensor | None]:
 
 
 def reached(gradients: dict[str, Tensor | None], prefixes: tuple[str, ...]) -> set[bool]:
-    """Whether a gradient that is not all zero reached the parameters with these prefixes."""
+    """True if a gradient that is not all zero reached the parameters with these prefixes."""
     chosen = [gradient for name, gradient in gradients.items() if name.startswith(prefixes)]
     assert chosen
     return {gradient is not None and bool(gradient.abs().sum() > 0) for gradient in chosen}

@@ -54,7 +54,7 @@ def tree(folder: Path) -> dict[str, bytes | None]:
 
 
 class Cut(BaseException):
-    """What a kill is to the code it hits, as far as a test can have it: no `except` of ours stops it."""
+    """Stands in for a kill: no `except` of the package catches it."""
 
 
 def cut_at(monkeypatch: pytest.MonkeyPatch, where: object, name: str, call: int) -> None:

@@ -1,4 +1,4 @@
-"""What is told of the package: its metadata, the lock file, the citation and the licence agree with each other."""
+"""Facts about the package: its metadata, the lock file, the citation and the licence agree with each other."""
 
 import re
 import tomllib

@@ -1,4 +1,4 @@
-"""What stays at home: nothing asks for a connection, and nothing that is written about a run shows its images."""
+"""Privacy: nothing asks for a connection, and nothing that is written about a run shows its images."""
 
 import socket
 from collections.abc import Iterator

@@ -48,7 +48,7 @@ def shoot(
 
 
 def detail(picture: NDArray[np.float64]) -> float:
-    """How much neighbours differ."""
+    """The mean difference of neighbours."""
     return float(np.abs(np.diff(picture, axis=0)).mean() + np.abs(np.diff(picture, axis=1)).mean())
 
 

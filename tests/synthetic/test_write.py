@@ -100,7 +100,7 @@ def test_every_image_is_different(small: Path) -> None:
     assert len(set(images(small).values())) == len(images(small)) == 56
 
 
-# What was stopped goes on
+# Resuming
 
 
 class Stop(Exception):

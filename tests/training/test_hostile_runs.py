@@ -50,7 +50,7 @@ def run(made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def snapshot(folder: Path) -> dict[str, str]:
-    """What a folder holds: of files the content's hash, of links where they lead, of giants their size."""
+    """The content of a folder: the hash of a file, the target of a link, the size of a very large file."""
     found = {}
     for path in folder.rglob("*"):
         if path.is_symlink():

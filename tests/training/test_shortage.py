@@ -33,7 +33,7 @@ pytestmark = pytest.mark.slow
 
 
 class End(NamedTuple):
-    """What a run leaves: its weights and its log."""
+    """The weights and the log of a run."""
 
     weights: dict[str, torch.Tensor]
     log: str
@@ -58,7 +58,7 @@ def base(tiny_manifest: Path, tmp_path_factory: pytest.TempPathFactory) -> RunCo
 
 @pytest.fixture(scope="module")
 def whole(base: RunConfig, tmp_path_factory: pytest.TempPathFactory) -> End:
-    """How a run ends that nothing befalls."""
+    """The end of a run that nothing interrupts."""
     return start(base.replace(train={"out": str(tmp_path_factory.mktemp("whole") / "run")}))
 
 

@@ -58,7 +58,7 @@ class RankedList:
 
     @property
     def as_evaluated(self) -> bool:
-        """Whether the first match has the rank that the evaluation found."""
+        """True if the first match has the rank that the evaluation found."""
         first = next((rank for rank, image in enumerate(self.images, start=1) if image.right), None)
         evaluated = self.result.first_match_rank
         return first == (evaluated if evaluated is not None and evaluated <= len(self.images) else None)

@@ -42,7 +42,7 @@ class Batch(NamedTuple):
     domain_ids: Tensor
 
     def to(self, device: torch.device | str) -> "Batch":
-        """Return the batch on a device; copying pinned memory goes on while the host does other things."""
+        """Return the batch on a device; pinned memory is copied while the host does other things."""
         return Batch(*(tensor.to(device, non_blocking=tensor.is_pinned()) for tensor in self))
 
 

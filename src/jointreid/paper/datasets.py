@@ -41,7 +41,7 @@ class GridDataset:
 
     @property
     def is_from_paper(self) -> bool:
-        """Whether it is the data set that the slot is named after."""
+        """True if it is the data set that the slot is named after."""
         return self.name == self.slot
 
     @property

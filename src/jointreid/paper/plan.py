@@ -48,7 +48,7 @@ class GridTask:
 
     @property
     def done(self) -> bool:
-        """Whether nothing is left to do."""
+        """True if nothing is left to do."""
         return self.steps_done >= self.steps and not self.missing
 
 

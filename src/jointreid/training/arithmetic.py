@@ -31,22 +31,22 @@ class Arithmetic:
 
     @property
     def compiled(self) -> bool:
-        """Whether the network is compiled."""
+        """True if the network is compiled."""
         return self.compile == "always" or (self.compile == "auto" and self.device.type == "cuda")
 
     @property
     def scaled(self) -> bool:
-        """Whether losses are scaled before the backward pass, and steps that overflow are skipped."""
+        """True if losses are scaled before the backward pass, and steps that overflow are skipped."""
         return self.precision == "16-mixed"
 
     @property
     def fused(self) -> bool:
-        """Whether Adam is fused. A fused Adam unscales gradients itself, so with a scaler they could not be clipped."""
+        """True if Adam is fused. A fused Adam unscales gradients itself, so with a scaler they could not be clipped."""
         return self.device.type in ("cpu", "cuda") and not self.scaled
 
     @property
     def reads_seldom(self) -> bool:
-        """Whether losses are read from the device only when they are logged; a scaler reads at each step anyway."""
+        """True if losses are read from the device only when they are logged; a scaler reads at each step anyway."""
         return self.device.type == "cuda" and not self.scaled
 
     def network(self, model: nn.Module) -> Any:

@@ -64,7 +64,7 @@ class ResumePoint:
 
 @dataclass
 class Progress:
-    """How far a run has come; saved in every checkpoint."""
+    """Progress of a run; saved in every checkpoint."""
 
     step: int = 0
     """Optimiser steps taken."""
@@ -77,7 +77,7 @@ class Progress:
     lines: int | None = None
     """Lines of `metrics.jsonl` about the steps taken, if known."""
     epoch_open: bool = False
-    """Whether a signal interrupted the end of an epoch: its log and evaluation are to be repeated."""
+    """True if a signal interrupted the end of an epoch: its log and evaluation must be repeated."""
 
 
 def precision_of(path: Path, config: RunConfig, device: torch.device) -> Precision:

@@ -27,7 +27,7 @@ class _Noted(NamedTuple):
     indices: NDArray[np.int64]
     names: tuple[str, ...]
     terms: int
-    """How many of them, the first ones, are terms of the loss; the others are accuracies."""
+    """Number of terms of the loss, which come first; the others are accuracies."""
     values: Tensor
 
 

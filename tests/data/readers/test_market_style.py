@@ -1,4 +1,4 @@
-"""What readers of folders laid out like Market-1501 share: finding the folder, and reading names."""
+"""Code that readers of folders laid out like Market-1501 share: finding the folder, and reading names."""
 
 import re
 from pathlib import Path

@@ -60,7 +60,7 @@ def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def trained(images: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """What the command line makes of `TINY`."""
+    """The settings that the command line makes of `TINY`."""
     out = tmp_path_factory.mktemp("trained") / "out"
     settings = [f"--{name.replace('_', '-')}={value}" for name, value in dataclasses.asdict(TINY).items()]
     assert main(["pretrain", str(images), "--out", str(out), "--device", "cpu", "--workers", "0", *settings]) == 0

@@ -30,11 +30,11 @@ from jointreid.training.distributed.fabric import make_fabric
 from jointreid.training.distributed.processes import Processes
 from jointreid.training.distributed.world import (
     is_restarted_job,
+    process_layout,
     record_job,
-    render_world,
+    render_layout,
     report_once,
     step_config,
-    world_of,
 )
 from jointreid.training.evaluation import Evaluation
 from jointreid.training.forecast import forecast
@@ -72,13 +72,13 @@ def train(config: RunConfig, console: Console | None = None, *, data: TrainingDa
         RunStopped: a signal asked it to stop, and it has saved.
     """
     with report_once():
-        device, world = pick_device(config.train.device), world_of(config.train)
-        config = config.replace(train={"devices": world.devices, "nodes": world.nodes})
+        device, layout = pick_device(config.train.device), process_layout(config.train)
+        config = config.replace(train={"devices": layout.devices, "nodes": layout.nodes})
         step_config(config)  # refuses a batch that the processes cannot share
         path = Path(config.train.out or f"runs/{config.train.label or config.model.name}-{config_hash(config)}")
-        config = config.replace(train={"resume": config.train.resume or is_restarted_job(path, world)})
+        config = config.replace(train={"resume": config.train.resume or is_restarted_job(path, layout)})
         precision = precision_of(path, config, device)
-        fabric = make_fabric(config.train, world, device, precision, find_unused=is_custom(config.model.trunk))
+        fabric = make_fabric(config.train, layout, device, precision, find_unused=is_custom(config.model.trunk))
     fabric.launch()
     processes = Processes(fabric)
     config = config.replace(train={"resume": processes.broadcast(config.train.resume)})
@@ -96,9 +96,9 @@ def train(config: RunConfig, console: Console | None = None, *, data: TrainingDa
                 stack.enter_context(run_lock(path, partial(say, console)))
                 resume_point = find_resume_point(path, config, partial(say, console))
                 check_start_weights(config)
-                record_job(path, world)
+                record_job(path, layout)
         if processes.world_size > 1:
-            say(console, render_world(config, world))
+            say(console, render_layout(config, layout))
         if data is None:
             say(console, "Checking the data; the first time every image is decoded.")
             data = processes.local_main_first(lambda: load_training_data(config))

@@ -34,7 +34,14 @@ from jointreid.training import train as room
 from jointreid.training.data import TrainingData, load_training_data
 from jointreid.training.distributed.fabric import make_fabric
 from jointreid.training.distributed.processes import Processes
-from jointreid.training.distributed.world import World, is_restarted_job, record_job, report_once, step_config, world_of
+from jointreid.training.distributed.world import (
+    ProcessLayout,
+    is_restarted_job,
+    process_layout,
+    record_job,
+    report_once,
+    step_config,
+)
 from jointreid.training.randomness import randomness_of
 from tests.small import small_config
 
@@ -235,7 +242,7 @@ def gradients(processes: Processes, config: RunConfig, *, gather: bool) -> dict[
 
 def gradients_in(size: int, config: RunConfig, folder: Path, *, gather: bool) -> dict[str, torch.Tensor]:
     def work(rank: int) -> None:
-        fabric = make_fabric(config.train, world_of(config.train), torch.device("cpu"))
+        fabric = make_fabric(config.train, process_layout(config.train), torch.device("cpu"))
         fabric.launch()
         save_file(gradients(Processes(fabric), config, gather=gather), folder / f"gradients{rank}")
 
@@ -397,15 +404,17 @@ SLURM = {"SLURM_NTASKS": "8", "SLURM_NTASKS_PER_NODE": "4", "SLURM_NNODES": "2",
 
 
 def test_torchrun_and_slurm_are_recognised() -> None:
-    assert world_of(TrainConfig(), {}) == World(1, 1, "self")
-    assert world_of(TrainConfig(devices=8, nodes=4), {"MASTER_ADDR": "first", "MASTER_PORT": "1"}).size == 32
-    launched = world_of(TrainConfig(), {**TORCHRUN, "TORCHELASTIC_RUN_ID": "a", "TORCHELASTIC_RESTART_COUNT": "2"})
-    assert launched == World(4, 2, "torchrun", "a", 2)
-    assert world_of(TrainConfig(devices=4, nodes=2), SLURM) == World(4, 2, "slurm")
-    assert world_of(TrainConfig(), {**SLURM, **TORCHRUN}).launcher == "torchrun"
+    assert process_layout(TrainConfig(), {}) == ProcessLayout(1, 1, "self")
+    assert process_layout(TrainConfig(devices=8, nodes=4), {"MASTER_ADDR": "first", "MASTER_PORT": "1"}).size == 32
+    launched = process_layout(
+        TrainConfig(), {**TORCHRUN, "TORCHELASTIC_RUN_ID": "a", "TORCHELASTIC_RESTART_COUNT": "2"}
+    )
+    assert launched == ProcessLayout(4, 2, "torchrun", "a", 2)
+    assert process_layout(TrainConfig(devices=4, nodes=2), SLURM) == ProcessLayout(4, 2, "slurm")
+    assert process_layout(TrainConfig(), {**SLURM, **TORCHRUN}).launcher == "torchrun"
     # One task that starts the others itself, and a shell within a job.
-    assert world_of(TrainConfig(devices=8), {"SLURM_NTASKS": "1"}) == World(8, 1, "self")
-    assert world_of(TrainConfig(), {**SLURM, "SLURM_JOB_NAME": "bash"}) == World(1, 1, "self")
+    assert process_layout(TrainConfig(devices=8), {"SLURM_NTASKS": "1"}) == ProcessLayout(8, 1, "self")
+    assert process_layout(TrainConfig(), {**SLURM, "SLURM_JOB_NAME": "bash"}) == ProcessLayout(1, 1, "self")
 
 
 @pytest.mark.parametrize(
@@ -426,7 +435,7 @@ def test_other_processes_than_the_settings_ask_for_are_refused(
     train: dict[str, Any], environ: dict[str, str], message: str
 ) -> None:
     with pytest.raises(JointreidError, match=message):
-        world_of(TrainConfig(**train), environ)
+        process_layout(TrainConfig(**train), environ)
 
 
 def test_a_batch_is_shared_or_grows_with_the_processes() -> None:
@@ -450,14 +459,14 @@ def test_the_hash_of_settings_tells_processes_but_not_machines_apart() -> None:
 
 
 def test_only_restarts_of_the_same_job_resume(tmp_path: Path) -> None:
-    first, again = (World(2, 1, "torchrun", "a", restarts) for restarts in (0, 1))
+    first, again = (ProcessLayout(2, 1, "torchrun", "a", restarts) for restarts in (0, 1))
     assert not is_restarted_job(tmp_path, again)
     record_job(tmp_path, first)
     assert not is_restarted_job(tmp_path, again)  # it failed before it was a run
     (tmp_path / "config.yaml").touch()
     assert is_restarted_job(tmp_path, again)
     assert not is_restarted_job(tmp_path, first)
-    assert not is_restarted_job(tmp_path, World(2, 1, "torchrun", "b", 1))
+    assert not is_restarted_job(tmp_path, ProcessLayout(2, 1, "torchrun", "b", 1))
 
 
 def test_errors_that_all_processes_make_are_reported_by_rank_0() -> None:
@@ -472,4 +481,4 @@ def test_errors_that_all_processes_make_are_reported_by_rank_0() -> None:
 def test_statistics_of_the_whole_batch_are_refused_on_a_cpu() -> None:
     two = TrainConfig(devices=2, sync_bn=True)
     with pytest.raises(JointreidError, match=r"train\.sync_bn needs GPUs"):
-        make_fabric(two, world_of(two, {}), torch.device("cpu"))
+        make_fabric(two, process_layout(two, {}), torch.device("cpu"))

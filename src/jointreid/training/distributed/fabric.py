@@ -11,7 +11,7 @@ from torch import nn
 from jointreid.config import TrainConfig
 from jointreid.machine.device import Precision
 from jointreid.messages.errors import JointreidError
-from jointreid.training.distributed.world import World
+from jointreid.training.distributed.world import ProcessLayout
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 def make_fabric(
     config: TrainConfig,
-    world: World,
+    layout: ProcessLayout,
     device: torch.device,
     precision: Precision = "32-true",
     *,
@@ -29,7 +29,7 @@ def make_fabric(
 
     Args:
         config: settings of training.
-        world: the processes.
+        layout: the processes.
         device: the kind of device.
         precision: the arithmetic.
         find_unused: whether a step may leave out parts of the network.
@@ -46,13 +46,13 @@ def make_fabric(
     logging.getLogger("lightning_fabric.utilities").setLevel(logging.WARNING)
     # PyTorch warns about 1x1 kernels in channels_last, whose strides are ambiguous; copying them costs next to nothing.
     warnings.filterwarnings("ignore", "Grad strides do not match bucket view strides")
-    if world.size == 1:
+    if layout.size == 1:
         return Fabric(accelerator=device.type, devices=1, precision=precision, plugins=LightningEnvironment())
     if device.type == "mps":
         raise JointreidError("several processes cannot share an MPS device; leave out --devices, or use --device cpu")
-    if device.type == "cuda" and world.devices > torch.cuda.device_count():
+    if device.type == "cuda" and layout.devices > torch.cuda.device_count():
         raise JointreidError(
-            f"{world.devices} processes on this machine need a GPU each, but it has {torch.cuda.device_count()}; "
+            f"{layout.devices} processes on this machine need a GPU each, but it has {torch.cuda.device_count()}; "
             "start fewer (--devices)"
         )
     if config.sync_bn and device.type == "cpu":
@@ -66,9 +66,9 @@ def make_fabric(
     settings: dict[str, Any] = {broadcast: False, "find_unused_parameters": find_unused}
     return Fabric(
         accelerator=device.type,
-        devices=world.devices,
-        num_nodes=world.nodes,
+        devices=layout.devices,
+        num_nodes=layout.nodes,
         precision=precision,
         strategy=DDPStrategy(**settings),
-        plugins=environments[world.launcher](),
+        plugins=environments[layout.launcher](),
     )

@@ -21,7 +21,7 @@ from jointreid.machine.device import Precision
 from jointreid.messages.errors import JointreidError, MadeByAll, ToldElsewhere
 from jointreid.training.distributed.fabric import make_fabric
 from jointreid.training.distributed.peers import Peer, is_connection_error, lost_process_error
-from jointreid.training.distributed.world import World
+from jointreid.training.distributed.world import ProcessLayout
 from jointreid.training.randomness import seed_all
 
 if TYPE_CHECKING:
@@ -257,7 +257,7 @@ class Processes:
 
 def single_process(device: torch.device, precision: Precision = "32-true") -> Processes:
     """Return this process alone, as the timing of a training step needs it."""
-    return Processes(make_fabric(TrainConfig(), World(1, 1, "self"), device, precision))
+    return Processes(make_fabric(TrainConfig(), ProcessLayout(1, 1, "self"), device, precision))
 
 
 def _tensors(output: Any) -> Iterator[Tensor]:

@@ -16,7 +16,7 @@ _JOB_FILE = "launch.txt"
 
 
 @dataclass(frozen=True)
-class World:
+class ProcessLayout:
     """The processes of a run.
 
     Attributes:
@@ -39,7 +39,7 @@ class World:
         return self.devices * self.nodes
 
 
-def world_of(config: TrainConfig, environ: Mapping[str, str] = os.environ) -> World:
+def process_layout(config: TrainConfig, environ: Mapping[str, str] = os.environ) -> ProcessLayout:
     """Return the processes that the environment describes, else those that the settings ask for.
 
     Raises:
@@ -50,31 +50,31 @@ def world_of(config: TrainConfig, environ: Mapping[str, str] = os.environ) -> Wo
         size = int(environ["WORLD_SIZE"])
         devices = int(environ.get("LOCAL_WORLD_SIZE", max(1, size // config.nodes)))
         restarts = int(environ.get("TORCHELASTIC_RESTART_COUNT", 0))
-        world = World(devices, size // devices, "torchrun", _job_name(environ), restarts)
+        layout = ProcessLayout(devices, size // devices, "torchrun", _job_name(environ), restarts)
     elif int(environ.get("SLURM_NTASKS", 1)) > 1 and environ.get("SLURM_JOB_NAME") not in ("bash", "interactive"):
         size, nodes = int(environ["SLURM_NTASKS"]), int(environ.get("SLURM_NNODES", 1))
         if "SLURM_NTASKS_PER_NODE" not in environ:
             raise JointreidError("SLURM: start the processes with --ntasks-per-node N, one for each GPU of a node")
-        world = World(int(environ["SLURM_NTASKS_PER_NODE"]), nodes, "slurm")
+        layout = ProcessLayout(int(environ["SLURM_NTASKS_PER_NODE"]), nodes, "slurm")
     else:
         if config.nodes > 1 and not environ.keys() >= {"MASTER_ADDR", "MASTER_PORT"}:
             raise JointreidError(
                 f"train.nodes is {config.nodes}, but the address of the other machines is unknown: start with "
                 "torchrun or srun, or set MASTER_ADDR, MASTER_PORT and NODE_RANK on each"
             )
-        return World(config.devices, config.nodes, "self")
-    if world.size != size:
+        return ProcessLayout(config.devices, config.nodes, "self")
+    if layout.size != size:
         raise JointreidError(
-            f"{world.launcher} started {size} processes, {world.devices} of them on this machine; start equally many "
+            f"{layout.launcher} started {size} processes, {layout.devices} of them on this machine; start equally many "
             "on each"
         )
     asked = config.devices * config.nodes
     if asked not in (1, size):
         raise JointreidError(
-            f"{world.launcher} started {size} processes, but train.devices x train.nodes are {config.devices} x "
+            f"{layout.launcher} started {size} processes, but train.devices x train.nodes are {config.devices} x "
             f"{config.nodes}; leave both out, or start {asked} processes"
         )
-    return world
+    return layout
 
 
 @contextmanager
@@ -114,33 +114,33 @@ def step_config(config: RunConfig) -> RunConfig:
     return config
 
 
-def render_world(config: RunConfig, world: World) -> str:
+def render_layout(config: RunConfig, layout: ProcessLayout) -> str:
     """Return a line for people about how the processes share a batch."""
     whole = step_config(config)
     identities, images = whole.sampler.ids_per_batch, whole.sampler.images_per_id
     losses = "in the whole batch" if config.train.gather else "in the part of each process"
     return (
-        f"{world.size} processes on {world.nodes} machine{'s' if world.nodes > 1 else ''} share each batch of "
+        f"{layout.size} processes on {layout.nodes} machine{'s' if layout.nodes > 1 else ''} share each batch of "
         f"{identities} identities x {images} images; triplets are formed {losses}."
     )
 
 
-def record_job(run: Path, world: World) -> None:
+def record_job(run: Path, layout: ProcessLayout) -> None:
     """Record in a run's directory which torchrun job trains it."""
-    if world.job:
-        write_atomically(run / _JOB_FILE, world.job + "\n")
+    if layout.job:
+        write_atomically(run / _JOB_FILE, layout.job + "\n")
 
 
-def is_restarted_job(run: Path, world: World) -> bool:
+def is_restarted_job(run: Path, layout: ProcessLayout) -> bool:
     """Say whether torchrun has restarted the job that trains a run, which is then resumed without `--resume`.
 
     A run of another job is not resumed: it is refused, as without a restart. A job that failed before it had made its
     directory a run starts from the beginning.
     """
     recorded = run / _JOB_FILE
-    if world.restarts == 0 or not recorded.is_file() or not (run / "config.yaml").is_file():
+    if layout.restarts == 0 or not recorded.is_file() or not (run / "config.yaml").is_file():
         return False
-    return recorded.read_text(encoding="utf-8").strip() == world.job
+    return recorded.read_text(encoding="utf-8").strip() == layout.job
 
 
 def _job_name(environ: Mapping[str, str]) -> str:

@@ -31,7 +31,7 @@ from jointreid.messages.errors import JointreidError, MadeByAll
 from jointreid.messages.listing import first_few
 from jointreid.training.distributed.fabric import make_fabric
 from jointreid.training.distributed.processes import Processes
-from jointreid.training.distributed.world import report_once, world_of
+from jointreid.training.distributed.world import process_layout, report_once
 from jointreid.training.lock import run_lock
 from jointreid.training.log import SilentLog, TrainingLog
 from jointreid.training.pretrain.checkpoint import PretrainCheckpoint, check_out
@@ -80,11 +80,11 @@ def pretrain(
     """
     config, out = config or PretrainConfig(), Path(out)
     with report_once():
-        where, world = pick_device(device), world_of(TrainConfig(devices=devices, nodes=nodes))
+        where, layout = pick_device(device), process_layout(TrainConfig(devices=devices, nodes=nodes))
         precision = pick_precision(config.precision, where)
         config = dataclasses.replace(config, precision=precision)
         folder = read_image_folder(images)
-        fabric = make_fabric(TrainConfig(), world, where, precision)
+        fabric = make_fabric(TrainConfig(), layout, where, precision)
     fabric.launch()
     processes = Processes(fabric)
     console = (console or Console()) if processes.is_main else Console(quiet=True)

@@ -285,6 +285,16 @@ def test_state_dict_holds_what_the_docstring_says() -> None:
     assert "channel_branch.norm.std" not in DCSD(64, 5, 32, DcsdConfig(learnable_std=False)).state_dict()
 
 
+@pytest.mark.parametrize(("channels", "of_factors", "of_branch"), [(20, 5, 4), (8, 2, 1), (3, 1, 1)])
+def test_hidden_layers_are_a_share_of_the_channels_and_one_at_least(
+    channels: int, of_factors: int, of_branch: int
+) -> None:
+    dcsd = DCSD(channels, NUM_DOMAINS, NUM_CAMERAS, DcsdConfig())
+    assert dcsd.domain is not None
+    assert dcsd.domain.fc1.out_features == of_factors
+    assert dcsd.channel_branch.fc1.out_features == of_branch
+
+
 def test_initial_spread_of_the_generators() -> None:
     torch.manual_seed(0)
     dcsd = DCSD(512, 1, 1)

@@ -357,3 +357,10 @@ def test_an_ignored_image_changes_nothing(
         metric=metric,
     )
     assert_same(more, plain)
+
+
+def test_float64_distances_are_compared_in_float64() -> None:
+    """In float32 both distances would be equal, and the first gallery image would come first."""
+    distances = np.array([[1 + 1e-12, 1.0]])
+    metrics = evaluate_distmat(distances, ["a"], ["b", "a"], exclude_same_camera=False)
+    assert metrics.first_match_rank.tolist() == [1]

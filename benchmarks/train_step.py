@@ -1,13 +1,13 @@
-"""How long does a whole step of training take, from images to changed weights, and does it wait for data?
+"""Time of a whole step of training, from images to changed weights, and the share of it that waits for data.
 
     python benchmarks/train_step.py --json results/train_step_cpu.json
     python benchmarks/train_step.py --device cuda --json results/train_step_gpu.json
 
 Every part is that of `jointreid train` at its defaults: a batch of P x K images loaded ahead from the decoded images
-and changed at random, forward, the terms of Eq. 5 and what is logged, backward, Adam. BoT-DCSD stands beside BoT
-(ResNet-50) and beside a ceiling, the same network with its sixteen generated convolutions made the identity, on 256x128
-images, of as many identities, domains and cameras as the paper's joint training set. On a GPU in bfloat16 under
-torch.compile, the losses read once at the end of a round of several steps.
+and augmented, forward, the terms of Eq. 5 and the logged values, backward, Adam. BoT-DCSD is compared with BoT
+(ResNet-50) and with a ceiling, the same network with its sixteen generated convolutions replaced by the identity, on
+256x128 images, with as many identities, domains and cameras as the paper's joint training set. On a GPU in bfloat16
+under torch.compile, the losses read once at the end of a round of several steps.
 """
 
 import argparse

@@ -1,4 +1,4 @@
-"""How many processes train one model, who starts them, and the settings that follow."""
+"""Number of processes that train one model, their launcher, and the settings that follow."""
 
 import os
 import socket

@@ -71,7 +71,7 @@ def use(path: Path) -> None:
 
 
 def reseal(folder: Path) -> None:
-    """Write a manifest that fits what is in a folder, as somebody does who means harm."""
+    """Write checksums that fit the files of a folder, as an attacker would."""
     files = {
         path.name: {"bytes": path.stat().st_size, "sha256": hashlib.sha256(path.read_bytes()).hexdigest()}
         for path in folder.iterdir()

@@ -22,6 +22,7 @@ from jointreid.training.checkpoint import save_checkpoint
 from jointreid.training.data import load_training_data
 from jointreid.training.lock import run_lock
 from jointreid.training.log import TrainingLog
+from jointreid.training.optim import lr_factor
 from jointreid.training.resume import precision_of
 from jointreid.training.train import train
 from jointreid.training.watch import Watch
@@ -68,6 +69,9 @@ def test_a_run_leaves_its_settings_labels_metrics_weights_and_results(
     assert all({"domain_accuracy", "camera_accuracy", "lr"} <= line.keys() for line in steps)
     assert steps[0]["lr"] == pytest.approx(3.5e-5)
     assert steps[-1]["lr"] == pytest.approx(3.5e-5)
+    lrs = [config.optim.lr * lr_factor(config.schedule, step, total // 2) for step in range(total)]
+    assert [line["lr"] for line in steps] == lrs
+    assert max(lrs) > 1.5e-4
     epochs = metrics(run, "epoch")
     assert sum(epochs[0]["domains"].values()) == 24 * total / 2
     results = json.loads((run.path / "results.json").read_text())

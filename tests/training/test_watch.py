@@ -1,4 +1,4 @@
-"""Losses read seldom: what is logged, and that nothing is changed from the first one that is not finite on."""
+"""Losses that are read seldom: all are logged, and no weight changes from the first one that is not finite on."""
 
 from pathlib import Path
 from typing import NamedTuple
@@ -126,7 +126,7 @@ def test_read_seldom_the_first_thing_that_is_not_finite_is_told(far: float, mess
         assert bool(watched.found_inf) == (step >= 2)
     with pytest.raises(JointreidError, match=message):
         watched.read()
-    assert len(window["near"]) == (2 if far == 1.0 else 1)  # the losses until then are told
+    assert len(window["near"]) == (2 if far == 1.0 else 1)  # the losses until then are reported
 
 
 def test_a_scaler_may_skip_some_steps_but_not_for_ever() -> None:

@@ -70,6 +70,12 @@ def test_the_default_batch_is_16_times_4() -> None:
         check_batch(labels, batch, 16, 4)
 
 
+def test_a_seed_draws_the_batches_that_it_always_drew() -> None:
+    """A run that an earlier version began must be resumed with the batches that it would have seen."""
+    sampler = UnionPK(np.array([0, 0, 0, 1, 1, 1, 1, 2, 2, 3, 3, 3, 3, 3]), 2, 2, seed=7)
+    assert batches(sampler, 4) == [[6, 3, 8, 7], [4, 5, 12, 11], [0, 2, 10, 13], [1, 2, 11, 10]]
+
+
 @pytest.mark.parametrize("number", [0, 1, 5])
 def test_a_cycle_shows_no_image_twice(number: int) -> None:
     found = cycle(LABELS, 0, number)

@@ -4,6 +4,7 @@ from typing import Any, Literal
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
@@ -11,6 +12,7 @@ from sklearn.metrics import average_precision_score
 
 from jointreid.messages.errors import JointreidError
 from jointreid.retrieval import ranking
+from jointreid.retrieval.distances import Features
 from jointreid.retrieval.ranking import RankingMetrics, evaluate_distmat, evaluate_ranking
 
 METRICS: tuple[Literal["cosine", "euclidean"], ...] = ("cosine", "euclidean")
@@ -364,3 +366,18 @@ def test_float64_distances_are_compared_in_float64() -> None:
     distances = np.array([[1 + 1e-12, 1.0]])
     metrics = evaluate_distmat(distances, ["a"], ["b", "a"], exclude_same_camera=False)
     assert metrics.first_match_rank.tolist() == [1]
+
+
+@pytest.mark.parametrize("metric", METRICS)
+def test_tensors_are_ranked_where_they_are_as_arrays_are(metric: Literal["cosine", "euclidean"]) -> None:
+    rng = np.random.default_rng(0)
+    query, gallery = rng.standard_normal((5, 8), dtype=np.float32), rng.standard_normal((30, 8), dtype=np.float32)
+    labels = ranking._Labels(rng.integers(0, 3, 5), rng.integers(0, 3, 30), None, None, False)
+    expected = Features(query, gallery, metric, 2**30).ranks(labels.relevance)
+    for given_query, given_gallery in ((query, gallery), (torch.as_tensor(query), torch.as_tensor(gallery))):
+        found = ranking._ranks_on("cpu", given_query, given_gallery, metric, 2**30, labels)
+        assert found.tolist() == expected.tolist()
+    with pytest.raises(JointreidError, match="gallery has 29 rows, but gallery_pids 30 entries"):
+        ranking._ranks_on("cpu", query, torch.as_tensor(gallery[:29]), metric, 2**30, labels)
+    with pytest.raises(JointreidError, match="query holds complex64; expected real numbers"):
+        ranking._ranks_on("cpu", torch.as_tensor(query) * 1j, gallery, metric, 2**30, labels)

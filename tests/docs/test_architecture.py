@@ -67,6 +67,16 @@ def test_every_word_of_the_glossary_is_in_use() -> None:
     assert not [word for word in words if not re.search(rf"\b{spoken[word]}s?\b", used, re.IGNORECASE)]
 
 
+def test_every_file_of_a_run_directory_is_listed() -> None:
+    listed = {
+        name.strip("/").split("/")[0] for row in rows("The path of a checkpoint") for name in row[0].split("`")[1::2]
+    }
+    run = ROOT / "tests" / "fixtures" / "run_v1" / "run"
+    kept = {path.name for path in run.iterdir()}
+    assert {"config.yaml", "last"} <= kept
+    assert kept <= listed
+
+
 @pytest.mark.parametrize(("addition", "files"), rows("To add something"), ids=lambda value: value.split("`")[0])
 def test_an_addition_names_files_that_exist(addition: str, files: str) -> None:
     named = [name.partition(":")[0] for name in re.findall(r"`([^`]+)`", files) if "/" in name or ".py" in name]

@@ -15,7 +15,7 @@ from typing import Any, get_type_hints
 
 from jointreid.cli.options import help_text, read_options
 from jointreid.custom import trust
-from jointreid.messages.errors import EXIT_RESUMABLE, JointreidError, RunStopped, ToldElsewhere, no_such
+from jointreid.messages.errors import EXIT_RESUMABLE, JointreidError, ReportedElsewhere, RunStopped, no_such
 
 # Each command and its function, `module:function` below `jointreid.cli`, loaded when it is called. The function takes
 # a dataclass of options, returns an exit code, and its docstring is what `--help` says of it.
@@ -99,7 +99,7 @@ def main(argv: Sequence[str]) -> int:
     try:
         with _tracebacks() if len(rest) < len(argv) or os.environ.get(DEBUG, "") not in ("", "0") else nullcontext():
             return _dispatch(rest)
-    except ToldElsewhere:
+    except ReportedElsewhere:
         return 2
     except JointreidError as error:
         print(f"jointreid: {error}", file=sys.stderr)

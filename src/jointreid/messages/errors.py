@@ -12,11 +12,11 @@ class JointreidError(ValueError):
     """
 
 
-class MadeByAll(JointreidError):
+class SharedError(JointreidError):
     """A mistake that every process of a run finds, so that only the main process reports it."""
 
 
-class ToldElsewhere(JointreidError):
+class ReportedElsewhere(JointreidError):
     """An error caused and reported by another process: this one ends without a message."""
 
 
@@ -28,11 +28,11 @@ class RunStopped(KeyboardInterrupt):
 
     Args:
         where: the cause, and how far the run has come.
-        again: how to resume; a caller that started several runs replaces it.
+        command: how to resume; a caller that started several runs replaces it.
     """
 
-    def __init__(self, where: str = "", again: str = "") -> None:
-        super().__init__("; ".join(part for part in (where, again) if part))
+    def __init__(self, where: str = "", command: str = "") -> None:
+        super().__init__("; ".join(part for part in (where, command) if part))
         self.where = where
 
 

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from jointreid.data.records import ImageRecord
 from jointreid.losses import HeadAccuracy, Terms, trained_terms
-from jointreid.messages.errors import JointreidError, MadeByAll
+from jointreid.messages.errors import JointreidError, SharedError
 from jointreid.messages.listing import first_few
 
 Window = dict[str, list[float]]
@@ -146,7 +146,7 @@ class Watch:
         terms: Sequence[str] = batch.names[: batch.terms]
         bad = [name for name in terms if name != "total" and not np.isfinite(named[name])]
         records = [self._record_of(index) for index in batch.indices]
-        return MadeByAll(
+        return SharedError(
             f"step {batch.step}: the loss term {' and '.join(bad) or 'total'} is not finite; stopped before the step, "
             f"so no weight was changed by it. The batch holds {len(records)} images, the first {records[0].path}, of "
             f"the identities {first_few(sorted({record.pid for record in records}), 6)}. "
@@ -156,11 +156,11 @@ class Watch:
     def _gradients_not_finite(self, step: int, names: Sequence[str]) -> JointreidError:
         of = f" of {first_few(names, 3)}" if names else ""
         if self._scaled:
-            return MadeByAll(
+            return SharedError(
                 f"step {step}: the gradients{of} overflow float16 whatever the scale of the loss: {self._skipped} "
                 "steps in a row were skipped, which changed no weight. Train in --train.precision bf16-mixed or 32-true"
             )
-        return MadeByAll(
+        return SharedError(
             f"step {step}: the loss is finite, but the gradients{of} are not; stopped before the step, so no weight "
             "was changed by it. Lower --optim.lr, or train in --train.precision 32-true"
         )

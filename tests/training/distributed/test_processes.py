@@ -25,7 +25,7 @@ from jointreid.config import RunConfig, TrainConfig, config_hash
 from jointreid.data import augment as augmentation
 from jointreid.data.images import Batch
 from jointreid.losses import reid_loss
-from jointreid.messages.errors import EXIT_RESUMABLE, JointreidError, ToldElsewhere
+from jointreid.messages.errors import EXIT_RESUMABLE, JointreidError, ReportedElsewhere
 from jointreid.models import build_model
 from jointreid.retrieval.evaluate import evaluate_run
 from jointreid.run import open_run
@@ -470,12 +470,12 @@ def test_only_restarts_of_the_same_job_resume(tmp_path: Path) -> None:
 
 
 def test_errors_that_all_processes_make_are_reported_by_rank_0() -> None:
-    with pytest.raises(ToldElsewhere), report_once({"RANK": "1"}):
+    with pytest.raises(ReportedElsewhere), report_once({"RANK": "1"}):
         raise JointreidError("no such setting")
     for environ in ({}, {"RANK": "0", "SLURM_PROCID": "3"}):
         with pytest.raises(JointreidError) as caught, report_once(environ):
             raise JointreidError("no such setting")
-        assert not isinstance(caught.value, ToldElsewhere)
+        assert not isinstance(caught.value, ReportedElsewhere)
 
 
 def test_statistics_of_the_whole_batch_are_refused_on_a_cpu() -> None:

@@ -405,8 +405,8 @@ def test_two_processes_take_the_step_of_both_halves_of_a_batch(images: Path, tmp
 def test_a_loss_that_is_not_finite_in_one_process_stops_both_and_is_reported_once(images: Path, tmp_path: Path) -> None:
     run_both(fail_as_rank, images, tmp_path, dataclasses.replace(TINY, epochs=1, warmup_epochs=0, batch_size=12))
     first, second = ((tmp_path / f"{rank}.txt").read_text() for rank in (0, 1))
-    assert first.startswith("MadeByAll: step 1: the loss is not finite; stopped before the step.")
-    assert second.startswith("ToldElsewhere: ")
+    assert first.startswith("SharedError: step 1: the loss is not finite; stopped before the step.")
+    assert second.startswith("ReportedElsewhere: ")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["0.txt", "1.txt", "tensorboard"]
 
 

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import torch
 
-from jointreid.messages.errors import JointreidError, ToldElsewhere
+from jointreid.messages.errors import JointreidError, ReportedElsewhere
 
 # Within so many seconds the system surely shows that a process is gone.
 SECONDS_TO_GO = 3.0
@@ -35,7 +35,7 @@ def is_connection_error(error: Exception) -> bool:
 
 
 def lost_process_error(peers: Sequence[Peer], rank: int, run: Path, advice: str) -> JointreidError:
-    """Return the error to report, or `ToldElsewhere` if a process of lower rank on this machine reports it.
+    """Return the error to report, or `ReportedElsewhere` if a process of lower rank on this machine reports it.
 
     Args:
         peers: all processes, by rank.
@@ -49,7 +49,7 @@ def lost_process_error(peers: Sequence[Peer], rank: int, run: Path, advice: str)
     speaker = min(number for number in here if number not in gone)
     if rank != speaker:  # wait for it: if this process ended first, the speaker would take it for the lost one
         _wait_for(lambda: [] if _runs(peers[speaker].pid) else [speaker])
-        return ToldElsewhere(f"process {speaker} reports what happened")
+        return ReportedElsewhere(f"process {speaker} reports what happened")
     if gone:
         ids = ", ".join(f"{number} (id {peers[number].pid})" for number in gone)
         who = f"process {ids} of {len(peers)}, on {host}, is gone: killed from outside, or out of memory"

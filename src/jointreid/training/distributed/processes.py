@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from jointreid.config import TrainConfig
 from jointreid.machine.device import Precision
-from jointreid.messages.errors import JointreidError, MadeByAll, ToldElsewhere
+from jointreid.messages.errors import JointreidError, ReportedElsewhere, SharedError
 from jointreid.training.distributed.fabric import make_fabric
 from jointreid.training.distributed.peers import Peer, is_connection_error, lost_process_error
 from jointreid.training.distributed.world import ProcessLayout
@@ -60,7 +60,7 @@ class Processes:
 
         Raises:
             Exception: the error of this process, if no process of lower rank has one.
-            ToldElsewhere: another process has one and reports it.
+            ReportedElsewhere: another process has one and reports it.
         """
         errors = self._all("" if error is None else str(error) or repr(error))
         failed = [rank for rank, text in enumerate(errors) if text]
@@ -68,7 +68,7 @@ class Processes:
             return
         if error is not None and failed[0] == self.rank:
             raise error
-        raise ToldElsewhere(f"process {failed[0]}: {errors[failed[0]]}")
+        raise ReportedElsewhere(f"process {failed[0]}: {errors[failed[0]]}")
 
     @contextmanager
     def error_barrier(self) -> Iterator[None]:
@@ -80,7 +80,7 @@ class Processes:
         try:
             yield
         except Exception as error:
-            if not isinstance(error, ToldElsewhere) and not is_connection_error(error):
+            if not isinstance(error, ReportedElsewhere) and not is_connection_error(error):
                 self.exchange_errors(error)
             raise
         self.exchange_errors()
@@ -93,12 +93,12 @@ class Processes:
             value: of this process, short.
 
         Raises:
-            MadeByAll: another process has another value.
+            SharedError: another process has another value.
         """
         values = self._all(value)
         for rank, other in enumerate(values):
             if other != values[0]:
-                raise MadeByAll(
+                raise SharedError(
                     f"{what} differ between process 0 and process {rank}: start all with the same options and data"
                 )
 
@@ -231,15 +231,15 @@ class Processes:
 
         Raises:
             JointreidError: a process is gone; or an error of this process, with its rank.
-            ToldElsewhere: another process on this machine reports it.
+            ReportedElsewhere: another process on this machine reports it.
         """
         try:
             yield
         except JointreidError as error:
-            if self.is_main or isinstance(error, ToldElsewhere):
+            if self.is_main or isinstance(error, ReportedElsewhere):
                 raise
-            if isinstance(error, MadeByAll):
-                raise ToldElsewhere(str(error)) from error
+            if isinstance(error, SharedError):
+                raise ReportedElsewhere(str(error)) from error
             raise JointreidError(f"process {self.rank} of {self.world_size}: {error}") from error
         except RuntimeError as error:
             if self.world_size == 1 or not is_connection_error(error):

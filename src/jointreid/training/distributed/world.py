@@ -10,7 +10,7 @@ from typing import Literal
 
 from jointreid.config import RunConfig, TrainConfig
 from jointreid.machine.files import write_atomically
-from jointreid.messages.errors import JointreidError, ToldElsewhere
+from jointreid.messages.errors import JointreidError, ReportedElsewhere
 
 _JOB_FILE = "launch.txt"
 
@@ -85,7 +85,7 @@ def report_once(environ: Mapping[str, str] = os.environ) -> Iterator[None]:
     except JointreidError as error:
         numbers = (environ[name] for name in ("RANK", "SLURM_PROCID", "LOCAL_RANK") if name in environ)
         if int(next(numbers, 0)) > 0:
-            raise ToldElsewhere(str(error)) from error
+            raise ReportedElsewhere(str(error)) from error
         raise
 
 

@@ -27,7 +27,7 @@ from jointreid.data.decode import scan_images
 from jointreid.machine.device import pick_device, pick_precision
 from jointreid.machine.files import write_atomically
 from jointreid.messages.console import say
-from jointreid.messages.errors import JointreidError, MadeByAll
+from jointreid.messages.errors import JointreidError, SharedError
 from jointreid.messages.listing import first_few
 from jointreid.training.distributed.fabric import make_fabric
 from jointreid.training.distributed.processes import Processes
@@ -155,7 +155,7 @@ class _Pretraining:
             listed = self.out / "unreadable.txt"
             if self.processes.is_main:
                 write_atomically(listed, "\n".join(unreadable) + "\n")
-            raise MadeByAll(
+            raise SharedError(
                 f"{len(unreadable)} images cannot be read: {first_few(unreadable, 10, sep='; ')}. All are listed in "
                 f"{listed}; repair or remove them"
             )
@@ -202,7 +202,7 @@ class _Pretraining:
             loss = functional.cross_entropy(logits.float(), labels, label_smoothing=config.label_smoothing)
             losses.append(self.processes.mean(loss.detach()).item())  # the same in all processes, so that all stop
             if not math.isfinite(losses[-1]):
-                raise MadeByAll(
+                raise SharedError(
                     f"step {step}: the loss is not finite; stopped before the step. Lower lr or train in precision "
                     f"32-true. {self.out} holds the checkpoint of epoch {epoch}"
                 )

@@ -129,7 +129,8 @@ def sample(line: str) -> Sample:
     return read_options(Sample, "sample", line.split())
 
 
-def test_a_dataclass_is_all_that_a_command_needs() -> None:
+def test_a_dataclass_is_all_that_a_command_needs(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "120")
     assert sample("here") == Sample(place="here")
     assert sample("--count -3 --names a here --names=b --fast") == Sample(
         place="here", count=-3, names=("a", "b"), fast=True

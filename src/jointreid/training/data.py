@@ -1,6 +1,6 @@
 """The data of a run: checked, split and joined before the first step."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,7 +10,9 @@ from jointreid.data.holdout import hold_out
 from jointreid.data.joint import JointTrainSet, join
 from jointreid.data.preflight import check
 from jointreid.data.protocols import ProtocolMatch
-from jointreid.data.records import Domain
+from jointreid.data.records import Domain, ImageRecord
+from jointreid.data.remembered import content_hashes
+from jointreid.data.run_images import RunImage, RunSplit, run_images
 from jointreid.data.sources import load_domains
 from jointreid.machine.hashing import text_sha256
 from jointreid.messages.errors import JointreidError
@@ -69,6 +71,29 @@ def images_hash(train_set: JointTrainSet) -> str:
     return text_sha256(
         *(f"{s.record.path.name}\0{s.record.box}\0{s.label}\0{s.global_camid}\n" for s in train_set.samples)
     )
+
+
+def images_by_content(data: TrainingData, cache: Path | None, threads: int) -> tuple[RunImage, ...]:
+    """Return the images that a run trains and is evaluated on, by content.
+
+    Args:
+        data: of the run.
+        cache: folder that remembers the content of files; None reads all of them.
+        threads: files read at a time.
+
+    Raises:
+        JointreidError: a file cannot be read any more, or the folder cannot be written.
+    """
+    train: dict[str, list[ImageRecord]] = {domain.name: [] for domain in data.train_set.label_space.domains}
+    names = list(train)
+    for sample in data.train_set.samples:
+        train[names[sample.domain_id]].append(sample.record)
+    splits: list[tuple[str, RunSplit, Sequence[ImageRecord]]] = [(name, "train", train[name]) for name in names]
+    splits += [(domain.name, "held_out", (*domain.query, *domain.gallery)) for domain in data.val]
+    for domain in data.test:
+        splits += [(domain.name, "query", domain.query), (domain.name, "gallery", domain.gallery)]
+    contents = content_hashes({record.path for _, _, records in splits for record in records}, cache, threads)
+    return tuple(image for name, split, records in splits for image in run_images(name, split, records, contents))
 
 
 def data_hash(data: TrainingData) -> str:

@@ -12,13 +12,14 @@ from typing import Any
 import torch
 
 from jointreid.config import RunConfig, config_difference, config_hash
+from jointreid.data.run_images import load_images, require_same_images
 from jointreid.machine.device import Precision, pick_precision
 from jointreid.machine.reading import require_inside
 from jointreid.machine.run_files import candidates, read_state
 from jointreid.messages.errors import JointreidError
 from jointreid.run import Run, open_run
 from jointreid.training.checkpoint import SavedCheckpoint, load_checkpoint, newest_checkpoint
-from jointreid.training.data import TrainingData, images_hash
+from jointreid.training.data import TrainingData, images_by_content, images_hash
 from jointreid.training.setup import TrainingSetup
 from jointreid.training.watch import Window
 
@@ -42,7 +43,7 @@ class ResumePoint:
     run: Run
     checkpoint: SavedCheckpoint | None
 
-    def require_same_data(self, data: TrainingData) -> None:
+    def require_same_data(self, data: TrainingData, config: RunConfig) -> None:
         """Refuse other data than the run was started with.
 
         Raises:
@@ -60,6 +61,21 @@ class ResumePoint:
                 f"{path}: the train images have other names or another order than when the run was started, so its "
                 "batches would be different; resume with the same data, or start a new run from its weights with --init"
             )
+        self._require_same_content(data, config)
+
+    def _require_same_content(self, data: TrainingData, config: RunConfig) -> None:
+        """Refuse images of another content; runs of earlier versions do not remember it."""
+        known = load_images(self.run.path)
+        if not known:
+            return
+        found = images_by_content(data, Path(config.data.cache), config.train.workers)
+        splits = {(image.domain, image.split) for image in found} & {(image.domain, image.split) for image in known}
+        require_same_images(
+            [image for image in known if (image.domain, image.split) in splits],
+            [image for image in found if (image.domain, image.split) in splits],
+            self.run.path,
+            "Resume with the same data, or start a new run from its weights with --init",
+        )
 
 
 @dataclass

@@ -14,6 +14,7 @@ from rich.console import Console
 
 from jointreid.config import RunConfig, config_hash
 from jointreid.custom import is_custom
+from jointreid.data.run_images import load_images, save_images
 from jointreid.data.sampling import realised_histogram
 from jointreid.machine.device import pick_device
 from jointreid.machine.memory import kept_memory
@@ -25,7 +26,7 @@ from jointreid.retrieval.results import Results, render, save_results
 from jointreid.run import Run, write_config
 from jointreid.training.advice import disk_advice, memory_advice
 from jointreid.training.checkpoint import save_checkpoint
-from jointreid.training.data import TrainingData, data_hash, load_training_data
+from jointreid.training.data import TrainingData, data_hash, images_by_content, load_training_data
 from jointreid.training.distributed.fabric import make_fabric
 from jointreid.training.distributed.processes import Processes
 from jointreid.training.distributed.world import (
@@ -107,7 +108,7 @@ def train(config: RunConfig, console: Console | None = None, *, data: TrainingDa
             processes.require_same("the images or labels", data_hash(data))
         with processes.error_barrier():
             if resume_point:
-                resume_point.require_same_data(data)
+                resume_point.require_same_data(data, config)
         with (
             kept_memory(device.type),
             short_of_memory(lambda: memory_advice(config, path, device)),
@@ -259,9 +260,12 @@ class _Trainer:
         setup, run = self.setup, self.setup.run
         if run.config.train.resume:
             self.progress = restore(setup, self.resume_point.checkpoint if self.resume_point else None)
+            if self.is_main and not load_images(run.path):  # an earlier version began it
+                self._remember_images()
             say(self.console, f"Resuming {run.path} at step {self.progress.step:,} of {setup.total_steps:,}.")
         elif self.is_main:
             run.label_space.save(run.path / "labels.json")
+            self._remember_images()
             write_config(run.config, run.path / "config.yaml")  # last: it makes the folder a run
         say(self.console, f"Start: {FROM_SCRATCH if setup.pretraining == NONE else setup.pretraining}")
         say(self.console, setup.step.arithmetic.render())
@@ -269,6 +273,10 @@ class _Trainer:
         say(self.console, f"Learning rate by epoch: {render_lrs(by_epoch)}")
         batch = setup.batches(self.progress.step * setup.step.accumulate).batch
         say(self.console, forecast(setup.step, batch).render(self.limit - self.progress.step))
+
+    def _remember_images(self) -> None:
+        run = self.setup.run
+        save_images(images_by_content(self.setup.data, Path(run.config.data.cache), run.config.train.workers), run.path)
 
     def _open_log(self) -> TrainingLog:
         progress = self.progress

@@ -46,5 +46,5 @@ def test_the_choice_follows_the_seed() -> None:
 def test_too_many_are_refused_with_the_number_that_fits() -> None:
     with pytest.raises(JointreidError, match="only 6 are seen by two cameras"):
         hold_out(domain(), 7, seed=0)
-    with pytest.raises(JointreidError, match="one at least must be left"):
+    with pytest.raises(JointreidError, match="at least one must be left"):
         hold_out(Domain("d", train=tuple(r for r in domain().train if r.pid == "p0")), 1, seed=0)

@@ -183,7 +183,7 @@ def _trusting(argv: list[str]) -> list[str]:
             continue
         module = value if equals else next(tokens, "")
         if not module or module.startswith("-"):
-            raise JointreidError("--code needs a module of which runs may name functions, as in --code my_package.nets")
+            raise JointreidError("--code needs a module whose functions a run may use, as in --code my_package.nets")
         trust(module)
     return rest
 

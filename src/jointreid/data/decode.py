@@ -85,7 +85,7 @@ def read_image(image: ImageRecord | str | Path, box: Box | None = None) -> NDArr
 def _require_content(path: Path) -> None:
     status = path.stat()
     if not (stat.S_ISREG(status.st_mode) or stat.S_ISDIR(status.st_mode)):  # of a folder, opening says that it is one
-        raise JointreidError("a pipe or device, which would be waited for; expected a file")
+        raise JointreidError("a pipe or device, which may never end; expected a file")
     if status.st_size == 0:
         raise JointreidError("the file is empty")
 

@@ -29,7 +29,7 @@ def hold_out(domain: Domain, count: int, seed: int) -> tuple[Domain, Domain]:
         kind = "seen by two cameras" if domain.exclude_same_camera else "with two images"
         raise JointreidError(
             f"{domain.name}: data.val_ids is {count}, but of its {len(images)} train identities only {len(fit)} are "
-            f"{kind}, and one at least must be left to train on; lower it"
+            f"{kind}, and at least one must be left to train on; lower it"
         )
     held = set(np.random.default_rng(seed).choice(fit, count, replace=False).tolist())
     query, gallery = [], []

@@ -86,7 +86,9 @@ def cached_pixels(
             "with --data.cache, or --data.cache_mode memory or off"
         ) from error
     if found is None:
-        raise JointreidError(f"{file.pixels}: what was written there reads otherwise; choose another --data.cache")
+        raise JointreidError(
+            f"{file.pixels}: the disk returned other data than was written; choose another --data.cache"
+        )
     return found
 
 

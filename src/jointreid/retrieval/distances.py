@@ -108,7 +108,7 @@ class Features:
     def __init__(self, query: NDArray[Any], gallery: NDArray[Any], metric: Metric, max_memory: int) -> None:
         if query.shape[1] != gallery.shape[1]:
             raise JointreidError(
-                f"query has {query.shape[1]} features a row and gallery {gallery.shape[1]}; expected as many"
+                f"query has {query.shape[1]} features a row and gallery {gallery.shape[1]}; expected the same number"
             )
         narrow = {query.dtype, gallery.dtype} <= {np.dtype(np.float16), np.dtype(np.float32)}
         kind = np.dtype(np.float32 if narrow else np.float64)
@@ -227,7 +227,7 @@ def checked_lengths(name: str, rows: Any, lengths: Doubles, cosine: bool) -> Dou
     limits = np.finfo(np.float64)
     for row in np.flatnonzero(~(lengths < np.sqrt(limits.max / 64))):
         fault = "too large for float64" if np.isfinite(rows[row].tolist()).all() else "not finite (NaN or infinite)"
-        raise JointreidError(f"{name} row {row} holds values that are {fault}; look at how it was extracted")
+        raise JointreidError(f"{name} row {row} holds values that are {fault}; check how it was extracted")
     for row in np.flatnonzero(lengths**2 < limits.tiny) if cosine else ():
         raise JointreidError(
             f"{name} row {row} has length zero, so its cosine distance is undefined; drop the row, or use"

@@ -280,7 +280,7 @@ def _require_finite(features: Floats, names: Sequence[str]) -> None:
     if not finite.all():
         raise JointreidError(
             f"{names[int(finite.argmin())]}: its feature is not finite, one of {int((~finite).sum())} such among the "
-            f"{len(names)} of its batch; the weights are spoilt: take another checkpoint or train again"
+            f"{len(names)} of its batch; the weights are damaged: use another checkpoint or train again"
         )
 
 

@@ -46,7 +46,7 @@ def ranks(query: Tensor, gallery: Tensor, metric: Metric, max_memory: int, relev
     """
     if query.shape[1] != gallery.shape[1]:
         raise JointreidError(
-            f"query has {query.shape[1]} features a row and gallery {gallery.shape[1]}; expected as many"
+            f"query has {query.shape[1]} features a row and gallery {gallery.shape[1]}; expected the same number"
         )
     with _whole_float32():
         pairs = _Pairs(query, gallery, metric)

@@ -92,7 +92,7 @@ def _find_copy(path: Path, boxes: Cuhk03Boxes) -> _Copy:
         )
     if raw := [folder for folder in folders for name in _RAW_FILES if (folder / name).is_file()]:
         raise JointreidError(
-            f"{raw[0]}: CUHK03 as it is given out, its images still inside cuhk-03.mat; take them out with "
+            f"{raw[0]}: CUHK03 as it is published, with its images inside cuhk-03.mat; extract them with "
             f"`jointreid data prepare cuhk03 {shlex.quote(str(raw[0]))} DST`, and give DST"
         )
     raise JointreidError(

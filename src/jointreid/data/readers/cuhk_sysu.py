@@ -83,7 +83,7 @@ def _refuse_what_is_not_converted(path: Path) -> None:
     for folder in folders:
         if (folder / "annotation").is_dir() or (folder / "Image" / "SSM").is_dir():
             raise JointreidError(
-                f"{folder}: CUHK-SYSU as it is given out; crop the people with "
+                f"{folder}: CUHK-SYSU as it is published; crop the people with "
                 f"`jointreid data prepare cuhk_sysu {shlex.quote(str(folder))} DST`, and give DST"
             )
     for folder in folders:
@@ -91,6 +91,6 @@ def _refuse_what_is_not_converted(path: Path) -> None:
             if (folder / name).is_dir() or folder.absolute().name == name:
                 raise JointreidError(
                     f"{folder}: {what}. The paper's query and gallery are in TestG50.mat of the original annotation, "
-                    "not in these names: get the data set as it is given out, crop it with "
+                    "not in these names: get the published data set, crop it with "
                     "`jointreid data prepare cuhk_sysu SRC DST`, and give DST"
                 )

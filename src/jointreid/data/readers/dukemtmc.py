@@ -24,8 +24,8 @@ KNOWN_FOLDERS = (
 TERMS = (
     "DukeMTMC-reID was withdrawn by its owner, Duke University, in 2019: the way it was made and published deviated "
     "significantly from the protocol that had been approved, at the cost of the privacy of the people it shows. It is "
-    "given out no more, its authors have apologised, and to use a copy that still goes round goes against the "
-    "withdrawal. The recommended configuration is the paper's other four data sets without it."
+    "no longer distributed, its authors have apologised, and using a copy that is still in circulation goes against "
+    "the withdrawal. The recommended configuration is the paper's other four data sets without it."
 )
 
 # The frame marks the end of the camera, so that `c11` is never read as camera 1.

@@ -167,7 +167,7 @@ def _parse_line(where: str, row: str) -> _Line:
         raise JointreidError(f"{where}: {row!r}; expected a path and an identity, as in {_EXAMPLE}")
     path = Path(match[1])
     if path.anchor or ".." in path.parts or "\0" in match[1]:
-        raise JointreidError(f"{where}: {match[1]!r} leads out of the data set's folder; take the lists as given out")
+        raise JointreidError(f"{where}: {match[1]!r} leads out of the data set's folder; use the published lists")
     name = _LISTED_NAME.match(path.name)
     if name is None:
         raise JointreidError(

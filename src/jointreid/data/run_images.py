@@ -49,7 +49,7 @@ class RunImage:
 
     @property
     def identity(self) -> tuple[str, str, int, bool, bool, str]:
-        """What makes it the same image of the same person: everything but its domain, split and path."""
+        """Its identity as an image of a person: everything but its domain, split and path."""
         return self.box, self.pid, self.camid, self.ignored, self.distractor, self.content
 
 

@@ -36,7 +36,7 @@ demo: $(STAMP) ## train on synthetic people and write a report, in minutes on tw
 quick: $(STAMP) ## check style and types and run the fast tests: after each edit, a minute on two cores
 	@$(BIN)/ruff check --quiet .
 	@$(BIN)/ruff format --quiet --check .
-	@$(MAKE) --no-print-directory --jobs 2 --output-sync types quick-tests
+	@$(MAKE) --no-print-directory --jobs 2 types quick-tests
 
 quick-tests: $(STAMP) ## run the fast tests alone
 	@$(PYTEST) -m "not slow and not triton" --durations 0 --durations-min 1

@@ -25,6 +25,11 @@ def trust(module: str) -> None:
     _trusted.add(module)
 
 
+def trusted_modules() -> list[str]:
+    """Return the modules whose functions settings may name in this process."""
+    return sorted(_trusted)
+
+
 def require_known_or_custom(key: str, what: str, name: str, known: Collection[str]) -> None:
     """Refuse a setting that is neither one of the known names nor `module:function`.
 

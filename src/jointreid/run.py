@@ -23,6 +23,7 @@ from jointreid.machine.run_files import (
     require_version,
     verify,
 )
+from jointreid.messages.commands import command
 from jointreid.messages.errors import JointreidError
 from jointreid.messages.listing import first_few
 
@@ -100,7 +101,7 @@ def open_run(path: str | Path) -> Run:
     path = Path(path)
     if not (path / "config.yaml").is_file():
         what = "is not a run directory (no config.yaml in it)" if path.is_dir() else "does not exist"
-        raise JointreidError(f"{path} {what}; expected what `jointreid train --out {path}` writes")
+        raise JointreidError(f"{path} {what}; expected what `{command('train', '--out', path)}` writes")
     for file in ("config.yaml", "labels.json"):
         require_inside(path / file, path)
     return Run(path, read_config(path / "config.yaml"), LabelSpace.load(path / "labels.json"))

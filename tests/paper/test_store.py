@@ -67,7 +67,7 @@ def test_setup_and_records_come_back(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("damage", ["", "{", "[]", '{"model": "bot"}', '{"scale": 1, "holdings": 3}'])
 def test_damaged_files_are_named_with_what_to_do(tmp_path: Path, damage: str) -> None:
-    with pytest.raises(JointreidError, match=r"holds no grid\.json; `jointreid paper run --out \S+` writes it"):
+    with pytest.raises(JointreidError, match=r"holds no grid\.json; `jointreid paper run --out \S+`, with"):
         load_setup(tmp_path)
     (tmp_path / "grid.json").write_text(damage)
     with pytest.raises(JointreidError, match=r"grid\.json"):

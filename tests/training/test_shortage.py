@@ -209,7 +209,9 @@ def test_a_log_on_a_full_disk_loses_nothing(config: RunConfig, whole: End, monke
 def test_a_disk_that_is_full_before_the_run_started_needs_no_resume(tmp_path: Path) -> None:
     assert disk_advice(tmp_path) == "make room, and run the same command again"
     (tmp_path / "config.yaml").touch()
-    assert disk_advice(tmp_path).endswith(f"no checkpoint yet: --resume {tmp_path} starts from the first step")
+    assert disk_advice(tmp_path).endswith(
+        f"no checkpoint yet: `jointreid train --resume {tmp_path}` starts from the first step"
+    )
 
 
 def test_a_cache_on_a_full_disk_stops_before_the_first_step(config: RunConfig, tmp_path: Path) -> None:

@@ -222,7 +222,7 @@ def assert_step_1_is_kept(config: RunConfig) -> None:
 def test_a_directory_that_holds_a_run_is_never_overwritten(config: RunConfig) -> None:
     run = train(config.replace(train={"max_steps": 1}), quiet())
     before = weights(run)
-    with pytest.raises(JointreidError, match="already holds a run; resume it with --resume"):
+    with pytest.raises(JointreidError, match="already holds a run; resume it with `jointreid train --resume "):
         train(config, quiet())
     with pytest.raises(JointreidError, match=r"optim\.lr was 0\.00035, now 0\.1"):
         train(config.replace(train={"resume": True}, optim={"lr": 0.1}), quiet())

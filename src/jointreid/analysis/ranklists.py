@@ -17,6 +17,7 @@ from jointreid.analysis.reported import ReportedRun, domain_names
 from jointreid.config import EvalConfig
 from jointreid.data.records import Domain, ImageRecord
 from jointreid.machine.device import pick_device
+from jointreid.messages.commands import command
 from jointreid.messages.errors import JointreidError
 from jointreid.models.reid import ReIDModel
 from jointreid.retrieval.distances import Doubles, Features, Floats, Indices
@@ -177,7 +178,7 @@ def _load_domains(runs: Sequence[ReportedRun]) -> dict[str, Domain]:
         if missing := run.domains.keys() - found.keys() - domains.keys():
             raise JointreidError(
                 f"{run.run.path} was evaluated on {', '.join(sorted(missing))}, which its data sets no longer hold; "
-                f"run `jointreid evaluate {run.run.path}`"
+                f"run `{command('evaluate', run.run.path)}`"
             )
         domains = {name: found[name] for name in run.domains if name in found} | domains
     return {name: domains[name] for name in domain_names(runs)}
@@ -189,7 +190,7 @@ def _query_results(run: ReportedRun, name: str, query: Sequence[ImageRecord]) ->
     if [(result.pid, result.camid) for result in found] != [(record.pid, record.camid) for record in query]:
         raise JointreidError(
             f"{run.run.path}: its results are of {len(found):,} queries of {name}, and the data hold "
-            f"{'others' if len(found) == len(query) else f'{len(query):,}'}; run `jointreid evaluate {run.run.path}`"
+            f"{'others' if len(found) == len(query) else f'{len(query):,}'}; run `{command('evaluate', run.run.path)}`"
         )
     return found
 

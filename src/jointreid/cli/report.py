@@ -1,11 +1,12 @@
 """`jointreid report`."""
 
-import shlex
 from dataclasses import dataclass
+from pathlib import Path
 
 from jointreid.cli.options import argument, device
 from jointreid.config import setting
 from jointreid.machine.device import Device
+from jointreid.messages.commands import command
 
 _TITLE = "Models side by side"
 
@@ -30,7 +31,7 @@ def report(options: ReportOptions) -> int:
         [RunGroup("", options.runs)],
         options.out,
         title=options.title,
-        command=shlex.join(_command(options)),
+        command=_command(options),
         queries=options.queries,
         device=options.device,
     )
@@ -38,11 +39,10 @@ def report(options: ReportOptions) -> int:
     return 0
 
 
-def _command(options: ReportOptions) -> list[str]:
+def _command(options: ReportOptions) -> str:
     """Return the command that makes the page again."""
-    command = ["jointreid", "report", *options.runs, "--out", options.out]
+    words: list[str | Path] = ["report", *map(Path, options.runs), "--out", Path(options.out)]
     default = ReportOptions(runs=())
-    for name in ("title", "queries", "device"):
-        if getattr(options, name) != getattr(default, name):
-            command += [f"--{name}", str(getattr(options, name))]
-    return command
+    changed = (name for name in ("title", "queries", "device") if getattr(options, name) != getattr(default, name))
+    words += [f"--{name}={getattr(options, name)}" for name in changed]  # a title may begin with dashes
+    return command(*words)

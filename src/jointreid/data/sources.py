@@ -2,7 +2,6 @@
 
 import dataclasses
 import os
-import shlex
 from collections.abc import Mapping, Sequence
 from difflib import get_close_matches
 from pathlib import Path
@@ -13,6 +12,7 @@ from jointreid.data.protocols import canonical_order
 from jointreid.data.readers import READERS
 from jointreid.data.readers.market_style import is_market_style, market_style
 from jointreid.data.records import Domain
+from jointreid.messages.commands import command
 from jointreid.messages.errors import JointreidError, no_such
 
 
@@ -94,7 +94,7 @@ def _read_folder(name: str, path: Path, data: DataConfig) -> Domain:
     wrong = no_such("reader", name, READERS) if name else f"a folder needs a reader's name: {', '.join(READERS)}"
     raise JointreidError(
         f"{path}: {wrong} (as in {next(iter(READERS))}={path}). Any other folder becomes a manifest with "
-        f"`jointreid data ingest {shlex.quote(str(path))} --out manifest.csv`, and that is given in its place"
+        f"`{command('data', 'ingest', path, '--out', 'manifest.csv')}`, and that is given in its place"
     )
 
 

@@ -12,6 +12,7 @@ from jointreid.analysis.report import write_report
 from jointreid.analysis.reported import RunGroup
 from jointreid.config import RunConfig
 from jointreid.demo.weights import NETWORK, SYSTEMS, committed_weights
+from jointreid.messages.commands import command
 from jointreid.messages.console import say
 from jointreid.messages.errors import JointreidError, RunStopped, no_such
 from jointreid.messages.progress import progress_bar
@@ -114,16 +115,16 @@ def demo(out: Path, scale: str = "full", console: Console | None = None) -> Path
     _clear([Path(config.train.out) for config in runs.values()])
     _draw(out / "data", SCALES[scale], console)
     _train_all(runs, console)
-    command = f"jointreid demo --out {out}" + (f" --scale {scale}" if scale != "full" else "")
-    return _finish(runs, out / "report.html", command, console)
+    made_by = command("demo", "--out", out, *(("--scale", scale) if scale != "full" else ()))
+    return _finish(runs, out / "report.html", made_by, console)
 
 
-def _finish(runs: Mapping[str, RunConfig], path: Path, command: str, console: Console) -> Path:
+def _finish(runs: Mapping[str, RunConfig], path: Path, made_by: str, console: Console) -> Path:
     paths = [config.train.out for config in runs.values()]
     each = len(SYSTEMS)
     groups = [RunGroup(start.heading, paths[n * each : (n + 1) * each]) for n, start in enumerate(_STARTS)]
     say(console, "Computing the ranked lists for the report.")
-    page = write_report(groups, path, title="One model for all data sets: the demo", notes=_NOTES, command=command)
+    page = write_report(groups, path, title="One model for all data sets: the demo", notes=_NOTES, command=made_by)
     say(console, _side_by_side(runs))
     say(console, f"Open {page} in a browser: accuracy, training curves and ranked lists of pictures.")
     return page

@@ -1,6 +1,5 @@
 """The summary that `ingest` returns, as text for people and as plain values for JSON."""
 
-import shlex
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -8,6 +7,7 @@ from typing import Any
 
 from jointreid.data.findings import SplitSummary
 from jointreid.ingest.images import Omission
+from jointreid.messages.commands import command
 from jointreid.messages.listing import first_few
 
 _SHOWN_CAMERAS = 12
@@ -74,4 +74,4 @@ class IngestSummary:
 
 def check_command(manifest: Path) -> str:
     """Return the shell command that checks the manifest."""
-    return f"jointreid data check --manifest {shlex.quote(str(manifest))}"
+    return command("data", "check", "--manifest", manifest)

@@ -13,6 +13,7 @@ from typing import Any, Literal, get_args
 from jointreid.machine.files import remove, replace_folder, sync, write_new
 from jointreid.machine.hashing import bytes_sha256, file_sha256
 from jointreid.machine.reading import read_json, require_inside
+from jointreid.messages.commands import command
 from jointreid.messages.errors import JointreidError
 
 FORMAT_VERSION = 2
@@ -56,7 +57,7 @@ def write_checkpoint(run: Path, name: str, contents: Mapping[str, Callable[[], b
         kept = f"; the previous checkpoint, {folder}, is unchanged" if folder.is_dir() else ""
         raise JointreidError(
             f"{folder}: cannot save a checkpoint: {getattr(error, 'strerror', None) or error}{kept}. Correct this, "
-            f"then resume with --resume {run}"
+            f"then resume with `{command('train', '--resume', run)}`"
         ) from error
 
 

@@ -14,6 +14,7 @@ from typing import Any
 
 from jointreid.machine.files import write_atomically
 from jointreid.machine.reading import read_json
+from jointreid.messages.commands import command
 from jointreid.messages.errors import JointreidError
 from jointreid.paper.datasets import GridDataset
 from jointreid.paper.facts import JOINT
@@ -115,7 +116,9 @@ def load_setup(out: Path) -> GridSetup:
     """
     path = out / SETUP_FILE
     if not path.is_file():
-        raise JointreidError(f"{out} holds no {SETUP_FILE}; `jointreid paper run --out {out}` writes it")
+        raise JointreidError(
+            f"{out} holds no {SETUP_FILE}; `{command('paper', 'run', '--out', out)}`, with your data sets, writes it"
+        )
     plain = read_json(path)
     try:
         datasets = tuple(GridDataset.from_dict(entry) for entry in plain.pop("holdings"))
@@ -183,7 +186,7 @@ def joint_runs(out: Path, models: Sequence[str]) -> tuple[Path, ...]:
     Raises:
         JointreidError: there is no grid, or a seed for which all are finished.
     """
-    load_setup(out)
+    setup = load_setup(out)
     found: dict[int, dict[str, Path]] = {}
     for path in sorted((out / "runs").glob(f"*/{RECORD_FILE}")):
         record = load_record(path.parent)
@@ -194,8 +197,18 @@ def joint_runs(out: Path, models: Sequence[str]) -> tuple[Path, ...]:
             return tuple(runs[model] for model in models)
     raise JointreidError(
         f"{out} lacks a finished joint training of {' and '.join(models)}; "
-        f"`jointreid paper run --out {out} --models {','.join(models)} ...` makes them"
+        f"`{_grid_command(setup, out, models)}` makes them"
     )
+
+
+def _grid_command(setup: GridSetup, out: Path, models: Sequence[str]) -> str:
+    """Return the command that trains more models of a grid."""
+    words: list[str | Path] = ["paper", "run", "--out", out, "--models", ",".join(models)]
+    words += [word for dataset in setup.datasets for word in ("--data", dataset.source)]
+    words += ["--scale", setup.scale] if setup.scale != "full" else []
+    words += ["--preset", setup.preset] if setup.preset != "paper" else []
+    as_published = all(dataset.protocol is None or dataset.protocol.comparable for dataset in setup.datasets)
+    return command(*words, *(() if as_published else ("--allow-counts",)))
 
 
 def package_commit(root: Path = _CHECKOUT) -> str:

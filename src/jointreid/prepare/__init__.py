@@ -1,6 +1,5 @@
 """The command `data prepare`: convert raw releases that no reader accepts into folders that one does."""
 
-import shlex
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -8,6 +7,7 @@ from typing import Any, NamedTuple
 
 from jointreid.data.readers.cuhk03 import TERMS as CUHK03_TERMS
 from jointreid.data.readers.cuhk_sysu import TERMS as CUHK_SYSU_TERMS
+from jointreid.messages.commands import options, source_word
 from jointreid.messages.errors import JointreidError, no_such
 from jointreid.messages.progress import OnProgress
 from jointreid.prepare import cuhk03, cuhk_sysu
@@ -89,7 +89,7 @@ def prepare(name: str, source: str | Path, target: str | Path, *, on_progress: O
         parts,
         notes=tuple(note for note in (conversion.note, *differences) if note),
         terms=release.terms,
-        arguments=("--data", f"{name}={target}", *conversion.options),
+        arguments=("--data", source_word(name, target), *conversion.options),
     )
 
 
@@ -108,13 +108,13 @@ def render(prepared: Prepared) -> str:
     for part in prepared.parts:
         lines += [f"  {part.name}, {split}: {found}" for split, found in part.found.items()]
     lines += [f"note: {note}" for note in prepared.notes]
-    return "\n".join([*lines, f"use it with {shlex.join(prepared.arguments)}"])
+    return "\n".join([*lines, f"use it with {options(*prepared.arguments)}"])
 
 
 def _release(name: str, path: str) -> _Release:
     if name in _NEED_NO_CONVERSION:
         raise JointreidError(
-            f"{name} needs no conversion; use it directly, with --data {shlex.quote(f'{name}={path}')}"
+            f"{name} needs no conversion; use it directly, with {options('--data', source_word(name, path))}"
         )
     if name not in RELEASES:
         raise JointreidError(no_such("data set to prepare", name, (*RELEASES, *_NEED_NO_CONVERSION)))

@@ -14,6 +14,7 @@ from jointreid.machine.files import replacing, write_atomically
 from jointreid.machine.hashing import name_on_disk
 from jointreid.machine.reading import read_json, require_inside
 from jointreid.machine.run_files import FORMAT_VERSION, require_version
+from jointreid.messages.commands import command
 from jointreid.messages.errors import JointreidError
 from jointreid.messages.tables import text_table
 
@@ -202,7 +203,7 @@ def load_results(run: Path) -> tuple[Results, tuple[QueryResult, ...]]:
     import pyarrow.parquet as pq
 
     results, queries = run / "results.json", run / "queries.parquet"
-    remedy = f"run `jointreid evaluate {run}`"
+    remedy = f"run `{command('evaluate', run)}`"
     if missing := [path.name for path in (results, queries) if not path.is_file()]:
         raise JointreidError(f"{run} holds no {' and no '.join(missing)}; {remedy}")
     try:

@@ -8,6 +8,7 @@ import torch
 
 from jointreid.config import RunConfig
 from jointreid.machine.run_files import folder_of
+from jointreid.messages.commands import command, options
 
 _GIB = 2**30
 
@@ -29,7 +30,7 @@ def memory_advice(config: RunConfig, run: Path, device: torch.device) -> str:
     height, width = image.height * 3 // 4, image.width * 3 // 4
     ways.append(f"--image.height {height} --image.width {width} (it is {image.height} x {image.width}) takes 56 %")
     again = (
-        f"start a new run from its last checkpoint, with --init {run} and another --out"
+        f"start a new run from its last checkpoint, with {options('--init', run)} and another --out"
         if folder_of(run, "last")
         else f"it has no checkpoint yet: delete {run}, or choose another --out"
     )
@@ -42,9 +43,11 @@ def memory_advice(config: RunConfig, run: Path, device: torch.device) -> str:
 def disk_advice(run: Path) -> str:
     """Return what was lost on a full disk, and how to resume."""
     if folder_of(run, "last"):
-        return f"make room; the last checkpoint is intact: resume with --resume {run}"
+        return f"make room; the last checkpoint is intact: resume with `{command('train', '--resume', run)}`"
     if (run / "config.yaml").is_file():
-        return f"make room; there is no checkpoint yet: --resume {run} starts from the first step"
+        return (
+            f"make room; there is no checkpoint yet: `{command('train', '--resume', run)}` starts from the first step"
+        )
     return "make room, and run the same command again"
 
 

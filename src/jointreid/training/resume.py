@@ -16,6 +16,7 @@ from jointreid.data.run_images import load_images, require_same_images
 from jointreid.machine.device import Precision, pick_precision
 from jointreid.machine.reading import require_inside
 from jointreid.machine.run_files import candidates, read_state
+from jointreid.messages.commands import command
 from jointreid.messages.errors import JointreidError
 from jointreid.run import Run, open_run
 from jointreid.training.checkpoint import SavedCheckpoint, load_checkpoint, newest_checkpoint
@@ -125,7 +126,8 @@ def find_resume_point(path: Path, config: RunConfig, say: Callable[[str], None])
             raise JointreidError(f"--resume: {path} holds no run to resume (no config.yaml in it)")
         return None
     if not config.train.resume:
-        raise JointreidError(f"{path} already holds a run; resume it with --resume, or choose another --out")
+        again = command("train", "--resume", path)
+        raise JointreidError(f"{path} already holds a run; resume it with `{again}`, or choose another --out")
     run = open_run(path)
     _require_same_settings(run, config)
     require_inside(path / "tensorboard", path)  # which training writes into

@@ -19,6 +19,7 @@ from jointreid.data.sampling import realised_histogram
 from jointreid.machine.device import pick_device
 from jointreid.machine.memory import kept_memory
 from jointreid.machine.shortage import short_of_disk, short_of_memory
+from jointreid.messages.commands import command
 from jointreid.messages.console import say
 from jointreid.messages.errors import RunStopped
 from jointreid.models.pretrained import FROM_SCRATCH, NONE
@@ -84,9 +85,8 @@ def train(config: RunConfig, console: Console | None = None, *, data: TrainingDa
     processes = Processes(fabric)
     config = config.replace(train={"resume": processes.broadcast(config.train.resume)})
     console = (console or Console()) if processes.is_main else Console(quiet=True)
-    advice = (
-        f"resume with `jointreid train --resume {path}`, started as before (torchrun restarts resume by themselves)"
-    )
+    again = command("train", "--resume", path)
+    advice = f"resume with `{again}`, started as before (torchrun restarts resume by themselves)"
     with processes.report_lost(path, advice), ExitStack() as stack:
         # Folders may have other names on each machine; the data are compared by content, once they are read.
         settings = config_hash(config.replace(data={"sources": (), "cache": "cache"}))
@@ -153,8 +153,8 @@ class _Trainer:
                 f"{self.progress.step:,} of {setup.total_steps:,}"
             )
             started = ", started as before" if setup.processes.world_size > 1 else ""
-            command = f"resume with `jointreid train --resume {run.path}`{started}"
-            raise RunStopped(where, command) if self.is_main else RunStopped()
+            again = f"resume with `{command('train', '--resume', run.path)}`{started}"
+            raise RunStopped(where, again) if self.is_main else RunStopped()
         if results is not None:
             say(self.console, render(results))
         say(self.console, f"Run directory: {run.path}")

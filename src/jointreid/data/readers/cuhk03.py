@@ -7,7 +7,6 @@ Both layouts in use are read: `images_labeled` with `splits_new_labeled.json`, w
 import json
 import os
 import re
-import shlex
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -15,6 +14,7 @@ from typing import Any, NamedTuple
 from jointreid.config import Cuhk03Boxes, DataConfig
 from jointreid.data.readers.market_style import SplitRecords, distinct_folders, is_market_style, read_splits
 from jointreid.data.records import SPLITS, Domain, ImageRecord
+from jointreid.messages.commands import command
 from jointreid.messages.errors import JointreidError
 from jointreid.messages.listing import first_few
 
@@ -93,7 +93,7 @@ def _find_copy(path: Path, boxes: Cuhk03Boxes) -> _Copy:
     if raw := [folder for folder in folders for name in _RAW_FILES if (folder / name).is_file()]:
         raise JointreidError(
             f"{raw[0]}: CUHK03 as it is published, with its images inside cuhk-03.mat; extract them with "
-            f"`jointreid data prepare cuhk03 {shlex.quote(str(raw[0]))} DST`, and give DST"
+            f"`{command('data', 'prepare', 'cuhk03', raw[0], 'DST')}`, and give DST"
         )
     raise JointreidError(
         f"{path}: no CUHK03 here: expected images_{boxes} and splits_new_{boxes}.json, or bounding_box_train, query, "

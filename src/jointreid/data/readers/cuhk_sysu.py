@@ -4,13 +4,13 @@
 """
 
 import re
-import shlex
 from collections import Counter
 from pathlib import Path
 
 from jointreid.config import DataConfig
 from jointreid.data.readers.market_style import distinct_folders, find_layout, look_for_layouts, read_splits
 from jointreid.data.records import SPLITS, Domain
+from jointreid.messages.commands import command
 from jointreid.messages.errors import JointreidError
 
 MIN_IMAGES = 4
@@ -84,7 +84,7 @@ def _refuse_what_is_not_converted(path: Path) -> None:
         if (folder / "annotation").is_dir() or (folder / "Image" / "SSM").is_dir():
             raise JointreidError(
                 f"{folder}: CUHK-SYSU as it is published; crop the people with "
-                f"`jointreid data prepare cuhk_sysu {shlex.quote(str(folder))} DST`, and give DST"
+                f"`{command('data', 'prepare', 'cuhk_sysu', folder, 'DST')}`, and give DST"
             )
     for folder in folders:
         for name, what in _OTHER_CROPS.items():

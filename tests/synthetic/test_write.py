@@ -2,9 +2,10 @@
 
 import json
 import os
+import shutil
 import time
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -208,7 +209,32 @@ def test_other_synthetic_people_are_refused_and_nothing_is_touched(small: Path, 
     assert contents(small) == before
 
 
-def test_a_folder_of_ones_own_is_refused_and_nothing_is_touched(tmp_path: Path) -> None:
+def test_the_record_of_custom_domains_depends_on_their_values_alone(tmp_path: Path, small: Path) -> None:
+    class Renamed(DomainSpec):
+        pass
+
+    renamed = [Renamed(**{field.name: getattr(spec, field.name) for field in fields(spec)}) for spec in SMALL]
+    assert "Renamed(" in repr(renamed)
+    assert (
+        synthesise(tmp_path / "new", renamed, height=32).with_name("synthetic.json").read_text()
+        == (small / "synthetic.json").read_text()
+    )
+
+
+def test_a_folder_drawn_before_the_record_of_custom_domains_changed_is_accepted(tmp_path: Path, small: Path) -> None:
+    """The earlier record hashed a text with the names of the classes at that time."""
+    folder = shutil.copytree(small, tmp_path / "earlier")
+    state = json.loads((folder / "synthetic.json").read_text()) | {"preset": "own, 0075146f6a040106"}
+    (folder / "synthetic.json").write_text(json.dumps(state, indent=2) + "\n")
+    before = contents(folder)
+    synthesise(folder, SMALL, height=32)
+    assert images(folder) == images(small)
+    assert contents(folder)["synthetic.json"] == before["synthetic.json"]
+    with pytest.raises(JointreidError, match="contains other synthetic images"):
+        synthesise(folder, (SMALL[0], replace(SMALL[1], cameras=SMALL[1].cameras + 1)), height=32)
+
+
+def test_a_folder_with_other_files_is_refused_and_nothing_is_touched(tmp_path: Path) -> None:
     (tmp_path / "plaza").mkdir()
     (tmp_path / "plaza" / "thesis.tex").write_text("years of work")
     with pytest.raises(JointreidError, match="is not empty and contains no synthetic images; choose another folder"):
@@ -248,7 +274,7 @@ def facts(domain: Domain) -> dict[str, list[tuple[Path, str, int, bool, bool]]]:
     }
 
 
-def test_the_manifest_holds_what_was_planned(small: Path) -> None:
+def test_the_manifest_lists_the_images_of_the_specification(small: Path) -> None:
     domains = read_manifest(small / "manifest.csv")
     assert set(domains) == {spec.name for spec in SMALL}
     for spec in SMALL:

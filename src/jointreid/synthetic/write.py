@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from contextlib import contextmanager, suppress
+from dataclasses import astuple
 from functools import lru_cache
 from multiprocessing import get_context
 from pathlib import Path
@@ -27,6 +28,13 @@ from jointreid.synthetic.shots import STRANGER, Shot, choose_shots
 
 TERMS = "Drawn by a program: nobody is shown. Names, people, places and cameras are made up."
 
+# What classes and fields of custom domains were called when their hash depended on these names.
+_EARLIER_NAMES = {
+    "DomainSpec(": "Recipe(",
+    "SplitSize(": "Split(",
+    "CameraRanges(": "World(",
+    "camera_ranges=": "world=",
+}
 _DRAWING = 1  # raised when the same arguments draw other pictures than before
 _STATE = "synthetic.json"
 _CHUNK = 128  # shots a worker takes at a time
@@ -78,10 +86,11 @@ def synthesise(
             "pixels or more, the others 0 or more"
         )
     specs = PRESETS[preset] if isinstance(preset, str) else tuple(preset)
-    name = preset if isinstance(preset, str) else f"own, {text_sha256(repr(specs))[:16]}"
     shots = choose_shots(specs, seed, limit)
-    state = {"drawing": _DRAWING, "preset": name, "seed": seed, "limit": limit, "height": height}
-    _claim(folder, state | {"images": {domain: len(taken) for domain, taken in shots.items()}})
+    counts = {domain: len(taken) for domain, taken in shots.items()}
+    numbers = {"seed": seed, "limit": limit, "height": height, "images": counts}
+    names = [preset] if isinstance(preset, str) else _custom_names(specs)
+    _claim(folder, [{"drawing": _DRAWING, "preset": name, **numbers} for name in names])
     _draw_all(folder, specs, shots, seed, height, workers, on_progress)
     manifest = folder / "manifest.csv"
     domains = [_domain(folder, spec, shots[spec.name]) for spec in specs]
@@ -90,19 +99,33 @@ def synthesise(
     return manifest
 
 
-def _claim(folder: Path, state: Mapping[str, object]) -> None:
-    """Record what will be drawn here, or find the record of an earlier call; refuse a folder with other files."""
+def _custom_names(specs: Sequence[DomainSpec]) -> list[str]:
+    """Return the name of custom domains, made of their values, and the one that they had in earlier folders."""
+    values = json.dumps([astuple(spec) for spec in specs], default=float)
+    earlier = repr(specs)
+    for name, before in _EARLIER_NAMES.items():
+        earlier = earlier.replace(name, before)
+    return [f"custom, {text_sha256(values)[:16]}", f"own, {text_sha256(earlier)[:16]}"]
+
+
+def _claim(folder: Path, states: Sequence[Mapping[str, object]]) -> None:
+    """Record what will be drawn here, or find the record of an earlier call; refuse a folder with other files.
+
+    Args:
+        folder: where to draw.
+        states: the record to write, then others that an earlier version wrote for the same images.
+    """
     path = folder / _STATE
-    text = json.dumps(state, indent=2) + "\n"
+    texts = [json.dumps(state, indent=2) + "\n" for state in states]
     if path.is_file():
-        if path.read_text(encoding="utf-8") != text:
+        if path.read_text(encoding="utf-8") not in texts:
             raise JointreidError(
                 f"{folder}: contains other synthetic images (see {path.name}); remove it, or choose another folder"
             )
         return
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise JointreidError(f"{folder}: is not empty and contains no synthetic images; choose another folder")
-    write_atomically(path, text)
+    write_atomically(path, texts[0])
 
 
 def _domain(folder: Path, spec: DomainSpec, shots: Sequence[Shot]) -> Domain:

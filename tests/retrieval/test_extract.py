@@ -1,10 +1,10 @@
+"""Features of records by `extract`, against a slow computation image by image, and of any images by `Embedder`."""
+
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 import torch
 from numpy.typing import NDArray
@@ -18,7 +18,8 @@ from jointreid.data.records import Domain, ImageRecord
 from jointreid.messages.errors import JointreidError
 from jointreid.models.dcsd import FactorLogits
 from jointreid.models.reid import ModelOutput, ReIDModel
-from jointreid.retrieval.extract import Embedder, Embeddings, ImageLike, extract
+from jointreid.retrieval.embeddings import Embeddings
+from jointreid.retrieval.extract import Embedder, ImageLike, extract
 from jointreid.run import model_for, open_run, write_config
 from tests.small import small_config
 
@@ -160,58 +161,6 @@ def test_progress_and_no_records(tmp_path: Path) -> None:
         run_extract(PixelModel(), [], tmp_path)
 
 
-# Embeddings on disk
-
-
-def made(heads: bool) -> Embeddings:
-    generator = np.random.default_rng(0)
-    return Embeddings(
-        features=generator.normal(size=(3, 5)).astype(np.float32),
-        pids=np.array(["007", "7", "ü"]),
-        camids=np.array([0, 12, 3]),
-        paths=np.array(["a b.png", "c=d/é.png", "x"]),
-        domain_posterior=generator.random((3, 2), dtype=np.float32) if heads else None,
-        camera_posterior=generator.random((3, 4), dtype=np.float32) if heads else None,
-    )
-
-
-@pytest.mark.parametrize("heads", [False, True])
-def test_embeddings_come_back_from_disk_as_they_were(tmp_path: Path, heads: bool) -> None:
-    saved = made(heads)
-    path = tmp_path / "feature=3" / "embeddings.parquet"  # not to be read as a partition's value
-    saved.save(path)
-    loaded = Embeddings.load(path)
-    for name, value in vars(saved).items():
-        back = getattr(loaded, name)
-        if value is None:
-            assert back is None
-        else:
-            assert (back.dtype, back.shape) == (value.dtype, value.shape)
-            assert np.array_equal(back, value)
-    assert [file.name for file in path.parent.iterdir()] == ["embeddings.parquet"]
-
-
-def test_what_is_no_table_of_embeddings_is_refused(tmp_path: Path) -> None:
-    path = tmp_path / "e.parquet"
-    with pytest.raises(JointreidError, match=r"e\.parquet: cannot be read"):
-        Embeddings.load(path)
-    made(True).save(path)
-    path.write_bytes(path.read_bytes()[:-20])
-    with pytest.raises(JointreidError, match="cannot be read as Parquet"):
-        Embeddings.load(path)
-    pq.write_table(pa.table({"path": ["a"], "pid": ["1"], "camid": [0], "feature": [[1.0, 2.0]]}), path)
-    with pytest.raises(JointreidError, match=r"feature of fixed length; found .*feature list<"):
-        Embeddings.load(path)
-    pq.write_table(pa.table({"path": ["a"]}), path)
-    with pytest.raises(JointreidError, match="expected the columns path, pid, camid"):
-        Embeddings.load(path)
-
-
-def test_fields_that_do_not_run_parallel_are_refused() -> None:
-    with pytest.raises(JointreidError, match="different lengths"):
-        Embeddings(np.zeros((2, 3), np.float32), np.array(["a"]), np.array([0]), np.array(["x"]))
-
-
 # Embedder, on a run with a real model
 
 
@@ -261,7 +210,7 @@ def test_embedder_takes_one_image_or_none(run_and_records: tuple[Path, list[Imag
     assert embed([]).dtype == np.float32
 
 
-def test_embedder_turns_a_camera_image_upright_as_for_a_path(
+def test_embedder_turns_an_opened_image_upright_as_it_does_a_file(
     run_and_records: tuple[Path, list[ImageRecord]], tmp_path: Path
 ) -> None:
     embed = Embedder.load(run_and_records[0], device="cpu")

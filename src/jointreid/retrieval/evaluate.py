@@ -25,7 +25,8 @@ from jointreid.messages.errors import JointreidError
 from jointreid.messages.progress import progress_bars
 from jointreid.models.pretrained import label_of
 from jointreid.models.reid import ReIDModel
-from jointreid.retrieval.extract import Embeddings, extract
+from jointreid.retrieval.embeddings import Embeddings
+from jointreid.retrieval.extract import extract
 from jointreid.retrieval.ranking import RankingMetrics, evaluate_distmat, evaluate_ranking
 from jointreid.retrieval.rerank import reranked_blocks
 from jointreid.retrieval.results import RANKS, DomainResult, QueryResult, Results, save_results

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 import torch
@@ -22,103 +22,13 @@ from jointreid.data.decode import read_image, resize_image, to_rgb
 from jointreid.data.images import ImageStore
 from jointreid.data.records import ImageRecord
 from jointreid.machine.device import pick_device
-from jointreid.machine.files import replacing
 from jointreid.machine.memory import kept_memory
 from jointreid.messages.errors import JointreidError
 from jointreid.models.reid import ModelOutput, ReIDModel
+from jointreid.retrieval.embeddings import Embeddings, Floats
 from jointreid.run import Run, open_run
 
 ImageLike = str | Path | Image.Image | NDArray[np.uint8]
-Floats = NDArray[np.float32]
-
-_POSTERIORS = ("domain_posterior", "camera_posterior")
-
-
-@dataclass(frozen=True, eq=False)
-class Embeddings:
-    """The features of N images, and what is known of each.
-
-    Attributes:
-        features: float32 [N, D], `bn_embedding`, not normalised to length 1.
-        pids: str [N].
-        camids: int64 [N], local to the images' domain.
-        paths: str [N].
-        domain_posterior: float32 [N, num_domains], how likely each training domain is, or None without such heads.
-        camera_posterior: float32 [N, num_cameras], how likely each training camera is, or None without such heads.
-
-    Raises:
-        JointreidError: the fields do not run parallel.
-    """
-
-    features: Floats
-    pids: NDArray[np.str_]
-    camids: NDArray[np.int64]
-    paths: NDArray[np.str_]
-    domain_posterior: Floats | None = None
-    camera_posterior: Floats | None = None
-
-    def __post_init__(self) -> None:
-        lengths = {name: len(value) for name, value in vars(self).items() if value is not None}
-        if len(set(lengths.values())) > 1:
-            raise JointreidError(f"embeddings: the fields are of different lengths: {lengths}")
-
-    @classmethod
-    def of(
-        cls, records: Sequence[ImageRecord], features: Floats, domain: Floats | None, camera: Floats | None
-    ) -> "Embeddings":
-        """Put features and posteriors, [N, ...], beside what is known of N records."""
-        return cls(
-            features=features,
-            pids=np.array([record.pid for record in records], dtype=np.str_),
-            camids=np.array([record.camid for record in records], dtype=np.int64),
-            paths=np.array([str(record.path) for record in records], dtype=np.str_),
-            domain_posterior=domain,
-            camera_posterior=camera,
-        )
-
-    def save(self, path: Path) -> None:
-        """Write a Parquet table, one row an image, features and posteriors as lists of fixed length."""
-        import pyarrow as pa
-        import pyarrow.parquet as pq
-
-        columns = {"path": pa.array(self.paths), "pid": pa.array(self.pids), "camid": pa.array(self.camids)}
-        columns["feature"] = _list_column(self.features)
-        for name in _POSTERIORS:
-            if (values := getattr(self, name)) is not None:
-                columns[name] = _list_column(values)
-        with replacing(path) as temporary:
-            pq.write_table(pa.table(columns), temporary)
-
-    @classmethod
-    def load(cls, path: Path) -> "Embeddings":
-        """Read what `save` wrote.
-
-        Raises:
-            JointreidError: the file is missing, damaged or another kind of table.
-        """
-        import pyarrow as pa
-        import pyarrow.parquet as pq
-
-        try:
-            table = pq.ParquetFile(path).read()
-        except (OSError, pa.ArrowException) as error:
-            raise JointreidError(f"{path}: cannot be read as Parquet: {error}") from error
-        missing = {"path", "pid", "camid", "feature"} - set(table.column_names)
-        lists = [name for name in ("feature", *_POSTERIORS) if name in table.column_names]
-        if missing or not all(pa.types.is_fixed_size_list(table.schema.field(name).type) for name in lists):
-            found = ", ".join(f"{field.name} {field.type}" for field in table.schema)
-            raise JointreidError(
-                f"{path}: expected the columns path, pid, camid, and feature of fixed length; found {found}"
-            )
-        values = {name: _list_values(table, name) for name in lists}
-        return cls(
-            features=values["feature"],
-            pids=np.array(table["pid"].to_pylist(), dtype=np.str_),
-            camids=table["camid"].to_numpy().astype(np.int64),
-            paths=np.array(table["path"].to_pylist(), dtype=np.str_),
-            domain_posterior=values.get("domain_posterior"),
-            camera_posterior=values.get("camera_posterior"),
-        )
 
 
 def extract(
@@ -307,17 +217,3 @@ def _pixels(image: ImageLike, name: str) -> NDArray[np.uint8]:
     if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or not image.size:
         raise JointreidError(f"{name}: array {image.dtype} {list(image.shape)}; expected uint8 [H, W, 3], RGB")
     return image
-
-
-def _list_column(values: Floats) -> Any:
-    """Return [N, D] as a column of N lists of D numbers."""
-    import pyarrow as pa
-
-    return pa.FixedSizeListArray.from_arrays(pa.array(np.ascontiguousarray(values).ravel()), values.shape[1])
-
-
-def _list_values(table: Any, name: str) -> Floats:
-    """Return a column of N lists of D numbers as [N, D]."""
-    column = table[name].combine_chunks()
-    values: Floats = column.flatten().to_numpy().astype(np.float32, copy=False)
-    return values.reshape(len(column), column.type.list_size)

@@ -22,7 +22,10 @@ STAGES: tuple[tuple[tuple[str, ...], ...], ...] = (
     (
         ("data",),
         ("models",),
-        ("retrieval.ranking", "retrieval.distances", "retrieval.ranking_numba", "retrieval.ranking_torch"),
+        (
+            *("retrieval.ranking", "retrieval.ranking_inputs", "retrieval.distances"),
+            *("retrieval.ranking_numba", "retrieval.ranking_torch"),
+        ),
     ),
     (("recipes",), ("run",), ("synthetic",), ("ingest",), ("prepare",)),
     (("losses",), ("retrieval",)),

@@ -14,6 +14,7 @@ from jointreid.messages.errors import JointreidError
 from jointreid.retrieval import ranking
 from jointreid.retrieval.distances import Features
 from jointreid.retrieval.ranking import RankingMetrics, evaluate_distmat, evaluate_ranking
+from jointreid.retrieval.ranking_inputs import RankingLabels
 
 METRICS: tuple[Literal["cosine", "euclidean"], ...] = ("cosine", "euclidean")
 PER_QUERY = ("valid_queries", "average_precision", "inverse_negative_penalty", "first_match_rank")
@@ -372,7 +373,7 @@ def test_float64_distances_are_compared_in_float64() -> None:
 def test_tensors_are_ranked_where_they_are_as_arrays_are(metric: Literal["cosine", "euclidean"]) -> None:
     rng = np.random.default_rng(0)
     query, gallery = rng.standard_normal((5, 8), dtype=np.float32), rng.standard_normal((30, 8), dtype=np.float32)
-    labels = ranking._Labels(rng.integers(0, 3, 5), rng.integers(0, 3, 30), None, None, False)
+    labels = RankingLabels(rng.integers(0, 3, 5), rng.integers(0, 3, 30), None, None, False)
     expected = Features(query, gallery, metric, 2**30).ranks(labels.relevance)
     for given_query, given_gallery in ((query, gallery), (torch.as_tensor(query), torch.as_tensor(gallery))):
         found = ranking._ranks_on("cpu", given_query, given_gallery, metric, 2**30, labels)

@@ -24,7 +24,8 @@ from numpy.typing import ArrayLike, NDArray
 
 from jointreid.config import Metric
 from jointreid.messages.errors import JointreidError
-from jointreid.retrieval.distances import Features, Floats, Indices, Relevance, count_given
+from jointreid.retrieval.distances import Features, Floats, Indices, count_given
+from jointreid.retrieval.ranking_inputs import RankingLabels, matrix, require_count, to_array
 
 # Rows of given distances that are converted and ranked at once.
 _ROWS = 512
@@ -101,14 +102,14 @@ def evaluate_ranking(
     """
     if metric not in get_args(Metric):
         raise JointreidError(f"metric is {metric!r}; expected one of {', '.join(get_args(Metric))}")
-    _require_count("max_rank", max_rank)
-    _require_count("max_memory", max_memory)
-    labels = _Labels(query_pids, gallery_pids, query_camids, gallery_camids, exclude_same_camera)
+    require_count("max_rank", max_rank)
+    require_count("max_memory", max_memory)
+    labels = RankingLabels(query_pids, gallery_pids, query_camids, gallery_camids, exclude_same_camera)
     if str(device if device is not None else getattr(query, "device", "")).startswith("cuda"):
         ranks = _ranks_on(device, query, gallery, metric, max_memory, labels)
     else:
-        queries = _matrix("query", query, labels.num_queries)
-        features = Features(queries, _matrix("gallery", gallery, labels.num_gallery), metric, max_memory)
+        queries = matrix("query", query, labels.num_queries)
+        features = Features(queries, matrix("gallery", gallery, labels.num_gallery), metric, max_memory)
         ranks = features.ranks(labels.relevance)
     return _metrics(ranks, labels, max_rank)
 
@@ -154,86 +155,15 @@ def evaluate_distmat(
         JointreidError: an argument has the wrong shape, length or kind; a distance is not finite (the message names the
             row); no query is valid (the message names the rule to change).
     """
-    _require_count("max_rank", max_rank)
-    labels = _Labels(query_pids, gallery_pids, query_camids, gallery_camids, exclude_same_camera)
+    require_count("max_rank", max_rank)
+    labels = RankingLabels(query_pids, gallery_pids, query_camids, gallery_camids, exclude_same_camera)
     ranks = np.empty(labels.relevance.matches.size, dtype=np.int64)
     for first, block in _given_blocks(distmat_or_chunks, labels.num_queries, labels.num_gallery):
         count_given(block, first, labels.relevance, ranks)
     return _metrics(ranks, labels, max_rank)
 
 
-class _Labels:
-    """Which gallery images are matches of each query, and which are ignored; arguments as of `evaluate_ranking`.
-
-    Attributes:
-        num_queries: Q.
-        num_gallery: G.
-        relevance: of the queries that have a match.
-        skipped: the indices of the others.
-    """
-
-    def __init__(
-        self,
-        query_pids: ArrayLike,
-        gallery_pids: ArrayLike,
-        query_camids: ArrayLike | None,
-        gallery_camids: ArrayLike | None,
-        exclude_same_camera: bool,
-    ) -> None:
-        pids = _labels("query_pids", query_pids), _labels("gallery_pids", gallery_pids)
-        if pids[0].dtype.kind != pids[1].dtype.kind:
-            raise JointreidError(
-                f"query_pids holds {pids[0].dtype} and gallery_pids {pids[1].dtype}, so none can match; expected"
-                " integers in both, or strings in both"
-            )
-        self.num_queries, self.num_gallery = map(len, pids)
-        self._query_camids = self._camids("query_camids", query_camids, self.num_queries, exclude_same_camera)
-        self._gallery_camids = self._camids("gallery_camids", gallery_camids, self.num_gallery, exclude_same_camera)
-        names, codes = np.unique(np.concatenate(pids), return_inverse=True)
-        query_codes, gallery_codes = np.split(codes.astype(np.int64, copy=False), [self.num_queries])
-        by_pid = np.argsort(gallery_codes, kind="stable")
-        bounds = np.searchsorted(gallery_codes[by_pid], np.arange(len(names) + 1))
-        self._same_pid = bounds[query_codes + 1] - bounds[query_codes]  # gallery images of each query's pid
-        owners = np.repeat(np.arange(self.num_queries), self._same_pid)
-        first = np.cumsum(self._same_pid) - self._same_pid
-        columns = by_pid[np.arange(owners.size) + (bounds[query_codes] - first)[owners]]
-        if self._query_camids is not None and self._gallery_camids is not None:
-            matches = self._gallery_camids[columns] != self._query_camids[owners]
-            owners, columns = owners[matches], columns[matches]
-        counts = np.bincount(owners, minlength=self.num_queries)
-        self.skipped, queries = np.flatnonzero(counts == 0), np.flatnonzero(counts)
-        if not queries.size:
-            raise JointreidError(self._why_none_is_valid())
-        starts = np.concatenate([[0], np.cumsum(counts[queries])])
-        self.relevance = Relevance(queries, starts, columns, query_codes, gallery_codes)
-
-    @staticmethod
-    def _camids(name: str, value: ArrayLike | None, count: int, needed: bool) -> Indices | None:
-        if value is not None:
-            camids = _labels(name, value, count, strings=False)
-            return camids if needed else None
-        if needed:
-            raise JointreidError(
-                f"{name} is None, but exclude_same_camera=True needs the cameras of query and gallery; give them, or"
-                " pass exclude_same_camera=False to let every match count"
-            )
-        return None
-
-    def _why_none_is_valid(self) -> str:
-        absent = int(np.count_nonzero(self._same_pid == 0))
-        if absent == self.num_queries:
-            return (
-                f"no valid query: the pids of all {absent} queries are missing from gallery_pids; check that query and"
-                " gallery come from the same data set and number persons alike"
-            )
-        return (
-            f"no valid query: of {self.num_queries} queries, {self.num_queries - absent} have gallery images of their"
-            f" pid from their own camera only, which exclude_same_camera=True ignores, and {absent} have none; pass"
-            " exclude_same_camera=False if all images are from one camera or the cameras are unknown"
-        )
-
-
-def _ranks_on(device: Any, query: Any, gallery: Any, metric: Metric, max_memory: int, labels: _Labels) -> Indices:
+def _ranks_on(device: Any, query: Any, gallery: Any, metric: Metric, max_memory: int, labels: RankingLabels) -> Indices:
     """Return the ranks as PyTorch finds them on a device; None for the query's."""
     import torch
 
@@ -242,14 +172,14 @@ def _ranks_on(device: Any, query: Any, gallery: Any, metric: Metric, max_memory:
     where = query.device if device is None else device
     tensors = []
     for name, value, count in (("query", query, labels.num_queries), ("gallery", gallery, labels.num_gallery)):
-        given = value if isinstance(value, torch.Tensor) else torch.as_tensor(_matrix(name, value, count))
+        given = value if isinstance(value, torch.Tensor) else torch.as_tensor(matrix(name, value, count))
         if given.ndim != 2 or len(given) != count or given.is_complex():
-            _matrix(name, given.detach().cpu().numpy(), count)  # which says what is wrong
+            matrix(name, given.detach().cpu().numpy(), count)  # which says what is wrong
         tensors.append(given.to(where))
     return ranks(tensors[0], tensors[1], metric, max_memory, labels.relevance)
 
 
-def _metrics(ranks: Indices, labels: _Labels, max_rank: int) -> RankingMetrics:
+def _metrics(ranks: Indices, labels: RankingLabels, max_rank: int) -> RankingMetrics:
     """Return the metrics of the valid queries, given [M] the ascending ranks of the matches of each."""
     starts = labels.relevance.starts[:-1]
     counts = np.diff(labels.relevance.starts)
@@ -282,7 +212,7 @@ def _given_blocks(
     index = 0
     for number, chunk in enumerate(chunks):
         name = "distmat" if whole else f"distmat block {number}"
-        block = _matrix(name, np.atleast_2d(_array(name, chunk)))
+        block = matrix(name, np.atleast_2d(to_array(name, chunk)))
         if block.shape[1] != num_gallery or index + len(block) > num_queries:
             raise JointreidError(
                 f"{name} has shape {block.shape}; expected {num_queries - index} query rows"
@@ -303,40 +233,3 @@ def _finite(distances: NDArray[Any], first: int) -> Floats:
     if not finite.all():
         raise JointreidError(f"distmat row {first + int(finite.argmin())} holds distances that are NaN or infinite")
     return converted
-
-
-def _matrix(name: str, value: ArrayLike, num_pids: int | None = None) -> NDArray[Any]:
-    matrix = _array(name, value)
-    if matrix.ndim != 2 or 0 in matrix.shape:
-        raise JointreidError(f"{name} has shape {matrix.shape}; expected two dimensions, none of them empty")
-    if num_pids is not None and len(matrix) != num_pids:
-        raise JointreidError(f"{name} has {len(matrix)} rows, but {name}_pids {num_pids} entries; expected as many")
-    if matrix.dtype.kind not in "fiu":
-        raise JointreidError(f"{name} holds {matrix.dtype}; expected real numbers")
-    return matrix
-
-
-def _labels(name: str, value: ArrayLike, count: int | None = None, strings: bool = True) -> NDArray[Any]:
-    labels = _array(name, value)
-    if labels.ndim != 1 or not labels.size or count not in (None, labels.size):
-        expected = "one label or more" if count is None else f"{count} labels, one for each pid"
-        raise JointreidError(f"{name} has shape {labels.shape}; expected one dimension of {expected}")
-    if labels.dtype.kind in "iu":
-        return labels.astype(np.int64)
-    # A column of strings, as of pandas, comes as objects.
-    if strings and all(isinstance(label, str) for label in labels):
-        return labels.astype(str)
-    raise JointreidError(f"{name} holds {labels.dtype}; expected integers{' or strings' * strings}")
-
-
-def _array(name: str, value: ArrayLike) -> NDArray[Any]:
-    try:
-        on_gpu = getattr(value, "is_cuda", False)  # a tensor that is to be ranked on the CPU
-        return np.asarray(value.detach().cpu() if on_gpu else value)  # type: ignore[union-attr]
-    except (TypeError, ValueError, RuntimeError) as error:
-        raise JointreidError(f"{name} cannot be read as an array: {error}") from error
-
-
-def _require_count(name: str, value: int) -> None:
-    if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < 1:
-        raise JointreidError(f"{name} is {value!r}; expected an integer >= 1")

@@ -30,6 +30,7 @@ Factor = Literal["sample", "domain", "camera"]
 TripletNumerics = Literal["stable", "published"]
 Compile = Literal["auto", "always", "never"]
 Metric = Literal["cosine", "euclidean"]
+SamplerKind = Literal["union_pk", "interleaved"]
 
 # The same for the options of `jointreid data ingest`; they stand here so that help needs nothing of that room.
 Layout = Literal["auto", "market", "imagefolder", "mot"]
@@ -208,13 +209,13 @@ class LossConfig:
 class SamplerConfig:
     """Images that share a batch."""
 
-    kind: str = setting("union_pk", "union_pk (P x K over all data sets as if they were one), or a custom one, my_package.module:function", custom=True)
+    kind: str = setting("union_pk", "union_pk (P x K over all data sets as if they were one), interleaved (the same, with each data set and identity spread evenly over a pass), or a custom one, my_package.module:function", custom=True)
     ids_per_batch: int = setting(16, "identities in a batch (P)")
     images_per_id: int = setting(4, "images of each identity in a batch (K)")
 
     def __post_init__(self) -> None:
         conform_fields(self, "sampler.")
-        require_known_or_custom("sampler.kind", "sampler", self.kind, ("union_pk",))
+        require_known_or_custom("sampler.kind", "sampler", self.kind, get_args(SamplerKind))
         _require(self.ids_per_batch >= 2, "sampler.ids_per_batch", self.ids_per_batch, "at least 2: a triplet needs a negative")
         _require(self.images_per_id >= 2, "sampler.images_per_id", self.images_per_id, "at least 2: a triplet needs a positive")
 

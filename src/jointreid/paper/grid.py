@@ -147,14 +147,14 @@ def iterations(images: Sequence[int], config: RunConfig) -> int:
 
     Args:
         images: train images of each identity; only their sum counts, unless `schedule.epoch_length` is `pass`.
-        config: the settings of the run, with the built-in sampler.
+        config: the settings of the run, with a sampler of this package.
 
     >>> iterations([12_936], RunConfig()) // 120
     202
     """
     sampler = config.sampler
     size = sampler.ids_per_batch, sampler.images_per_id
-    batches = batches_per_epoch(images, *size, config.schedule.epoch_length)
+    batches = batches_per_epoch(images, *size, config.schedule.epoch_length, sampler.kind)
     total = config.schedule.epochs * max(1, batches // config.train.accumulate)
     return min(total, config.train.max_steps or total)
 

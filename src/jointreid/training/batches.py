@@ -18,7 +18,7 @@ from jointreid.data.ahead import Ahead
 from jointreid.data.augment import augment
 from jointreid.data.images import Batch, ImageStore, train_batch
 from jointreid.data.joint import JointTrainSet
-from jointreid.data.sampling import CustomBatches, UnionPK
+from jointreid.data.sampling import Sampler
 from jointreid.losses import require_triplets
 from jointreid.messages.errors import JointreidError
 
@@ -66,7 +66,7 @@ class AugmentedBatches:
         self,
         store: ImageStore,
         train_set: JointTrainSet,
-        sampler: UnionPK | CustomBatches,
+        sampler: Sampler,
         config: RunConfig,
         device: torch.device,
         rank: int = 0,

@@ -10,7 +10,7 @@ from rich.console import Console
 from jointreid.config import RunConfig
 from jointreid.custom import is_custom
 from jointreid.data.images import ImageStore
-from jointreid.data.sampling import CustomBatches, UnionPK, make_sampler
+from jointreid.data.sampling import Sampler, make_sampler
 from jointreid.losses import loss_function
 from jointreid.machine.device import Precision
 from jointreid.messages.progress import progress_bar
@@ -50,7 +50,7 @@ class TrainingSetup:
     step_config: RunConfig
     data: TrainingData
     processes: Processes
-    sampler: UnionPK | CustomBatches
+    sampler: Sampler
     batches: AugmentedBatches
     step: TrainingStep
     steps_per_epoch: int
@@ -97,7 +97,8 @@ def set_up(
     """
     run = Run(path, config, data.train_set.label_space)
     config, device = step_config(config), processes.fabric.device
-    sampler = make_sampler(data.train_set, config)
+    saved = processes.broadcast(checkpoint.state.get("sampler") if checkpoint else None)
+    sampler = make_sampler(data.train_set, config, saved)
     loss = loss_function(config.loss.kind)
     store = _decode(config, data, processes, console)
     batches = AugmentedBatches(store, data.train_set, sampler, config, device, processes.rank, processes.world_size)

@@ -14,8 +14,9 @@ from rich.console import Console
 
 from jointreid.config import RunConfig, config_hash
 from jointreid.custom import is_custom
+from jointreid.data.composition import compose_pass, realised_histogram, render_composition
 from jointreid.data.run_images import load_images, save_images
-from jointreid.data.sampling import realised_histogram
+from jointreid.data.sampling import PKSampler
 from jointreid.machine.device import pick_device
 from jointreid.machine.memory import kept_memory
 from jointreid.machine.shortage import short_of_disk, short_of_memory
@@ -271,6 +272,8 @@ class _Trainer:
         say(self.console, setup.step.arithmetic.render())
         by_epoch = [setup.lr(first) for first in range(0, setup.total_steps, setup.steps_per_epoch)]
         say(self.console, f"Learning rate by epoch: {render_lrs(by_epoch)}")
+        if self.is_main and isinstance(setup.sampler, PKSampler):
+            say(self.console, render_composition(compose_pass(setup.sampler, setup.data.train_set)))
         batch = setup.batches(self.progress.step * setup.step.accumulate).batch
         say(self.console, forecast(setup.step, batch).render(self.limit - self.progress.step))
 

@@ -284,6 +284,6 @@ def test_a_folder_that_cannot_be_locked_is_refused(
     def denied(_: Path) -> None:
         raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr(pixels, "FileLock", denied)
+    monkeypatch.setattr(pixels, "locked", denied)
     with pytest.raises(JointreidError, match="cannot write the decoded images: Permission denied"):
         cached(records, tmp_path)

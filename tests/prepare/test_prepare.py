@@ -97,7 +97,7 @@ def test_a_run_interrupted_while_it_moves_finished_files_resumes(
 ) -> None:
     raw, target = releases.raw[name], tmp_path / "out"
     with monkeypatch.context() as patch:
-        cut_at(patch, Path, "rename", call)
+        cut_at(patch, writing, "_move", call)
         with pytest.raises(Cut):
             prepare(name, raw, target)
     done: list[tuple[int, int]] = []

@@ -34,7 +34,7 @@ from jointreid.data.table import (
     stated_root,
     table_root,
 )
-from jointreid.machine.files import replacing
+from jointreid.machine.files import replacing, sync_handle
 from jointreid.messages.errors import JointreidError, no_such
 
 # More than any data set has; each is a class of a classifier.
@@ -311,4 +311,4 @@ def _write_through(path: Path, text: str) -> None:
     with path.open("wb") as file:
         file.write(text.encode())
         file.flush()
-        os.fsync(file.fileno())
+        sync_handle(file.fileno(), path)

@@ -6,7 +6,6 @@ Letters: N images asked for, R rows in the file, H x W pixels.
 """
 
 import os
-import shutil
 import struct
 import zlib
 from collections.abc import Callable, Generator, Sequence
@@ -16,7 +15,6 @@ from pathlib import Path
 from typing import NamedTuple, TypeVar
 
 import numpy as np
-from filelock import FileLock
 from numpy.typing import NDArray
 from PIL import __version__ as pillow_version
 
@@ -24,7 +22,10 @@ from jointreid.config import ImageConfig
 from jointreid.data.decode import read_image, resize_image
 from jointreid.data.records import ImageRecord
 from jointreid.data.remembered import content_hashes
+from jointreid.machine.files import free_space, sync_handle
 from jointreid.machine.hashing import text_sha256
+from jointreid.machine.locks import locked
+from jointreid.machine.reading import can_map
 from jointreid.messages.errors import JointreidError
 from jointreid.messages.progress import OnProgress
 
@@ -75,7 +76,7 @@ def cached_pixels(
     if found := file.find(keys):
         return found
     try:
-        with FileLock(file.lock):
+        with locked(file.lock):
             if found := file.find(keys):
                 return found
             file.add(dict(zip(keys, records, strict=True)), threads, on_progress)
@@ -202,7 +203,8 @@ class PixelFile:
                     entries.append(self._ENTRY.pack(key, checksum))
                     if done % IMAGES_AT_A_TIME == 0 or done == len(records):
                         pixels.flush()
-                        os.fsync(pixels.fileno())  # else the index could outlive a crash of the system, and they not
+                        # Else the index could outlive a crash of the system, and they not.
+                        sync_handle(pixels.fileno(), self.pixels)
                         index.write(b"".join(entries))
                         index.flush()
                         count, entries = count + len(entries), []
@@ -225,7 +227,10 @@ class PixelFile:
         return _Index({key: row for row, (key, _) in enumerate(entries)}, tuple(checksum for _, checksum in entries))
 
     def _map(self, index: _Index) -> Pixels:
-        return np.memmap(self.pixels, np.uint8, mode="r", shape=(len(index.checksums), *self._shape))
+        shape = (len(index.checksums), *self._shape)
+        if can_map(self.pixels):
+            return np.memmap(self.pixels, np.uint8, mode="r", shape=shape)
+        return np.fromfile(self.pixels, np.uint8, shape[0] * self._row_bytes).reshape(shape)
 
     def _is_sound(self, index: _Index, rows: Rows) -> bool:
         """Return whether the pixels have the checksums of the index, by some of the rows."""
@@ -236,8 +241,8 @@ class PixelFile:
 
 
 def _require_space(folder: Path, size: int) -> None:
-    free = shutil.disk_usage(folder).free
-    if free < size:
+    free = free_space(folder)
+    if free is not None and free < size:
         raise JointreidError(
             f"{folder}: the decoded images take {size / 1e9:.1f} GB, but only {free / 1e9:.1f} GB are free; make room "
             "there, choose another folder with --data.cache, or --data.cache_mode memory or off"

@@ -4,9 +4,11 @@ The error names the file; nothing from a file with an error is used.
 """
 
 import json
+import mmap
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from jointreid.machine.refusals import is_refusal, tell
 from jointreid.messages.errors import JointreidError
 
 if TYPE_CHECKING:
@@ -87,9 +89,12 @@ def read_facts(path: Path) -> dict[str, TensorFacts]:
         JointreidError: it is missing, cut off, or another kind of file.
     """
     from safetensors import SafetensorError, safe_open
+    from safetensors.torch import load
 
     require_regular(path)
     try:
+        if not can_map(path):
+            return facts_of(load(path.read_bytes()))
         with safe_open(path, "pt") as opened:
             slices = {name: opened.get_slice(name) for name in opened.keys()}  # noqa: SIM118 - it is no dict
             return {name: TensorFacts(part.get_dtype(), tuple(part.get_shape())) for name, part in slices.items()}
@@ -104,13 +109,59 @@ def read_tensors(path: Path) -> "dict[str, Tensor]":
         JointreidError: it is missing, cut off, or another kind of file.
     """
     from safetensors import SafetensorError
-    from safetensors.torch import load_file
 
     require_regular(path)
     try:
-        return load_file(path)
+        return load_tensors(path)
     except (OSError, SafetensorError) as error:
         raise _no_tensors(path, error) from error
+
+
+def load_tensors(path: Path) -> "dict[str, Tensor]":
+    """Load a safetensors file, mapped into memory where the file system can do that.
+
+    Raises:
+        OSError: it cannot be read.
+        SafetensorError: it is cut off, or another kind of file.
+    """
+    from safetensors.torch import load, load_file
+
+    return load_file(path) if can_map(path) else load(path.read_bytes())
+
+
+def load_metadata(path: Path) -> dict[str, str]:
+    """Return the texts in the header of a safetensors file, which its writer put there.
+
+    Raises:
+        OSError: it cannot be read.
+        ValueError: it is another kind of file.
+        KeyError: it has none.
+    """
+    with path.open("rb") as file:
+        size = int.from_bytes(file.read(8), "little")
+        if size > MAX_JSON:
+            raise ValueError(f"{path}: its header says that it is {size:,} bytes long")
+        metadata: dict[str, str] = json.loads(file.read(size))["__metadata__"]
+    return metadata
+
+
+def can_map(path: Path) -> bool:
+    """Return whether a file can be mapped into memory; some file systems refuse it.
+
+    Raises:
+        OSError: it cannot be read.
+    """
+    with path.open("rb") as file:
+        try:
+            mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ).close()
+        except ValueError:  # an empty file
+            return True
+        except OSError as error:
+            if not is_refusal("map", error):
+                raise
+            tell("map", path)
+            return False
+    return True
 
 
 def misfits(found: dict[str, TensorFacts], expected: dict[str, TensorFacts], *, any_float: bool = False) -> list[str]:

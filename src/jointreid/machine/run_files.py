@@ -7,10 +7,11 @@ without a readable one was not finished. A new checkpoint is read back before it
 import json
 import os
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-from jointreid.machine.files import remove, replace_folder, sync, write_new
+from jointreid.machine.files import remove, rename_folder, replace_folder, sync, write_new
 from jointreid.machine.hashing import bytes_sha256, file_sha256
 from jointreid.machine.reading import read_json, require_inside
 from jointreid.messages.commands import command
@@ -148,7 +149,7 @@ def _keep_finished(folder: Path, new: Path, files: Iterable[str]) -> None:
             verify(new / file)
     except JointreidError:
         return
-    os.rename(new, folder)
+    rename_folder(new, folder)
     sync(folder.parent)
 
 
@@ -163,7 +164,8 @@ def _forget(path: Path) -> None:
     if hasattr(os, "posix_fadvise"):
         handle = os.open(path, os.O_RDONLY)
         try:
-            os.posix_fadvise(handle, 0, 0, os.POSIX_FADV_DONTNEED)
+            with suppress(OSError):  # not every file system can
+                os.posix_fadvise(handle, 0, 0, os.POSIX_FADV_DONTNEED)
         finally:
             os.close(handle)
 

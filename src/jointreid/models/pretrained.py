@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from jointreid.machine.hashing import file_sha256
+from jointreid.machine.reading import load_tensors
 from jointreid.messages.errors import JointreidError, no_such
 from jointreid.messages.listing import first_few
 from jointreid.models.dcsd import DCSD
@@ -183,9 +184,7 @@ def read_weights(path: Path) -> dict[str, Tensor]:
     """
     try:
         if path.suffix == ".safetensors":
-            from safetensors.torch import load_file
-
-            found: Any = load_file(path)
+            found: Any = load_tensors(path)
         elif path.name.endswith((".pth", ".pth.tar")):
             # timm's trainer saves its options in a checkpoint, as a Namespace, which has no code.
             with torch.serialization.safe_globals([argparse.Namespace]):

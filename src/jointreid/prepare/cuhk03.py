@@ -142,7 +142,7 @@ class _Images:
 
     def __enter__(self) -> "_Images":
         with self._reading("HDF5"):
-            self._file = library("h5py", READING).File(self._path, "r")
+            self._file = library("h5py", READING).File(self._path, "r", locking=False)
         return self
 
     def __exit__(self, *_: object) -> None:

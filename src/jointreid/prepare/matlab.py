@@ -139,7 +139,7 @@ def _from_v5(value: Any) -> Any:
 
 
 def _read_hdf5(path: Path) -> dict[str, Any]:
-    with library("h5py", READING).File(path, "r") as file:
+    with library("h5py", READING).File(path, "r", locking=False) as file:
         reader = _Hdf5Reader(file)
         return {name: reader.read(member(file, name)) for name in file if not name.startswith("#")}
 

@@ -12,11 +12,10 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock, Timeout
-
 from jointreid.data.protocols import SplitCounts
-from jointreid.machine.files import write_atomically
+from jointreid.machine.files import is_part, rename_folder, replace, write_atomically
 from jointreid.machine.hashing import file_sha256
+from jointreid.machine.locks import LockHeld, ProcessLock, lock_files
 from jointreid.messages.errors import JointreidError
 from jointreid.messages.listing import first_few
 from jointreid.messages.progress import OnProgress
@@ -24,6 +23,7 @@ from jointreid.prepare.conversion import Conversion, ConversionOutput, PreparedS
 
 WORKING = ".preparing"
 _LOCK = "lock"
+_LOCK_FILES = {path.name for path in lock_files(Path(_LOCK))}
 _REMEDY = "give a folder that is new or empty, or remove the prepared files in this one to start over"
 
 
@@ -67,9 +67,9 @@ def _write(
 ) -> None:
     """Write the missing files into the working folder, the index first, so that a later run knows their sources."""
     working = target / WORKING
-    moved = {entry for entry in conversion.entries if (target / entry).exists()}
+    moved = {entry for entry in conversion.entries if (target / entry).exists() and not is_part(target / entry)}
     with _write_errors(target):
-        present = _remove_half_written(working, {_LOCK, conversion.index, *output.images, *output.texts})
+        present = _remove_half_written(working, {*_LOCK_FILES, conversion.index, *output.images, *output.texts})
         if conversion.index not in present:
             write_atomically(working / conversion.index, index)
         for folder in output.folders:
@@ -94,13 +94,21 @@ def _publish(conversion: Conversion, target: Path) -> None:
     with _write_errors(target):
         for entry in conversion.entries:
             if (working / entry).exists():
-                (working / entry).rename(target / entry)
+                _move(working / entry, target / entry)
         _remove_working(working)
 
 
+def _move(source: Path, target: Path) -> None:
+    """Move a finished file or folder out of the working folder."""
+    rename_folder(source, target) if source.is_dir() else replace(source, target)
+
+
 def _remove_working(working: Path) -> None:
-    (working / _LOCK).unlink(missing_ok=True)
-    working.rmdir()
+    """Remove the empty working folder, if no other process holds its lock and the system lets a file in use go."""
+    with suppress(OSError):
+        for name in _LOCK_FILES:
+            (working / name).unlink(missing_ok=True)
+        working.rmdir()
 
 
 def _remove_half_written(working: Path, expected: set[str]) -> set[str]:
@@ -136,7 +144,8 @@ def _refuse_other_contents(conversion: Conversion, target: Path) -> None:
         return
     found = set(os.listdir(target)) - {WORKING}
     begun = (target / WORKING / conversion.index).is_file()
-    ours = {entry for entry in conversion.entries if begun and not (target / WORKING / entry).exists()}
+    entries = conversion.entries if begun else ()
+    ours = {entry for entry in entries if not (target / WORKING / entry).exists() or is_part(target / entry)}
     if strangers := sorted(found - ours):
         raise JointreidError(
             f"{target}: contains other files than a preparation of {conversion.name} "
@@ -155,9 +164,8 @@ def _finished(conversion: Conversion, target: Path, stamp: Mapping[str, Any]) ->
             f"{target}: was prepared, but {', '.join(lost)} has been removed since; prepare it again in a new folder"
         )
     # A run killed in its last step leaves the empty folder.
-    if (target / WORKING).is_dir() and set(os.listdir(target / WORKING)) <= {_LOCK}:
-        with suppress(OSError):
-            _remove_working(target / WORKING)
+    if (target / WORKING).is_dir() and set(os.listdir(target / WORKING)) <= _LOCK_FILES:
+        _remove_working(target / WORKING)
     try:
         return tuple(_part_from_json(part) for part in found["parts"])
     except (KeyError, TypeError, AttributeError) as error:
@@ -215,15 +223,13 @@ def _write_errors(target: Path) -> Iterator[None]:
 
 @contextmanager
 def _exclusive_lock(target: Path) -> Iterator[None]:
-    """Hold a lock that the system frees when the process dies; work without one on file systems that have none."""
-    lock = FileLock(target / WORKING / _LOCK, timeout=0)
+    """Keep other processes from preparing a data set in a folder, which is made if it is not there."""
+    lock = ProcessLock(target / WORKING / _LOCK)
     with _write_errors(target):
         (target / WORKING).mkdir(parents=True, exist_ok=True)
-        (target / WORKING / _LOCK).touch()
-    with suppress(OSError):  # a file system without locks
         try:
             lock.acquire()
-        except Timeout as error:
+        except LockHeld as error:
             raise JointreidError(f"{target}: another process is preparing a data set here; wait for it") from error
     try:
         yield

@@ -16,7 +16,7 @@ import numpy as np
 from jointreid.data.manifest import write_manifest
 from jointreid.data.readers.market_style import SPLIT_FOLDERS
 from jointreid.data.records import Domain, ImageRecord
-from jointreid.machine.files import write_atomically
+from jointreid.machine.files import replace, write_atomically
 from jointreid.machine.hashing import text_sha256
 from jointreid.messages.errors import JointreidError, no_such
 from jointreid.messages.progress import OnProgress
@@ -231,7 +231,7 @@ def _put(path: Path, content: bytes) -> None:
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         temporary.write_bytes(content)
-        os.replace(temporary, path)
+        replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
 

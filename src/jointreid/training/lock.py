@@ -11,9 +11,8 @@ from dataclasses import asdict, dataclass
 from datetime import datetime
 from pathlib import Path
 
-from filelock import FileLock, Timeout
-
 from jointreid.machine.files import write_atomically
+from jointreid.machine.locks import LockHeld, ProcessLock
 from jointreid.machine.reading import read_json
 from jointreid.messages.errors import JointreidError
 from jointreid.messages.typed import conform
@@ -61,22 +60,21 @@ def run_lock(run: Path, say: Callable[[str], None]) -> Iterator[None]:
         JointreidError: another process holds the lock, or may hold it, or the directory cannot be written.
     """
     new_folders = [folder for folder in (run, *run.parents) if not folder.exists()]
-    lock, owner_file = run / "lock", run / "lock.json"
-    mutex = FileLock(lock, timeout=0)
+    lock, owner_file = ProcessLock(run / "lock"), run / "lock.json"
     try:
         try:
             run.mkdir(parents=True, exist_ok=True)
-            mutex.acquire()
+            lock.acquire()
             _take_over(run, owner_file, say)
-        except OSError as error:  # Timeout is a subclass
+        except OSError as error:  # LockHeld is a subclass
             raise JointreidError(_refusal(run, owner_file, error)) from error
         try:
             yield
         finally:
             owner_file.unlink(missing_ok=True)
-            lock.unlink(missing_ok=True)
+            lock.release(remove=True)
     finally:
-        mutex.release()
+        lock.release()
         for folder in new_folders:
             if folder.is_dir() and not any(folder.iterdir()):
                 folder.rmdir()
@@ -96,7 +94,7 @@ def _take_over(run: Path, owner_file: Path, say: Callable[[str], None]) -> None:
 
 
 def _refusal(run: Path, owner_file: Path, error: OSError) -> str:
-    if isinstance(error, Timeout):
+    if isinstance(error, LockHeld):
         owner = _owner(owner_file) or "another process"
         return f"{run} is in use by {owner}; wait for its end, or choose another directory with --out"
     return f"{run} cannot be written: {error.strerror or error}; choose another directory with --out"

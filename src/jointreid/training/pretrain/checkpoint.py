@@ -5,12 +5,13 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import load_file, save_file
+from safetensors import SafetensorError
+from safetensors.torch import save_file
 from torch import nn, optim
 
 from jointreid.machine.files import replacing, write_atomically
 from jointreid.machine.hashing import file_sha256
+from jointreid.machine.reading import load_metadata, load_tensors
 from jointreid.messages.errors import JointreidError
 from jointreid.models.pretrained import own_label
 
@@ -64,9 +65,8 @@ class PretrainCheckpoint:
         """
         path = self.out / "training.safetensors"
         try:
-            with safe_open(path, "pt") as opened:
-                state = json.loads(opened.metadata()["state"])
-            tensors = load_file(path)
+            state = json.loads(load_metadata(path)["state"])
+            tensors = load_tensors(path)
             if changed := _changed(state["facts"], self.facts):
                 raise JointreidError(
                     f"--resume: {self.out} was started with other {', '.join(changed)}; leave that as it was, or "

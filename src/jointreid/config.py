@@ -33,7 +33,10 @@ Metric = Literal["cosine", "euclidean"]
 SamplerKind = Literal["union_pk", "interleaved"]
 
 # The same for the options of `jointreid data ingest`; they stand here so that help needs nothing of that room.
-Layout = Literal["auto", "market", "imagefolder", "mot"]
+Layout = Literal[
+    "auto", "market", "imagefolder", "mot", "viper", "sysu-mm01", "regdb", "veri-776", "vehicleid", "prid2011",
+    "ilids-vid", "mars", "cuhk01", "grid", "3dpes", "ltcc", "prcc", "celeb-reid", "personx", "randperson",
+]  # fmt: skip
 CameraChoice = Literal["auto", "name", "folder", "none"]
 SplitChoice = Literal["auto", "draw"]
 EpochLength = Literal["images", "pass"]

@@ -1,6 +1,7 @@
 """Folders of images become labelled: who, by which camera, in which split, and what was left out."""
 
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ from jointreid.data.readers.market_style import market_style
 from jointreid.ingest.images import FolderContents, Omissions, list_images
 from jointreid.ingest.layouts import read_layout
 from jointreid.ingest.mot import BoxChoice
+from jointreid.ingest.nobody import set_nobody_apart
 from jointreid.messages.errors import JointreidError
 
 
@@ -24,6 +26,8 @@ def look(root: Path, layout: Layout = "auto", camera: CameraChoice = "auto") -> 
     """Read a folder, and say what was left out."""
     omissions = Omissions()
     found = read_layout(root, layout, camera, BoxChoice(), omissions)
+    images, notes = set_nobody_apart(found.images, {}, omissions)
+    found = replace(found, images=tuple(images), notes=(*found.notes, *notes))
     return found, [str(dropped) for dropped in omissions.listed()]
 
 
@@ -167,9 +171,9 @@ def test_one_camera_or_unknown_ones_have_no_camera_rule(tmp_path: Path) -> None:
         (["a/cam3/1.jpg", "a/Camera 04/2.jpg", "b/C_3/x/1.jpg"], [3, 4, 3], {3: "C_3", 4: "Camera 04"}, "folders"),
         # Folders called so, but not for every image.
         (["a/cam3/1.jpg", "a/2.jpg", "b/cam3/1.jpg"], [0, 0, 0], {}, "camera ids are unknown"),
-        # Folders that may be anything.
+        # Folders called after days, and after places.
         (["a/monday/1.jpg", "a/friday/2.jpg", "b/monday/1.jpg"], [0, 0, 0], {}, "camera ids are unknown"),
-        (["a/1/1.jpg", "a/2/2.jpg", "b/1/1.jpg"], [0, 0, 0], {}, "camera ids are unknown"),
+        (["a/lobby/1.jpg", "a/door/2.jpg", "b/lobby/1.jpg"], [1, 0, 1], {0: "door", 1: "lobby"}, "folders"),
     ],
 )
 def test_cameras_come_from_the_first_source_that_every_image_has(
@@ -183,10 +187,9 @@ def test_cameras_come_from_the_first_source_that_every_image_has(
 
 
 def test_folders_and_names_that_might_be_cameras_are_reported(tmp_path: Path) -> None:
-    found, _ = look(build(tmp_path / "1", "a/lobby/1.jpg", "b/door/2.jpg"))
-    assert found.notes[0].startswith(
-        "the folders of people contain folders (door, lobby); they are not used as cameras"
-    )
+    names = (f"{pid}/{folder}/1.jpg" for pid in "abcd" for folder in ("red", "blue"))
+    found, _ = look(build(tmp_path / "1", *names))
+    assert found.notes[0].startswith("the folders of people contain folders (blue, red); they are not used as cameras")
     found, _ = look(build(tmp_path / "2", "a/1_c1.jpg", "b/2.jpg"))
     assert found.notes == ("1 of 2 file names have no camera id (2.jpg); none is used",)
     found, _ = look(build(tmp_path / "3", "a/1.jpg", "b/2.jpg"))

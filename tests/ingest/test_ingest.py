@@ -122,7 +122,7 @@ def test_a_path_that_begins_with_a_space_is_read_back(tmp_path: Path) -> None:
     assert all(record.path.is_file() for record in read_manifest(tmp_path / "m.csv")["x"])
 
 
-@pytest.mark.parametrize("folder", [" bob", "bob ", "nan", "-7"])
+@pytest.mark.parametrize("folder", [" bob", "bob ", "-7"])
 def test_names_that_cannot_be_identities_are_refused(tmp_path: Path, folder: str) -> None:
     with pytest.raises(JointreidError, match=f"1 folders have names that cannot be identities in a table .'{folder}'"):
         ingest(build(people(tmp_path / "shop"), f"{folder}/1.png"), tmp_path / "m.csv")

@@ -40,8 +40,13 @@ class IngestOptions:
     name: str = setting("", "the domain's name; by default the folder's", metavar="NAME")
     layout: Layout = setting(
         "auto",
-        "market (names like 0002_c1_7.jpg), imagefolder (a folder per person), mot (tracks); auto recognises it",
+        "market (names like 0002_c1_7.jpg), imagefolder (a folder per person), mot (tracks), or a published one by "
+        "name; auto recognises it",
     )
+    pattern: str = setting(
+        "", "what folders and names mean, such as {camera}/{pid}/{frame}.jpg; fields split, camera, pid, track, "
+        "sequence, frame, and * for the rest", metavar="PATTERN"
+    )  # fmt: skip
     camera: CameraChoice = setting(
         "auto", "where camera ids come from: file names, a folder in each person's folder, or none; auto recognises it"
     )
@@ -51,7 +56,16 @@ class IngestOptions:
     every: int = setting(10, "of a track, frames between two boxes", metavar="FRAMES")
     min_height: int = setting(32, "smallest height of a track's boxes", metavar="PIXELS")
     min_visibility: float = setting(0.3, "smallest visible share of a track's boxes", metavar="SHARE")
+    classes: str = setting(
+        "", "of a track's boxes, the class by number or name; by default pedestrian", metavar="CLASS"
+    )
+    nobody: tuple[str, ...] = setting(
+        (),
+        "NAME=junk, NAME=distractor or NAME=person, for a folder such as unknown; repeat for more",
+        metavar="NAME=KIND",
+    )
     overwrite: bool = setting(False, "replace a manifest that is there")
+    dry_run: bool = setting(False, "show how the folder is read, and write nothing")
     json: bool = as_json("the summary")
 
 
@@ -61,7 +75,8 @@ def ingest(options: IngestOptions) -> int:
 
     settings = dataclasses.asdict(options)
     as_json = settings.pop("json")
-    summary = ingest(settings.pop("source"), settings.pop("out"), **settings | {"name": options.name or None})
+    settings |= {"name": options.name or None, "on_reading": None if as_json else print}
+    summary = ingest(settings.pop("source"), settings.pop("out"), **settings)
     print_json(summary.to_dict()) if as_json else print(summary.render())
     return 0
 

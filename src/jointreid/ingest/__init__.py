@@ -1,7 +1,8 @@
 """From a folder of your own images to a manifest: recognise the layout, split identities, give each query a match."""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import get_args
 
@@ -13,8 +14,9 @@ from jointreid.data.table import is_no_id, path_below
 from jointreid.ingest.images import Omissions
 from jointreid.ingest.layouts import naming, read_layout
 from jointreid.ingest.mot import BoxChoice
+from jointreid.ingest.nobody import read_choices, set_nobody_apart
 from jointreid.ingest.split import MatchRule, draw_splits, keep_splits
-from jointreid.ingest.summary import IngestSummary, check_command
+from jointreid.ingest.summary import IngestSummary, check_command, describe_reading, example_rows
 from jointreid.messages.errors import JointreidError, no_such
 from jointreid.messages.listing import first_few
 
@@ -35,6 +37,11 @@ def ingest(
     min_height: int = 32,
     min_visibility: float = 0.3,
     overwrite: bool = False,
+    pattern: str = "",
+    nobody: Sequence[str] = (),
+    classes: str = "",
+    dry_run: bool = False,
+    on_reading: Callable[[str], None] | None = None,
 ) -> IngestSummary:
     """Describe the images below a folder in a manifest, without moving, changing or decoding them.
 
@@ -42,7 +49,7 @@ def ingest(
         source: the folder.
         out: the `.csv` file to write. If the images do not lie below its folder, its side file names `source`.
         name: the domain's name; the name of the folder if None.
-        layout: `market`, `imagefolder`, `mot`, or `auto` to recognise it.
+        layout: `market`, `imagefolder`, `mot`, the name of a published layout (see `KNOWN`), or `auto` to recognise it.
         camera: source of the camera ids: the file `name`, a `folder` inside each person's, or `none`; `auto` uses the
             first of these that every image has.
         split: `auto` keeps the folder's splits if it has any and otherwise draws new ones; `draw` always draws.
@@ -52,6 +59,11 @@ def ingest(
         min_height: least height in pixels of a box taken from a track.
         min_visibility: least visible share, 0 to 1, of a box taken from a track, where the sequence gives it.
         overwrite: replace an existing table.
+        pattern: the meaning of folders and file names, such as `{camera}/{pid}/{frame}.jpg` (see `Pattern`).
+        nobody: texts NAME=KIND, for names that may mean nobody: KIND is junk, distractor or person.
+        classes: of the boxes of tracks, the class by number or name; pedestrians by default.
+        dry_run: write nothing.
+        on_reading: called with how the folder is read, in words, before anything is written.
 
     Returns:
         The splits, cameras and omissions, and the next command to run.
@@ -63,13 +75,20 @@ def ingest(
     chosen = {"layout": layout, "camera": camera, "split": split}
     _check_settings(chosen, test_share, every, min_height, min_visibility)
     source, out = _real_folder(source), Path(os.path.expanduser(out))
-    _check_target(out, overwrite)
+    _check_target(out, overwrite or dry_run)
+    choices = read_choices(nobody)
     name = source.name or "data" if name is None else name
     if is_no_id(name):
         raise JointreidError(f"{name!r} cannot be a domain's name; pass another with --name")
     omissions = Omissions()
-    found = read_layout(source, layout, camera, BoxChoice(every, min_height, min_visibility), omissions)
+    boxes = BoxChoice(every, min_height, min_visibility, classes)
+    found = read_layout(source, layout, camera, boxes, omissions, pattern)
+    people, told = set_nobody_apart(found.images, choices, omissions)
+    found = replace(found, images=tuple(people), notes=(*found.notes, *told))
     drawn = split == "draw" or all(not image.split for image in found.images)
+    reading = describe_reading(source, found, drawn)
+    if on_reading is not None:
+        on_reading(reading)
     rule = MatchRule(found.exclude_same_camera, found.tracks)
     with naming(source):
         if not found.images:
@@ -88,7 +107,8 @@ def ingest(
     )
     folder = os.path.abspath(out.parent)
     root = None if str(source) == folder or path_below(folder, source) else source
-    write_manifest([domain], out, root=root)
+    if not dry_run:
+        write_manifest([domain], out, root=root)
     return IngestSummary(
         manifest=out,
         source=source,
@@ -103,6 +123,10 @@ def ingest(
         dropped=omissions.listed(),
         notes=(*found.notes, *splits.notes),
         next_command=check_command(out),
+        reading=reading,
+        examples=example_rows(source, domain),
+        pattern=found.pattern,
+        written=not dry_run,
     )
 
 

@@ -61,12 +61,14 @@ class PersonImage(NamedTuple):
             same when the folder moves.
         split: train, query or gallery; "test" for images to divide into query and gallery; "" if none is given.
         frame: number of its frame, for images of a track.
+        side: query or gallery, which the image is if its identity is drawn for the test; "" for either.
     """
 
     record: ImageRecord
     key: str
     split: str = ""
     frame: int = 0
+    side: str = ""
 
 
 @dataclass(frozen=True)
@@ -74,13 +76,15 @@ class FolderContents:
     """A folder as read in one layout.
 
     Attributes:
-        layout: market, imagefolder or mot.
+        layout: market, imagefolder, mot, pattern, or the name of a published layout.
         images: the images with their identities and cameras.
         cameras: camid -> what the folder calls the camera; empty where camera ids are not known.
         exclude_same_camera: whether matches from the query's own camera are ignored.
         policy: the camera rule in words, with where the cameras come from.
         tracks: whether the images of an identity are frames of one track, where neighbours are nearly identical.
         notes: remarks for the user.
+        reading: the meaning of the paths in words, `CAMERA/PERSON/IMAGE`.
+        pattern: the pattern that reads the folder so, if one does.
     """
 
     layout: str
@@ -90,6 +94,8 @@ class FolderContents:
     policy: str
     tracks: bool = False
     notes: tuple[str, ...] = ()
+    reading: str = ""
+    pattern: str = ""
 
 
 def list_images(root: Path, omissions: Omissions) -> list[PathParts]:

@@ -7,17 +7,17 @@ from pathlib import Path
 from jointreid.config import CameraChoice, Layout
 from jointreid.data.decode import SUFFIXES
 from jointreid.data.readers.market_style import ANY_NAME
-from jointreid.ingest.folders import (
-    ImagesBySplit,
-    folders_of_many,
-    group_by_split,
-    name_faults,
-    person_faults,
-    read_imagefolder,
-    read_market,
-)
+from jointreid.ingest.by_pattern import read_by_pattern
+from jointreid.ingest.folders import folders_of_many, name_faults, person_faults, read_imagefolder, read_market
 from jointreid.ingest.images import FolderContents, Omissions, PathParts, list_images
+from jointreid.ingest.known import KNOWN
+from jointreid.ingest.meaning import role_of
 from jointreid.ingest.mot import BoxChoice, find_sequences, read_mot
+from jointreid.ingest.pattern import Pattern
+from jointreid.ingest.read_known import find_base, read_known, recognise
+from jointreid.ingest.readings import Reading, infer
+from jointreid.ingest.refusal import refusal
+from jointreid.ingest.split_folders import ImagesBySplit, group_by_split
 from jointreid.messages.errors import JointreidError
 from jointreid.messages.listing import first_few
 
@@ -31,7 +31,12 @@ LAYOUTS = {
 
 
 def read_layout(
-    source: Path, layout: Layout, camera: CameraChoice, boxes: BoxChoice, omissions: Omissions
+    source: Path,
+    layout: Layout,
+    camera: CameraChoice,
+    boxes: BoxChoice,
+    omissions: Omissions,
+    pattern: str = "",
 ) -> FolderContents:
     """Recognise a folder's layout and read it.
 
@@ -39,13 +44,15 @@ def read_layout(
 
     Args:
         source: the folder.
-        layout: the layout, or "auto" to recognise it.
+        layout: the layout, or "auto" to recognise it: a published one by its folders and names, one of the three
+            general ones, or any tree whose levels have one meaning.
         camera: source of the camera ids; a tracking sequence is always one camera.
         boxes: which boxes of tracks to take.
         omissions: counts what is left out.
+        pattern: the meaning of the paths (see `Pattern`), with layout "auto"; "" to infer it.
 
     Raises:
-        JointreidError: there are no images, no layout fits, or a file of the layout is wrong.
+        JointreidError: there are no images, no layout or more than one fits, or a file of the layout is wrong.
     """
     images = list_images(source, omissions)
     if not images:
@@ -53,17 +60,67 @@ def read_layout(
         raise JointreidError(
             f"{source}: contains no images ({', '.join(SUFFIXES)})" + (f"; found {seen}" if seen else "")
         )
+    if pattern:
+        if layout != "auto":
+            raise JointreidError(f"--layout {layout} and --pattern {pattern}: give one of the two")
+        with naming(source):
+            return read_by_pattern(source, images, Pattern(pattern), camera, omissions)
+    if layout in KNOWN:
+        with naming(source):
+            return read_known(source, images, find_base(layout, images), camera, omissions)
     if layout == "mot" or layout == "auto":
         sequences = find_sequences(source)
         if sequences or layout == "mot" or _has_frames(images):
             return _read_sequences(source, images, sequences, layout, camera, boxes, omissions)
     with naming(source):
+        if layout == "auto" and camera != "folder":
+            return _recognise(source, images, camera, omissions)
         by_split = group_by_split(images, omissions)
-        if layout == "market" or (layout == "auto" and not _market_faults(by_split)):
-            return read_market(source, by_split, camera, omissions)
-        if layout == "imagefolder" or not _imagefolder_faults(by_split):
-            return read_imagefolder(source, by_split, camera, omissions)
-        raise JointreidError(_unclear(by_split))
+        market = layout == "market" or (layout == "auto" and not _market_faults(by_split))
+        read = read_market if market else read_imagefolder
+        return read(source, by_split, camera, omissions)
+
+
+def _recognise(source: Path, images: Sequence[PathParts], camera: CameraChoice, omissions: Omissions) -> FolderContents:
+    """Read a folder whose layout is not given: by a published layout, or by the one reading that fits."""
+    if known := recognise(source, images):
+        return read_known(source, images, known, camera, omissions)
+    wrapper = _wrapper(images)
+    inner = [names[len(wrapper) :] for names in images]
+    source = source.joinpath(*wrapper)
+    by_split = group_by_split(inner, omissions)
+    if not _market_faults(by_split):
+        return read_market(source, by_split, camera, omissions)
+    below = [names[by_split.depth :] for names in _all_images(by_split)]
+    if any(len(names) == 1 for names in below) and any(len(names) > 1 for names in below):
+        raise JointreidError(_unclear(source, by_split))
+    readings = infer(below)
+    if mixed := folders_of_many(_all_images(by_split), by_split.depth) if readings else []:
+        named = "in these the file names show several people"
+        one = Reading(
+            "/".join(["*"] * (len(below[0]) - 1) + ["{pid}_{camera}_{frame}"]), f"{named}: {first_few(mixed)}"
+        )
+        if role_of({names[0] for names in below}) not in ("camera", "place", "sequence"):
+            raise JointreidError(_unclear(source, by_split, [*readings, one]))
+    if len(readings) != 1:
+        raise JointreidError(_unclear(source, by_split, readings))
+    pattern = Pattern(readings[0].pattern)
+    levels = pattern.text.split("/")
+    if levels[0] == "{pid}" and ("{camera}" not in levels or levels[1] == "{camera}"):
+        return read_imagefolder(source, by_split, camera, omissions)
+    text = f"{{split}}/{pattern.text}" if by_split.depth else pattern.text
+    used = [names for names in inner if by_split.depth == 0 or names in set(_all_images(by_split))]
+    return read_by_pattern(source, used, Pattern(text), camera, omissions, (readings[0].why,))
+
+
+def _wrapper(images: Sequence[PathParts]) -> PathParts:
+    """Return the folders that hold everything and mean nothing, such as what an archive was unpacked to."""
+    folders = min(len(names) for names in images) - 1
+    held = [{names[level] for names in images} for level in range(folders)]
+    depth = next((level for level, values in enumerate(held) if len(values) > 1 or role_of(values)), folders)
+    # A person may lie in one folder above those of cameras or days; a wrapper has people or splits somewhere below it.
+    below = any(len(values) > 1 and role_of(values) in ("", "person", "split") for values in held[depth:])
+    return images[0][:depth] if below else ()
 
 
 @contextmanager
@@ -111,12 +168,8 @@ def _market_faults(by_split: ImagesBySplit) -> list[str]:
     return name_faults(_all_images(by_split), by_split.depth)
 
 
-def _imagefolder_faults(by_split: ImagesBySplit) -> list[str]:
-    images = _all_images(by_split)
-    return person_faults(images, by_split.depth) or folders_of_many(images, by_split.depth)
-
-
-def _unclear(by_split: ImagesBySplit) -> str:
+def _unclear(source: Path, by_split: ImagesBySplit, readings: Sequence[Reading] = ()) -> str:
+    """Return the message that no reading fits, or several: what is there, and how to say what it means."""
     images = _all_images(by_split)
     loose = person_faults(images, by_split.depth)
     named = sum(ANY_NAME.match(name.rsplit("/")[-1]) is not None for name in loose)
@@ -128,14 +181,9 @@ def _unclear(by_split: ImagesBySplit) -> str:
         )
     if folders:
         seen.append(f"{len(folders)} folders with images ({first_few(folders)})")
-    if not loose:
-        mixed = folders_of_many(images, by_split.depth)
+    if not loose and (mixed := folders_of_many(images, by_split.depth)):
         seen.append(
             f"{len(mixed)} of them hold several people, by their file names ({first_few(mixed)}); if each is "
             "one person after all, pass --layout imagefolder"
         )
-    known = "; ".join(f"{layout}: {words}" for layout, words in LAYOUTS.items())
-    return (
-        f"the layout is not clear: {'; '.join(seen)}. Layouts are {known}. Move away what does not belong, or choose "
-        "with --layout: images that do not fit are then left out and counted"
-    )
+    return f"the layout is not clear: {'; '.join(seen)}. " + refusal(images, by_split.depth, readings, LAYOUTS)

@@ -40,6 +40,7 @@ class BoxChoice(NamedTuple):
     every: int = 10
     min_height: int = 32
     min_visibility: float = 0.3
+    classes: str = ""
 
 
 class _Sequence(NamedTuple):

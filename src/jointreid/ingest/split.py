@@ -127,6 +127,8 @@ def _draw(seed: int, name: str) -> bytes:
 def _can_be_query(images: Sequence[PersonImage], rule: MatchRule) -> bool:
     if rule.tracks:
         return len(images) >= _LEAST_OF_TRACK
+    if any(image.side for image in images):
+        return {"query", "gallery"} <= {image.side for image in images}
     return len({image.record.camid for image in images} if rule.exclude_same_camera else images) >= 2
 
 
@@ -148,6 +150,9 @@ def _draw_queries(
         if rule.tracks and _can_be_query(images, rule):
             taken, rest = _divide_track(pid, images, seed)
             omissions.add("boxes too close to their query in the track", count=len(images) - len(taken) - len(rest))
+        elif _can_be_query(images, rule) and any(image.side for image in images):
+            taken = [image for image in images if image.side == "query"]
+            rest = [image for image in images if image.side != "query"]
         elif _can_be_query(images, rule):
             taken = _one_per_camera(images, rule, seed)
             rest = [image for image in images if image not in taken]

@@ -11,9 +11,10 @@ from jointreid.messages.errors import JointreidError
 from jointreid.messages.listing import first_few
 
 SPLIT_FOLDERS = {"train": "bounding_box_train", "query": "query", "gallery": "bounding_box_test"}
-# `0002_c1s1_000451_03.jpg`, `0005_c2_f0046985.jpg`, `0781_c11_0015.jpg`, `0001_c1_1.png`: identity, then camera from 1.
-# Cameras may have two digits; pid -1 is junk.
-ANY_NAME = re.compile(r"(-1|\d+)_c([1-9]\d*)(?:s\d+)?(?:_|\.)")
+# `0002_c1s1_000451_03.jpg`, `0005_c2_f0046985.jpg`, `0781_c11_0015.jpg`, `0001_c001_1.png`: identity, then camera.
+# Cameras may have several digits, and count from 1, or from 0 if there is a camera 0; pid -1 is junk.
+ANY_NAME = re.compile(r"(-1|\d+)_c(\d{1,9})(?:s\d+)?(?:_|\.)")
+_CAMERA_ZERO = re.compile(r".*?_c0+(?:s\d+)?(?:_|\.)")
 JUNK, DISTRACTOR = -1, 0
 
 
@@ -30,6 +31,11 @@ class FoundRoot(NamedTuple):
 
     root: Path
     layouts: list[tuple[str, ...]]
+
+
+def first_camera(names: Iterable[str]) -> int:
+    """Return the number of the first camera, 0 if any file name has a camera 0, otherwise 1."""
+    return 0 if any(map(_CAMERA_ZERO.match, names)) else 1
 
 
 def is_market_style(root: Path) -> bool:
@@ -107,20 +113,24 @@ def read_splits(
 
     Args:
         root: a folder with the three splits.
-        pattern: matches the beginning of a file name; group 1 is the pid, group 2 the camera counted from 1. Without
-            a group 2 all images have camid 0.
+        pattern: matches the beginning of a file name; group 1 is the pid, group 2 the camera, counted from 1
+            unless there is a 0. Without a group 2 all images have camid 0.
         example: a name as expected, for messages.
         suffixes: of images, in lower case.
         folders: split -> its folder.
-        zero_is_distractor: keep pid 0 in the gallery, where it is always a wrong answer, and drop it elsewhere; else it
-            is an identity like any other.
+        zero_is_distractor: keep pid 0 in the gallery, where it is always a wrong answer, and drop it elsewhere; else,
+            or where cameras are counted from 0, it is an identity like any other.
 
     Raises:
         JointreidError: files whose names have no labels.
     """
 
+    less = first_camera(name for folder in folders.values() for name in os.listdir(root / folder))
+
     def read(split: str) -> tuple[ImageRecord, ...]:
-        records = _read_split(root / folders[split], pattern, example, tuple(suffixes), zero_is_distractor)
+        records = _read_split(
+            root / folders[split], pattern, example, tuple(suffixes), zero_is_distractor and bool(less), less
+        )
         return tuple(record for record in records if split == "gallery" or not record.distractor)
 
     return SplitRecords(train=read("train"), query=read("query"), gallery=read("gallery"))
@@ -129,7 +139,8 @@ def read_splits(
 def market_style(path: str | Path, name: str) -> Domain:
     """Read a folder in this layout under any name, such as your own data.
 
-    Images are `.jpg`, `.jpeg` or `.png`, named `<pid>_c<camera>...`; cameras are counted from 1.
+    Images are `.jpg`, `.jpeg` or `.png`, named `<pid>_c<camera>...`; cameras are counted from 1, or from 0 if there is
+    a camera 0.
 
     Raises:
         JointreidError: `path` does not hold the three splits, or a file whose name has no labels.
@@ -144,7 +155,7 @@ def _missing(root: Path, layout: tuple[str, ...]) -> tuple[str, ...]:
 
 
 def _read_split(
-    folder: Path, pattern: re.Pattern[str], example: str, suffixes: tuple[str, ...], zero_is_distractor: bool
+    folder: Path, pattern: re.Pattern[str], example: str, suffixes: tuple[str, ...], zero_is_distractor: bool, less: int
 ) -> list[ImageRecord]:
     records, unknown = [], []
     for name in sorted(os.listdir(folder)):
@@ -155,7 +166,7 @@ def _read_split(
         if match is None:
             unknown.append(name)
         elif int(match[1]) != JUNK:
-            camid = int(match[2]) - 1 if pattern.groups > 1 else 0
+            camid = int(match[2]) - less if pattern.groups > 1 else 0
             distractor = zero_is_distractor and int(match[1]) == DISTRACTOR
             records.append(ImageRecord(folder / name, match[1], camid, distractor=distractor))
     if unknown:

@@ -1,0 +1,229 @@
+"""Inference of what the levels of a tree and the parts of its file names mean.
+
+A level of folders is known by its names (`cam3`, `2024-05-01`, `entrance`, `p07`), or by which of its names recur:
+a person seen by several cameras has a folder of one name in each, so few folders with many recurring names inside are
+cameras, and many folders with few are people. What these do not decide is left undecided: all readings are returned.
+"""
+
+import re
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
+
+from jointreid.ingest.images import PathParts
+from jointreid.ingest.meaning import Role, role_of
+
+_NAME_CAMERA_PART = re.compile(r"(?:c|cam|camera)\d{1,9}(?:s\d+)?", re.IGNORECASE)
+# How many times as many folders one level needs, to be taken for people and the other for cameras or days.
+_CLEARLY_MORE = 2
+_FIELD_OF: dict[Role, str] = {
+    "split": "{split}",
+    "camera": "{camera}",
+    "place": "{camera}",
+    "sequence": "{sequence}",
+    "person": "{pid}",
+}
+
+
+class Reading(NamedTuple):
+    """One way to read a tree: the pattern, and what speaks for it."""
+
+    pattern: str
+    why: str
+
+
+class _Tree(NamedTuple):
+    """Paths of images, and for each level that all of them have its role and the names of its folders."""
+
+    images: Sequence[PathParts]
+    roles: Sequence[Role]
+    names: Sequence[frozenset[str]]
+    deeper: bool
+
+    def pattern(self, fields: Sequence[str], name: str = "{frame}") -> str:
+        levels = [field or "*" for field in fields]
+        return "/".join([*levels, *(["**"] if self.deeper else []), name])
+
+    def fields(self, **chosen: str) -> list[str]:
+        """Return the field of each level by its role, or as chosen by `level0="{pid}"`."""
+        return [chosen.get(f"level{number}", _FIELD_OF.get(role, "*")) for number, role in enumerate(self.roles)]
+
+
+def infer(images: Sequence[PathParts]) -> list[Reading]:
+    """Return the readings of a tree that its names and their recurrence leave possible: none, one or several.
+
+    Args:
+        images: paths below the folder, or below the folder of their split.
+    """
+    tree = _tree(images)
+    people = [number for number, role in enumerate(tree.roles) if role == "person"]
+    free = [number for number, role in enumerate(tree.roles) if role == ""]
+    cameras = [number for number, role in enumerate(tree.roles) if role == "camera"]
+    places = [number for number, role in enumerate(tree.roles) if role == "place"]
+    if len(cameras) > 1 or len(people) > 1 or (cameras and places):
+        return _one_each(tree, people or free or cameras)
+    if len(people) == 1:
+        return [
+            Reading(tree.pattern(tree.fields()), f"folders such as {_some(tree, people[0])} are named after people")
+        ]
+    if len(free) == 1:
+        return _one_level(tree, free[0], bool(cameras or places))
+    if len(free) == 2 and not (cameras or places):
+        return _two_levels(tree, *free)
+    if free:
+        return _one_each(tree, free)
+    return _people_in_names(tree, cameras or places)
+
+
+def _tree(images: Sequence[PathParts]) -> _Tree:
+    depth = min((len(names) - 1 for names in images), default=0)
+    names = [frozenset(image[level] for image in images) for level in range(depth)]
+    roles = [role_of(values) for values in names]
+    if roles.count("") == 0 and roles.count("person") == 0 and "sequence" in roles and "camera" not in roles:
+        # Subjects are called s1, s2, ... as often as sequences are.
+        roles = [
+            "" if role == "sequence" and all(re.fullmatch(r"[st]\d+", name, re.I) for name in values) else role
+            for role, values in zip(roles, names, strict=True)
+        ]
+    return _Tree(images, roles, names, any(len(image) - 1 > depth for image in images))
+
+
+def _some(tree: _Tree, level: int) -> str:
+    return ", ".join(sorted(tree.names[level])[:2])
+
+
+def _one_each(tree: _Tree, levels: Iterable[int]) -> list[Reading]:
+    """Return a reading for each of some levels as that of people, to choose from."""
+    plain = {"person": "*", "camera": "{camera}"}
+    readings = []
+    for level in levels:
+        fields = [field if field != "{pid}" else "*" for field in tree.fields()]
+        fields[level] = "{pid}"
+        while fields.count("{camera}") > 1:
+            fields[fields.index("{camera}")] = plain["person"]
+        while fields.count("{sequence}") > 1:
+            fields[fields.index("{sequence}")] = "*"
+        readings.append(Reading(tree.pattern(fields), f"folders such as {_some(tree, level)} may be people"))
+    return readings
+
+
+def _one_level(tree: _Tree, level: int, camera_known: bool) -> list[Reading]:
+    """Return the readings where one level of folders may be people: it is, unless the file names name them."""
+    chosen = Reading(
+        tree.pattern(_once(tree.fields(**{f"level{level}": "{pid}"}))), f"folders such as {_some(tree, level)}"
+    )
+    others = [] if camera_known else _recurring_names(tree, level)
+    return [chosen, *others]
+
+
+def _once(fields: list[str]) -> list[str]:
+    """Keep the first level of each field; a field may stand once in a pattern."""
+    return [field if field == "*" or field not in fields[:number] else "*" for number, field in enumerate(fields)]
+
+
+def _two_levels(tree: _Tree, upper: int, lower: int) -> list[Reading]:
+    """Return the readings of two levels whose names tell nothing, by how often the lower one's names recur."""
+    as_upper = tree.pattern(_once(tree.fields(**{f"level{upper}": "{pid}", f"level{lower}": "{sequence}"})))
+    as_lower = tree.pattern(_once(tree.fields(**{f"level{upper}": "{camera}", f"level{lower}": "{pid}"})))
+    grouped = tree.pattern(_once(tree.fields(**{f"level{upper}": "*", f"level{lower}": "{pid}"})))
+    by_camera = tree.pattern(_once(tree.fields(**{f"level{upper}": "{pid}", f"level{lower}": "{camera}"})))
+    above: dict[str, set[str]] = defaultdict(set)
+    for names in tree.images:
+        above[names[lower]].add(names[upper])
+    if all(below.startswith(folder) for below, folders in above.items() for folder in folders):
+        return [Reading(as_upper, "the inner folders repeat the outer ones' names")]
+    recurring = sum(len(folders) > 1 for folders in above.values())
+    outer, inner = len(tree.names[upper]), len(tree.names[lower])
+    same = f"{recurring:,} of {inner:,} inner folders are in several of the {outer:,} outer ones"
+    if inner == 1:
+        return [Reading(as_upper, "the inner folders have one name")]
+    if outer == 1:
+        return [Reading(grouped, "the outer folders have one name")]
+    if 2 * recurring >= inner:
+        if inner >= _CLEARLY_MORE * outer:
+            return [Reading(as_lower, same)]
+        if outer >= _CLEARLY_MORE * inner:
+            return [Reading(as_upper, same)]
+        return [Reading(as_lower, same), Reading(by_camera, same), Reading(as_upper, same)]
+    return [Reading(as_upper, same), Reading(grouped, same)]
+
+
+# People in file names
+
+
+def _parts(images: Iterable[PathParts]) -> tuple[str, list[list[str]]]:
+    """Return what separates the parts of the file names, and these parts; one part each if nothing does."""
+    stems = [names[-1].rpartition(".")[0] for names in images]
+    for separator in "_-":
+        if all(separator in stem for stem in stems):
+            return separator, [stem.split(separator) for stem in stems]
+    return "_", [[stem] for stem in stems]
+
+
+def _name_pattern(separator: str, fields: Sequence[str], longest: int) -> str:
+    """Return the pattern of a name whose first parts have these fields."""
+    rest = ["{frame}"] if longest > len(fields) else []
+    return separator.join([*fields, *rest])
+
+
+def _people_in_names(tree: _Tree, cameras: Sequence[int]) -> list[Reading]:
+    """Return the readings where no level of folders is people: their names then begin the file names."""
+    separator, parts = _parts(tree.images)
+    shortest, longest = min(map(len, parts)), max(map(len, parts))
+    values = [Counter(part[number] for part in parts) for number in range(shortest)]
+    camera_part = next((n for n, seen in enumerate(values) if all(map(_NAME_CAMERA_PART.fullmatch, seen))), None)
+    varying = [number for number, seen in enumerate(values) if len(seen) > 1]
+    fields = tree.fields()
+
+    def reading(pid: int, why: str) -> Reading:
+        head = ["*" if number in varying else next(iter(values[number])) for number in range(pid)]
+        head.append("{pid}")
+        if camera_part is not None and camera_part > pid and not cameras:
+            head += ["*"] * (camera_part - pid - 1) + ["{camera}"]
+        return Reading(tree.pattern(fields, _name_pattern(separator, head, longest)), why)
+
+    if camera_part is not None and not cameras:
+        before = [number for number in varying if number < camera_part]
+        return [reading(number, f"part {number + 1} of the names may be the person") for number in before]
+    if not cameras:
+        return []
+    pid = varying[0] if varying else 0
+    above: dict[str, set[str]] = defaultdict(set)
+    for names, part in zip(tree.images, parts, strict=True):
+        above[part[pid]].add(names[cameras[0]])
+    recurring = sum(len(folders) > 1 for folders in above.values())
+    why = f"{recurring:,} of {len(above):,} file names begin alike in several of the folders"
+    if len(tree.names[cameras[0]]) > 1 and 2 * recurring >= len(above):
+        counters = shortest == longest == 1 and all(part[0].isdecimal() for part in parts)
+        if not counters:
+            return [reading(pid, why)]
+        return [reading(pid, why), _folders_are_people(tree, cameras[0])]
+    return [reading(pid, why), _folders_are_people(tree, cameras[0])]
+
+
+def _folders_are_people(tree: _Tree, level: int) -> Reading:
+    fields = [field if number != level else "{pid}" for number, field in enumerate(tree.fields())]
+    return Reading(tree.pattern(fields), f"folders such as {_some(tree, level)} may be people who are called so")
+
+
+def _recurring_names(tree: _Tree, level: int) -> list[Reading]:
+    """Return the reading of folders as cameras if the file names in them begin with more, recurring names than that."""
+    separator, parts = _parts(tree.images)
+    shortest, longest = min(map(len, parts)), max(map(len, parts))
+    words = all(not part[0].isdecimal() for part in parts)
+    if shortest < 2 and not words:
+        return []
+    first = next((n for n in range(shortest) if len({part[n] for part in parts}) > 1), None)
+    if first is None or (all(part[first].isdecimal() for part in parts) and first == shortest - 1):
+        return []  # a number at the end counts images
+    above: dict[str, set[str]] = defaultdict(set)
+    for names, part in zip(tree.images, parts, strict=True):
+        above[part[first]].add(names[level])
+    folders, recurring = len(tree.names[level]), sum(len(seen) > 1 for seen in above.values())
+    more = _CLEARLY_MORE if not words else 1
+    if folders < 2 or len(above) <= more * folders or 2 * recurring < len(above):
+        return []
+    head = [next(iter({part[n] for part in parts})) for n in range(first)] + ["{pid}"]
+    fields = tree.fields(**{f"level{level}": "{camera}"})
+    why = f"{recurring:,} of {len(above):,} file names begin alike in several of the folders"
+    return [Reading(tree.pattern(fields, _name_pattern(separator, head, longest)), why)]

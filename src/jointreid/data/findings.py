@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 from jointreid.data.protocols import ProtocolMatch, count_split
-from jointreid.data.records import SPLITS, Domain, ImageRecord
+from jointreid.data.records import SPLITS, Domain, ImageRecord, SplitOmission
 from jointreid.messages.listing import first_few
 from jointreid.messages.tables import text_table
 
@@ -77,6 +77,8 @@ class DomainSummary:
         exclude_same_camera: whether a gallery image of the query's own identity and camera is ignored.
         protocol: the protocol as read, unreadable images included; None for a data set that is not the paper's.
         splits: train, query and gallery.
+        images: images of all splits, junk included.
+        left_out: files of the folder that the reader left out, by reason and split; with `images`, all files found.
     """
 
     source: str
@@ -85,6 +87,8 @@ class DomainSummary:
     exclude_same_camera: bool
     protocol: ProtocolMatch | None
     splits: Mapping[str, SplitSummary]
+    images: int = 0
+    left_out: tuple[SplitOmission, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -132,6 +136,10 @@ def render(result: CheckResult) -> str:
         if domain.protocol:
             lines.append(f"  protocol: {domain.protocol.words}")
             lines += [f"  not as in the paper: {difference}" for difference in domain.protocol.differences]
+        if domain.left_out:
+            out = sum(omission.count for omission in domain.left_out)
+            lines.append(f"  {domain.images + out:,} files found = {domain.images:,} images kept + {out:,} left out:")
+            lines += [f"  left out: {omission}" for omission in domain.left_out]
     lines += [f"{problem.level}: {problem.message}" for problem in result.problems]
     lines.append(
         f"images: {result.decoded:,} decoded, {result.from_cache:,} known from an earlier check, "

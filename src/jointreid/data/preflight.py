@@ -118,6 +118,8 @@ def _summarise(domain: Domain, protocol: ProtocolMatch | None) -> DomainSummary:
         domain.exclude_same_camera,
         protocol,
         summarise_splits(domain),
+        images=sum(1 for _ in domain),
+        left_out=domain.omissions,
     )
 
 
@@ -263,12 +265,23 @@ def _find_thin_cameras(domain: Domain) -> Iterator[Finding]:
         )
 
 
+def _find_omissions(domain: Domain) -> Iterator[Finding]:
+    """Files that a reader left out although the data set has no rule for it: somebody may miss them."""
+    for omission in domain.omissions:
+        if not omission.by_rule:
+            yield (
+                "warning",
+                f"{domain.name}: left out: {omission}; to use them, rename or move them, or describe the folder in a "
+                "manifest",
+            )
+
+
 def _find_withdrawn(domain: Domain) -> Iterator[Finding]:
     if domain.name in WITHDRAWN:
         yield "warning", f"{domain.name}: {domain.terms}"
 
 
-_ALWAYS = (find_leaks, find_repeats, find_twin_pids, find_mangled_names, _find_withdrawn)
+_ALWAYS = (find_leaks, find_repeats, find_twin_pids, find_mangled_names, _find_withdrawn, _find_omissions)
 _TRAINING = (_find_thin_identities, _find_thin_cameras)
 _EVALUATION = (_find_unmatched_queries, _find_repeated_queries)
 _CHECKS: Mapping[Purpose, tuple[Callable[[Domain], Iterator[Finding]], ...]] = {

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from jointreid.messages.errors import JointreidError
+from jointreid.messages.listing import first_few
 
 SPLITS = ("train", "query", "gallery")
 # A camera's number has nine digits at most, here and in a table, so that it fits every array and file.
@@ -60,6 +61,35 @@ class ImageRecord:
 
 
 @dataclass(frozen=True)
+class Omission:
+    """Files, images or boxes left out for one reason: how many, and the first few that were met."""
+
+    reason: str
+    count: int
+    examples: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        examples = f" ({first_few(self.examples, total=self.count)})" if self.examples else ""
+        return f"{self.count:,} {self.reason}{examples}"
+
+
+@dataclass(frozen=True)
+class SplitOmission(Omission):
+    """Files of one split that a reader leaves out.
+
+    Attributes:
+        split: train, query or gallery; "" for files outside the splits.
+        by_rule: whether the published data set itself has it so, or the file is no image; otherwise it is a surprise.
+    """
+
+    split: str = ""
+    by_rule: bool = True
+
+    def __str__(self) -> str:
+        return f"{super().__str__()}{f', in {self.split}' if self.split else ''}"
+
+
+@dataclass(frozen=True)
 class Domain:
     """One data set: its images by split, and how it is evaluated.
 
@@ -75,6 +105,7 @@ class Domain:
         terms: the owner's terms of use, shown when the data set is prepared.
         source: what the images were read from (a folder, a manifest), for messages and result files.
         variant: which edition of a published data set the reader found, in words ("V2, faces masked"), for the same.
+        omissions: the files of the folder that its reader left out, by reason and split.
 
     Raises:
         JointreidError: no name, a camera outside `cameras`, or a junk or distractor image in train.
@@ -89,6 +120,7 @@ class Domain:
     terms: str = ""
     source: str = field(default="", compare=False)
     variant: str = field(default="", compare=False)
+    omissions: tuple[SplitOmission, ...] = field(default=(), compare=False)
 
     def __post_init__(self) -> None:
         if not self.name:

@@ -7,9 +7,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from jointreid.data.decode import SUFFIXES
-from jointreid.data.records import ImageRecord
+from jointreid.data.records import ImageRecord, Omission
 from jointreid.messages.errors import JointreidError
-from jointreid.messages.listing import first_few
 
 # Files of the formats that `decode` opens.
 _CLUTTER = ("thumbs.db", "__macosx", "@eadir")
@@ -17,19 +16,6 @@ _SHOWN = 3
 
 # Path of an image below the source folder: the names of its folders, then of its file.
 PathParts = tuple[str, ...]
-
-
-@dataclass(frozen=True)
-class Omission:
-    """Files, images or boxes left out for one reason: how many, and the first few that were met."""
-
-    reason: str
-    count: int
-    examples: tuple[str, ...] = ()
-
-    def __str__(self) -> str:
-        examples = f" ({first_few(self.examples, total=self.count)})" if self.examples else ""
-        return f"{self.count:,} {self.reason}{examples}"
 
 
 @dataclass

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from jointreid.data.findings import SplitSummary
-from jointreid.data.records import SPLITS, Domain, ImageRecord
-from jointreid.ingest.images import FolderContents, Omission
+from jointreid.data.records import SPLITS, Domain, ImageRecord, Omission
+from jointreid.ingest.images import FolderContents
 from jointreid.messages.commands import command
 from jointreid.messages.listing import first_few
 

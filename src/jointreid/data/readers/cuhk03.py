@@ -8,11 +8,19 @@ import json
 import os
 import re
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from jointreid.config import Cuhk03Boxes, DataConfig
-from jointreid.data.readers.market_style import SplitRecords, distinct_folders, is_market_style, read_splits
+from jointreid.data.readers.left_out import PathParts, Reason, with_omissions
+from jointreid.data.readers.market_style import (
+    SPLIT_FOLDERS,
+    SplitRecords,
+    distinct_folders,
+    is_market_style,
+    read_splits,
+)
 from jointreid.data.records import SPLITS, Domain, ImageRecord
 from jointreid.messages.commands import command
 from jointreid.messages.errors import JointreidError
@@ -63,7 +71,7 @@ def cuhk03(path: str | Path, data: DataConfig = DataConfig()) -> Domain:
         splits = read_splits(copy.root, _NAME, example, (".png", ".jpg"), zero_is_distractor=False)
     else:
         splits = _read_json_splits(copy.root / f"splits_new_{copy.boxes}.json", copy.root / f"images_{copy.boxes}")
-    return Domain(
+    domain = Domain(
         "cuhk03",
         **splits,
         cameras=_VIEWS,
@@ -71,6 +79,16 @@ def cuhk03(path: str | Path, data: DataConfig = DataConfig()) -> Domain:
         source=str(copy.root),
         variant=f"{copy.boxes} boxes" if copy.boxes else "labeled or detected boxes, the folder does not say which",
     )
+    if copy.market_style:
+        return with_omissions(domain, copy.root, SPLIT_FOLDERS)
+    return with_omissions(domain, copy.root, {}, partial(_explain, copy.boxes))
+
+
+def _explain(boxes: str, names: PathParts, split: str) -> Reason | None:
+    """Return why an image beside a JSON file is left out; `boxes` are those that are read."""
+    if names[0] == f"images_{boxes}":
+        return Reason(f"images that splits_new_{boxes}.json does not name", by_rule=False)
+    return Reason(f"images of other boxes than the {boxes} ones") if names[0].startswith("images_") else None
 
 
 # Where it lies

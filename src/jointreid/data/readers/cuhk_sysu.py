@@ -8,6 +8,7 @@ from collections import Counter
 from pathlib import Path
 
 from jointreid.config import DataConfig
+from jointreid.data.readers.left_out import PathParts, Reason, with_omissions
 from jointreid.data.readers.market_style import distinct_folders, find_layout, look_for_layouts, read_splits
 from jointreid.data.records import SPLITS, Domain
 from jointreid.messages.commands import command
@@ -65,7 +66,7 @@ def cuhk_sysu(path: str | Path, data: DataConfig = DataConfig()) -> Domain:
     )
     images = Counter(record.pid for record in splits["train"])
     kept = {pid for pid, count in images.items() if count >= MIN_IMAGES}
-    return Domain(
+    domain = Domain(
         "cuhk_sysu",
         train=tuple(record for record in splits["train"] if record.pid in kept),
         query=splits["query"],
@@ -76,6 +77,13 @@ def cuhk_sysu(path: str | Path, data: DataConfig = DataConfig()) -> Domain:
         source=str(root),
         variant=f"of {len(images):,} identities in train the {len(kept):,} with {MIN_IMAGES} images or more",
     )
+
+    def explain(names: PathParts, split: str) -> Reason | None:
+        match = _NAME.match(names[-1]) if split == "train" and len(names) == 2 else None
+        few = match is not None and match[1] in images and match[1] not in kept
+        return Reason(f"images of identities with fewer than {MIN_IMAGES}, as in the paper") if few else None
+
+    return with_omissions(domain, root, {split: split for split in SPLITS}, explain)
 
 
 def _refuse_what_is_not_converted(path: Path) -> None:

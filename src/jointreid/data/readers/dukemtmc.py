@@ -7,7 +7,8 @@ import re
 from pathlib import Path
 
 from jointreid.config import DataConfig
-from jointreid.data.readers.market_style import find_root, read_splits
+from jointreid.data.readers.left_out import with_omissions
+from jointreid.data.readers.market_style import SPLIT_FOLDERS, find_root, read_splits
 from jointreid.data.records import Domain
 from jointreid.messages.errors import JointreidError
 
@@ -56,7 +57,7 @@ def dukemtmc(path: str | Path, data: DataConfig = DataConfig()) -> Domain:
         )
     root = find_root(Path(path), "DukeMTMC-reID", KNOWN_FOLDERS)
     example = "0005_c2_f0046985.jpg (cameras 1 to 8)"
-    return Domain(
+    domain = Domain(
         "dukemtmc",
         **read_splits(root, _NAME, example, zero_is_distractor=False),
         cameras=tuple(range(8)),
@@ -64,3 +65,4 @@ def dukemtmc(path: str | Path, data: DataConfig = DataConfig()) -> Domain:
         source=str(root),
         variant="withdrawn by its owner",
     )
+    return with_omissions(domain, root, SPLIT_FOLDERS)

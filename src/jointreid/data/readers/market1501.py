@@ -7,7 +7,8 @@ import re
 from pathlib import Path
 
 from jointreid.config import DataConfig
-from jointreid.data.readers.market_style import find_root, read_splits
+from jointreid.data.readers.left_out import with_omissions
+from jointreid.data.readers.market_style import SPLIT_FOLDERS, explain_pid, find_root, read_splits
 from jointreid.data.records import Domain
 
 KNOWN_FOLDERS = (
@@ -48,10 +49,11 @@ def market1501(path: str | Path, data: DataConfig = DataConfig()) -> Domain:
     root = find_root(Path(path), "Market-1501", KNOWN_FOLDERS)
     splits = read_splits(root, _NAME, "0002_c1s1_000451_03.jpg")
     found = {record.camid for record in (*splits["train"], *splits["query"], *splits["gallery"])}
-    return Domain(
+    domain = Domain(
         "market1501",
         **splits,
         cameras=tuple(range(6)) if found <= set(range(6)) else tuple(sorted(found)),
         terms=TERMS,
         source=str(root),
     )
+    return with_omissions(domain, root, SPLIT_FOLDERS, explain_pid(_NAME))

@@ -2,10 +2,11 @@
 
 import os
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple, TypedDict
 
+from jointreid.data.readers.left_out import PathParts, Reason, with_omissions
 from jointreid.data.records import Domain, ImageRecord
 from jointreid.messages.errors import JointreidError
 from jointreid.messages.listing import first_few
@@ -109,7 +110,8 @@ def read_splits(
 ) -> SplitRecords:
     """Read the three splits below `root`.
 
-    Junk (pid -1) is dropped everywhere. Files of other suffixes (`Thumbs.db`) and names with a leading dot are ignored.
+    Junk (pid -1) is dropped everywhere. Files of other suffixes (`Thumbs.db`) and names with a leading dot are not
+    read; `with_omissions` says which.
 
     Args:
         root: a folder with the three splits.
@@ -147,7 +149,22 @@ def market_style(path: str | Path, name: str) -> Domain:
     """
     root = find_root(Path(path), "folder in the layout of Market-1501", ())
     splits = read_splits(root, ANY_NAME, "0002_c1s1_000451_03.jpg or 0002_c1_7.png", (".jpg", ".jpeg", ".png"))
-    return Domain(name, **splits, source=str(root))
+    domain = Domain(name, **splits, source=str(root))
+    return with_omissions(domain, root, SPLIT_FOLDERS, explain_pid(ANY_NAME), outside_by_rule=False)
+
+
+def explain_pid(pattern: re.Pattern[str]) -> Callable[[PathParts, str], Reason | None]:
+    """Return a function that says why an image is left out by its pid: junk, or a distractor outside the gallery."""
+
+    def explain(names: PathParts, split: str) -> Reason | None:
+        match = pattern.match(names[-1]) if split and len(names) == 2 else None
+        if match and int(match[1]) == JUNK:
+            return Reason("junk images (pid -1)")
+        if match and int(match[1]) == DISTRACTOR and split != "gallery":
+            return Reason("images of pid 0, which means distractor in this layout and is for the gallery only", False)
+        return None
+
+    return explain
 
 
 def _missing(root: Path, layout: tuple[str, ...]) -> tuple[str, ...]:

@@ -5,12 +5,14 @@
 
 import os
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
 from jointreid.config import DataConfig
+from jointreid.data.readers.left_out import PathParts, Reason, with_omissions
 from jointreid.data.readers.market_style import SPLIT_FOLDERS, SplitRecords, find_layout, read_splits
 from jointreid.data.records import Domain, ImageRecord
 from jointreid.messages.errors import JointreidError
@@ -76,7 +78,7 @@ def msmt17(path: str | Path, data: DataConfig = DataConfig()) -> Domain:
     else:
         splits = _read_lists(root, layouts[0], data.msmt17_trainval)
         variant = f"{edition}, train is list_train{' + list_val' if data.msmt17_trainval else ''}"
-    return Domain(
+    domain = Domain(
         "msmt17",
         train=_with_side("train", splits["train"]),
         query=_with_side("test", splits["query"]),
@@ -86,6 +88,24 @@ def msmt17(path: str | Path, data: DataConfig = DataConfig()) -> Domain:
         source=str(root),
         variant=variant,
     )
+    if layouts[0] == _CONVERTED:
+        return with_omissions(domain, root, SPLIT_FOLDERS)
+    return with_omissions(domain, root, {}, _explain_lists(root, layouts[0]))
+
+
+def _explain_lists(root: Path, folders: tuple[str, ...]) -> Callable[[PathParts, str], Reason | None]:
+    """Return a function that says why an image beside the lists is left out."""
+    lines: list[_Line] = []
+    with suppress(OSError, JointreidError):  # a list that is not trained on need not be there or be whole
+        lines = _read_list(root / "list_val.txt")
+    validation = {Path(folders[0], line.folder, line.name).parts for line in lines}
+
+    def explain(names: PathParts, split: str) -> Reason | None:
+        if names in validation:
+            return Reason("images of list_val.txt, which the paper does not train on")
+        return Reason("images that no list names", by_rule=False) if names[0] in folders else None
+
+    return explain
 
 
 def _edition(root: Path, layout: tuple[str, ...]) -> str:

@@ -1,8 +1,10 @@
 """Shared by all tests: a tiny data set, skips that say what is missing, and a torchvision that can be imported."""
 
+import atexit
 import os
 import shutil
 import sys
+import tempfile
 from collections.abc import Sequence
 from importlib.abc import MetaPathFinder
 from importlib.util import find_spec
@@ -11,6 +13,17 @@ from types import ModuleType
 
 import pytest
 from filelock import FileLock
+
+# No test writes into the cache of whoever runs them.
+os.environ["JOINTREID_CACHE"] = tempfile.mkdtemp(prefix="jointreid-tests-")
+_MAKER = os.getpid()
+
+
+@atexit.register
+def _remove_cache() -> None:
+    if os.getpid() == _MAKER:  # not in processes that were forked from this one
+        shutil.rmtree(os.environ["JOINTREID_CACHE"], ignore_errors=True)
+
 
 if "PYTEST_XDIST_WORKER" in os.environ:
     # Before torch is loaded: each worker has one core.

@@ -14,6 +14,7 @@ from typing import Any, Literal, get_args, get_type_hints
 from jointreid.custom import require_known_or_custom
 from jointreid.machine.device import Device, Precision
 from jointreid.machine.hashing import text_sha256
+from jointreid.machine.paths import FORMER_CACHE
 from jointreid.messages.errors import JointreidError, no_such
 from jointreid.messages.typed import conform, expected
 
@@ -93,7 +94,7 @@ class DataConfig:
     msmt17_trainval: bool = setting(False, "train on MSMT17's list_val too; the paper trains on list_train only", short="--msmt17-trainval")
     camera_ids: CameraIds = setting("global", "camera classes: global, one for each camera of each data set (Fig. 3), or local, shared by the data sets")
     skip_unreadable: bool = setting(False, "leave unreadable images out, with a list of them, instead of stopping", short="--skip-unreadable")
-    cache: str = setting("out/cache", "folder for decoded images and results of the data check; may be deleted at any time", metavar="DIR", short="--cache")
+    cache: str = setting("", "folder for decoded images and results of the data check; may be deleted at any time; empty: JOINTREID_CACHE, or the user's cache folder", metavar="DIR", short="--cache")
     cache_mode: CacheMode = setting("disk", "where decoded images are kept, at height x width x 3 bytes each: disk (a file in data.cache, shared by runs and processes), memory (RAM, again in each process), or off (decoded anew for each batch)")
 
     def __post_init__(self) -> None:
@@ -397,6 +398,7 @@ def config_hash(config: RunConfig) -> str:
     else:
         plain["train"]["processes"] = processes
     del plain["data"]["cache_mode"]
+    plain["data"]["cache"] = plain["data"]["cache"] or FORMER_CACHE  # the default when hashes began
     for section, name in ADDED_LATER:
         if plain[section][name] == getattr(SECTIONS[section](), name):
             del plain[section][name]

@@ -5,13 +5,18 @@ the optimiser and all else that resuming needs. A run may come from a stranger: 
 and has to lie inside the directory.
 """
 
-from dataclasses import dataclass
+import json
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from jointreid.config import RunConfig, from_dict, to_dict
+from jointreid.config import RunConfig, config_difference, from_dict, to_dict
 from jointreid.data.joint import LabelSpace
+from jointreid.data.moved import find_sources
 from jointreid.machine.files import write_atomically
+from jointreid.machine.paths import user_path
 from jointreid.machine.reading import facts_of, misfits, read_facts, read_tensors, read_yaml, require_inside
 from jointreid.machine.run_files import (
     CHECKPOINTS,
@@ -98,7 +103,7 @@ def open_run(path: str | Path) -> Run:
     Raises:
         JointreidError: it is not one, or its settings or labels are damaged.
     """
-    path = Path(path)
+    path = user_path(path)
     if not (path / "config.yaml").is_file():
         what = "is not a run directory (no config.yaml in it)" if path.is_dir() else "does not exist"
         raise JointreidError(f"{path} {what}; expected what `{command('train', '--out', path)}` writes")
@@ -107,13 +112,29 @@ def open_run(path: str | Path) -> Run:
     return Run(path, read_config(path / "config.yaml"), LabelSpace.load(path / "labels.json"))
 
 
+def find_data(run: Run, sources: Sequence[str] = (), cache: str = "") -> Run:
+    """Return a run with the settings that find its data where they lie now.
+
+    Args:
+        run: the run.
+        sources: where its data were moved to, see `jointreid.data.moved.find_sources`.
+        cache: another folder for decoded images; empty for that of the run.
+
+    Raises:
+        JointreidError: its data are neither given nor where they were nor beside the run.
+    """
+    names = [domain.name for domain in run.label_space.domains]
+    found = find_sources(run.config, run.path, names, sources)
+    return replace(run, config=run.config.replace(data={"sources": found, "cache": cache or run.config.data.cache}))
+
+
 def read_config(path: str | Path, base: RunConfig | None = None) -> RunConfig:
     """Read settings from YAML, in sections, as in a run's `config.yaml`; those it leaves out are taken from `base`.
 
     Raises:
         JointreidError: not readable, not in sections, an unknown key or a value out of range.
     """
-    path = Path(path)
+    path = user_path(path)
     plain = read_yaml(path)
     if isinstance(plain, dict):
         require_version(plain.pop("format_version", 1), path)
@@ -128,11 +149,23 @@ def read_config(path: str | Path, base: RunConfig | None = None) -> RunConfig:
         raise JointreidError(f"{path}: {error}") from error
 
 
-def write_config(config: RunConfig, path: Path) -> None:
-    """Write settings as YAML for `read_config` and `--config`."""
+def write_config(config: RunConfig, path: Path, given: RunConfig | None = None) -> None:
+    """Write settings as YAML for `read_config` and `--config`.
+
+    Args:
+        config: the settings.
+        path: the file.
+        given: as they were given, where paths may be relative to the working directory; what differs is noted in
+            comments at the end.
+    """
     import yaml
 
-    write_atomically(path, yaml.safe_dump({"format_version": FORMAT_VERSION, **to_dict(config)}, sort_keys=False))
+    text = yaml.safe_dump({"format_version": FORMAT_VERSION, **to_dict(config)}, sort_keys=False)
+    changes = config_difference(given, config) if given else {}
+    notes = [f"#   {key}: {json.dumps(before)}\n" for key, (before, _) in changes.items()]
+    if notes:
+        text += f"# In {json.dumps(os.getcwd())} these were given as\n{''.join(notes)}"
+    write_atomically(path, text)
 
 
 def model_for(config: RunConfig, label_space: LabelSpace) -> "ReIDModel":

@@ -9,6 +9,7 @@ from jointreid.analysis.figure5 import Figure5, FilterPanel
 from jointreid.analysis.filters import NEIGHBOURS
 from jointreid.analysis.scatter import ScatterPanel, scatter_grid
 from jointreid.machine.files import write_atomically
+from jointreid.machine.paths import user_path
 from jointreid.messages.tables import text_table
 from jointreid.retrieval.results import percent
 
@@ -17,7 +18,7 @@ LINE = 105  # characters that fit below the picture
 
 def save(figure: Figure5, folder: str | Path) -> tuple[Path, Path]:
     """Write `figure5.png` and `figure5.json` into a folder, each whole or not at all; returns their paths."""
-    picture, numbers = Path(folder) / "figure5.png", Path(folder) / "figure5.json"
+    picture, numbers = user_path(folder) / "figure5.png", user_path(folder) / "figure5.json"
     rows = [
         [ScatterPanel(_title(panel, figure.chance), panel.points) for panel in panels]
         for panels in zip(*(column.panels for column in figure.columns), strict=True)

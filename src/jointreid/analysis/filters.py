@@ -6,7 +6,6 @@ Letters: N images, D domains, C channels of a block's 3x3, KK the taps of its ke
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Literal, NamedTuple, get_args
 
 import numpy as np
@@ -15,6 +14,7 @@ from torch import Tensor
 
 from jointreid.data.records import Domain, ImageRecord
 from jointreid.machine.device import pick_device
+from jointreid.machine.paths import cache_folder
 from jointreid.messages.errors import JointreidError, no_such
 from jointreid.models.dcsd import DCSD
 from jointreid.models.reid import ReIDModel
@@ -167,7 +167,7 @@ def collect_filters(
             run.config.image,
             replace(run.config.eval, flip=False),  # a mirrored image has other filters
             device=where,
-            cache_dir=Path(run.config.data.cache),
+            cache_dir=cache_folder(run.config.data.cache),
             workers=run.config.train.workers,
             cache_mode=run.config.data.cache_mode,
             on_batch=on_batch,

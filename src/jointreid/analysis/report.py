@@ -10,6 +10,7 @@ from jointreid.analysis.ranklists import LENGTH, rank_domains
 from jointreid.analysis.reported import ReportedRun, RunGroup, domain_names, open_runs
 from jointreid.analysis.tables import accuracy_table, settings_table
 from jointreid.machine.files import write_atomically
+from jointreid.machine.paths import require_writable, user_path
 from jointreid.messages.errors import JointreidError
 from jointreid.retrieval.evaluate import OnBatch
 
@@ -60,6 +61,8 @@ def write_report(
     """
     if queries < 0:
         raise JointreidError(f"queries is {queries}; expected 0 or more for each domain")
+    path = user_path(path)
+    require_writable(path, "--out")
     runs = open_runs(groups)
     lists = _lists(runs, queries, device, on_batch) if queries else Html()
     body = (
@@ -68,8 +71,8 @@ def write_report(
         tag("main", _results(runs), training_section(runs), heads_section(runs), lists),
         tag("footer", _settings(runs), tag("p", "Made by ", tag("code", command)) if command else Html()),
     )
-    write_atomically(Path(path), page(title, *body))
-    return Path(path)
+    write_atomically(path, page(title, *body))
+    return path
 
 
 def _lead(runs: Sequence[ReportedRun]) -> Iterator[Html]:

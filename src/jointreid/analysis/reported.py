@@ -10,6 +10,7 @@ from string import ascii_uppercase
 from typing import Any
 
 from jointreid.analysis.curves import Curve, Point
+from jointreid.machine.paths import user_path
 from jointreid.messages.errors import JointreidError
 from jointreid.retrieval.results import DomainResult, QueryResult, Results, load_results
 from jointreid.run import Run, open_run
@@ -115,7 +116,7 @@ def open_runs(groups: Iterable[RunGroup]) -> list[ReportedRun]:
     """
     runs: list[ReportedRun] = []
     for number, group in enumerate(groups):
-        paths = [Path(path) for path in group.runs]
+        paths = [user_path(path) for path in group.runs]
         for position, (path, label) in enumerate(zip(paths, _labels(paths), strict=True)):
             run, (results, queries), log = open_run(path), load_results(path), _read_log(path)
             runs.append(ReportedRun(_key(len(runs)), label, number, group.label, position, run, results, queries, log))

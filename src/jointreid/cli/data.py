@@ -4,11 +4,11 @@ import dataclasses
 import sys
 import time
 from dataclasses import MISSING, dataclass
-from pathlib import Path
 
 from jointreid.cli.options import Overrides, argument, as_json, overrides, short_keys
 from jointreid.cli.output import print_json
 from jointreid.config import CameraChoice, Layout, RunConfig, SplitChoice, setting
+from jointreid.machine.paths import cache_folder
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,7 +26,7 @@ def check(options: CheckOptions) -> int:
     from jointreid.data.sources import load_domains
 
     data = RunConfig().replace(**options.settings).data
-    result, _ = check(load_domains(data), cache_dir=Path(data.cache), skip_unreadable=data.skip_unreadable)
+    result, _ = check(load_domains(data), cache_dir=cache_folder(data.cache), skip_unreadable=data.skip_unreadable)
     print_json(result.to_dict()) if options.json else print(render(result))
     return 0 if result.ok else 1
 

@@ -1,9 +1,9 @@
 """`jointreid demo`."""
 
 from dataclasses import dataclass
-from pathlib import Path
 
 from jointreid.config import setting
+from jointreid.machine.paths import user_path
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -20,9 +20,9 @@ def demo(options: DemoOptions) -> int:
     if options.make_weights:
         from jointreid.demo.weights import make_weights
 
-        make_weights(Path(options.out))
+        make_weights(user_path(options.out))
     else:
         from jointreid.demo import demo
 
-        demo(Path(options.out), options.scale)
+        demo(user_path(options.out), options.scale)
     return 0

@@ -1,13 +1,13 @@
 """The commands about the paper: plan and run its grid, print its tables, draw its figure 5."""
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from jointreid.cli.options import Overrides, argument, as_json, device, overrides, short_keys
 from jointreid.cli.output import print_json
 from jointreid.config import RunConfig, setting
 from jointreid.machine.device import Device
+from jointreid.machine.paths import require_writable, user_path
 from jointreid.messages.errors import JointreidError
 
 if TYPE_CHECKING:
@@ -88,7 +88,7 @@ def request_of(options: GridOptions) -> "Request":
     if wrong := [given for given, (_, equals, _) in zip(options.init, starts, strict=True) if not equals]:
         raise JointreidError(f"--init {wrong[0]}: expected MODEL=START, as in static=tv_in1k")
     return Request(
-        Path(options.out),
+        user_path(options.out),
         RunConfig().replace(**options.settings),
         tables=_tables(options.table),
         models=_split(options.models),
@@ -148,7 +148,7 @@ def tables(options: TablesOptions) -> int:
     from jointreid.paper.render import markdown, write_tables
     from jointreid.paper.tables import build_tables
 
-    out = Path(options.out)
+    out = user_path(options.out)
     built = build_tables(out, _tables(options.table))
     files = write_tables(built, out / "tables")
     if options.json:
@@ -162,10 +162,11 @@ def figure5(options: FigureOptions) -> int:
     """Draw the generated filters by domain, and say how far they tell domains apart."""
     from jointreid.paper.store import joint_runs, load_setup
 
-    out = Path(options.out)
+    out = user_path(options.out)
     runs = options.runs or joint_runs(out, ("bot-dcsd-s", "bot-dcsd"))[options.ablate_context :]
     if len(runs) != (1 if options.ablate_context else 2):
         raise JointreidError("give RUN_S and RUN_SDC, or one RUN with --ablate-context; or none, and a grid by --out")
+    require_writable(out, "--out")
     from jointreid.analysis.figure5 import figure5
     from jointreid.analysis.figure5_output import render, save
 

@@ -2,11 +2,11 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 from jointreid.cli.options import Overrides, overrides, read_options
 from jointreid.config import SECTIONS, RunConfig, all_keys, setting
 from jointreid.custom import is_custom, trust
+from jointreid.machine.paths import user_path
 from jointreid.recipes import PRESETS, RECIPES, apply_recipe
 
 DEFAULT = "bot-dcsd"
@@ -72,7 +72,7 @@ def run_config(options: TrainOptions) -> RunConfig:
             if SECTIONS[section].__dataclass_fields__[name].metadata["custom"] and is_custom(value):
                 trust(value.partition(":")[0])
     train = settings.get("train", {})
-    saved = Path(train.get("out", "")) / "config.yaml"
+    saved = user_path(train.get("out", "")) / "config.yaml"
     if train.get("resume") and saved.is_file() and not (options.recipe or options.config):
         base = read_config(saved).replace(train={"max_steps": 0, "minutes": 0.0})  # limits hold for one command
     else:

@@ -63,7 +63,7 @@ class ImageStore:
         cls,
         records: Sequence[ImageRecord],
         image: ImageConfig,
-        cache_dir: Path,
+        cache_dir: Path | None,
         threads: int,
         mode: CacheMode = "disk",
         on_progress: OnProgress | None = None,
@@ -73,7 +73,7 @@ class ImageStore:
         Args:
             records: the images, in the order of their indices.
             image: their size and how they are resized.
-            cache_dir: folder for decoded images.
+            cache_dir: folder for decoded images; None for `memory` in place of `disk`.
             threads: threads that decode.
             mode: `disk` maps the file of all images of this size that were ever decoded, after adding those it lacks
                 (see `cached_pixels`); `memory` decodes all of them now and holds them, H * W * 3 bytes each, without
@@ -89,7 +89,7 @@ class ImageStore:
         shape = (len(records), image.height, image.width, 3)
         if mode == "off":
             return cls(shape, partial(_decode_into, records, image, threads))
-        if mode == "memory":
+        if mode == "memory" or cache_dir is None:
             pixels, rows = _decoded_in_memory(records, image, threads, on_progress), np.arange(len(records))
         else:
             pixels, rows = cached_pixels(records, image, cache_dir, threads, on_progress)

@@ -30,6 +30,7 @@ from jointreid.data.overlaps import (
 from jointreid.data.protocols import WITHDRAWN, ProtocolMatch, count_split, identify
 from jointreid.data.records import SPLITS, Domain, ImageRecord
 from jointreid.data.remembered import content_hashes
+from jointreid.machine.paths import cache_folder
 from jointreid.messages.errors import JointreidError
 from jointreid.messages.listing import first_few
 
@@ -104,7 +105,7 @@ def drop_unreadable(
     """
     if not data.skip_unreadable:
         return tuple(domains), ()
-    scan = scan_images((record.path for domain in domains for record in domain), Path(data.cache), threads)
+    scan = scan_images((record.path for domain in domains for record in domain), cache_folder(data.cache), threads)
     found = [(domain, _find_unreadable(domain, scan)) for domain in domains]
     skipped = (Unreadable(domain.name, path, cause) for domain, causes in found for (path, _), cause in causes.items())
     return tuple(_without(domain, causes) for domain, causes in found), tuple(skipped)

@@ -57,7 +57,7 @@ def load_by_source(data: DataConfig) -> dict[str, tuple[Domain, ...]]:
 
 
 def _load(source: str, data: DataConfig) -> Sequence[Domain]:
-    name, path = _split(source)
+    name, path = split_source(source)
     try:
         if not path.exists():
             raise JointreidError(
@@ -71,8 +71,12 @@ def _load(source: str, data: DataConfig) -> Sequence[Domain]:
     return list(table.values()) if not name else _pick(name, path, table)
 
 
-def _split(source: str) -> tuple[str, Path]:
-    """Return (NAME or nothing, PATH); an `=` after a path separator belongs to the path."""
+def split_source(source: str) -> tuple[str, Path]:
+    """Return (NAME or nothing, PATH) of one of `data.sources`; an `=` after a path separator belongs to the path.
+
+    Raises:
+        JointreidError: the name or the path is empty.
+    """
     name, equals, path = source.partition("=")
     if not equals or "/" in name or "\\" in name:
         return "", _path(source)

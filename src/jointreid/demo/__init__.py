@@ -12,6 +12,7 @@ from jointreid.analysis.report import write_report
 from jointreid.analysis.reported import RunGroup
 from jointreid.config import RunConfig
 from jointreid.demo.weights import NETWORK, SYSTEMS, committed_weights
+from jointreid.machine.paths import require_writable
 from jointreid.messages.commands import command
 from jointreid.messages.console import say
 from jointreid.messages.errors import JointreidError, RunStopped, no_such
@@ -106,6 +107,7 @@ def demo(out: Path, scale: str = "full", console: Console | None = None) -> Path
     """
     if scale not in SCALES:
         raise JointreidError(no_such("scale", scale, SCALES))
+    require_writable(out, "--out")
     console = console or Console()
     runs = {
         f"{system}, {start.words}": _settings(out, system, SCALES[scale], start)

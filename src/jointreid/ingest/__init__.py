@@ -17,6 +17,7 @@ from jointreid.ingest.mot import BoxChoice
 from jointreid.ingest.nobody import read_choices, set_nobody_apart
 from jointreid.ingest.split import MatchRule, draw_splits, keep_splits
 from jointreid.ingest.summary import IngestSummary, check_command, describe_reading, example_rows
+from jointreid.machine.paths import require_writable, user_path
 from jointreid.messages.errors import JointreidError, no_such
 from jointreid.messages.listing import first_few
 
@@ -74,7 +75,7 @@ def ingest(
     """
     chosen = {"layout": layout, "camera": camera, "split": split}
     _check_settings(chosen, test_share, every, min_height, min_visibility)
-    source, out = _real_folder(source), Path(os.path.expanduser(out))
+    source, out = _real_folder(source), user_path(out)
     _check_target(out, overwrite or dry_run)
     choices = read_choices(nobody)
     name = source.name or "data" if name is None else name
@@ -146,7 +147,7 @@ def _check_settings(
 
 def _real_folder(source: str | Path) -> Path:
     """Return the absolute path of the folder; a link is kept, because its target may move."""
-    path = Path(os.path.expanduser(source))
+    path = user_path(source)
     # After a link, `..` is the parent of the link's target.
     path = Path(os.path.realpath(path)) if ".." in path.parts else path.absolute()
     if not os.path.isdir(path):
@@ -161,6 +162,7 @@ def _check_target(out: Path, overwrite: bool) -> None:
     existing = [str(path) for path in (out, side_file(out)) if os.path.exists(path)]
     if existing and not overwrite:
         raise JointreidError(f"{' and '.join(existing)}: already there; choose another --out, or pass --overwrite")
+    require_writable(out, "--out")
 
 
 def _check_pids(pids: set[str]) -> None:

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from jointreid.machine.hashing import file_sha256
+from jointreid.machine.paths import user_path
 from jointreid.machine.reading import load_tensors
 from jointreid.messages.errors import JointreidError, no_such
 from jointreid.messages.listing import first_few
@@ -227,7 +228,7 @@ def _local_file(source: str, file: str) -> Path:
     how = f"Get {SOURCES[source].how}; give it with --model.pretrain_file FILE"
     if not file:
         raise JointreidError(f"model.pretrain {source} needs a file. {how}")
-    path = Path(file).expanduser()
+    path = user_path(file)
     path = path / "model.safetensors" if path.is_dir() else path
     if not path.is_file():
         raise JointreidError(f"model.pretrain_file: there is no file {path}. {how}")

@@ -1,7 +1,6 @@
 """The data sets that the runs of a grid share, read and checked once."""
 
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import torch
 from rich.console import Console
@@ -10,6 +9,7 @@ from jointreid.data.joint import join
 from jointreid.data.preflight import check
 from jointreid.data.records import Domain
 from jointreid.machine.device import pick_device
+from jointreid.machine.paths import cache_folder
 from jointreid.messages.console import say
 from jointreid.messages.errors import JointreidError
 from jointreid.paper.datasets import GridDataset, is_withdrawn, load_datasets, require_paper_counts
@@ -59,7 +59,7 @@ def load_grid_data(request: Request, console: Console) -> GridData:
     say(console, "Checking the data; the first time every image is decoded.")
     report, checked = check(
         tuple(domains.values()),
-        cache_dir=Path(request.base.data.cache),
+        cache_dir=cache_folder(request.base.data.cache),
         threads=request.base.train.workers,
         purpose="both",
     )

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from jointreid.config import RunConfig, config_difference
 from jointreid.data.joint import DomainLabels, LabelSpace
+from jointreid.data.moved import resolve_paths
 from jointreid.messages.errors import JointreidError
 from jointreid.paper.datasets import GridDataset, datasets_of_paper, is_withdrawn, load_datasets
 from jointreid.paper.grid import PlannedRun, iterations
@@ -209,7 +210,8 @@ def run_progress(path: Path, config: RunConfig) -> tuple[int, frozenset[str]]:
     from jointreid.training.resume import FREE_ON_RESUME
 
     try:
-        if config_difference(read_config(path / "config.yaml"), config).keys() - FREE_ON_RESUME:
+        before, now = resolve_paths(read_config(path / "config.yaml")), resolve_paths(config)
+        if config_difference(before, now).keys() - FREE_ON_RESUME:
             return 0, frozenset()
         step = int(open_run(path).state()["step"])
     except (JointreidError, KeyError):

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from rich.console import Console
 
+from jointreid.machine.paths import require_writable
 from jointreid.messages.console import say
 from jointreid.messages.errors import JointreidError, RunStopped
 from jointreid.paper.evaluation import evaluate_task
@@ -40,6 +41,7 @@ def run_grid(request: Request, console: Console | None = None) -> GridPlan:
         RunStopped: a signal stopped a training, which has saved a checkpoint.
     """
     console = console or Console()
+    require_writable(request.out, "--out")
     data = load_grid_data(request, console)
     plan = plan_for(request, data.datasets)
     todo = [task for task in plan.tasks if not task.done]

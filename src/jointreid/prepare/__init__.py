@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 from jointreid.data.readers.cuhk03 import TERMS as CUHK03_TERMS
 from jointreid.data.readers.cuhk_sysu import TERMS as CUHK_SYSU_TERMS
+from jointreid.machine.paths import require_writable, user_path
 from jointreid.messages.commands import options, source_word
 from jointreid.messages.errors import JointreidError, no_such
 from jointreid.messages.progress import OnProgress
@@ -75,7 +76,8 @@ def prepare(name: str, source: str | Path, target: str | Path, *, on_progress: O
         JointreidError: the data set needs no conversion, or is unknown; the release is not at `source`, or a file of
             it is damaged; `target` contains other files, was prepared from other sources, or cannot be written.
     """
-    source, target = Path(source).expanduser(), Path(target).expanduser()
+    source, target = user_path(source), user_path(target)
+    require_writable(target, "")
     release = _release(name, str(source))
     if not source.is_dir():
         raise JointreidError(f"{source}: there is no such folder; give the folder that contains the release of {name}")

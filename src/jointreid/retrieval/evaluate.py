@@ -20,6 +20,7 @@ from jointreid.data.protocols import ProtocolMatch, identify
 from jointreid.data.records import Domain, ImageRecord
 from jointreid.data.sources import load_domains
 from jointreid.machine.device import pick_device
+from jointreid.machine.paths import cache_folder
 from jointreid.machine.shortage import short_of_memory
 from jointreid.messages.errors import JointreidError
 from jointreid.messages.progress import progress_bars
@@ -252,7 +253,7 @@ def embed(
             config.image,
             config.eval,
             device=device,
-            cache_dir=Path(config.data.cache),
+            cache_dir=cache_folder(config.data.cache),
             workers=config.train.workers,
             cache_mode=config.data.cache_mode,
             on_batch=on_batch and (lambda done, total: on_batch(what, done, total)),

@@ -38,7 +38,7 @@ def extract(
     evaluation: EvalConfig,
     *,
     device: torch.device,
-    cache_dir: Path,
+    cache_dir: Path | None,
     workers: int,
     cache_mode: CacheMode = "disk",
     on_batch: Callable[[int, int], None] | None = None,
@@ -54,7 +54,7 @@ def extract(
         image: their size and normalisation.
         evaluation: batch size, and whether mirrored images take part.
         device: where `model` is.
-        cache_dir: folder for decoded images.
+        cache_dir: folder for decoded images; None decodes them each time.
         workers: threads that decode.
         cache_mode: whether that folder is used (`disk`), as in training.
         on_batch: called with (images done, images in all) after each batch.
@@ -63,7 +63,9 @@ def extract(
         JointreidError: no records, an unreadable image, or a feature that is not finite; names the image.
     """
     # Held in memory, images would be decoded once for each time they are used, as they are without.
-    store = ImageStore.build(records, image, cache_dir, workers, "disk" if cache_mode == "disk" else "off")
+    store = ImageStore.build(
+        records, image, cache_dir, workers, "disk" if cache_mode == "disk" and cache_dir else "off"
+    )
     parts: list[_Features] = []
     with _evaluating(model), kept_memory(device.type):
         for start in range(0, len(records), evaluation.batch_size):

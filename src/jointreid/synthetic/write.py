@@ -18,6 +18,7 @@ from jointreid.data.readers.market_style import SPLIT_FOLDERS
 from jointreid.data.records import Domain, ImageRecord
 from jointreid.machine.files import replace, write_atomically
 from jointreid.machine.hashing import text_sha256
+from jointreid.machine.paths import require_writable, user_path
 from jointreid.messages.errors import JointreidError, no_such
 from jointreid.messages.progress import OnProgress
 from jointreid.synthetic.cameras import Camera, draw_camera, photograph
@@ -77,7 +78,8 @@ def synthesise(
         JointreidError: there is no such preset, the domains are inconsistent, a number is out of range, or the folder
             contains other files.
     """
-    folder = Path(folder)
+    folder = user_path(folder)
+    require_writable(folder, "--out")
     if isinstance(preset, str) and preset not in PRESETS:
         raise JointreidError(no_such("preset", preset, PRESETS))
     if height < _LEAST_HEIGHT or min(limit, seed, workers) < 0:

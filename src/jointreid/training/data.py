@@ -15,6 +15,7 @@ from jointreid.data.remembered import content_hashes
 from jointreid.data.run_images import RunImage, RunSplit, run_images
 from jointreid.data.sources import load_domains
 from jointreid.machine.hashing import text_sha256
+from jointreid.machine.paths import cache_folder
 from jointreid.messages.errors import JointreidError
 
 
@@ -46,7 +47,7 @@ def load_training_data(config: RunConfig) -> TrainingData:
     domains = load_domains(config.data)
     result, domains = check(
         domains,
-        cache_dir=Path(config.data.cache),
+        cache_dir=cache_folder(config.data.cache),
         skip_unreadable=config.data.skip_unreadable,
         threads=config.train.workers,
         purpose="both",

@@ -12,13 +12,15 @@ from typing import Any
 import torch
 
 from jointreid.config import RunConfig, config_difference, config_hash
+from jointreid.data.moved import resolve_paths
 from jointreid.data.run_images import load_images, require_same_images
 from jointreid.machine.device import Precision, pick_precision
+from jointreid.machine.paths import cache_folder
 from jointreid.machine.reading import require_inside
 from jointreid.machine.run_files import candidates, read_state
 from jointreid.messages.commands import command
 from jointreid.messages.errors import JointreidError
-from jointreid.run import Run, open_run
+from jointreid.run import Run, find_data, open_run, write_config
 from jointreid.training.checkpoint import SavedCheckpoint, load_checkpoint, newest_checkpoint
 from jointreid.training.data import TrainingData, images_by_content, images_hash
 from jointreid.training.setup import TrainingSetup
@@ -28,6 +30,7 @@ from jointreid.training.watch import Window
 FREE_ON_RESUME = {
     "train.out", "train.resume", "train.device", "train.max_steps", "train.minutes", "train.workers", "train.compile",
     "train.devices", "train.nodes",  # their product may not change
+    "data.sources",  # the images themselves are compared
     "data.cache", "data.cache_mode", "eval.batch_size", "eval.max_memory",
 }  # fmt: skip
 
@@ -64,12 +67,19 @@ class ResumePoint:
             )
         self._require_same_content(data, config)
 
+    def keep_places(self, config: RunConfig) -> None:
+        """Write into the settings of the run where it and its data lie now, if they were moved."""
+        was, now = self.run.config, config
+        if (was.data.sources, was.train.out) != (now.data.sources, now.train.out):
+            places = was.replace(data={"sources": now.data.sources}, train={"out": now.train.out})
+            write_config(places, self.run.path / "config.yaml")
+
     def _require_same_content(self, data: TrainingData, config: RunConfig) -> None:
         """Refuse images of another content; runs of earlier versions do not remember it."""
         known = load_images(self.run.path)
         if not known:
             return
-        found = images_by_content(data, Path(config.data.cache), config.train.workers)
+        found = images_by_content(data, cache_folder(config.data.cache), config.train.workers)
         splits = {(image.domain, image.split) for image in found} & {(image.domain, image.split) for image in known}
         require_same_images(
             [image for image in known if (image.domain, image.split) in splits],
@@ -107,6 +117,19 @@ def precision_of(path: Path, config: RunConfig, device: torch.device) -> Precisi
         if recorded:
             return recorded
     return pick_precision(config.train.precision, device)
+
+
+def with_data_found(path: Path, config: RunConfig) -> RunConfig:
+    """Return the settings with the data sets of a run that is resumed where they lie now, see `run.find_data`.
+
+    Raises:
+        JointreidError: they are not found; other faults of the run are left to `find_resume_point`.
+    """
+    if not config.train.resume or not (path / "config.yaml").is_file():
+        return config
+    run = open_run(path)
+    given = config.data.sources if config.data.sources != run.config.data.sources else ()
+    return config.replace(data={"sources": find_data(run, given).config.data.sources})
 
 
 def find_resume_point(path: Path, config: RunConfig, say: Callable[[str], None]) -> ResumePoint | None:
@@ -184,7 +207,7 @@ def _require_same_settings(run: Run, config: RunConfig) -> None:
             "with another number, batch normalisation and triplets would see other parts of a batch. Start as many as "
             "before, or start a new run from its weights with --init"
         )
-    changed = config_difference(run.config, config)
+    changed = config_difference(resolve_paths(run.config), config)
     refused = [f"{key} was {old}, now {new}" for key, (old, new) in changed.items() if key not in FREE_ON_RESUME]
     if refused:
         raise JointreidError(

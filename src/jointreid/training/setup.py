@@ -13,6 +13,7 @@ from jointreid.data.images import ImageStore
 from jointreid.data.sampling import Sampler, make_sampler
 from jointreid.losses import loss_function
 from jointreid.machine.device import Precision
+from jointreid.machine.paths import cache_folder
 from jointreid.messages.progress import progress_bar
 from jointreid.models.pretrained import NONE
 from jointreid.models.reid import ReIDModel
@@ -128,7 +129,7 @@ def _decode(config: RunConfig, data: TrainingData, processes: Processes, console
             lambda: ImageStore.build(
                 [sample.record for sample in data.train_set.samples],
                 config.image,
-                Path(config.data.cache),
+                cache_folder(config.data.cache),
                 config.train.workers,
                 config.data.cache_mode,
                 on_progress,

@@ -5,6 +5,7 @@ from pathlib import Path
 from rich.console import Console
 
 from jointreid.config import RunConfig
+from jointreid.machine.paths import user_path
 from jointreid.machine.run_files import WEIGHTS
 from jointreid.messages.console import say
 from jointreid.messages.errors import JointreidError
@@ -50,5 +51,5 @@ def load_start_weights(model: ReIDModel, config: RunConfig, console: Console) ->
 
 def _file_of(init: str) -> Path:
     """Return the weights file of `train.init`: the file itself, or that of a run's last checkpoint."""
-    path = Path(init).expanduser()
+    path = user_path(init)
     return path if path.suffix == ".safetensors" else open_run(path).checkpoint() / WEIGHTS

@@ -8,17 +8,18 @@ import math
 import time
 from contextlib import ExitStack, suppress
 from functools import partial
-from pathlib import Path
 
 from rich.console import Console
 
 from jointreid.config import RunConfig, config_hash
 from jointreid.custom import is_custom
 from jointreid.data.composition import compose_pass, realised_histogram, render_composition
+from jointreid.data.moved import resolve_paths
 from jointreid.data.run_images import load_images, save_images
 from jointreid.data.sampling import PKSampler
 from jointreid.machine.device import pick_device
 from jointreid.machine.memory import kept_memory
+from jointreid.machine.paths import cache_folder, user_path
 from jointreid.machine.shortage import short_of_disk, short_of_memory
 from jointreid.messages.commands import command
 from jointreid.messages.console import say
@@ -51,6 +52,7 @@ from jointreid.training.resume import (
     find_resume_point,
     precision_of,
     restore,
+    with_data_found,
 )
 from jointreid.training.setup import TrainingSetup, set_up
 from jointreid.training.start_weights import check_start_weights
@@ -78,8 +80,10 @@ def train(config: RunConfig, console: Console | None = None, *, data: TrainingDa
         device, layout = pick_device(config.train.device), process_layout(config.train)
         config = config.replace(train={"devices": layout.devices, "nodes": layout.nodes})
         step_config(config)  # refuses a batch that the processes cannot share
-        path = Path(config.train.out or f"runs/{config.train.label or config.model.name}-{config_hash(config)}")
+        path = user_path(config.train.out or f"runs/{config.train.label or config.model.name}-{config_hash(config)}")
         config = config.replace(train={"resume": config.train.resume or is_restarted_job(path, layout)})
+        given = config
+        config = resolve_paths(with_data_found(path, config).replace(train={"out": str(path)}))
         precision = precision_of(path, config, device)
         fabric = make_fabric(config.train, layout, device, precision, find_unused=is_custom(config.model.trunk))
     fabric.launch()
@@ -90,7 +94,7 @@ def train(config: RunConfig, console: Console | None = None, *, data: TrainingDa
     advice = f"resume with `{again}`, started as before (torchrun restarts resume by themselves)"
     with processes.report_lost(path, advice), ExitStack() as stack:
         # Folders may have other names on each machine; the data are compared by content, once they are read.
-        settings = config_hash(config.replace(data={"sources": (), "cache": "cache"}))
+        settings = config_hash(given.replace(data={"sources": (), "cache": "cache"}))
         processes.require_same("the settings or the arithmetic", f"{settings} {precision}")
         resume_point = None
         with processes.error_barrier():
@@ -110,6 +114,7 @@ def train(config: RunConfig, console: Console | None = None, *, data: TrainingDa
         with processes.error_barrier():
             if resume_point:
                 resume_point.require_same_data(data, config)
+                resume_point.keep_places(config)
         with (
             kept_memory(device.type),
             short_of_memory(lambda: memory_advice(config, path, device)),
@@ -117,7 +122,7 @@ def train(config: RunConfig, console: Console | None = None, *, data: TrainingDa
         ):
             checkpoint = resume_point.checkpoint if resume_point else None
             setup = set_up(config, path, data, processes, precision, checkpoint, console)
-            return _Trainer(setup, resume_point, console).run()
+            return _Trainer(setup, resume_point, console, given).run()
 
 
 class _Trainer:
@@ -126,8 +131,10 @@ class _Trainer:
     Every process runs the same code; only the main process logs, prints and writes.
     """
 
-    def __init__(self, setup: TrainingSetup, resume_point: ResumePoint | None, console: Console) -> None:
-        self.setup, self.resume_point, self.console = setup, resume_point, console
+    def __init__(
+        self, setup: TrainingSetup, resume_point: ResumePoint | None, console: Console, given: RunConfig
+    ) -> None:
+        self.setup, self.resume_point, self.console, self.given = setup, resume_point, console, given
         self.is_main, self.progress = setup.processes.is_main, Progress()
         self.log: TrainingLog = SilentLog()
         self.stop = StopSignals(partial(say, console))
@@ -267,7 +274,7 @@ class _Trainer:
         elif self.is_main:
             run.label_space.save(run.path / "labels.json")
             self._remember_images()
-            write_config(run.config, run.path / "config.yaml")  # last: it makes the folder a run
+            write_config(run.config, run.path / "config.yaml", self.given)  # last: it makes the folder a run
         say(self.console, f"Start: {FROM_SCRATCH if setup.pretraining == NONE else setup.pretraining}")
         say(self.console, setup.step.arithmetic.render())
         by_epoch = [setup.lr(first) for first in range(0, setup.total_steps, setup.steps_per_epoch)]
@@ -279,7 +286,9 @@ class _Trainer:
 
     def _remember_images(self) -> None:
         run = self.setup.run
-        save_images(images_by_content(self.setup.data, Path(run.config.data.cache), run.config.train.workers), run.path)
+        save_images(
+            images_by_content(self.setup.data, cache_folder(run.config.data.cache), run.config.train.workers), run.path
+        )
 
     def _open_log(self) -> TrainingLog:
         progress = self.progress

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from jointreid.data.decode import SUFFIXES
+from jointreid.machine.paths import user_path
 from jointreid.messages.errors import JointreidError
 from jointreid.messages.listing import first_few
 
@@ -46,7 +47,7 @@ def read_image_folder(root: str | Path) -> ImageFolder:
         JointreidError: a folder is missing, there are fewer than two classes, the splits have different ones, or one
             holds no image.
     """
-    root = Path(root)
+    root = user_path(root)
     found = {split: dict(_classes(root / split)) for split in SPLITS}
     train, val = found["train"], found["val"]
     if different := sorted(train.keys() ^ val.keys()):

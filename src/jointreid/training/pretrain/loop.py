@@ -26,6 +26,7 @@ from jointreid.config import TrainConfig
 from jointreid.data.decode import scan_images
 from jointreid.machine.device import pick_device, pick_precision
 from jointreid.machine.files import write_atomically
+from jointreid.machine.paths import user_path
 from jointreid.messages.console import say
 from jointreid.messages.errors import JointreidError, SharedError
 from jointreid.messages.listing import first_few
@@ -78,7 +79,7 @@ def pretrain(
             `out`/unreadable.txt), `out` already holds a training, or one with other settings, another process trains
             in it, or a loss is not finite on any device.
     """
-    config, out = config or PretrainConfig(), Path(out)
+    config, out = config or PretrainConfig(), user_path(out)
     with report_once():
         where, layout = pick_device(device), process_layout(TrainConfig(devices=devices, nodes=nodes))
         precision = pick_precision(config.precision, where)

@@ -1,0 +1,111 @@
+"""Paths that a person gives, and the folders that are chosen where none is given.
+
+`~` is expanded here and nowhere else, so no folder of that name is ever made.
+"""
+
+import os
+import sys
+import tempfile
+from functools import cache
+from pathlib import Path
+
+from jointreid.messages.errors import JointreidError
+
+# The environment variable that names the cache folder where no `--cache` does.
+CACHE = "JOINTREID_CACHE"
+# Earlier versions wrote this default into the settings of their runs.
+FORMER_CACHE = "out/cache"
+
+
+def user_path(text: str | Path) -> Path:
+    """Return the path that a person means by a text: `~` is the home folder.
+
+    Raises:
+        JointreidError: it begins with `~`, and there is no home folder, or no user of that name has one.
+    """
+    path = Path(os.path.expanduser(text))
+    if path.parts[:1] and path.parts[0].startswith("~") and not str(text).startswith("./"):
+        who = "this user has no home folder" if path.parts[0] == "~" else f"there is no user {path.parts[0][1:]}"
+        if path.parts[0] == "~" or not path.exists():
+            raise JointreidError(f"{text}: {who}; write the whole path, or ./ before a name that begins with ~")
+    return path
+
+
+def absolute(text: str | Path) -> str:
+    """Return the absolute path that a person means by a text; links stay as they are."""
+    return os.path.abspath(user_path(text))
+
+
+def user_cache_folder() -> Path | None:
+    """Return the folder for this user's caches, as the system has it; None where there is no such place.
+
+    That is `$JOINTREID_CACHE`, or `jointreid` below `$XDG_CACHE_HOME` or `~/.cache`, on macOS below `~/Library/Caches`,
+    on Windows below `%LOCALAPPDATA%`.
+    """
+    if given := os.environ.get(CACHE):
+        return Path(absolute(given))
+    home = os.path.expanduser("~")
+    if os.name == "nt":
+        base = os.environ.get("LOCALAPPDATA") or os.path.join(home, "AppData", "Local")
+    elif sys.platform == "darwin":
+        base = os.path.join(home, "Library", "Caches")
+    else:
+        base = os.environ.get("XDG_CACHE_HOME") or os.path.join(home, ".cache")
+    return Path(base, "jointreid") if os.path.isabs(base) else None
+
+
+def cache_folder(setting: str) -> Path | None:
+    """Return the folder that `data.cache` means; None, after a line on stderr, where nothing can be kept.
+
+    A folder that a person named is returned as it is: an error says later if it cannot be written. The default must
+    never stop anything, so without a folder that can be written, images are kept in memory and checked again each time.
+    """
+    if setting not in ("", FORMER_CACHE):
+        return user_path(setting)
+    if setting == FORMER_CACHE and not why_unwritable(Path(setting)):
+        return Path(setting)
+    return _default_cache(user_cache_folder())
+
+
+@cache  # one line for each process
+def _default_cache(folder: Path | None) -> Path | None:
+    why = why_unwritable(folder) if folder else "there is no home folder"
+    if not why:
+        return folder
+    where = f"{folder}: {why}" if folder else why
+    print(
+        f"jointreid: no cache folder ({where}): images are decoded again and kept in memory; --cache DIR or {CACHE} "
+        "names another folder",
+        file=sys.stderr,
+    )
+    return None
+
+
+def why_unwritable(folder: Path) -> str:
+    """Return why no file can be written into a folder, which is made if missing; empty if one can."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            return ""
+    except OSError as error:
+        return error.strerror or str(error)
+
+
+def require_writable(path: Path, option: str) -> None:
+    """Refuse, before the work, a file or folder that could not be written after it.
+
+    Nothing is made: the nearest folder that exists is asked.
+
+    Args:
+        path: what is to be written.
+        option: the option that names another place, such as `--out`; empty where there is none.
+
+    Raises:
+        JointreidError: the message names the path, the reason and the option.
+    """
+    folder = path if path.is_dir() else path.absolute().parent
+    while not folder.exists() and folder != folder.parent:
+        folder = folder.parent
+    if why := why_unwritable(folder):
+        remedy = f"; choose another place with {option}" if option else ""
+        raise JointreidError(f"{path} cannot be written: {why}{remedy}")

@@ -102,5 +102,7 @@ def test_what_cannot_be_written_is_refused_before_the_work_and_nothing_is_made(h
     require_writable(Path("new/folder/page.html"), "--out")
     assert list(Path().iterdir()) == []
     Path("file").touch()
-    with pytest.raises(JointreidError, match=r"file/page\.html cannot be written: .*; choose another place with --out"):
+    with pytest.raises(
+        JointreidError, match=r"file/page\.html: cannot be written: .*file is a file; choose another place with --out"
+    ):
         require_writable(Path("file/page.html"), "--out")

@@ -83,6 +83,8 @@ def _default_cache(folder: Path | None) -> Path | None:
 
 def why_unwritable(folder: Path) -> str:
     """Return why no file can be written into a folder, which is made if missing; empty if one can."""
+    if folder.exists() and not folder.is_dir():
+        return f"{folder} is a file"
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder):
@@ -108,4 +110,4 @@ def require_writable(path: Path, option: str) -> None:
         folder = folder.parent
     if why := why_unwritable(folder):
         remedy = f"; choose another place with {option}" if option else ""
-        raise JointreidError(f"{path} cannot be written: {why}{remedy}")
+        raise JointreidError(f"{path}: cannot be written: {why}{remedy}")

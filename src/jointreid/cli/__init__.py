@@ -15,6 +15,7 @@ from typing import Any, get_type_hints
 
 from jointreid.cli.options import help_text, read_options
 from jointreid.custom import trust
+from jointreid.messages.console import failed_stream, open_streams, print_error
 from jointreid.messages.errors import EXIT_RESUMABLE, JointreidError, ReportedElsewhere, RunStopped, no_such
 
 # Each command and its function, `module:function` below `jointreid.cli`, loaded when it is called. The function takes
@@ -95,6 +96,22 @@ def main(argv: Sequence[str]) -> int:
         0 on success, 1 if a check found errors, 2 for a mistake in the command or its input, 75 if a signal stopped a
         run that has saved (`--resume` resumes it), 130 if interrupted.
     """
+    open_streams()
+    try:
+        code = _run(argv)
+        sys.stdout.flush()
+    except OSError as error:
+        if not (stream := failed_stream(error)):
+            raise
+        if isinstance(error, BrokenPipeError):  # the reader of our output, such as `head`, has what it wants
+            return 0
+        print_error(f"jointreid: {stream} cannot be written: {error.strerror or error}")
+        return 2
+    return code
+
+
+def _run(argv: Sequence[str]) -> int:
+    """Run one command, report its errors and return the exit code."""
     rest = [token for token in argv if token != "--debug"]
     try:
         with _tracebacks() if len(rest) < len(argv) or os.environ.get(DEBUG, "") not in ("", "0") else nullcontext():
@@ -102,18 +119,15 @@ def main(argv: Sequence[str]) -> int:
     except ReportedElsewhere:
         return 2
     except JointreidError as error:
-        print(f"jointreid: {error}", file=sys.stderr)
+        print_error(f"jointreid: {error}")
         return 2
     except RunStopped as stopped:
         if str(stopped):
-            print(f"jointreid: {stopped}", file=sys.stderr)
+            print_error(f"jointreid: {stopped}")
         return EXIT_RESUMABLE
     except KeyboardInterrupt:
-        print("jointreid: interrupted", file=sys.stderr)
+        print_error("jointreid: interrupted")
         return 130
-    except BrokenPipeError:  # the reader of our output, such as `head`, has what it wants
-        sys.stderr.close()
-        return 0
 
 
 @contextmanager

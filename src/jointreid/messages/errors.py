@@ -12,6 +12,10 @@ class JointreidError(ValueError):
     """
 
 
+class OutputError(JointreidError):
+    """The output for people cannot be written: its disk is full, or its reader is gone."""
+
+
 class SharedError(JointreidError):
     """A mistake that every process of a run finds, so that only the main process reports it."""
 

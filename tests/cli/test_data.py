@@ -22,10 +22,12 @@ def error(capsys: pytest.CaptureFixture[str]) -> str:
 @pytest.fixture
 def people(tmp_path: Path) -> Path:
     """One folder a person, four images in each."""
-    for person in ("anna", "ben", "eva", "tom"):
+    for shade, person in enumerate(("anna", "ben", "eva", "tom")):
         (tmp_path / "people" / person).mkdir(parents=True)
         for number in range(4):
-            Image.new("RGB", (8, 16), (60 * number, 90, 120)).save(tmp_path / "people" / person / f"{number}.png")
+            Image.new("RGB", (8, 16), (60 * number, 90 + 20 * shade, 120)).save(
+                tmp_path / "people" / person / f"{number}.png"
+            )
     return tmp_path / "people"
 
 
@@ -87,9 +89,11 @@ def test_prepare_prints_the_terms_first(tmp_path: Path, capsys: pytest.CaptureFi
 
 
 def test_withdrawn_data_are_read_only_when_acknowledged(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    for split, name in (("bounding_box_train", "1_c1"), ("query", "2_c1"), ("bounding_box_test", "2_c2")):
-        (tmp_path / "duke" / split).mkdir(parents=True)
-        Image.new("RGB", (8, 16)).save(tmp_path / "duke" / split / f"000{name}_f0000001.jpg")
+    names = ["bounding_box_train/0001_c1", "query/0002_c1", "bounding_box_test/0002_c2", "bounding_box_test/0003_c2"]
+    for shade, name in enumerate(names):
+        path = tmp_path / "duke" / f"{name}_f0000001.jpg"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (8, 16), (60 * shade, 0, 0)).save(path)
     argv = ["data", "check", "--data", f"dukemtmc={tmp_path / 'duke'}", "--cache", str(tmp_path / "cache")]
     assert main(argv) == 2
     assert "--acknowledge-withdrawn" in error(capsys)

@@ -342,7 +342,7 @@ def test_few_images_are_re_ranked_with_all_of_them_as_neighbours(run: Path) -> N
 
 def test_a_given_domain_without_a_test_split_is_refused_and_nothing_written(run: Path, trained: Path) -> None:
     before = sorted(run.iterdir())
-    with pytest.raises(JointreidError, match=r"^c \(.*own\.csv\): no images in query"):
+    with pytest.raises(JointreidError, match=r"^the data are not ready: c \(.*own\.csv\): no images in query"):
         evaluate_run(run, DataConfig(sources=(f"c={trained / 'own.csv'}",)), device="cpu")
     with pytest.raises(JointreidError, match="has no checkpoint 'best'"):
         evaluate_run(run, checkpoint="best", device="cpu")

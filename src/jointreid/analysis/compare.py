@@ -74,6 +74,7 @@ class Comparison:
         settings: `section.field` -> (value in A, value in B), of the runs' settings that differ.
         evaluation: what differs in how they were evaluated, in the same way.
         protocols: domain -> (protocol in A, protocol in B), in words, of the domains in both that differ in it.
+        marks: domain -> (remarks on its figures in A, in B), where there are some; None where data were not checked.
         domains: the domains that both runs were evaluated on.
         only_in_a: the domains of run A alone.
         only_in_b: the domains of run B alone.
@@ -84,6 +85,7 @@ class Comparison:
     settings: Mapping[str, tuple[Any, Any]]
     evaluation: Mapping[str, tuple[Any, Any]]
     protocols: Mapping[str, tuple[str, str]]
+    marks: Mapping[str, tuple[tuple[str, ...] | None, tuple[str, ...] | None]]
     domains: tuple[DomainComparison, ...]
     only_in_a: tuple[str, ...]
     only_in_b: tuple[str, ...]
@@ -110,6 +112,7 @@ def compare(run_a: str | Path, run_b: str | Path) -> Comparison:
         settings=config_difference(a.config, b.config),
         evaluation=_differing(facts_a, facts_b),
         protocols=_differing(protocols_a, protocols_b),
+        marks=_marks(results_a, results_b),
         domains=tuple(
             _compare_domain(domain, _valid(queries_a, domain), _valid(queries_b, domain))
             for domain in domains_a
@@ -159,7 +162,8 @@ def render(comparison: Comparison) -> str:
                 interval = f"{100 * metric.low:+.1f} to {100 * metric.high:+.1f}"
                 values = percent(metric.a), percent(metric.b), f"{100 * metric.difference:+.1f}"
                 share = f"{metric.opposite_share:.4f}"
-                rows.append([domain.domain, name, *values, interval, share, f"{domain.shared_queries:,}"])
+                marked = " *" if any(comparison.marks.get(domain.domain, ())) else ""
+                rows.append([domain.domain + marked, name, *values, interval, share, f"{domain.shared_queries:,}"])
     title = f"A {comparison.run_a}\nB {comparison.run_b}\nin percent, over the queries that are valid in both runs"
     return "\n".join((title, text_table(rows, "llrrrrrr"), *_notes(comparison)))
 
@@ -179,6 +183,15 @@ def _notes(comparison: Comparison) -> Iterator[str]:
     for name, (protocol_a, protocol_b) in comparison.protocols.items():
         yield f"{name}: the protocols differ, so the difference is not due to the runs alone:"
         yield from (f"  {run}: {words}" for run, words in (("A", protocol_a), ("B", protocol_b)))
+    for name, marks in comparison.marks.items():
+        for run, of_run in zip("AB", marks, strict=True):
+            yield from (f"* {name} in {run}: {mark}" for mark in of_run or ())
+    for run, place in (("A", 0), ("B", 1)):
+        if unchecked := [name for name, marks in comparison.marks.items() if marks[place] is None]:
+            yield (
+                f"{run}: the data of {', '.join(unchecked)} were not checked before the evaluation; "
+                "`jointreid evaluate` checks them"
+            )
     for run, names in (("A", comparison.only_in_a), ("B", comparison.only_in_b)):
         if names:
             yield f"evaluated only in {run}: {', '.join(names)}"
@@ -199,6 +212,13 @@ def _facts(results: Results) -> dict[str, Any]:
 def _protocols(results: Results) -> dict[str, str]:
     """Return each domain's protocol in words."""
     return {result.domain: result.protocol.words if result.protocol else "none" for result in results.domains}
+
+
+def _marks(a: Results, b: Results) -> dict[str, tuple[tuple[str, ...] | None, tuple[str, ...] | None]]:
+    """Return the remarks on the domains of both results, as (a, b), where either has some or was not checked."""
+    of_b = {result.domain: result.marks for result in b.domains}
+    both = {result.domain: (result.marks, of_b[result.domain]) for result in a.domains if result.domain in of_b}
+    return {name: marks for name, marks in both.items() if marks != ((), ())}
 
 
 def _differing(a: Mapping[str, Any], b: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:

@@ -9,7 +9,7 @@ Letters: N images.
 
 import platform
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
@@ -31,14 +31,15 @@ from jointreid.analysis.filters import (
 )
 from jointreid.analysis.scatter import MAKING
 from jointreid.config import RunConfig, config_difference, config_hash
+from jointreid.data.gate import require_ready
 from jointreid.data.holdout import hold_out
-from jointreid.data.preflight import drop_unreadable
 from jointreid.data.records import Domain, ImageRecord
 from jointreid.data.sources import load_domains
 from jointreid.machine.extras import library
 from jointreid.machine.hashing import file_sha256
 from jointreid.messages.errors import JointreidError
 from jointreid.retrieval.evaluate import OnBatch
+from jointreid.retrieval.run_data import print_warnings
 from jointreid.run import Run, open_run
 
 PERPLEXITY = 30.0
@@ -153,6 +154,7 @@ def figure5(
     seed: int = 0,
     device: str = "auto",
     warning: str = "",
+    skip_unreadable: bool = False,
     on_batch: OnBatch | None = None,
 ) -> Figure5:
     """Make the figure of two runs (checkpoint `last`) on the data sets of the second.
@@ -166,6 +168,7 @@ def figure5(
         seed: of the choice of images and of t-SNE.
         device: where to compute the filters: auto, cpu, cuda or mps.
         warning: a first line for readers, such as that the runs are too short to mean anything.
+        skip_unreadable: leave out unreadable images, even if the run's settings do not.
         on_batch: called with (what, how many done, how many in all).
 
     Raises:
@@ -177,7 +180,7 @@ def figure5(
     right = open_run(run_sdc)
     left = right if run_s is None else open_run(run_s)
     _check_runs(left, right, ablated=run_s is None)
-    chosen = choose_images(_load_domains(right.config), per_domain, split, seed)
+    chosen = choose_images(_load_domains(right, split, skip_unreadable), per_domain, split, seed)
     perplexity = min(PERPLEXITY, (len(chosen.records) - 1) / 3)  # openTSNE looks at three times as many neighbours
     columns = []
     for run, ablated in ((left, run_s is None), (right, False)):
@@ -225,12 +228,18 @@ def _check_runs(left: Run, right: Run, *, ablated: bool) -> None:
         )
 
 
-def _load_domains(config: RunConfig) -> tuple[Domain, ...]:
-    """Return a run's domains as it was trained on them: without skipped images and held-out identities."""
-    domains, _ = drop_unreadable(load_domains(config.data), config.data, config.train.workers)
+def _load_domains(run: Run, split: Split, skip_unreadable: bool) -> tuple[Domain, ...]:
+    """Return a split of a run's domains, checked, as it was trained on them: without held-out identities."""
+    config = run.config
+    domains = load_domains(config.data)
     if config.data.val_ids:
         domains = tuple(hold_out(domain, config.data.val_ids, config.train.seed)[0] for domain in domains)
-    return domains
+    data = replace(config.data, skip_unreadable=skip_unreadable or config.data.skip_unreadable)
+    unused: dict[str, Any] = {"query": (), "gallery": ()} if split == "train" else {"train": ()}
+    shown = tuple(replace(domain, **unused) for domain in domains)
+    result, checked = require_ready(shown, data, config.train.workers, "show")
+    print_warnings(result)
+    return checked
 
 
 def _heading(config: RunConfig, ablated: bool) -> str:

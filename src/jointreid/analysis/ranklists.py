@@ -5,7 +5,7 @@ junk, and without images of the query's identity from the query's camera where t
 Letters: R runs, V queries that all of them could answer, G gallery images.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -21,9 +21,10 @@ from jointreid.messages.commands import command
 from jointreid.messages.errors import JointreidError
 from jointreid.models.reid import ReIDModel
 from jointreid.retrieval.distances import Doubles, Features, Floats, Indices
-from jointreid.retrieval.evaluate import OnBatch, embed, evaluation_domains
+from jointreid.retrieval.evaluate import OnBatch, embed
 from jointreid.retrieval.rerank import reranked_blocks
 from jointreid.retrieval.results import QueryResult
+from jointreid.retrieval.run_data import load_evaluation_data
 
 LENGTH = 8
 DISAGREE, HARD, EASY = "The models disagree", "Hard", "Easy"
@@ -91,7 +92,12 @@ class DomainLists:
 
 
 def rank_domains(
-    runs: Sequence[ReportedRun], count: int, *, device: str = "auto", on_batch: OnBatch | None = None
+    runs: Sequence[ReportedRun],
+    count: int,
+    *,
+    domains: Mapping[str, Domain] | None = None,
+    device: str = "auto",
+    on_batch: OnBatch | None = None,
 ) -> Iterator[DomainLists]:
     """Yield every domain that a run was evaluated on, with `count` queries and the ranked lists of the runs.
 
@@ -100,6 +106,7 @@ def rank_domains(
     Args:
         runs: the runs.
         count: queries of a domain.
+        domains: name -> domain, as `load_reported_domains` returns them; by default they are loaded here.
         device: where to compute: auto, cpu, cuda or mps.
         on_batch: called with (run and domain, images done, images in all) after each batch.
 
@@ -108,7 +115,7 @@ def rank_domains(
             no such device.
     """
     where = pick_device(device)
-    domains = _load_domains(runs)
+    domains = load_reported_domains(runs)[0] if domains is None else domains
     models = {run.key: run.run.model().to(where) for run in runs}
     for name, domain in domains.items():
         evaluated = [run for run in runs if name in run.domains]
@@ -167,21 +174,36 @@ def choose_queries(precision: NDArray[np.float64], pids: Sequence[str], count: i
     return chosen
 
 
-def _load_domains(runs: Sequence[ReportedRun]) -> dict[str, Domain]:
-    """Return every domain of the results, read from the sources of the first run that has it."""
+def load_reported_domains(
+    runs: Sequence[ReportedRun], *, skip_unreadable: bool = False
+) -> tuple[dict[str, Domain], list[str]]:
+    """Read and check every domain of the results, from the data sets of the first run that has it.
+
+    Args:
+        runs: the runs; each is checked against its own train images.
+        skip_unreadable: leave out unreadable images, even if the runs' settings do not.
+
+    Returns:
+        Name -> domain, and the remarks of the check that its results do not carry yet.
+
+    Raises:
+        JointreidError: the data cannot be read, the check found errors, or a domain of the results is no longer there.
+    """
     domains: dict[str, Domain] = {}
+    remarks: list[str] = []
     for run in runs:
-        if run.domains.keys() <= domains.keys():
-            continue
-        _, loaded = evaluation_domains(run.run.config)
-        found = {domain.name: domain for domain in loaded}
-        if missing := run.domains.keys() - found.keys() - domains.keys():
+        found = load_evaluation_data(run.run, skip_unreadable=skip_unreadable)
+        loaded = {domain.name: domain for domain in found.domains}
+        if missing := run.domains.keys() - loaded.keys() - domains.keys():
             raise JointreidError(
                 f"{run.run.path} was evaluated on {', '.join(sorted(missing))}, which its data sets no longer hold; "
                 f"run `{command('evaluate', run.run.path)}`"
             )
-        domains = {name: found[name] for name in run.domains if name in found} | domains
-    return {name: domains[name] for name in domain_names(runs)}
+        for name, result in run.domains.items():
+            told = result.marks or ()
+            remarks += [f"{run.name}, {name}: {mark}" for mark in found.marks.get(name, ()) if mark not in told]
+        domains = {name: loaded[name] for name in run.domains if name in loaded} | domains
+    return {name: domains[name] for name in domain_names(runs)}, remarks
 
 
 def _query_results(run: ReportedRun, name: str, query: Sequence[ImageRecord]) -> list[QueryResult]:

@@ -1,14 +1,15 @@
 """One HTML file about several runs: their accuracy, their training, and ranked lists of images."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from jointreid.analysis.html import Html, page, tag
 from jointreid.analysis.panels import heads_section, training_section
 from jointreid.analysis.pictures import differences, mark, render_domain, symbols
-from jointreid.analysis.ranklists import LENGTH, rank_domains
+from jointreid.analysis.ranklists import LENGTH, load_reported_domains, rank_domains
 from jointreid.analysis.reported import ReportedRun, RunGroup, domain_names, open_runs
 from jointreid.analysis.tables import accuracy_table, settings_table
+from jointreid.data.records import Domain
 from jointreid.machine.files import write_atomically
 from jointreid.machine.paths import require_writable, user_path
 from jointreid.messages.errors import JointreidError
@@ -36,6 +37,7 @@ def write_report(
     command: str = "",
     queries: int = 3,
     device: str = "auto",
+    skip_unreadable: bool = False,
     on_batch: OnBatch | None = None,
 ) -> Path:
     """Write a page with several runs side by side; the figures are of the checkpoint `last` on the runs' own data.
@@ -50,6 +52,7 @@ def write_report(
         command: the command that made the runs or the page, shown at the end.
         queries: number of queries of each domain with ranked lists; 0 leaves the pictures out, and needs no images.
         device: where to compute features: auto, cpu, cuda or mps.
+        skip_unreadable: leave out unreadable images, even if the runs' settings do not.
         on_batch: called with (run and domain, images done, images in all) after each batch of features.
 
     Returns:
@@ -64,11 +67,12 @@ def write_report(
     path = user_path(path)
     require_writable(path, "--out")
     runs = open_runs(groups)
-    lists = _lists(runs, queries, device, on_batch) if queries else Html()
+    domains, remarks = load_reported_domains(runs, skip_unreadable=skip_unreadable) if queries else ({}, [])
+    lists = _lists(runs, domains, queries, device, on_batch) if queries else Html()
     body = (
         symbols(),
         tag("header", tag("h1", title), *_lead(runs), _notes(notes)),
-        tag("main", _results(runs), training_section(runs), heads_section(runs), lists),
+        tag("main", _results(runs, remarks), training_section(runs), heads_section(runs), lists),
         tag("footer", _settings(runs), tag("p", "Made by ", tag("code", command)) if command else Html()),
     )
     write_atomically(path, page(title, *body))
@@ -105,7 +109,7 @@ def _notes(notes: Sequence[str]) -> Html:
     return tag("ul", *(tag("li", note) for note in notes), class_="notes") if notes else Html()
 
 
-def _results(runs: Sequence[ReportedRun]) -> Html:
+def _results(runs: Sequence[ReportedRun], remarks: Sequence[str]) -> Html:
     return tag(
         "section",
         tag("h2", "How well each model finds people again"),
@@ -121,7 +125,7 @@ def _results(runs: Sequence[ReportedRun]) -> Html:
             {"mAP": "mAP", "Rank-1": "rank1"},
             "Percent, checkpoint last. Bold: the best of each group in a column.",
         ),
-        *(tag("p", text, class_="soft") for text in _remarks(runs)),
+        *(tag("p", text, class_="soft") for text in (*_remarks(runs), *remarks)),
         tag(
             "details",
             tag("summary", "More metrics: Rank-5, Rank-10, mINP"),
@@ -146,6 +150,13 @@ def _remarks(runs: Sequence[ReportedRun]) -> Iterator[str]:
             yield f"{name}: {seen:,} queries show people that a model was trained on; they say little about new people."
         for words in {r.protocol.words: None for r in results.values() if r.protocol and not r.protocol.comparable}:
             yield f"{name}: {words}; not comparable with the paper's numbers."
+        for of, result in results.items():
+            yield from (f"{of}, {name}: {mark}." for mark in result.marks or ())
+    if unchecked := [run.name for run in runs if any(result.marks is None for result in run.results.domains)]:
+        yield (
+            f"The data of {'; '.join(unchecked)} were not checked before the evaluation; `jointreid evaluate` checks "
+            "them."
+        )
     if any(list(run.domains) != names for run in runs):
         yield "The runs were evaluated on different domains, so their means cannot be compared."
     if all(run.results.pretraining == "none" for run in runs):
@@ -158,9 +169,15 @@ def _trained_on(run: ReportedRun, name: str) -> int:
     return sum(query.domain == name and query.pid in pids for query in run.queries)
 
 
-def _lists(runs: Sequence[ReportedRun], queries: int, device: str, on_batch: OnBatch | None) -> Html:
+def _lists(
+    runs: Sequence[ReportedRun],
+    domains: Mapping[str, Domain],
+    queries: int,
+    device: str,
+    on_batch: OnBatch | None,
+) -> Html:
     shown, changed = [], dict[str, None]()
-    for domain in rank_domains(runs, queries, device=device, on_batch=on_batch):
+    for domain in rank_domains(runs, queries, domains=domains, device=device, on_batch=on_batch):
         shown.append(render_domain(domain))
         changed |= dict.fromkeys(differences(domain))
     metric = {run.results.metric for run in runs}

@@ -10,8 +10,8 @@ from jointreid.machine.device import Device
 from jointreid.machine.run_files import CheckpointName
 from jointreid.messages.errors import JointreidError
 
-# The run's settings say where decoded images lie, and what to do about unreadable ones.
-_OF_THE_RUN = ("data.cache", "data.skip_unreadable")
+# The run's settings say where decoded images lie.
+_OF_THE_RUN = ("data.cache",)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,15 +35,17 @@ def evaluate(options: EvaluateOptions) -> int:
     from jointreid.retrieval.evaluate import evaluate_run
     from jointreid.retrieval.results import render
 
+    data = RunConfig().replace(**options.settings).data
     results = evaluate_run(
         options.run,
-        RunConfig().replace(**options.settings).data,
+        data,
         checkpoint=options.checkpoint,
         flip=options.flip,
         rerank=options.rerank,
         max_memory=max_memory,
         batch_size=options.batch_size or None,
         device=options.device,
+        skip_unreadable=data.skip_unreadable,
     )
     print_json(results.to_dict()) if options.json else print(render(results))
     return 0

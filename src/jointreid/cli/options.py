@@ -56,6 +56,11 @@ def as_json(what: str) -> Any:
     return setting(False, f"print {what} as JSON")
 
 
+def skip_unreadable() -> Any:
+    """Return the field for leaving out unreadable images of data sets that the settings of a run name."""
+    return setting(False, "leave unreadable images out, with a list of them, instead of stopping")
+
+
 def short_keys(section: str) -> list[str]:
     """Return the settings of a section that have a short name; of `data` they say how data sets are read."""
     fields = _fields(SECTIONS[section])

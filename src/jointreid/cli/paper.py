@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
-from jointreid.cli.options import Overrides, argument, as_json, device, overrides, short_keys
+from jointreid.cli.options import Overrides, argument, as_json, device, overrides, short_keys, skip_unreadable
 from jointreid.cli.output import print_json
 from jointreid.config import RunConfig, setting
 from jointreid.machine.device import Device
@@ -13,11 +13,8 @@ from jointreid.messages.errors import JointreidError
 if TYPE_CHECKING:
     from jointreid.paper.request import Request
 
-# Of a grid's settings, those that its command line may change. The tables need every image.
-_SETTINGS = (
-    *(key for key in short_keys("data") if key != "data.skip_unreadable"),
-    *("train.device", "train.precision", "train.deterministic"),
-)
+# Of a grid's settings, those that its command line may change.
+_SETTINGS = (*short_keys("data"), "train.device", "train.precision", "train.deterministic")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,6 +70,7 @@ class FigureOptions:
     split: Literal["test", "train"] = setting("test", "which images")
     seed: int = setting(0, "seed of the choice of images")
     device: Device = device()
+    skip_unreadable: bool = skip_unreadable()
     json: bool = as_json("the numbers")
 
 
@@ -177,6 +175,7 @@ def figure5(options: FigureOptions) -> int:
         split=options.split,
         seed=options.seed,
         device=options.device,
+        skip_unreadable=options.skip_unreadable,
         warning="" if options.runs else load_setup(out).warning,
     )
     picture, _ = save(figure, out)

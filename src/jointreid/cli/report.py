@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from jointreid.cli.options import argument, device
+from jointreid.cli.options import argument, device, skip_unreadable
 from jointreid.config import setting
 from jointreid.machine.device import Device
 from jointreid.messages.commands import command
@@ -20,6 +20,7 @@ class ReportOptions:
     title: str = setting(_TITLE, "title of the page")
     queries: int = setting(3, "queries shown of each domain; 0 for none")
     device: Device = device()
+    skip_unreadable: bool = skip_unreadable()
 
 
 def report(options: ReportOptions) -> int:
@@ -34,6 +35,7 @@ def report(options: ReportOptions) -> int:
         command=_command(options),
         queries=options.queries,
         device=options.device,
+        skip_unreadable=options.skip_unreadable,
     )
     print(f"Wrote {path}. It holds images from the data sets: pass it on as their terms allow.")
     return 0
@@ -45,4 +47,5 @@ def _command(options: ReportOptions) -> str:
     default = ReportOptions(runs=())
     changed = (name for name in ("title", "queries", "device") if getattr(options, name) != getattr(default, name))
     words += [f"--{name}={getattr(options, name)}" for name in changed]  # a title may begin with dashes
+    words += ["--skip-unreadable"] * options.skip_unreadable
     return command(*words)

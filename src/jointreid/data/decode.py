@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from PIL import ExifTags, Image, UnidentifiedImageError
 
 from jointreid.config import Interpolation
+from jointreid.data.looks import look_of
 from jointreid.data.records import ImageRecord
 from jointreid.data.remembered import look_up
 from jointreid.messages.errors import JointreidError
@@ -60,6 +61,11 @@ def read_image(image: ImageRecord | str | Path, box: Box | None = None) -> NDArr
             the box; the message names the path and the cause.
     """
     path, box = (image.path, image.box) if isinstance(image, ImageRecord) else (Path(image), box)
+    return np.array(_open_image(path, box))
+
+
+def _open_image(path: Path, box: Box | None) -> Image.Image:
+    """Return an RGB image as `read_image` does, before its pixels become an array."""
     try:
         _require_content(path)
         with Image.open(path, formats=FORMATS) as opened:
@@ -67,11 +73,11 @@ def read_image(image: ImageRecord | str | Path, box: Box | None = None) -> NDArr
                 raise JointreidError(f"{opened.width} x {opened.height} pixels are more than {MAX_PIXELS}; shrink it")
             upright = _upright(opened)
             if box is None:
-                return to_rgb(upright)
+                return _in_rgb(upright)
             if cause := box_outside(box, upright.width, upright.height):
                 raise JointreidError(cause)
             x, y, width, height = box
-            return to_rgb(upright.crop((x, y, x + width, y + height)))
+            return _in_rgb(upright.crop((x, y, x + width, y + height)))
     except UnidentifiedImageError as error:
         raise JointreidError(f"{path}: not an image of format {', '.join(FORMATS)}") from error
     except FileNotFoundError as error:
@@ -123,19 +129,22 @@ def to_rgb(image: Image.Image) -> NDArray[np.uint8]:
     Raises:
         JointreidError: grey values are fractions or out of 16 bits, so their range is unknown.
     """
+    return np.array(_in_rgb(image))
+
+
+def _in_rgb(image: Image.Image) -> Image.Image:
     if image.mode.startswith("I"):
         # Pillow's own conversion clips at 255, which turns a 16-bit image white.
         grey = np.asarray(image).astype(np.int64)
         if grey.min() < 0 or grey.max() > 65535:
             raise JointreidError(f"grey values from {grey.min()} to {grey.max()}; expected 8 or 16 bits")
-        scaled = ((grey * 255 + 32767) // 65535).astype(np.uint8)
-        return np.repeat(scaled[..., None], 3, axis=2)
+        return Image.fromarray(((grey * 255 + 32767) // 65535).astype(np.uint8)).convert("RGB")
     if image.mode == "F":
         raise JointreidError("grey values are fractions, whose range is unknown; save it with 8 or 16 bits")
     if image.has_transparency_data:
         white = Image.new("RGBA", image.size, "white")
         image = Image.alpha_composite(white, image.convert("RGBA"))
-    return np.array(image.convert("RGB"))
+    return image.convert("RGB")
 
 
 class Scan(NamedTuple):
@@ -143,11 +152,13 @@ class Scan(NamedTuple):
 
     Attributes:
         sizes: path -> (width, height) of the upright image, in pixels.
+        looks: path -> the look of the upright image, see `data.looks`.
         unreadable: path -> why it does not decode.
         from_cache: how many of `sizes` were known from an earlier scan.
     """
 
     sizes: Mapping[Path, tuple[int, int]]
+    looks: Mapping[Path, str]
     unreadable: Mapping[Path, str]
     from_cache: int
 
@@ -165,12 +176,14 @@ def scan_images(paths: Iterable[Path], cache_dir: Path | None, threads: int) -> 
     Raises:
         JointreidError: the cache cannot be written.
     """
-    found = look_up(paths, _size, tuple[int, int], cache_dir and cache_dir / _CACHE_FILE, threads)
+    found = look_up(paths, _size_and_look, str, cache_dir and cache_dir / _CACHE_FILE, threads)
     unreadable = {path: cause.removeprefix(f"{path}: ") for path, cause in found.failures.items()}
-    return Scan(found.facts, unreadable, found.remembered)
+    facts = {path: fact.split(" ") for path, fact in found.facts.items()}
+    sizes = {path: (int(width), int(height)) for path, (width, height, _) in facts.items()}
+    return Scan(sizes, {path: look for path, (_, _, look) in facts.items()}, unreadable, found.remembered)
 
 
-def _size(path: Path) -> tuple[int, int]:
-    """Return an image's (width, height), after decoding it wholly."""
-    height, width, _ = read_image(path).shape
-    return width, height
+def _size_and_look(path: Path) -> str:
+    """Return an image's width, height and look in one text, after decoding it wholly."""
+    image = _open_image(path, None)
+    return f"{image.width} {image.height} {look_of(image)}"

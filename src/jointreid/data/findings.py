@@ -10,18 +10,32 @@ from jointreid.data.records import SPLITS, Domain, ImageRecord, SplitOmission
 from jointreid.messages.listing import first_few
 from jointreid.messages.tables import text_table
 
-Purpose = Literal["train", "evaluate", "both"]
+Purpose = Literal["train", "evaluate", "both", "show"]
+_TASKS: Mapping[Purpose, str] = {
+    "train": "training",
+    "evaluate": "evaluation",
+    "both": "training and evaluation",
+    "show": "showing",
+}
 Level = Literal["error", "warning"]
-Finding = tuple[Level, str]
+Finding = tuple[Level, str] | tuple[Level, str, str]
 
 
 @dataclass(frozen=True)
 class Problem:
-    """One finding: an "error" stops a run, a "warning" does not; the message says what is wrong and what to do."""
+    """One finding.
+
+    Attributes:
+        level: an "error" stops a run, a "warning" does not.
+        domain: the domain it is about; empty if it is about all.
+        message: what is wrong, where, and what to do.
+        mark: the same in short, to stand beside results that mean less for it; empty if they do not.
+    """
 
     level: Level
     domain: str
     message: str
+    mark: str = ""
 
 
 def list_images(records: Sequence[ImageRecord]) -> str:
@@ -116,6 +130,14 @@ class CheckResult:
         """True if there are no errors."""
         return not any(problem.level == "error" for problem in self.problems)
 
+    @property
+    def marks(self) -> dict[str, tuple[str, ...]]:
+        """Domain -> the remarks that its results carry."""
+        return {
+            name: tuple(problem.mark for problem in self.problems if problem.domain == name and problem.mark)
+            for name in self.domains
+        }
+
     def to_dict(self) -> dict[str, Any]:
         """Return the result as plain dicts, lists and numbers, for JSON."""
         return {"ok": self.ok, **asdict(self)}
@@ -146,7 +168,9 @@ def render(result: CheckResult) -> str:
         f"{len(result.unreadable):,} unreadable"
     )
     levels = Counter(problem.level for problem in result.problems)
-    task = {"train": "training", "evaluate": "evaluation", "both": "training and evaluation"}[result.purpose]
+    task = {"train": "training", "evaluate": "evaluation", "both": "training and evaluation", "show": "showing"}[
+        result.purpose
+    ]
     ready = "ready" if result.ok else "not ready"
     lines.append(f"{ready} for {task}: {levels['error']} errors, {levels['warning']} warnings")
     # Bytes in a file's name that are no text could not be printed.

@@ -3,9 +3,8 @@
 import re
 import unicodedata
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import pairwise
-from pathlib import Path
 
 from jointreid.data.findings import Finding, Problem, list_images
 from jointreid.data.records import SPLITS, Domain, ImageRecord
@@ -29,6 +28,7 @@ def find_leaks(domain: Domain) -> Iterator[Finding]:
             "warning",
             f"{domain.name}: {len(shared)} identities are in train and in query or gallery ({first_few(shared)}); "
             "the model has seen these people, so its figures do not tell how it does on new ones: split by identity",
+            f"{len(shared)} identities are in train too",
         )
 
 
@@ -95,43 +95,6 @@ def find_shared_images(domains: Sequence[Domain]) -> Iterator[Problem]:
             f"{name}: {len(records)} images of query or gallery are in train of {first} ({list_images(records)}); "
             "remove them from one",
         )
-
-
-def find_copies(domains: Sequence[Domain], contents: Mapping[Path, str]) -> Iterator[Problem]:
-    """Files that are byte for byte one of train under another name, and should not be.
-
-    Args:
-        domains: whose images to compare.
-        contents: path -> what tells a file's content from others', of the files that can be read.
-    """
-    trained: dict[tuple[str, object], tuple[str, ImageRecord]] = {}
-    for domain in domains:
-        copies = []
-        for record in domain.train:
-            if record.path in contents:
-                name, first = trained.setdefault((contents[record.path], record.box), (domain.name, record))
-                if first.key != record.key and (name, first.pid) != (domain.name, record.pid):
-                    copies.append(f"{record.path} of pid {record.pid} is {first.path} of pid {first.pid}")
-        if copies:
-            yield Problem(
-                "warning",
-                domain.name,
-                f"{domain.name}: {len(copies)} train images are copies of others, with another identity "
-                f"({first_few(copies, sep='; ')}): an image teaches two answers; remove the wrong one",
-            )
-    for domain in domains:
-        copies = []
-        for record in (*domain.query, *domain.gallery):
-            _, first = trained.get((contents.get(record.path, ""), record.box), ("", record))
-            if first.key != record.key:
-                copies.append(f"{record.path} is {first.path}")
-        if copies:
-            yield Problem(
-                "warning",
-                domain.name,
-                f"{domain.name}: {len(copies)} images of query or gallery are copies of train images "
-                f"({first_few(copies, sep='; ')}): the model has seen them; remove them from one",
-            )
 
 
 def find_twin_domains(domains: Sequence[Domain]) -> Iterator[Problem]:

@@ -1,11 +1,17 @@
 """Check data before the first step, for faults that would stop a run or make its results mean less."""
 
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from jointreid.config import DataConfig
+from jointreid.data.copies import (
+    find_mislabelled_copies,
+    find_seen_identities,
+    find_seen_images,
+    find_test_copies,
+    find_twin_tests,
+)
 from jointreid.data.decode import Scan, box_outside, scan_images
 from jointreid.data.findings import (
     CheckResult,
@@ -15,11 +21,15 @@ from jointreid.data.findings import (
     Problem,
     Purpose,
     Unreadable,
-    list_images,
     summarise_splits,
 )
+from jointreid.data.matches import (
+    find_easy_tests,
+    find_repeated_queries,
+    find_skipped_queries,
+    find_unmatched_queries,
+)
 from jointreid.data.overlaps import (
-    find_copies,
     find_leaks,
     find_mangled_names,
     find_repeats,
@@ -30,7 +40,7 @@ from jointreid.data.overlaps import (
 from jointreid.data.protocols import WITHDRAWN, ProtocolMatch, count_split, identify
 from jointreid.data.records import SPLITS, Domain, ImageRecord
 from jointreid.data.remembered import content_hashes
-from jointreid.machine.paths import cache_folder
+from jointreid.data.trained import Contents, TrainedImages
 from jointreid.messages.errors import JointreidError
 from jointreid.messages.listing import first_few
 
@@ -42,6 +52,8 @@ def check(
     skip_unreadable: bool = False,
     threads: int = 2,
     purpose: Purpose = "both",
+    trained: TrainedImages | None = None,
+    trained_pids: Mapping[str, Collection[str]] | None = None,
 ) -> tuple[CheckResult, tuple[Domain, ...]]:
     """Look for all that would stop training or evaluation, before either begins.
 
@@ -53,7 +65,10 @@ def check(
         skip_unreadable: leave out images that do not decode and list them; else they are errors.
         threads: images decoded at a time.
         purpose: use of the data. Training needs a train split in every domain; evaluation alone a query and a
-            gallery in every domain; both, a train split in every domain and a query and a gallery in one or more.
+            gallery in every domain; both, a train split in every domain and a query and a gallery in one or more;
+            showing images, nothing.
+        trained: the images that the run to be evaluated was trained on.
+        trained_pids: domain -> the identities that it was trained on.
 
     Returns:
         The result, and the domains: as given, or with `skip_unreadable` without the images that do not decode.
@@ -73,11 +88,12 @@ def check(
         unreadable += [Unreadable(domain.name, path, cause) for (path, _), cause in causes.items()]
         problems += _report_unreadable(domain, causes, skip_unreadable)
         checked.append(_without(domain, causes) if causes and skip_unreadable else domain)
-    contents = content_hashes(scan.sizes, cache_dir, threads)
-    problems += [*_find_empty_splits(checked, purpose), *find_twin_domains(checked)]
-    problems += [*find_shared_images(checked), *find_copies(checked, contents)]
+    contents = Contents(content_hashes(scan.sizes, cache_dir, threads), scan.looks)
+    problems += [*_find_empty_splits(checked, purpose), *find_twin_domains(checked), *find_shared_images(checked)]
+    problems += _find_copies(checked, contents, trained)
     for domain in checked:
-        problems += [Problem(level, domain.name, text) for find in _CHECKS[purpose] for level, text in find(domain)]
+        problems += find_seen_identities(domain, trained_pids or {})
+        problems += [Problem(found[0], domain.name, *found[1:]) for find in _CHECKS[purpose] for found in find(domain)]
         problems += _report_other_protocol(domain.name, protocols[domain.name])
     result = CheckResult(
         purpose,
@@ -90,25 +106,16 @@ def check(
     return result, tuple(checked)
 
 
-def drop_unreadable(
-    domains: Sequence[Domain], data: DataConfig, threads: int = 2
-) -> tuple[tuple[Domain, ...], tuple[Unreadable, ...]]:
-    """Return the domains without the images that do not decode, and these, if `data.skip_unreadable`; else all.
-
-    Args:
-        domains: the data sets to look through.
-        data: the settings, of which `skip_unreadable` and `cache` count.
-        threads: images decoded at a time.
-
-    Raises:
-        JointreidError: a cache that cannot be written.
-    """
-    if not data.skip_unreadable:
-        return tuple(domains), ()
-    scan = scan_images((record.path for domain in domains for record in domain), cache_folder(data.cache), threads)
-    found = [(domain, _find_unreadable(domain, scan)) for domain in domains]
-    skipped = (Unreadable(domain.name, path, cause) for domain, causes in found for (path, _), cause in causes.items())
-    return tuple(_without(domain, causes) for domain, causes in found), tuple(skipped)
+def _find_copies(domains: Sequence[Domain], contents: Contents, trained: TrainedImages | None) -> Iterator[Problem]:
+    train = [(domain.name, record) for domain in domains for record in domain.train]
+    here, known = TrainedImages.of(train, contents), {record.key for _, record in train}
+    yield from find_mislabelled_copies(domains, contents)
+    yield from find_twin_tests(domains, contents)
+    for domain in domains:
+        yield from find_seen_images(domain, here, contents, known=known)
+        yield from find_test_copies(domain, contents)
+        if trained is not None:
+            yield from find_seen_images(domain, trained, contents, of_run=True)
 
 
 def _summarise(domain: Domain, protocol: ProtocolMatch | None) -> DomainSummary:
@@ -150,7 +157,13 @@ def _report_unreadable(
         files = first_few([f"{path}: {cause}" for (path, _), cause in sorted(causes.items())], sep="; ")
         fix = "skipped" if skip else "restore them, or leave them out with --skip-unreadable"
         level: Level = "warning" if skip else "error"
-        yield Problem(level, domain.name, f"{domain.name}: {len(causes)} images cannot be read ({files}); {fix}")
+        what = f"{len(causes)} images cannot be read"
+        mark = "unreadable images were left out" if skip and _is_tested(domain, causes) else ""
+        yield Problem(level, domain.name, f"{domain.name}: {what} ({files}); {fix}", mark)
+
+
+def _is_tested(domain: Domain, causes: Mapping[tuple[str, tuple[int, ...]], str]) -> bool:
+    return any(record.key in causes for record in (*domain.query, *domain.gallery))
 
 
 def _without(domain: Domain, causes: Mapping[tuple[str, tuple[int, ...]], str]) -> Domain:
@@ -165,7 +178,7 @@ def _without(domain: Domain, causes: Mapping[tuple[str, tuple[int, ...]], str]) 
 
 def _find_empty_splits(domains: Iterable[Domain], purpose: Purpose) -> Iterator[Problem]:
     testable = 0
-    for domain in domains:
+    for domain in domains if purpose != "show" else ():
         empty = [split for split in SPLITS if not count_split(getattr(domain, split)).images]
         testable += "query" not in empty and "gallery" not in empty
         where = f"{domain.name} ({domain.source})" if domain.source else domain.name
@@ -183,58 +196,6 @@ def _find_empty_splits(domains: Iterable[Domain], purpose: Purpose) -> Iterator[
 
 
 # Checks of one domain
-
-
-def _find_repeated_queries(domain: Domain) -> Iterator[Finding]:
-    gallery = {record.key: record for record in domain.gallery if not record.junk}
-    ignored: list[ImageRecord] = []
-    counted: list[ImageRecord] = []
-    for query in domain.query:
-        twin = gallery.get(query.key)
-        if twin is not None and not query.junk:
-            same = (twin.pid, twin.camid) == (query.pid, query.camid)
-            (ignored if domain.exclude_same_camera and same else counted).append(query)
-    if counted:
-        yield (
-            "error",
-            f"{domain.name}: {len(counted)} query images are in the gallery too ({list_images(counted)}), where the "
-            "camera rule does not ignore them: each finds itself first; remove them from the gallery",
-        )
-    if ignored:
-        yield (
-            "warning",
-            f"{domain.name}: {len(ignored)} query images are in the gallery too ({list_images(ignored)}); the camera "
-            "rule ignores them there",
-        )
-
-
-def _find_unmatched_queries(domain: Domain) -> Iterator[Finding]:
-    """A query without a match is skipped by every metric; if all are, there is no figure at all."""
-    seen_by: dict[str, set[int]] = defaultdict(set)
-    for record in domain.gallery:
-        if not (record.junk or record.distractor):
-            seen_by[record.pid].add(record.camid)
-    absent: list[ImageRecord] = []
-    same_camera: list[ImageRecord] = []
-    for query in domain.query:
-        cameras = set() if query.distractor else seen_by.get(query.pid, set())
-        if query.junk or cameras - ({query.camid} if domain.exclude_same_camera else set()):
-            continue
-        (same_camera if cameras else absent).append(query)
-    queries = count_split(domain.query).images
-    if absent and domain.gallery:
-        yield (
-            "error",
-            f"{domain.name}: {len(absent)} of {queries} queries show an identity that the gallery does not hold "
-            f"({list_images(absent)}); add gallery images of these identities, or take the queries out",
-        )
-    if same_camera:
-        yield (
-            "error",
-            f"{domain.name}: {len(same_camera)} of {queries} queries have matches from their own camera only, which "
-            f"the camera rule ignores ({list_images(same_camera)}); correct the camids, add images from other cameras, "
-            'or, if such matches are meant to count, set "exclude_same_camera": false beside the manifest',
-        )
 
 
 def _find_thin_identities(domain: Domain) -> Iterator[Finding]:
@@ -284,9 +245,10 @@ def _find_withdrawn(domain: Domain) -> Iterator[Finding]:
 
 _ALWAYS = (find_leaks, find_repeats, find_twin_pids, find_mangled_names, _find_withdrawn, _find_omissions)
 _TRAINING = (_find_thin_identities, _find_thin_cameras)
-_EVALUATION = (_find_unmatched_queries, _find_repeated_queries)
+_EVALUATION = (find_repeated_queries, find_easy_tests)
 _CHECKS: Mapping[Purpose, tuple[Callable[[Domain], Iterator[Finding]], ...]] = {
     "train": (*_TRAINING, *_ALWAYS),
-    "evaluate": (*_EVALUATION, *_ALWAYS),
-    "both": (*_EVALUATION, *_TRAINING, *_ALWAYS),
+    "evaluate": (find_skipped_queries, *_EVALUATION, *_ALWAYS),
+    "both": (find_unmatched_queries, *_EVALUATION, *_TRAINING, *_ALWAYS),
+    "show": _ALWAYS,
 }

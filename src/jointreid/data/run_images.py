@@ -3,6 +3,7 @@
 They are in `images.parquet` in the run directory, one row an image of each split. Runs of earlier versions have none.
 """
 
+import base64
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
@@ -35,6 +36,7 @@ class RunImage:
         ignored: whether it is junk.
         distractor: whether it shows none of the identities.
         content: 32 hexadecimal digits, as `jointreid.data.remembered.content_hashes` gives them.
+        look: what a train image looks like, see `jointreid.data.looks`; empty for others, and for a part of a file.
     """
 
     domain: str
@@ -46,15 +48,20 @@ class RunImage:
     ignored: bool
     distractor: bool
     content: str
+    look: str = ""
 
     @property
     def identity(self) -> tuple[str, str, int, bool, bool, str]:
-        """Its identity as an image of a person: everything but its domain, split and path."""
+        """Its identity as an image of a person: everything but its domain, split, path and look."""
         return self.box, self.pid, self.camid, self.ignored, self.distractor, self.content
 
 
 def run_images(
-    domain: str, split: RunSplit, records: Iterable[ImageRecord], contents: Mapping[Path, str]
+    domain: str,
+    split: RunSplit,
+    records: Iterable[ImageRecord],
+    contents: Mapping[Path, str],
+    looks: Mapping[Path, str] | None = None,
 ) -> tuple[RunImage, ...]:
     """Return the images of one split of a domain.
 
@@ -63,6 +70,7 @@ def run_images(
         split: the split.
         records: its images.
         contents: path -> content of the file, of each of them.
+        looks: path -> look of the file, where it is to be remembered.
     """
     return tuple(
         RunImage(
@@ -75,6 +83,7 @@ def run_images(
             record.junk,
             record.distractor,
             contents[record.path],
+            "" if record.box else (looks or {}).get(record.path, ""),
         )
         for record in records
     )
@@ -94,7 +103,9 @@ def save_images(images: Sequence[RunImage], run: Path) -> None:
     kept = [image for image in load_images(run) if (image.domain, image.split) not in replaced]
     columns = {field.name: [getattr(image, field.name) for image in (*kept, *images)] for field in fields(RunImage)}
     columns["content"] = [bytes.fromhex(content) for content in columns["content"]]
-    kinds = {"camid": pa.int64(), "ignored": pa.bool_(), "distractor": pa.bool_(), "content": pa.binary(16)}
+    columns["look"] = [base64.b64decode(look) for look in columns["look"]]
+    kinds = {"camid": pa.int64(), "ignored": pa.bool_(), "distractor": pa.bool_()}
+    kinds |= {"content": pa.binary(16), "look": pa.binary()}
     table = pa.table({name: pa.array(values, kinds.get(name, pa.string())) for name, values in columns.items()})
     with replacing(run / IMAGES) as temporary:
         pq.write_table(table, temporary, compression="zstd")
@@ -115,7 +126,12 @@ def load_images(run: Path) -> tuple[RunImage, ...]:
     require_inside(path, run)
     try:
         rows = pq.ParquetFile(path).read().to_pylist()
-        return tuple(RunImage(**(row | {"content": row["content"].hex()})) for row in rows)
+        return tuple(
+            RunImage(
+                **(row | {"content": row["content"].hex(), "look": base64.b64encode(row.get("look", b"")).decode()})
+            )
+            for row in rows
+        )
     except (OSError, TypeError, KeyError, AttributeError, pa.ArrowException) as error:
         raise JointreidError(f"{path} is damaged ({error}); restore it from a copy of the run, or delete it") from error
 

@@ -47,6 +47,7 @@ def evaluate_task(task: GridTask, run: Run, step: int, data: GridData) -> RunRec
                 run.label_space,
                 device=data.device,
                 protocols={domain.name: protocols[slot]},
+                marks=data.marks,
                 pretraining=pretraining_of(run),
             )
         found.append(results)

@@ -1,17 +1,16 @@
 """The data sets that the runs of a grid share, read and checked once."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import torch
 from rich.console import Console
 
+from jointreid.data.gate import require_ready
 from jointreid.data.joint import join
-from jointreid.data.preflight import check
 from jointreid.data.records import Domain
 from jointreid.machine.device import pick_device
-from jointreid.machine.paths import cache_folder
 from jointreid.messages.console import say
-from jointreid.messages.errors import JointreidError
 from jointreid.paper.datasets import GridDataset, is_withdrawn, load_datasets, require_paper_counts
 from jointreid.paper.request import Request
 from jointreid.paper.store import GridSetup, save_setup
@@ -27,12 +26,14 @@ class GridData:
         datasets: the data sets, in Table I's order.
         domains: slot -> domain.
         device: where to compute.
+        marks: domain -> the remarks that its results carry.
     """
 
     request: Request
     datasets: tuple[GridDataset, ...]
     domains: dict[str, Domain]
     device: torch.device
+    marks: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     _joined: dict[tuple[str, ...], TrainingData] = field(default_factory=dict)
 
     def training_data(self, slots: tuple[str, ...]) -> TrainingData:
@@ -57,14 +58,8 @@ def load_grid_data(request: Request, console: Console) -> GridData:
         if is_withdrawn(dataset.name):
             say(console, f"{dataset.name}: {domains[dataset.slot].terms}")
     say(console, "Checking the data; the first time every image is decoded.")
-    report, checked = check(
-        tuple(domains.values()),
-        cache_dir=cache_folder(request.base.data.cache),
-        threads=request.base.train.workers,
-        purpose="both",
-    )
-    if not report.ok:
-        errors = "; ".join(problem.message for problem in report.problems if problem.level == "error")
-        raise JointreidError(f"the data are not ready: {errors}. `jointreid data check` lists every problem")
+    result, checked = require_ready(tuple(domains.values()), request.base.data, request.base.train.workers)
+    for problem in result.problems:
+        say(console, f"{problem.level}: {problem.message}")
     save_setup(GridSetup(request.scale.name, request.preset, datasets, request.scale.warning), request.out)
-    return GridData(request, datasets, dict(zip(domains, checked, strict=True)), device)
+    return GridData(request, datasets, dict(zip(domains, checked, strict=True)), device, result.marks)

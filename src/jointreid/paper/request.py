@@ -92,10 +92,10 @@ class Request:
                 "data.val_ids holds out identities to choose the best checkpoint, but the tables report the last; "
                 "leave it 0"
             )
-        if self.base.data.skip_unreadable:
+        if self.base.data.skip_unreadable and not self.allow_counts:
             raise JointreidError(
                 "data.skip_unreadable leaves images out, but the tables need all of them; repair the images that "
-                "`jointreid data check` lists"
+                "`jointreid data check` lists, or pass --allow-counts too: their results are then marked"
             )
         runs = plan_grid(tables=self.tables, models=self.models)
         known = [*NETWORKS, *dict.fromkeys(name for run in runs for name in (run.model, run.recipe))]

@@ -1,6 +1,5 @@
 """Evaluate a model on data sets, those it was trained on or others: records -> features -> ranking -> results."""
 
-import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
@@ -15,10 +14,8 @@ from rich.console import Console
 
 from jointreid.config import DataConfig, RunConfig, config_hash
 from jointreid.data.joint import LabelSpace
-from jointreid.data.preflight import drop_unreadable
 from jointreid.data.protocols import ProtocolMatch, identify
 from jointreid.data.records import Domain, ImageRecord
-from jointreid.data.sources import load_domains
 from jointreid.machine.device import pick_device
 from jointreid.machine.paths import cache_folder
 from jointreid.machine.shortage import short_of_memory
@@ -31,6 +28,7 @@ from jointreid.retrieval.extract import extract
 from jointreid.retrieval.ranking import RankingMetrics, evaluate_distmat, evaluate_ranking
 from jointreid.retrieval.rerank import reranked_blocks
 from jointreid.retrieval.results import RANKS, DomainResult, QueryResult, Results, save_results
+from jointreid.retrieval.run_data import load_evaluation_data
 from jointreid.run import Run, open_run
 
 # Called with (domain, images done, images in all) after each batch.
@@ -48,6 +46,7 @@ def evaluate_domains(
     device: torch.device,
     checkpoint: str = "last",
     protocols: Mapping[str, ProtocolMatch | None] | None = None,
+    marks: Mapping[str, tuple[str, ...]] | None = None,
     pretraining: str = "",
     on_batch: OnBatch | None = None,
     embed_with: Embed | None = None,
@@ -64,6 +63,7 @@ def evaluate_domains(
         device: where `model` is.
         checkpoint: what the results call the weights.
         protocols: domain -> protocol it was read in, where images were left out since; by default that of `domains`.
+        marks: domain -> remarks of the check that its result carries; None if the data were not checked.
         pretraining: weights that training started from, see `pretraining_of`; by default those of the settings.
         on_batch: called with (domain, images done, images in all) after each batch.
         embed_with: computes the features instead of `model`, for evaluation by several processes.
@@ -91,7 +91,12 @@ def evaluate_domains(
         run=config.train.label or config.model.name,
         checkpoint=checkpoint,
         config=config_hash(config),
-        domains=tuple(replace(result, protocol=known[result.domain]) for result, _ in outcomes),
+        domains=tuple(
+            replace(
+                result, protocol=known[result.domain], marks=None if marks is None else marks.get(result.domain, ())
+            )
+            for result, _ in outcomes
+        ),
         feature="bn_embedding",
         metric=config.eval.metric,
         flip=config.eval.flip,
@@ -125,8 +130,9 @@ def evaluate_run(
     max_memory: int | None = None,
     batch_size: int | None = None,
     device: str = "auto",
+    skip_unreadable: bool = False,
 ) -> Results:
-    """Evaluate a run and write the results into its directory, see `save_results`.
+    """Check the data, evaluate a run and write the results into its directory, see `save_results`.
 
     Args:
         path: the run directory.
@@ -138,30 +144,30 @@ def evaluate_run(
         max_memory: bytes that ranking may take, instead of those in the run's settings.
         batch_size: images a forward pass, instead of those in the run's settings.
         device: auto, cpu, cuda or mps.
+        skip_unreadable: leave out unreadable images, even if the run's settings do not.
 
     Raises:
-        JointreidError: not a run, no such checkpoint or device, or data that cannot be read or evaluated on.
+        JointreidError: not a run, no such checkpoint or device, data that cannot be read, or errors in the check of
+            the data (see `data.preflight`), among them that they are mostly images that the run was trained on.
     """
     where = pick_device(device)
     run = open_run(path)
     model = run.model(checkpoint).to(where)
     own = data is None or set(data.sources) in (set(), set(run.config.data.sources))
-    if data is None or own:
-        read, domains = evaluation_domains(run.config)
-    else:
-        read = domains = load_domains(data)
+    found = load_evaluation_data(run, None if own else data, skip_unreadable=skip_unreadable)
     asked = {"flip": flip or run.config.eval.flip, "rerank": rerank or run.config.eval.rerank}
     least = {"batch_size": batch_size, "max_memory": max_memory}
     config = run.config.replace(eval=asked | {name: value for name, value in least.items() if value is not None})
     with progress_bars(Console(stderr=True)) as on_batch:
         results, queries = evaluate_domains(
             model,
-            domains,
+            found.domains,
             config,
             run.label_space,
             device=where,
             checkpoint=checkpoint,
-            protocols={domain.name: identify(domain) for domain in read},
+            protocols=found.protocols,
+            marks=found.marks,
             pretraining=pretraining_of(run, checkpoint),
             on_batch=on_batch,
         )
@@ -175,22 +181,6 @@ def pretraining_of(run: Run, checkpoint: str = "last") -> str:
     if not (run.checkpoint(checkpoint) / "state.json").is_file():
         return ""
     return str(run.state(checkpoint).get("pretraining", ""))
-
-
-def evaluation_domains(config: RunConfig) -> tuple[tuple[Domain, ...], tuple[Domain, ...]]:
-    """Return a run's domains as read, and the test splits of those that have them.
-
-    With `data.skip_unreadable`, the test splits are without unreadable images, which are listed on stderr.
-
-    Raises:
-        JointreidError: the data cannot be read.
-    """
-    read = load_domains(config.data)
-    domains = tuple(replace(domain, train=()) for domain in read if domain.query and domain.gallery)
-    domains, skipped = drop_unreadable(domains, config.data, config.train.workers)
-    for image in skipped:
-        print(f"{image.domain}: skipped {image.path}: {image.cause}", file=sys.stderr)
-    return read, domains
 
 
 def images_of(domain: Domain) -> tuple[ImageRecord, ...]:

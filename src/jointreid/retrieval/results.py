@@ -40,6 +40,8 @@ class DomainResult:
         camera_accuracy: the same for the cameras, over the images of cameras that the model was trained with.
         protocol: which protocol the data were read in, train and images skipped later among them; None for a data set
             that is not the paper's.
+        marks: remarks of the check of the data for which the figures mean less, such as that query images are copies
+            of train images; None if the data were not checked, as by earlier versions.
     """
 
     domain: str
@@ -54,6 +56,12 @@ class DomainResult:
     domain_accuracy: float | None = None
     camera_accuracy: float | None = None
     protocol: ProtocolMatch | None = None
+    marks: tuple[str, ...] | None = None
+
+    @property
+    def is_marked(self) -> bool:
+        """Whether a reader must look at the notes before comparing the figures."""
+        return bool(self.marks or (self.protocol and not self.protocol.comparable))
 
     @property
     def skipped_queries(self) -> int:
@@ -235,13 +243,14 @@ def percent(value: float) -> str:
 
 
 def _mark(result: DomainResult) -> str:
-    return " *" if result.protocol and not result.protocol.comparable else ""
+    return " *" if result.is_marked else ""
 
 
 def _notes(results: Results) -> Iterator[str]:
     for result in results.domains:
         if result.protocol and not result.protocol.comparable:
             yield f"* {result.domain}: {result.protocol.words}; not comparable with the paper's figures"
+        yield from (f"* {result.domain}: {mark}" for mark in result.marks or ())
     flip = "averaged with that of the mirrored image" if results.flip else "without mirroring"
     yield f"{results.metric} distance of {results.feature}, {flip}, {results.height}x{results.width} pixels"
     if results.rerank:
@@ -265,7 +274,9 @@ def _metrics(result: DomainResult) -> dict[str, float]:
 
 
 def _domain_result(entry: Mapping[str, Any]) -> DomainResult:
-    values = {field.name: entry[field.name] for field in fields(DomainResult)}
+    marks = entry.get("marks")  # which the first version did not have
+    values = {field.name: entry[field.name] for field in fields(DomainResult) if field.name != "marks"}
+    values["marks"] = None if marks is None else tuple(map(str, marks))
     values["cmc"] = {int(rank): rate for rank, rate in entry["cmc"].items()}
     values["protocol"] = ProtocolMatch.from_dict(entry["protocol"])
     return DomainResult(**values)

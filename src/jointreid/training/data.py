@@ -1,22 +1,21 @@
 """The data of a run: checked, split and joined before the first step."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from jointreid.config import RunConfig
+from jointreid.data.decode import scan_images
 from jointreid.data.findings import render
+from jointreid.data.gate import require_ready
 from jointreid.data.holdout import hold_out
 from jointreid.data.joint import JointTrainSet, join
-from jointreid.data.preflight import check
 from jointreid.data.protocols import ProtocolMatch
 from jointreid.data.records import Domain, ImageRecord
 from jointreid.data.remembered import content_hashes
 from jointreid.data.run_images import RunImage, RunSplit, run_images
 from jointreid.data.sources import load_domains
 from jointreid.machine.hashing import text_sha256
-from jointreid.machine.paths import cache_folder
-from jointreid.messages.errors import JointreidError
 
 
 @dataclass(frozen=True)
@@ -29,6 +28,7 @@ class TrainingData:
         val: the held-out identities of each domain as a small test set; empty without `data.val_ids`.
         protocols: domain -> its evaluation protocol, found before images were skipped.
         summary: the table of the data check for people.
+        marks: domain -> the remarks that its results carry.
     """
 
     train_set: JointTrainSet
@@ -36,6 +36,7 @@ class TrainingData:
     val: tuple[Domain, ...]
     protocols: Mapping[str, ProtocolMatch | None]
     summary: str
+    marks: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
 
 def load_training_data(config: RunConfig) -> TrainingData:
@@ -44,24 +45,14 @@ def load_training_data(config: RunConfig) -> TrainingData:
     Raises:
         JointreidError: the data check found errors; the message lists them.
     """
-    domains = load_domains(config.data)
-    result, domains = check(
-        domains,
-        cache_dir=cache_folder(config.data.cache),
-        skip_unreadable=config.data.skip_unreadable,
-        threads=config.train.workers,
-        purpose="both",
-    )
-    if not result.ok:
-        errors = "; ".join(problem.message for problem in result.problems if problem.level == "error")
-        raise JointreidError(f"the data are not ready: {errors}. `jointreid data check` shows all findings")
+    result, domains = require_ready(load_domains(config.data), config.data, config.train.workers)
     test = tuple(domain for domain in domains if domain.query and domain.gallery)
     val: tuple[Domain, ...] = ()
     if config.data.val_ids:
         split = [hold_out(domain, config.data.val_ids, config.train.seed) for domain in domains]
         domains, val = tuple(rest for rest, _ in split), tuple(held for _, held in split)
     protocols = {name: summary.protocol for name, summary in result.domains.items()}
-    return TrainingData(join(domains, config.data.camera_ids), test, val, protocols, render(result))
+    return TrainingData(join(domains, config.data.camera_ids), test, val, protocols, render(result), result.marks)
 
 
 def images_hash(train_set: JointTrainSet) -> str:
@@ -94,7 +85,12 @@ def images_by_content(data: TrainingData, cache: Path | None, threads: int) -> t
     for domain in data.test:
         splits += [(domain.name, "query", domain.query), (domain.name, "gallery", domain.gallery)]
     contents = content_hashes({record.path for _, _, records in splits for record in records}, cache, threads)
-    return tuple(image for name, split, records in splits for image in run_images(name, split, records, contents))
+    looks = scan_images((record.path for records in train.values() for record in records), cache, threads).looks
+    return tuple(
+        image
+        for name, split, records in splits
+        for image in run_images(name, split, records, contents, looks if split == "train" else None)
+    )
 
 
 def data_hash(data: TrainingData) -> str:

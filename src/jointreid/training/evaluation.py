@@ -51,6 +51,7 @@ class Evaluation:
                 setup.run.label_space,
                 device=next(model.parameters()).device,
                 protocols=setup.data.protocols if domains is setup.data.test else None,
+                marks=setup.data.marks,
                 pretraining=setup.pretraining,
                 embed_with=lambda images, name: embed_distributed(
                     model, images, config, name, processes, self._on_batch

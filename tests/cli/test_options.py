@@ -109,7 +109,11 @@ def test_help_lists_every_field_with_its_line(name: str, capsys: pytest.CaptureF
         if "keys" in field.metadata:
             assert all(f"--{key} " in printed or f"--{key}," in printed for key in field.metadata["keys"])
             continue
-        shown = field.metadata["metavar"] if "positional" in field.metadata else f"--{field.name.replace('_', '-')}"
+        shown = (
+            field.metadata["metavar"]
+            if "positional" in field.metadata
+            else f"--{field.name.rstrip('_').replace('_', '-')}"
+        )
         assert f"{shown} " in printed
         assert " ".join(field.metadata["help"].split()) in printed
 

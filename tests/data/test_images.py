@@ -8,8 +8,7 @@ import torch
 from PIL import Image
 
 from jointreid.config import CacheMode, ImageConfig
-from jointreid.data import pixels
-from jointreid.data.decode import read_image
+from jointreid.data import decoding
 from jointreid.data.images import ImageStore, train_batch
 from jointreid.data.joint import join
 from jointreid.data.records import Domain, ImageRecord
@@ -48,11 +47,13 @@ def counted(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
     """Let the paths of decoded images be listed."""
     paths: list[Path] = []
 
-    def read(record: ImageRecord) -> Any:
-        paths.append(record.path)
-        return read_image(record)
+    original = decoding.read_boxes
 
-    monkeypatch.setattr(pixels, "read_image", read)
+    def read(path: Path, boxes: Any) -> Any:
+        paths.append(path)
+        return original(path, boxes)
+
+    monkeypatch.setattr(decoding, "read_boxes", read)
     return paths
 
 
@@ -67,7 +68,7 @@ def test_every_image_is_decoded_cut_and_resized(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(pixels, "IMAGES_AT_A_TIME", 2)  # several rounds, the last one not full
+    monkeypatch.setattr(decoding, "IMAGES_AT_A_TIME", 2)  # several rounds, the last one not full
     image = ImageConfig(height=37, width=19, interpolation=interpolation)
     store = ImageStore.build(records, image, tmp_path / "cache", threads, mode)
     assert len(store) == len(records)

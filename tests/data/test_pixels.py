@@ -17,8 +17,10 @@ from filelock import FileLock
 from PIL import Image
 
 from jointreid.config import ImageConfig
-from jointreid.data import pixels
-from jointreid.data.pixels import PixelFile, Pixels, cached_pixels, decode
+from jointreid.data import decoding, pixels
+from jointreid.data.decode import read_image, resize_image
+from jointreid.data.decoding import Pixels
+from jointreid.data.pixels import PixelFile, cached_pixels
 from jointreid.data.records import ImageRecord
 from jointreid.messages.errors import JointreidError
 from tests.full_disk import largest_file
@@ -47,6 +49,10 @@ def cached(records: Sequence[ImageRecord], folder: Path, image: ImageConfig = IM
     return mapped[rows]
 
 
+def decode(record: ImageRecord, image: ImageConfig) -> Pixels:
+    return resize_image(read_image(record), image.height, image.width, image.interpolation)
+
+
 def wanted(records: Sequence[ImageRecord], image: ImageConfig = IMAGE) -> Pixels:
     return np.stack([decode(record, image) for record in records])
 
@@ -59,13 +65,13 @@ def rows_in(folder: Path) -> int:
 def decodings(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The names of images decoded since the test cleared it."""
     names: list[str] = []
-    original = pixels.decode
+    original = decoding.read_boxes
 
-    def noting(record: ImageRecord, image: ImageConfig) -> Pixels:
-        names.append(record.path.name)
-        return original(record, image)
+    def noting(path: Path, boxes: Any) -> Any:
+        names.append(path.name)
+        return original(path, boxes)
 
-    monkeypatch.setattr(pixels, "decode", noting)
+    monkeypatch.setattr(decoding, "read_boxes", noting)
     return names
 
 
@@ -166,7 +172,7 @@ def test_damaged_files_are_mended(
 def test_what_a_killed_process_had_finished_stays(
     records: list[ImageRecord], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, decodings: list[str]
 ) -> None:
-    monkeypatch.setattr(pixels, "IMAGES_AT_A_TIME", 2)
+    monkeypatch.setattr(decoding, "IMAGES_AT_A_TIME", 2)
     cut = [*records[:5], replace(records[5], box=(0, 0, 100, 100))]  # unreadable
     with pytest.raises(JointreidError, match="the box"):
         cached(cut, tmp_path)
@@ -189,16 +195,16 @@ def test_a_missing_image_is_named(records: list[ImageRecord], tmp_path: Path) ->
 
 
 def _build(folder: Path, names: Any, seconds: float) -> None:
-    original = pixels.decode
+    original = decoding.read_boxes
 
-    def slow(record: ImageRecord, image: ImageConfig) -> Pixels:
-        names.put(record.path.name)
+    def slow(path: Path, boxes: Any) -> Any:
+        names.put(path.name)
         time.sleep(seconds)
-        return original(record, image)
+        return original(path, boxes)
 
-    pixels.decode = slow  # this process's own
+    decoding.read_boxes = slow  # this process's own
     records = [ImageRecord(path, "0", 0) for path in sorted((folder / "source").iterdir())]
-    assert np.array_equal(cached(records, folder), np.stack([original(record, IMAGE) for record in records]))
+    assert np.array_equal(cached(records, folder), wanted(records))
 
 
 @contextmanager
@@ -246,7 +252,7 @@ def test_a_complete_file_is_read_while_another_process_adds(records: list[ImageR
 def test_a_failing_write_keeps_what_was_finished(
     records: list[ImageRecord], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(pixels, "IMAGES_AT_A_TIME", 2)
+    monkeypatch.setattr(decoding, "IMAGES_AT_A_TIME", 2)
     with (
         largest_file(5 * ROW_BYTES + 100),
         pytest.raises(JointreidError, match=r"cannot write the decoded images.*--data\.cache.*--data\.cache_mode"),
@@ -287,3 +293,12 @@ def test_a_folder_that_cannot_be_locked_is_refused(
     monkeypatch.setattr(pixels, "locked", denied)
     with pytest.raises(JointreidError, match="cannot write the decoded images: Permission denied"):
         cached(records, tmp_path)
+
+
+def test_a_frame_is_decoded_once_for_all_of_its_boxes(tmp_path: Path, decodings: list[str]) -> None:
+    frames = [record.path for record in draw(tmp_path / "frames", 3, 7)]
+    boxes = [ImageRecord(path, f"{x}", 0, box=(x, 0, 4, 8)) for path in frames for x in range(5)]
+    mixed = [boxes[i] for i in (7, 0, 12, 1, 8, 2, 13, 3, 9, 4, 14, 5, 10, 6, 11)]
+    mapped, rows = cached_pixels(mixed, IMAGE, tmp_path / "cache", 2)
+    assert sorted(decodings) == sorted(path.name for path in frames)
+    assert np.array_equal(mapped[rows], wanted(mixed))

@@ -54,12 +54,14 @@ def test_a_folder_becomes_a_manifest_that_passes_the_check(tmp_path: Path) -> No
         "cameras: 2 cameras, from the file names, which count them from 1: "
         "matches from the query's own camera are ignored",
         "  camid 0 is c1, 1 is c2",
+        "25 found = 24 kept + 1 left out:",
         "left out: 1 files that are no images (notes.docx)",
         f"wrote {tmp_path}/out/m.csv; the images stay in {source}",
         "  its side file names that folder: you may move the manifest, but not the images",
         f"Next: jointreid data check --manifest {out}",
     ]
     plain = json.loads(json.dumps(summary.to_dict()))
+    assert (plain["found"], plain["kept"]) == (25, 24)
     assert (plain["manifest"], plain["source"], plain["layout"]) == (
         str(tmp_path / "out/m.csv"),
         str(source),

@@ -221,3 +221,56 @@ def test_by_default_boxes_are_ten_frames_apart(tmp_path: Path) -> None:
     sequence(tmp_path / "park", "".join(f"{frame},7,10,20,30,60,1\n" for frame in range(1, 31)), frames=30)
     images = list_images(tmp_path, Omissions())
     assert [image.frame for image in read_mot(tmp_path, images, BoxChoice(), Omissions()).images] == [1, 11, 21]
+
+
+# Classes
+
+
+def classes(root: Path, kinds: list[int], choice: str = "") -> tuple[list[str], tuple[str, ...]]:
+    """Return the identities that are taken from boxes of some classes, and the notes."""
+    sequence(root / "park", "".join(f"1,{10 + n},{n},20,30,60,1,{kind},1\n" for n, kind in enumerate(kinds)))
+    found, _ = look(root, BoxChoice(every=1, classes=choice))
+    return [image.record.pid for image in found.images], found.notes
+
+
+@pytest.mark.parametrize(
+    ("kinds", "choice", "taken"),
+    [
+        ([1, 7, 8, -1], "", [0, 3]),
+        ([1, 7, 8], "7", [1]),
+        ([1, 7, 8], "static person", [1]),
+        ([1, 7, 8], "Static_Person, 1", [0, 1]),
+        ([1, 2, 20], "20", [2]),
+        # Counted from 0.
+        ([0, 0, 6], "", [0, 1]),
+        ([0, 2, 6], "static-person", [2]),
+        ([0, 2], "0", [0]),
+        ([0, 1, 1], "1", [1, 2]),
+    ],
+)
+def test_classes_are_chosen_by_number_or_name(tmp_path: Path, kinds: list[int], choice: str, taken: list[int]) -> None:
+    assert classes(tmp_path, kinds, choice)[0] == [f"park-{10 + number}" for number in taken]
+
+
+def test_classes_counted_from_0_are_told_and_so_are_the_others(tmp_path: Path) -> None:
+    _, notes = classes(tmp_path, [0, 0, 6])
+    assert notes == (
+        "class 0 occurs and class 1 does not, so classes are counted from 0: pedestrians are class 0",
+        "classes of the boxes: pedestrian (0): 2 boxes, static person (6): 1 boxes; choose others with --class",
+    )
+
+
+@pytest.mark.parametrize(
+    ("kinds", "choice", "words"),
+    [
+        ([0, 1], "", r"class 0 \(1\) and class 1 \(1\), so pedestrians are 1 as in MOTChallenge or 0 .* --class 0"),
+        ([0, 1], "pedestrian", "say which number"),
+        ([1, 2], "3", r"--class 3: no box has class 3; there are pedestrian \(1\): 1 boxes, person on vehicle \(2\)"),
+        ([1], "pedestrain", "there is no class pedestrain; did you mean pedestrian"),
+    ],
+)
+def test_a_class_that_is_not_clear_or_not_there_is_refused(
+    tmp_path: Path, kinds: list[int], choice: str, words: str
+) -> None:
+    with pytest.raises(JointreidError, match=words):
+        classes(tmp_path, kinds, choice)

@@ -56,9 +56,7 @@ class IngestOptions:
     every: int = setting(10, "of a track, frames between two boxes", metavar="FRAMES")
     min_height: int = setting(32, "smallest height of a track's boxes", metavar="PIXELS")
     min_visibility: float = setting(0.3, "smallest visible share of a track's boxes", metavar="SHARE")
-    classes: str = setting(
-        "", "of a track's boxes, the class by number or name; by default pedestrian", metavar="CLASS"
-    )
+    class_: str = setting("", "of a track's boxes, the class by number or name; by default pedestrian", metavar="CLASS")
     nobody: tuple[str, ...] = setting(
         (),
         "NAME=junk, NAME=distractor or NAME=person, for a folder such as unknown; repeat for more",

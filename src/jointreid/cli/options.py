@@ -1,8 +1,8 @@
 """The options of a command: a dataclass with a documented field each, which argparse reads and describes.
 
-A field made by `setting` is an option, one made by `argument` an argument without a name, and one made by `overrides`
-takes settings of a run, each as `--section.field` and by its short name if it has one. A class may have a static method
-`spell_out`, which rewrites an abbreviation of its command as these options.
+A field made by `setting` is an option (`class_` is `--class`), one made by `argument` an argument without a name, and
+one made by `overrides` takes settings of a run, each as `--section.field` and by its short name if it has one. A class
+may have a static method `spell_out`, which rewrites an abbreviation of its command as these options.
 """
 
 import argparse
@@ -192,7 +192,7 @@ def _entries(cls: type[Any]) -> Iterable[_Entry]:
         elif "positional" in field.metadata:
             yield _Entry(field.name, kinds[field.name], field)
         else:
-            yield _Entry(field.name, kinds[field.name], field, (f"--{field.name.replace('_', '-')}",))
+            yield _Entry(field.name, kinds[field.name], field, (f"--{field.name.rstrip('_').replace('_', '-')}",))
 
 
 def _setting_entry(key: str) -> _Entry:

@@ -4,7 +4,7 @@ Letters in shapes: H height, W width, in pixels.
 """
 
 import stat
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -61,23 +61,34 @@ def read_image(image: ImageRecord | str | Path, box: Box | None = None) -> NDArr
             the box; the message names the path and the cause.
     """
     path, box = (image.path, image.box) if isinstance(image, ImageRecord) else (Path(image), box)
-    return np.array(_open_image(path, box))
+    return np.array(_open_boxes(path, [box])[0])
 
 
-def _open_image(path: Path, box: Box | None) -> Image.Image:
-    """Return an RGB image as `read_image` does, before its pixels become an array."""
+def read_boxes(path: Path, boxes: Sequence[Box | None]) -> list[NDArray[np.uint8]]:
+    """Decode an image once and return the RGB pixels of several of its boxes, None for all of it; see `read_image`.
+
+    Args:
+        path: the image.
+        boxes: `(x, y, width, height)` in pixels of the upright image.
+
+    Returns:
+        uint8 [H, W, 3] for each box.
+
+    Raises:
+        JointreidError: as `read_image` does, for the first box that does not fit.
+    """
+    return [np.array(cut) for cut in _open_boxes(path, boxes)]
+
+
+def _open_boxes(path: Path, boxes: Sequence[Box | None]) -> list[Image.Image]:
+    """Return RGB images as `read_boxes` does, before their pixels become arrays."""
     try:
         _require_content(path)
         with Image.open(path, formats=FORMATS) as opened:
             if opened.width * opened.height > MAX_PIXELS:
                 raise JointreidError(f"{opened.width} x {opened.height} pixels are more than {MAX_PIXELS}; shrink it")
             upright = _upright(opened)
-            if box is None:
-                return _in_rgb(upright)
-            if cause := box_outside(box, upright.width, upright.height):
-                raise JointreidError(cause)
-            x, y, width, height = box
-            return _in_rgb(upright.crop((x, y, x + width, y + height)))
+            return [_in_rgb(_cut(upright, box)) for box in boxes]
     except UnidentifiedImageError as error:
         raise JointreidError(f"{path}: not an image of format {', '.join(FORMATS)}") from error
     except FileNotFoundError as error:
@@ -86,6 +97,15 @@ def _open_image(path: Path, box: Box | None) -> Image.Image:
         # Pillow's decoders raise nearly anything on damaged bytes: OSError, SyntaxError, struct.error, zlib.error.
         plain = error.strerror if isinstance(error, OSError) else ""
         raise JointreidError(f"{path}: {plain or error or type(error).__name__}") from error
+
+
+def _cut(upright: Image.Image, box: Box | None) -> Image.Image:
+    if box is None:
+        return upright
+    if cause := box_outside(box, upright.width, upright.height):
+        raise JointreidError(cause)
+    x, y, width, height = box
+    return upright.crop((x, y, x + width, y + height))
 
 
 def _require_content(path: Path) -> None:
@@ -185,5 +205,5 @@ def scan_images(paths: Iterable[Path], cache_dir: Path | None, threads: int) -> 
 
 def _size_and_look(path: Path) -> str:
     """Return an image's width, height and look in one text, after decoding it wholly."""
-    image = _open_image(path, None)
+    image = _open_boxes(path, [None])[0]
     return f"{image.width} {image.height} {look_of(image)}"

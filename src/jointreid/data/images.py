@@ -17,8 +17,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from jointreid.config import CacheMode, ImageConfig
+from jointreid.data.decoding import Pixels, decode_in_order
 from jointreid.data.joint import JointTrainSet
-from jointreid.data.pixels import Pixels, Rows, cached_pixels, decode, in_order
+from jointreid.data.pixels import Rows, cached_pixels
 from jointreid.data.records import ImageRecord
 from jointreid.messages.errors import JointreidError
 from jointreid.messages.progress import OnProgress
@@ -139,7 +140,7 @@ def _decode_into(
     records: Sequence[ImageRecord], image: ImageConfig, threads: int, indices: Indices, out: Pixels
 ) -> None:
     wanted = [records[index] for index in indices]
-    for i, pixels in enumerate(in_order(partial(decode, image=image), wanted, threads)):
+    for i, pixels in enumerate(decode_in_order(wanted, image, threads, lambda pixels: pixels)):
         out[i] = pixels
 
 
@@ -154,7 +155,7 @@ def _decoded_in_memory(
             f"the decoded images take {math.prod(shape) / 1e9:.1f} GB of memory, more than is free; choose "
             "--data.cache_mode disk or off"
         ) from error
-    for i, pixels in enumerate(in_order(partial(decode, image=image), records, threads)):
+    for i, pixels in enumerate(decode_in_order(records, image, threads, lambda pixels: pixels)):
         decoded[i] = pixels
         if on_progress is not None:
             on_progress(i + 1, len(records))

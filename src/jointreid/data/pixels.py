@@ -8,18 +8,18 @@ Letters: N images asked for, R rows in the file, H x W pixels.
 import os
 import struct
 import zlib
-from collections.abc import Callable, Generator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
-from typing import NamedTuple, TypeVar
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import __version__ as pillow_version
 
 from jointreid.config import ImageConfig
-from jointreid.data.decode import read_image, resize_image
+from jointreid.data import decoding
+from jointreid.data.decoding import Pixels, decode_in_order
 from jointreid.data.records import ImageRecord
 from jointreid.data.remembered import content_hashes
 from jointreid.machine.files import free_space, sync_handle
@@ -29,15 +29,10 @@ from jointreid.machine.reading import can_map
 from jointreid.messages.errors import JointreidError
 from jointreid.messages.progress import OnProgress
 
-Pixels = NDArray[np.uint8]
 Rows = NDArray[np.int64]
-S = TypeVar("S")
-T = TypeVar("T")
 
 # Changes with whatever decodes the same file to other pixels, so that old cache files are not taken for new ones.
 FORMAT = 2
-# Images written at a time, while as many are decoded: few enough for memory, and little work to lose.
-IMAGES_AT_A_TIME = 1024
 # Rows whose checksum is compared when a file is opened.
 ROWS_CHECKED = 64
 
@@ -91,35 +86,6 @@ def cached_pixels(
             f"{file.pixels}: the disk returned other data than was written; choose another --data.cache"
         )
     return found
-
-
-def decode(record: ImageRecord, image: ImageConfig) -> Pixels:
-    """Return an image at its size, uint8 [H, W, 3].
-
-    Raises:
-        JointreidError: it is unreadable.
-    """
-    return resize_image(read_image(record), image.height, image.width, image.interpolation)
-
-
-def in_order(work: Callable[[S], T], items: Sequence[S], threads: int) -> Generator[T, None, None]:
-    """Yield `work` of each item in order, done by threads while the results before it are used.
-
-    What `work` raises is raised in its turn, and the rest is given up.
-    """
-    pool = ThreadPoolExecutor(threads)
-
-    def begin(first: int) -> list[Future[T]]:
-        return [pool.submit(work, item) for item in items[first : first + IMAGES_AT_A_TIME]]
-
-    try:
-        ahead = begin(0)
-        for first in range(0, len(items), IMAGES_AT_A_TIME):
-            ready, ahead = ahead, begin(first + IMAGES_AT_A_TIME)
-            for future in ready:
-                yield future.result()
-    finally:
-        pool.shutdown(cancel_futures=True)
 
 
 class _Index(NamedTuple):
@@ -184,11 +150,11 @@ class PixelFile:
     ) -> None:
         """Decode images and write them behind the first `count` rows."""
 
-        def row(record: ImageRecord) -> tuple[bytes, int]:
-            pixels = decode(record, self.image).tobytes()
-            return pixels, zlib.crc32(pixels)
+        def row(pixels: Pixels) -> tuple[bytes, int]:
+            content = pixels.tobytes()
+            return content, zlib.crc32(content)
 
-        images = in_order(row, list(records.values()), threads)
+        images = decode_in_order(list(records.values()), self.image, threads, row)
         self.pixels.touch()
         self.index.touch()
         try:
@@ -201,7 +167,7 @@ class PixelFile:
                 for done, (key, (content, checksum)) in enumerate(zip(records, images, strict=True), start=1):
                     pixels.write(content)
                     entries.append(self._ENTRY.pack(key, checksum))
-                    if done % IMAGES_AT_A_TIME == 0 or done == len(records):
+                    if done % decoding.IMAGES_AT_A_TIME == 0 or done == len(records):
                         pixels.flush()
                         # Else the index could outlive a crash of the system, and they not.
                         sync_handle(pixels.fileno(), self.pixels)

@@ -40,7 +40,7 @@ def ingest(
     overwrite: bool = False,
     pattern: str = "",
     nobody: Sequence[str] = (),
-    classes: str = "",
+    class_: str = "",
     dry_run: bool = False,
     on_reading: Callable[[str], None] | None = None,
 ) -> IngestSummary:
@@ -62,7 +62,7 @@ def ingest(
         overwrite: replace an existing table.
         pattern: the meaning of folders and file names, such as `{camera}/{pid}/{frame}.jpg` (see `Pattern`).
         nobody: texts NAME=KIND, for names that may mean nobody: KIND is junk, distractor or person.
-        classes: of the boxes of tracks, the class by number or name; pedestrians by default.
+        class_: of the boxes of tracks, the class by number or name; pedestrians by default.
         dry_run: write nothing.
         on_reading: called with how the folder is read, in words, before anything is written.
 
@@ -82,7 +82,7 @@ def ingest(
     if is_no_id(name):
         raise JointreidError(f"{name!r} cannot be a domain's name; pass another with --name")
     omissions = Omissions()
-    boxes = BoxChoice(every, min_height, min_visibility, classes)
+    boxes = BoxChoice(every, min_height, min_visibility, class_)
     found = read_layout(source, layout, camera, boxes, omissions, pattern)
     people, told = set_nobody_apart(found.images, choices, omissions)
     found = replace(found, images=tuple(people), notes=(*found.notes, *told))

@@ -8,7 +8,7 @@ Frames are `<sequence>/img1/000001.jpg`. `<sequence>/seqinfo.ini` may name anoth
 import configparser
 import math
 import os
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -16,12 +16,12 @@ from typing import NamedTuple
 from jointreid.data.decode import read_image
 from jointreid.data.records import ImageRecord
 from jointreid.ingest.images import FolderContents, Omissions, PathParts, PersonImage, stays_below
+from jointreid.ingest.mot_classes import ClassChoice, choose_classes, fits
 from jointreid.machine.hashing import bytes_sha256
 from jointreid.messages.errors import JointreidError
 
 GROUND_TRUTH = ("gt", "gt.txt")
-_PEDESTRIAN = 1
-_UNSET = -1  # value of class and visibility where they were not annotated
+_UNSET = -1  # value of visibility where it was not annotated
 _POLICY = (
     "every sequence is one camera, and nobody is followed from one to another: every match counts, and results show "
     "how well people are told apart within a view, not across cameras"
@@ -35,6 +35,7 @@ class BoxChoice(NamedTuple):
         every: least distance in frames from one to the next; closer boxes show nearly the same image.
         min_height: least height in pixels of the part inside the frame.
         min_visibility: least visible share of the person, 0 to 1, where the sequence gives it.
+        classes: the classes by number or name, separated by commas; "" for pedestrians and boxes without a class.
     """
 
     every: int = 10
@@ -92,6 +93,8 @@ def read_mot(source: Path, images: Sequence[PathParts], choice: BoxChoice, omiss
     labelled: list[PersonImage] = []
     cameras: dict[int, str] = {}
     known: dict[str, str] = {}
+    copies: list[str] = []
+    sequences: list[tuple[_Sequence, Sequence[_TrackBox]]] = []
     folders = find_sequences(source)
     if folders != [source]:
         _count_others(images, folders, omissions)
@@ -102,14 +105,28 @@ def read_mot(source: Path, images: Sequence[PathParts], choice: BoxChoice, omiss
         content = _read_inside(source, folder.joinpath(*GROUND_TRUTH))
         same = known.setdefault(bytes_sha256(content), folder.name)
         if same != folder.name:
-            omissions.add("sequences with the gt.txt of another", f"{folder.name}, as {same}")
+            copies.append(f"{folder.name}, as {same}")
             continue
         camid = len(cameras)
         cameras[camid] = folder.name
         sequence = _open_sequence(source, folder, by_folder)
-        boxes = list(_read_boxes(folder.joinpath(*GROUND_TRUTH), content))
-        labelled += _take(source, sequence, camid, boxes, choice, omissions)
-    return FolderContents("mot", tuple(labelled), cameras, exclude_same_camera=False, policy=_POLICY, tracks=True)
+        sequences.append((sequence, list(_read_boxes(folder.joinpath(*GROUND_TRUTH), content))))
+    counts = Counter(box.kind for _, boxes in sequences for box in boxes if box.conf != 0)
+    classes = choose_classes(choice.classes, counts)
+    for camid, (sequence, boxes) in enumerate(sequences):
+        labelled += _take(source, sequence, camid, boxes, choice, classes, omissions)
+    for copy in copies:
+        omissions.add("sequences with the gt.txt of another", copy)
+    return FolderContents(
+        "mot",
+        tuple(labelled),
+        cameras,
+        exclude_same_camera=False,
+        policy=_POLICY,
+        tracks=True,
+        notes=classes.notes,
+        reading=f"SEQUENCE/gt/gt.txt, boxes of {classes.words}",
+    )
 
 
 # A sequence
@@ -207,13 +224,19 @@ def _read_boxes(path: Path, content: bytes) -> Iterator[_TrackBox]:
 
 
 def _take(
-    source: Path, sequence: _Sequence, camid: int, boxes: Sequence[_TrackBox], choice: BoxChoice, omissions: Omissions
+    source: Path,
+    sequence: _Sequence,
+    camid: int,
+    boxes: Sequence[_TrackBox],
+    choice: BoxChoice,
+    classes: ClassChoice,
+    omissions: Omissions,
 ) -> Iterator[PersonImage]:
     """Yield the usable boxes of each track, at least `every` frames apart."""
     tracks: dict[int, list[tuple[int, tuple[int, int, int, int]]]] = defaultdict(list)
     for box in boxes:
         clipped = _clip(box, sequence)
-        if reason := _reason_unusable(box, clipped, sequence, choice):
+        if reason := _reason_unusable(box, clipped, sequence, choice, classes):
             omissions.add(reason)
         else:
             tracks[box.track].append((box.frame, clipped))
@@ -247,13 +270,19 @@ def _clip(box: _TrackBox, sequence: _Sequence) -> tuple[int, int, int, int]:
     return left, top, right - left, bottom - top
 
 
-def _reason_unusable(box: _TrackBox, clipped: tuple[int, int, int, int], sequence: _Sequence, choice: BoxChoice) -> str:
+def _reason_unusable(
+    box: _TrackBox,
+    clipped: tuple[int, int, int, int],
+    sequence: _Sequence,
+    choice: BoxChoice,
+    classes: ClassChoice,
+) -> str:
     if box.conf == 0:
         return "boxes marked as ignored (conf 0)"
     if box.track < 0:
         return "boxes without an id"
-    if box.kind not in (_PEDESTRIAN, _UNSET):
-        return f"boxes of a class other than pedestrian ({_PEDESTRIAN})"
+    if not fits(box.kind, classes):
+        return f"boxes of a class other than {classes.words}"
     if box.visibility != _UNSET and box.visibility < choice.min_visibility:
         return f"boxes less visible than {choice.min_visibility:g}"
     if box.frame not in sequence.frames:

@@ -69,7 +69,18 @@ class IngestSummary:
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values for JSON."""
-        return {**asdict(self), "manifest": str(self.manifest), "source": str(self.source)}
+        counts = {"found": self.found, "kept": self.kept}
+        return {**asdict(self), **counts, "manifest": str(self.manifest), "source": str(self.source)}
+
+    @property
+    def kept(self) -> int:
+        """Images of all splits."""
+        return sum(split.images for split in self.splits.values())
+
+    @property
+    def found(self) -> int:
+        """Files found, or boxes of tracks: those kept and those left out."""
+        return self.kept + sum(dropped.count for dropped in self.dropped)
 
     def render(self) -> str:
         """Return the summary for people."""
@@ -84,6 +95,8 @@ class IngestSummary:
         if self.cameras:
             shown = [f"{camid} is {name}" for camid, name in self.cameras.items()]
             lines.append(f"  camid {first_few(shown, _SHOWN_CAMERAS)}")
+        if self.dropped:
+            lines.append(f"{self.found:,} found = {self.kept:,} kept + {self.found - self.kept:,} left out:")
         lines += [f"left out: {dropped}" for dropped in self.dropped]
         lines += [f"note: {note}" for note in self.notes]
         if not self.written:

@@ -12,7 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from jointreid.config import ImageConfig
-from jointreid.data.decode import read_boxes, resize_image
+from jointreid.data.decode import read_boxes as read_boxes
+from jointreid.data.decode import resize_image
 from jointreid.data.records import ImageRecord
 
 Pixels = NDArray[np.uint8]

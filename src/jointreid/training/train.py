@@ -30,7 +30,7 @@ from jointreid.run import Run, write_config
 from jointreid.training.advice import disk_advice, memory_advice
 from jointreid.training.checkpoint import save_checkpoint
 from jointreid.training.data import TrainingData, data_hash, images_by_content, load_training_data
-from jointreid.training.distributed.fabric import make_fabric
+from jointreid.training.distributed.fabric import launch, make_fabric
 from jointreid.training.distributed.processes import Processes
 from jointreid.training.distributed.world import (
     is_restarted_job,
@@ -86,7 +86,7 @@ def train(config: RunConfig, console: Console | None = None, *, data: TrainingDa
         config = resolve_paths(with_data_found(path, config).replace(train={"out": str(path)}))
         precision = precision_of(path, config, device)
         fabric = make_fabric(config.train, layout, device, precision, find_unused=is_custom(config.model.trunk))
-    fabric.launch()
+    launch(fabric, layout)
     processes = Processes(fabric)
     config = config.replace(train={"resume": processes.broadcast(config.train.resume)})
     console = (console or Console()) if processes.is_main else Console(quiet=True)

@@ -32,7 +32,7 @@ from jointreid.run import open_run
 from jointreid.training import batches
 from jointreid.training import train as room
 from jointreid.training.data import TrainingData, load_training_data
-from jointreid.training.distributed.fabric import make_fabric
+from jointreid.training.distributed.fabric import make_fabric, restart_store
 from jointreid.training.distributed.processes import Processes
 from jointreid.training.distributed.world import (
     ProcessLayout,
@@ -415,6 +415,27 @@ def test_torchrun_and_slurm_are_recognised() -> None:
     # One task that starts the others itself, and a shell within a job.
     assert process_layout(TrainConfig(devices=8), {"SLURM_NTASKS": "1"}) == ProcessLayout(8, 1, "self")
     assert process_layout(TrainConfig(), {**SLURM, "SLURM_JOB_NAME": "bash"}) == ProcessLayout(1, 1, "self")
+
+
+def test_a_restart_by_torchrun_does_not_see_the_addresses_of_the_processes_before() -> None:
+    """The store of torchrun outlives a restart, and with it the addresses of processes that are gone."""
+    stores: Any = torch.distributed
+    server = stores.TCPStore("localhost", 0, is_master=True, wait_for_workers=False)
+    address = {"MASTER_ADDR": "localhost", "MASTER_PORT": str(server.port), "TORCHELASTIC_USE_AGENT_STORE": "True"}
+    server.set("rank 0", "an address that is gone")
+    layout = ProcessLayout(2, 1, "torchrun", "a", 1)
+    store, same = restart_store(layout, address), restart_store(layout, address)
+    assert store is not None
+    assert same is not None
+    assert not store.check(["rank 0"])
+    store.set("rank 0", "a new address")
+    assert same.get("rank 0") == b"a new address"
+    second = restart_store(replace(layout, restarts=2), address)
+    assert second is not None
+    assert not second.check(["rank 0"])
+    for usual in ({"restarts": 0}, {"nodes": 2}, {"devices": 1}, {"launcher": "slurm"}):
+        assert restart_store(replace(layout, **usual), address) is None
+    assert restart_store(layout, address | {"TORCHELASTIC_USE_AGENT_STORE": "False"}) is None
 
 
 @pytest.mark.parametrize(

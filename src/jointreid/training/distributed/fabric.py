@@ -2,11 +2,13 @@
 
 import inspect
 import logging
+import os
 import warnings
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import nn
+from torch import distributed, nn
 
 from jointreid.config import TrainConfig
 from jointreid.machine.device import Precision
@@ -15,6 +17,7 @@ from jointreid.training.distributed.world import ProcessLayout
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
+    from torch._C._distributed_c10d import Store
 
 
 def make_fabric(
@@ -72,3 +75,38 @@ def make_fabric(
         strategy=DDPStrategy(**settings),
         plugins=environments[layout.launcher](),
     )
+
+
+def launch(fabric: "Fabric", layout: ProcessLayout) -> None:
+    """Start the processes of a Fabric, or join those that a launcher has started.
+
+    Args:
+        fabric: what `make_fabric` returned for `layout`.
+        layout: the processes.
+    """
+    store = restart_store(layout)
+    if store is not None:  # Fabric keeps a process group that is there
+        on_gpu = fabric.device.type == "cuda"
+        if on_gpu:
+            torch.cuda.set_device(fabric.device)
+        rank, device_id = int(os.environ["RANK"]), fabric.device if on_gpu else None
+        backend = "nccl" if on_gpu else "gloo"
+        distributed.init_process_group(backend, store=store, rank=rank, world_size=layout.size, device_id=device_id)
+    fabric.launch()
+
+
+def restart_store(layout: ProcessLayout, environ: Mapping[str, str] = os.environ) -> "Store | None":
+    """Return the store through which processes find each other after a restart by torchrun, or None for the usual one.
+
+    torchrun keeps one store for all restarts. A process may read there the address of a process that was killed, and
+    fail or wait for ever (pytorch/pytorch#135712). So each restart gets keys with a prefix. On several machines the
+    numbers of restarts may differ, so the usual store is used.
+    """
+    shared = environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True"
+    if layout.launcher != "torchrun" or layout.nodes > 1 or layout.size == 1 or layout.restarts == 0 or not shared:
+        return None
+    # PyTorch documents these names but does not mark them as exported.
+    address, size = (environ["MASTER_ADDR"], int(environ["MASTER_PORT"])), layout.size
+    store: Store = distributed.TCPStore(*address, size, is_master=False)  # type: ignore[attr-defined]
+    prefixed: Store = distributed.PrefixStore(f"restart {layout.restarts}", store)  # type: ignore[attr-defined]
+    return prefixed

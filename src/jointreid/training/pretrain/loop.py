@@ -30,7 +30,7 @@ from jointreid.machine.paths import user_path
 from jointreid.messages.console import say
 from jointreid.messages.errors import JointreidError, SharedError
 from jointreid.messages.listing import first_few
-from jointreid.training.distributed.fabric import make_fabric
+from jointreid.training.distributed.fabric import launch, make_fabric
 from jointreid.training.distributed.processes import Processes
 from jointreid.training.distributed.world import process_layout, report_once
 from jointreid.training.lock import run_lock
@@ -86,7 +86,7 @@ def pretrain(
         config = dataclasses.replace(config, precision=precision)
         folder = read_image_folder(images)
         fabric = make_fabric(TrainConfig(), layout, where, precision)
-    fabric.launch()
+    launch(fabric, layout)
     processes = Processes(fabric)
     console = (console or Console()) if processes.is_main else Console(quiet=True)
     with processes.report_lost(out, "run the same command again with --resume"), ExitStack() as stack:

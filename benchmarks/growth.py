@@ -13,7 +13,7 @@ from statistics import median
 import matplotlib
 import numpy as np
 import torch
-from measure import side_by_side
+from measure import rounds, side_by_side
 from model import make, training_step
 from provenance import provenance
 
@@ -84,7 +84,7 @@ def draw(panels: list[tuple[str, str, list[float], Points]], png: Path) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--repeats", type=int, default=3, help="rounds to take medians over (default: 3)")
+    parser.add_argument("--repeats", type=rounds, default=3, help="rounds to take medians over (default: 3)")
     parser.add_argument("--json", type=Path, metavar="OUT", help="also write the results to this file")
     parser.add_argument("--png", type=Path, default=Path("out/growth.png"), metavar="OUT", help="the plots")
     args = parser.parse_args()

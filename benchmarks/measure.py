@@ -32,9 +32,25 @@ def side_by_side(candidates: Mapping[str, Run], repeats: int, device: str = "cpu
     return {name: times[warm_up:] for name, times in samples.items()}
 
 
+def rounds(text: str) -> int:
+    """Read the number of rounds from the command line: 1 or more.
+
+    Raises:
+        ValueError: it is not such a number, which argparse reports.
+    """
+    count = int(text)
+    if count < 1:
+        raise ValueError
+    return count
+
+
 def ratio(of: list[float], to: list[float]) -> list[float]:
-    """Return the quartiles of `of / to` within each round, in which both saw the same machine."""
-    return quantiles((a / b for a, b in zip(of, to, strict=True)), n=4)
+    """Return the quartiles of `of / to` within each round, in which both saw the same machine.
+
+    After a single round all three are its ratio.
+    """
+    ratios = [a / b for a, b in zip(of, to, strict=True)]
+    return quantiles(ratios, n=4) if len(ratios) > 1 else 3 * ratios
 
 
 def spread(quartiles: list[float], digits: int = 1) -> str:
@@ -45,9 +61,9 @@ def spread(quartiles: list[float], digits: int = 1) -> str:
 
 @contextmanager
 def memory_above() -> Iterator[list[float]]:
-    """Give the bytes by which the process's resident memory rose at most meanwhile (Linux); filled in at the end."""
+    """Yield a list whose one number is set at the end: the largest rise of resident memory in bytes (Linux)."""
     with kept_memory("cpu"):
-        pass  # hands back what is free, so that it is not used again unseen
+        pass  # returns free memory to the system: a run that reused it would not be seen
     Path("/proc/self/clear_refs").write_text("5")  # the peak starts again from what is resident now
     before, risen = _status("VmRSS"), [0.0]
     yield risen
@@ -60,7 +76,7 @@ def _status(key: str) -> float:
 
 
 class Targets:
-    """Targets and the measured ratios, printed with PASS or MISSED."""
+    """The targets of a benchmark, each printed with the measured ratio and PASS or MISSED."""
 
     def __init__(self) -> None:
         self.lines: list[dict[str, object]] = []

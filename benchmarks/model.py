@@ -16,7 +16,7 @@ from pathlib import Path
 from statistics import median
 
 import torch
-from measure import Targets, memory_above, ratio, side_by_side, spread
+from measure import Targets, memory_above, ratio, rounds, side_by_side, spread
 from provenance import provenance
 from torch import Tensor, nn
 from torch.nn import functional
@@ -87,7 +87,7 @@ def training_step(model: ReIDModel, images: Tensor, device: str) -> Callable[[],
 
 
 def peak(run: Callable[[], Tensor], device: str) -> float:
-    """Return the bytes that a step needs above what is there before it."""
+    """Return the bytes that a step needs beyond what is allocated before it."""
     run()
     if device == "cuda":
         torch.cuda.synchronize()
@@ -104,7 +104,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu", help="where to compute (default: cpu)")
     parser.add_argument("--batch", type=int, help="images (default: 16 on a CPU, 64 on a GPU)")
-    parser.add_argument("--repeats", type=int, default=11, help="rounds to take medians over (default: 11)")
+    parser.add_argument("--repeats", type=rounds, default=11, help="rounds to take medians over (default: 11)")
     parser.add_argument("--json", type=Path, metavar="OUT", help="also write the results to this file")
     args = parser.parse_args()
     batch = args.batch or (16 if args.device == "cpu" else 64)

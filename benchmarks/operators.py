@@ -21,7 +21,7 @@ from statistics import median
 
 import torch
 import torch.nn.functional as F
-from measure import Targets, memory_above, ratio, side_by_side, spread
+from measure import Targets, memory_above, ratio, rounds, side_by_side, spread
 from provenance import provenance
 from torch import Tensor
 
@@ -108,7 +108,7 @@ def check(given: dict[str, Tensor], stride: int) -> None:
 
 
 def recorded(run: Callable[[], object]) -> Callable[[], None]:
-    """Return what replays the kernels that `run` starts on a GPU, as a CUDA graph: without the host's time."""
+    """Return a function that replays the kernels of `run` as a CUDA graph, without the time of the host."""
     beside = torch.cuda.Stream()  # type: ignore[no-untyped-call]
     beside.wait_stream(torch.cuda.current_stream())
     with torch.cuda.stream(beside):
@@ -125,7 +125,7 @@ def measure(batch: int, shape: tuple[int, int, int], stride: int, device: str, r
     sets = [operands(batch, shape, stride, device) for _ in range(SETS[device])]
     given = sets[0]
     if device == "cuda":
-        check(given, stride)  # whole, because kernels are tuned for the first batch that they meet
+        check(given, stride)  # the whole batch: kernels are tuned for the first that they get
     else:
         check({name: t[:2] if t.shape[0] == batch and name != "weight" else t for name, t in given.items()}, stride)
     x, spatial, channel, grad = (given[name] for name in ("x", "spatial", "channel", "grad"))
@@ -186,7 +186,7 @@ def peak_beside_output(batch: int) -> float:
     return above[0] / (y.numel() * y.element_size())
 
 
-def hold_against_targets(timings: list[Timing], device: str, batch: int) -> Targets:
+def compare_with_targets(timings: list[Timing], device: str, batch: int) -> Targets:
     targets = Targets()
     if device == "cuda":
         for t in timings:
@@ -211,7 +211,7 @@ def main() -> None:
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu", help="where to compute (default: cpu)")
     parser.add_argument("--batch", type=int, help="images (default: 16 on a CPU, 64 on a GPU)")
     parser.add_argument("--threads", type=int, default=1, help="threads of torch and of the kernels (default: 1)")
-    parser.add_argument("--repeats", type=int, default=15, help="rounds to take medians over (default: 15)")
+    parser.add_argument("--repeats", type=rounds, default=15, help="rounds to take medians over (default: 15)")
     parser.add_argument("--json", type=Path, metavar="OUT", help="also write the results to this file")
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
@@ -225,7 +225,7 @@ def main() -> None:
             for stride in STRIDES:
                 timings.append(measure(batch, shape, stride, args.device, args.repeats))
                 print(timings[-1].row, flush=True)
-    targets = hold_against_targets(timings, args.device, batch)
+    targets = compare_with_targets(timings, args.device, batch)
     if args.json:
         packages = ["torch", "numba", *(["triton"] if args.device == "cuda" else [])]
         report = provenance(*packages) | {"device": args.device, "threads": args.threads, "batch": batch}

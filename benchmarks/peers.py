@@ -1,4 +1,4 @@
-"""Peers that measure rankings, installed from the package registry into an environment of their own, and run there.
+"""Other libraries that rank galleries, installed from the package registry into a separate environment and run there.
 
     python benchmarks/peers.py            # makes out/peers/.venv, with uv
 
@@ -34,7 +34,7 @@ WITHOUT_DEPENDENCIES = ("pyppbox-torchreid",)
 
 
 def install() -> str:
-    """Make the environment where there is none, and return why that failed; empty if it did not."""
+    """Make the environment if it is missing; return why that failed, or an empty text."""
     if (VENV / "bin" / "python").exists():
         return ""
     uv = shutil.which("uv") or str(ROOT / ".tools" / "bin" / "uv")
@@ -56,7 +56,7 @@ def install() -> str:
 
 
 class Peer:
-    """A peer at work on arrays that it was given; each call measures once."""
+    """A process that runs a peer on given arrays; each call measures once."""
 
     def __init__(self, name: str, folder: Path) -> None:
         command = [str(VENV / "bin" / "python"), "-W", "ignore", str(Path(__file__).with_name("peers_worker.py"))]
@@ -73,7 +73,7 @@ class Peer:
         """Measure once: `ms`, `mAP`, `rank1`, and `version`.
 
         Raises:
-            RuntimeError: the peer failed; with its last words.
+            RuntimeError: the peer failed; the message is the end of its output.
         """
         assert self.process.stdin is not None
         assert self.process.stdout is not None
@@ -103,4 +103,4 @@ def save(folder: Path, arrays: Mapping[str, NDArray[Any]]) -> None:
 if __name__ == "__main__":
     if failed := install():
         sys.exit(f"the peers could not be installed: {failed}")
-    print(f"The peers stand in {VENV}")
+    print(f"The peers are in {VENV}")

@@ -10,14 +10,14 @@ from typing import Any
 
 import numpy as np
 
-Measured = tuple[float, float]  # mAP, rank 1
+Metrics = tuple[float, float]  # mAP, Rank-1
 
 
 def read(folder: Path, *names: str) -> list[Any]:
     return [np.load(folder / f"{name}.npy") for name in names]
 
 
-def torchreid_cython(folder: Path) -> Callable[[], Measured]:
+def torchreid_cython(folder: Path) -> Callable[[], Metrics]:
     import torch
 
     if not torch.cuda.is_available():  # torchvision's compiled part may be for CUDA; its models are not needed
@@ -31,14 +31,14 @@ def torchreid_cython(folder: Path) -> Callable[[], Measured]:
     assert IS_CYTHON_AVAI, "its Cython part is missing"
     distmat, *who = read(folder, "distmat", "query_pids", "gallery_pids", "query_camids", "gallery_camids")
 
-    def run() -> Measured:
+    def run() -> Metrics:
         cmc, mean = evaluate_rank(distmat, *who, max_rank=50)
         return float(mean), float(cmc[0])
 
     return run
 
 
-def open_metric_learning(folder: Path) -> Callable[[], Measured]:
+def open_metric_learning(folder: Path) -> Callable[[], Metrics]:
     import torch
     from oml.functional.knn import batched_knn  # type: ignore[import-not-found,unused-ignore]
     from oml.functional.metrics import calc_retrieval_metrics  # type: ignore[import-not-found,unused-ignore]
@@ -51,7 +51,7 @@ def open_metric_learning(folder: Path) -> Callable[[], Measured]:
     sequences = pids * 1000 + np.concatenate([query_camids, gallery_camids])  # those of the query's are left out
     places = torch.arange(len(query)), torch.arange(len(query), len(features))
 
-    def run() -> Measured:
+    def run() -> Metrics:
         _, found, right = batched_knn(
             features,
             *places,
@@ -67,7 +67,7 @@ def open_metric_learning(folder: Path) -> Callable[[], Measured]:
     return run
 
 
-def pytorch_metric_learning(folder: Path) -> Callable[[], Measured]:
+def pytorch_metric_learning(folder: Path) -> Callable[[], Metrics]:
     import torch
     from pytorch_metric_learning.utils.accuracy_calculator import (  # type: ignore[import-not-found,unused-ignore]
         AccuracyCalculator,
@@ -78,7 +78,7 @@ def pytorch_metric_learning(folder: Path) -> Callable[[], Measured]:
     query, gallery = (torch.nn.functional.normalize(part) for part in (query, gallery))
     calculator = AccuracyCalculator(include=("mean_average_precision", "precision_at_1"), device=torch.device("cpu"))
 
-    def run() -> Measured:
+    def run() -> Metrics:
         measured = calculator.get_accuracy(query, query_pids, gallery, gallery_pids)
         return float(measured["mean_average_precision"]), float(measured["precision_at_1"])
 

@@ -23,7 +23,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from measure import Targets, ratio, side_by_side, spread
+from measure import Targets, ratio, rounds, side_by_side, spread
 from PIL import Image
 from provenance import provenance
 from torch import Tensor
@@ -55,7 +55,7 @@ def draw_files(folder: Path, height: int, width: int) -> list[ImageRecord]:
 
 
 def torchvision_v1() -> Any:
-    """Return torchvision's transforms, also where its compiled part, which they do not use, is of another PyTorch."""
+    """Return torchvision's transforms, even if its compiled part, which they do not use, is for another PyTorch."""
     try:
         from torchvision import transforms
     except RuntimeError:
@@ -66,7 +66,7 @@ def torchvision_v1() -> Any:
 
 
 def peers(config: ImageConfig) -> Callable[[Path], Tensor]:
-    """Return what torchreid and fast-reid do with one image of a batch."""
+    """Return a function that loads an image as torchreid and fast-reid do."""
     transforms, size = torchvision_v1(), (config.height, config.width)
     transform = transforms.Compose(
         [
@@ -97,7 +97,7 @@ def build(records: list[ImageRecord], cache: Path, threads: int) -> float:
 
 
 def check(store: ImageStore, records: list[ImageRecord], device: str) -> None:
-    """Stop if pixels are not Pillow's, or changes not the reference's or, without chance, not torchvision's."""
+    """Stop if pixels differ from Pillow's, augmentation from its reference or, without chance, from torchvision's."""
     some = np.arange(0, IMAGES, IMAGES // 16)
     images = store.take(some)
     for index, found in zip(some, images, strict=True):
@@ -139,7 +139,7 @@ def measure(records: list[ImageRecord], cache: Path, device: str, repeats: int) 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu", help="where batches go (default: cpu)")
-    parser.add_argument("--repeats", type=int, default=21, help="rounds to take medians over (default: 21)")
+    parser.add_argument("--repeats", type=rounds, default=21, help="rounds to take medians over (default: 21)")
     parser.add_argument("--json", type=Path, metavar="OUT", help="also write the results to this file")
     args = parser.parse_args()
     torch.set_num_threads(1)

@@ -4,10 +4,10 @@
     python benchmarks/ranking.py --size msmt17 --rounds 1
     python benchmarks/ranking.py --device cuda --size msmt17-1000 --json results/ranking_gpu.json
 
-Features of made-up people, 2048-d, of the number of images that a data set has; all candidates take turns in every
-round. The product alone is numpy's (or PyTorch's on a GPU) in float32, into memory that is already there. The ranking
-part starts from one float32 distance matrix, for us and for torchreid's Cython alike. Peers run in their own
-environment (`benchmarks/peers.py`); where that cannot be made, the reason is printed.
+Features of made-up people, 2048-d, with as many images as a data set has; all candidates take turns in every round.
+The product alone is numpy's (or PyTorch's on a GPU) in float32, into memory that is allocated before. The ranking part
+starts from one float32 distance matrix, for ours and for torchreid's Cython alike. Peers run in their own environment
+(`benchmarks/peers.py`); where that cannot be made, the reason is printed.
 """
 
 import argparse
@@ -22,7 +22,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from measure import Targets, memory_above, ratio, side_by_side, spread
+from measure import Targets, memory_above, ratio, rounds, side_by_side, spread
 from numpy.typing import NDArray
 from peers import Peer, install, save
 from provenance import provenance
@@ -52,25 +52,25 @@ class Case(NamedTuple):
     gallery_camids: NDArray[np.int64]
 
 
-def make(num_query: int, num_gallery: int, images: int, dims: int = DIMS) -> Case:
-    """Return people that a good model tells apart, most of the time."""
+def make_people(num_query: int, num_gallery: int, images: int, dims: int = DIMS) -> Case:
+    """Return features and labels of people that a good model tells apart most of the time."""
     draw = np.random.default_rng(0)
     people = max(1, num_gallery // images)
     pids = draw.integers(0, people, num_query), draw.integers(0, people, num_gallery)
     cameras = draw.integers(0, 15, num_query), draw.integers(0, 15, num_gallery)
     looks = draw.standard_normal((people, 64), dtype=np.float32) @ draw.standard_normal((64, dims), dtype=np.float32)
     features = []
-    for own in pids:
-        rows = draw.standard_normal((own.size, dims), dtype=np.float32)
+    for persons in pids:
+        rows = draw.standard_normal((persons.size, dims), dtype=np.float32)
         rows *= 25
-        for start in range(0, own.size, 1000):
-            rows[start : start + 1000] += looks[own[start : start + 1000]]
+        for start in range(0, persons.size, 1000):
+            rows[start : start + 1000] += looks[persons[start : start + 1000]]
         features.append(rows)
     return Case(features[0], features[1], *pids, *cameras)
 
 
 def slow_reference(distmat: NDArray[np.float32], case: Case, count: int) -> tuple[float, float]:
-    """Return mAP and rank 1 of the first queries, by sorting each row."""
+    """Return mAP and Rank-1 of the first queries, by sorting each row."""
     precisions, firsts = [], []
     for i in range(count):
         order = np.argsort(distmat[i], kind="stable")
@@ -84,7 +84,7 @@ def slow_reference(distmat: NDArray[np.float32], case: Case, count: int) -> tupl
 
 
 def check(distmat: NDArray[np.float32], case: Case, found: RankingMetrics) -> None:
-    """Hold the figures against an independent sort of some rows, and features against their distance matrix."""
+    """Compare the figures with those of sorted rows, and ranking by features with ranking by their distances."""
     count = min(100, len(distmat))
     some = case._replace(query_pids=case.query_pids[:count], query_camids=case.query_camids[:count])
     mean, first = slow_reference(distmat, case, count)
@@ -95,7 +95,7 @@ def check(distmat: NDArray[np.float32], case: Case, found: RankingMetrics) -> No
     assert abs(found.mAP - whole.mAP) < 1e-4, f"mAP {found.mAP} from features, {whole.mAP} from their distances"
 
 
-def on_cpu(case: Case, size: str, rounds: int, targets: Targets) -> dict[str, Any]:
+def on_cpu(case: Case, size: str, num_rounds: int, targets: Targets) -> dict[str, Any]:
     unit = [part / np.linalg.norm(part, axis=1, keepdims=True) for part in case[:2]]
     distmat = np.empty((len(case.query), len(case.gallery)), dtype=np.float32)
 
@@ -111,15 +111,15 @@ def on_cpu(case: Case, size: str, rounds: int, targets: Targets) -> dict[str, An
     with memory_above() as above:
         found = total()
     check(given, case, found)
-    figures: dict[str, float] = {"mAP": found.mAP, "rank 1": float(found.cmc[0])}
+    figures: dict[str, float] = {"mAP": found.mAP, "rank1": float(found.cmc[0])}
     candidates: dict[str, Callable[[], object]] = {"product": product, "total": total}
     if size != "msmt17":
         candidates["ranking"] = lambda: evaluate_distmat(given, *case[2:])
     with tempfile.TemporaryDirectory() as temporary, ExitStack() as stack:
-        times, peers = beside_peers(candidates, case, given, size, rounds, Path(temporary), stack, found)
+        times, peers = beside_peers(candidates, case, given, size, num_rounds, Path(temporary), stack, found)
     for name, values in times.items():
         figures[f"{name}, ms"] = median(values)
-    share = ratio(times["total"], times["product"]) if rounds > 1 else [times["total"][0] / times["product"][0]] * 3
+    share = ratio(times["total"], times["product"])
     print(f"total / product alone: {spread(share, 2)}")
     targets.add(f"{size}: total / matrix product alone", share[1], 1.25, at_most=True)
     if "torchreid (Cython)" in times:
@@ -137,12 +137,12 @@ def beside_peers(
     case: Case,
     distmat: NDArray[np.float32],
     size: str,
-    rounds: int,
+    num_rounds: int,
     folder: Path,
     stack: ExitStack,
     found: RankingMetrics,
 ) -> tuple[dict[str, list[float]], dict[str, str]]:
-    """Return the milliseconds of ourselves and of the peers in turn, and what the peers are, or why they are not."""
+    """Return the milliseconds of our candidates and the peers, and each peer's version or why it is missing."""
     names = [] if size == "msmt17" else ["torchreid (Cython)", *(name for name, at in SLOW.items() if size in at)]
     reasons: dict[str, str] = {}
     if names and (failed := install()):
@@ -161,15 +161,15 @@ def beside_peers(
             continue
         reasons[name] = f"version {first['version']}, mAP {first['mAP']:.6f}"
         print(f"{name}: {reasons[name]}; ours {found.mAP:.6f}")
-        if name != "pytorch-metric-learning":  # which knows no camera rule
-            assert abs(first["mAP"] - found.mAP) < 1e-4, f"{name} says mAP {first['mAP']}, and we {found.mAP}"
+        if name != "pytorch-metric-learning":  # it has no rule for cameras
+            assert abs(first["mAP"] - found.mAP) < 1e-4, f"mAP is {first['mAP']} by {name}, {found.mAP} by ours"
         clocks[name] = []
         candidates[name] = lambda peer=peer, clock=clocks[name]: clock.append(peer()["ms"])  # type: ignore[misc]
-    times = side_by_side(candidates, rounds)
-    return times | {name: clock[-rounds:] for name, clock in clocks.items()}, reasons
+    times = side_by_side(candidates, num_rounds)
+    return times | {name: clock[-num_rounds:] for name, clock in clocks.items()}, reasons
 
 
-def on_gpu(case: Case, size: str, rounds: int, targets: Targets) -> dict[str, Any]:
+def on_gpu(case: Case, size: str, num_rounds: int, targets: Targets) -> dict[str, Any]:
     query, gallery = (torch.as_tensor(part, device="cuda") for part in case[:2])
     unit = [torch.nn.functional.normalize(part) for part in (query, gallery)]
     out = torch.empty((len(query), len(gallery)), device="cuda")
@@ -186,7 +186,7 @@ def on_gpu(case: Case, size: str, rounds: int, targets: Targets) -> dict[str, An
     before = torch.cuda.memory_allocated()
     total()
     above = torch.cuda.max_memory_allocated() - before
-    times = side_by_side({"product": product, "total": total}, rounds, "cuda", warm_up=2)
+    times = side_by_side({"product": product, "total": total}, num_rounds, "cuda", warm_up=2)
     share = ratio(times["total"], times["product"])
     print(f"total / product alone: {spread(share, 2)}")
     targets.add(f"{size}: total / matrix product alone", share[1], 1.25, at_most=True)
@@ -196,8 +196,8 @@ def on_gpu(case: Case, size: str, rounds: int, targets: Targets) -> dict[str, An
 
 
 def rerank(targets: Targets, images: int, dims: int) -> dict[str, float]:
-    """Return what re-ranking takes; the sets do not depend on the dimensions, so MSMT17's fit into a short run."""
-    case = make(images // 8, images - images // 8, 27, dims)
+    """Return the time and memory of re-ranking; fewer dimensions leave the sets as large, and make a run short."""
+    case = make_people(images // 8, images - images // 8, 27, dims)
     with memory_above() as above:
         start = time.perf_counter()
         found = evaluate_distmat(reranked_blocks(case.query, case.gallery), *case[2:])
@@ -216,18 +216,18 @@ def main() -> None:
     parser.add_argument(
         "--size", nargs="+", choices=tuple(SIZES), default=["market"], help="like which data sets (default: market)"
     )
-    parser.add_argument("--rounds", type=int, default=7, help="rounds to take medians over (default: 7)")
+    parser.add_argument("--rounds", type=rounds, default=7, help="rounds to take medians over (default: 7)")
     parser.add_argument("--rerank", type=int, nargs=2, metavar=("N", "D"), help="also re-rank N images of D dimensions")
     parser.add_argument("--json", type=Path, metavar="OUT", help="also write the results to this file")
     args = parser.parse_args()
     targets = Targets()
-    small = make(50, 500, 9, 64)
+    small = make_people(50, 500, 9, 64)
     evaluate_ranking(*small)  # compiles
     list(reranked_blocks(*small[:2]))
     figures: dict[str, float] = {"rounds": args.rounds}
     rows = {}
     for size in args.size:
-        report = (on_gpu if args.device == "cuda" else on_cpu)(make(*SIZES[size]), size, args.rounds, targets)
+        report = (on_gpu if args.device == "cuda" else on_cpu)(make_people(*SIZES[size]), size, args.rounds, targets)
         figures |= {f"{size}: {what}": value for what, value in report.pop("figures").items()}
         rows[size] = report
     if args.rerank:

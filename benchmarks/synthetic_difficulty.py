@@ -3,7 +3,7 @@
     jointreid demo --out out/demo
     python benchmarks/synthetic_difficulty.py demo=out/demo/scratch/bot --json results/synthetic_difficulty.json
 
-Each RUN is a BoT trained on a preset and evaluated; its own data are read again for the histogram. A domain has
+Each RUN is a BoT trained on a preset and evaluated; its data are read again for the histogram. A domain has
 the intended difficulty if the histogram reaches an mAP of at most 0.35, and the network at least 0.25 more but below
 0.95.
 """
@@ -31,8 +31,8 @@ HIGHEST_HISTOGRAM, LEAST_MARGIN, HIGHEST_BOT = 0.35, 0.25, 0.95
 
 
 @dataclass(frozen=True)
-class Row:
-    """One domain of a preset; rates are mAP in [0, 1]."""
+class DomainDifficulty:
+    """The mAP, in [0, 1], of two histograms of colours and of a trained BoT on one domain of a preset."""
 
     preset: str
     domain: str
@@ -43,7 +43,7 @@ class Row:
     start: str
 
     @property
-    def as_meant(self) -> bool:
+    def as_intended(self) -> bool:
         """True if people of this domain can be found, but not by colour alone."""
         histogram = max(self.histogram_rgb, self.histogram_hsv)
         return histogram <= HIGHEST_HISTOGRAM and histogram + LEAST_MARGIN <= self.bot < HIGHEST_BOT
@@ -74,13 +74,13 @@ def histogram_map(domain: Domain, space: str) -> float:
     return metrics.mAP
 
 
-def measure(preset: str, path: Path) -> list[Row]:
+def evaluate_preset(preset: str, path: Path) -> list[DomainDifficulty]:
     run = open_run(path)
     results, _ = load_results(path)
     found = {result.domain: result for result in results.domains}
     start = "random weights" if results.pretraining == "none" else "the demo's weights"
     return [
-        Row(
+        DomainDifficulty(
             preset,
             domain.name,
             found[domain.name].num_valid_queries,
@@ -99,19 +99,20 @@ def main() -> int:
     parser.add_argument("runs", nargs="+", metavar="PRESET=RUN")
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
-    rows = [row for given in options.runs for row in measure(given.partition("=")[0], Path(given.partition("=")[2]))]
+    runs = [given.partition("=")[::2] for given in options.runs]
+    rows = [row for preset, path in runs for row in evaluate_preset(preset, Path(path))]
     print(f"{'preset':<8} {'domain':<9} {'queries':>7} {'RGB stripes':>11} {'HSV stripes':>11} {'BoT':>6}  start")
     for row in rows:
-        rates = f"{row.histogram_rgb:>11.3f} {row.histogram_hsv:>11.3f} {row.bot:>6.3f}"
-        mark = "" if row.as_meant else "  NOT AS MEANT"
-        print(f"{row.preset:<8} {row.domain:<9} {row.queries:>7} {rates}  {row.start}{mark}")
+        figures = f"{row.histogram_rgb:>11.3f} {row.histogram_hsv:>11.3f} {row.bot:>6.3f}"
+        mark = "" if row.as_intended else "  NOT AS INTENDED"
+        print(f"{row.preset:<8} {row.domain:<9} {row.queries:>7} {figures}  {row.start}{mark}")
     if options.json:
         report = {
             **provenance("jointreid", "torch", "pillow", "numpy"),
-            "rows": [asdict(row) | {"as_meant": row.as_meant} for row in rows],
+            "rows": [asdict(row) | {"as_intended": row.as_intended} for row in rows],
         }
         write_atomically(options.json, json.dumps(report, indent=1) + "\n")
-    return 0 if all(row.as_meant for row in rows) else 1
+    return 0 if all(row.as_intended for row in rows) else 1
 
 
 if __name__ == "__main__":

@@ -20,7 +20,7 @@ from statistics import median
 
 import numpy as np
 import torch
-from measure import Targets, ratio, side_by_side, spread
+from measure import Targets, ratio, rounds, side_by_side, spread
 from model import CAMERAS, DOMAINS, IDS, make
 from PIL import Image
 from provenance import provenance
@@ -47,7 +47,7 @@ MOST_WAITING = 0.05  # of a step
 
 
 def draw_train_set(folder: Path) -> JointTrainSet:
-    """Write a few images and let as many people of as many domains and cameras as in the paper share them."""
+    """Write a few images, shared by as many people, domains and cameras as the paper's joint training set has."""
     random = np.random.default_rng(0)
     paths = []
     for index in range(FILES):
@@ -64,7 +64,7 @@ def draw_train_set(folder: Path) -> JointTrainSet:
 
 
 class Training:
-    """A network in training, with batches of its own, and the seconds it waited for them."""
+    """A network in training with its batches, which count the seconds that it waited for them."""
 
     def __init__(self, name: str, config: RunConfig, train_set: JointTrainSet, store: ImageStore, device: str) -> None:
         self.config, where = config, torch.device(device)
@@ -83,7 +83,7 @@ class Training:
         self.steps += 1
 
     def round(self, steps: int) -> Callable[[], dict[str, float]]:
-        """Return what takes some steps and reads their losses."""
+        """Return a function that takes some steps and reads their losses."""
 
         def run() -> dict[str, float]:
             for _ in range(steps):
@@ -95,9 +95,9 @@ class Training:
 
 
 def check(training: Training) -> None:
-    """Stop if the loss of a step is not that of the plain network in float32, or the step changes nothing."""
-    model, number = training.model, training.steps
-    batch: Batch = training.batches(number).batch
+    """Stop if the loss of a step differs from that of the plain network in float32, or the step changes nothing."""
+    model = training.model
+    batch: Batch = training.batches(training.steps).batch
     before: Tensor = model.classifier.weight.detach().clone()
     buffers = {name: buffer.clone() for name, buffer in model.named_buffers()}
     with torch.no_grad():
@@ -114,7 +114,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu", help="where to compute (default: cpu)")
     parser.add_argument("--ids", type=int, help="identities a batch, 4 images each (default: 4 on a CPU, 16 on a GPU)")
-    parser.add_argument("--repeats", type=int, default=9, help="rounds to take medians over (default: 9)")
+    parser.add_argument("--repeats", type=rounds, default=9, help="rounds to take medians over (default: 9)")
     parser.add_argument("--steps", type=int, help="steps a round (default: 1 on a CPU, 10 on a GPU)")
     parser.add_argument("--json", type=Path, metavar="OUT", help="also write the results to this file")
     args = parser.parse_args()
@@ -129,7 +129,7 @@ def main() -> None:
         for name, training in trainings.items():
             check(training)
             ahead.enter_context(training.batches)
-            runs[name]()  # begins to load ahead
+            runs[name]()  # starts to load ahead
             training.batches.waited = 0.0
         times = side_by_side(runs, args.repeats, args.device, warm_up=0)
         waiting = {name: trainings[name].batches.waited / (sum(times[name]) / 1e3) for name in NAMES}

@@ -30,7 +30,7 @@ machine.
 
 
 def page() -> str:
-    """Return the page as the files under results/ have it now."""
+    """Return the page made from the files under results/."""
     parts = [HEAD]
     for name, title in TITLES.items():
         for device, where in DEVICES.items():
@@ -57,7 +57,7 @@ def section(title: str, report: dict[str, Any]) -> str:
         for what, sign, wanted in [target["target"].rsplit(" ", 2)]
     ]
     figures = report.get("figures", {}).items()
-    lines += [f"| {what.replace('rank 1', 'Rank-1')} | {figure(value)} | | |" for what, value in figures]
+    lines += [f"| {what.replace('rank1', 'Rank-1')} | {figure(value)} | | |" for what, value in figures]
     return "\n".join([*lines, "", made_by(report), ""])
 
 

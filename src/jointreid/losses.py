@@ -217,7 +217,7 @@ def factor_cross_entropy(
 
 
 class Pairs(NamedTuple):
-    """For every image of a batch, the index of an image of its identity and of one of another identity; int64 [B]."""
+    """The index of an image of the same identity, and of one of another, for each image of a batch; int64 [B]."""
 
     positive: Tensor
     negative: Tensor

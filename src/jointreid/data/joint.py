@@ -1,4 +1,4 @@
-"""From domains to one label space: pid -> label, camid -> global_camid, domain -> domain_id (Fig. 3).
+"""The joint label space of domains: pid -> label, camid -> global_camid, domain -> domain_id (Fig. 3).
 
 Offsets live here and nowhere else. Every number is a rank in a sorted tuple plus an offset, so the same domains in the
 same order give the same numbers in every process; the order of the domains is the caller's.

@@ -1,8 +1,8 @@
 """The two operators that DCSD is made of: `dynamic_filter` and `filter_norm` (section III-A, Fig. 4).
 
-Each is one `torch.library` custom op: it saves nothing but its inputs for backward, compiles without a graph break and
-works on fake and meta tensors. `_kernels` is the one place that picks an implementation; the references below are the
-specification, and devices without a kernel run them.
+Each is one `torch.library` custom op: it saves only its inputs for backward, compiles without a graph break and
+works on fake and meta tensors. `_kernels` picks the implementation; the references below are the specification,
+and run on devices without a kernel.
 
 Legend: B batch, C channels, H W input, H' W' output, K kernel size, T = K*K taps, tap t = u*K + v.
 """
@@ -47,7 +47,7 @@ def dynamic_filter(x: Tensor, spatial: Tensor, channel: Tensor, stride: int = 1,
 
 
 def dynamic_filter_sum(x: Tensor, spatial: Tensor, channel: Tensor, stride: int = 1, dilation: int = 1) -> Tensor:
-    """`dynamic_filter` with the sum of the two given kernels in the place of their product.
+    """`dynamic_filter` with the sum of the two given kernels instead of their product.
 
     A sum of kernels is a sum of convolutions: one with kernels that all channels share, one with kernels that all
     positions share.
@@ -82,9 +82,9 @@ def filter_norm(raw: Tensor, dim: int, std: float | Tensor, eps: float = 1e-10) 
         raw: generated filter values of any shape, in any memory format.
         dim: the dimension that holds the K*K taps: -1 for the channel filter [B, C, K*K], 1 for the spatial filter
             [B, K*K, H', W'].
-        std: the standard deviation wanted: a number, or a (learnable) tensor that broadcasts to raw, such as
+        std: the target standard deviation: a number, or a (learnable) tensor that broadcasts to raw, such as
             [C, K*K] for the channel filter.
-        eps: keeps the division finite, > 0. 1e-10 would be 0 in float16, where nothing is computed for that reason.
+        eps: keeps the division finite, > 0. In float16 1e-10 would be 0, so nothing is computed there.
 
     Returns:
         The shape of raw, channels-last if raw is, in float64 for float64 raw and in float32 otherwise, also under
@@ -154,7 +154,7 @@ def _reach(spatial: Tensor, dilation: int) -> int:
 
 
 def _windows(padded: Tensor, spatial: Tensor, stride: int, dilation: int) -> Iterator[Tensor]:
-    """For each tap the view [B, C, H', W'] of padded x that it multiplies."""
+    """Yield for each tap the view [B, C, H', W'] of padded x that it multiplies."""
     rows, cols = ((size - 1) * stride + 1 for size in spatial.shape[2:])
     kernel_size = math.isqrt(spatial.shape[1])
     for top in range(0, kernel_size * dilation, dilation):
@@ -176,7 +176,9 @@ class Kernels(NamedTuple):
 
 def _kernels(device: torch.device) -> Kernels:
     if device.type == "cpu":
-        from jointreid.models import dynamic_filter_numba as cpu  # here, because importing numba takes over a second
+        from jointreid.models import (
+            dynamic_filter_numba as cpu,
+        )  # here, because importing numba takes more than a second
 
         return Kernels(cpu.dynamic_filter, cpu.dynamic_filter_backward, cpu.filter_norm, cpu.filter_norm_backward)
     if device.type == "cuda" and find_spec("triton"):  # it comes with PyTorch's builds for GPUs on Linux
@@ -209,7 +211,7 @@ def _empty(shape: Sequence[int], like: Tensor, dtype: torch.dtype) -> Tensor:
 
 
 def _finish(result: Tensor, like: Tensor, dtype: torch.dtype) -> Tensor:
-    """The result as `_empty` promises it to the compiler."""
+    """Return the result in the dtype and layout that `_empty` declares to the compiler."""
     return result.to(dtype).contiguous(memory_format=_memory_format(like))
 
 

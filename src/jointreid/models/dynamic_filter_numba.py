@@ -3,8 +3,8 @@
 Everything here works channels-last and in one precision, float32 or float64: the innermost loop runs over contiguous
 channels and becomes SIMD code. Callers check shapes first: compiled loops do not check bounds.
 
-Every loop is cut into pieces by the shapes alone, never by the number of threads, and each piece owns what it writes:
-no races, and sums in the same order however many threads share them.
+Every loop is split into pieces by the shapes alone, never by the number of threads, and no two pieces write to the same
+place: there are no races, and sums have the same order for any number of threads.
 
 Legend: B batch, C channels, H W input, H' W' output, K kernel size, T = K*K taps, S partial sums, G groups of taps.
 Arrays: x [B, H, W, C], spatial [B, H', W', T], channel [B, T, C], and their gradients alike.
@@ -20,7 +20,7 @@ from torch import Tensor
 
 from jointreid.machine.numba_kernel import Array, Kernel, inlined
 
-# Loops whose pieces need partial sums are cut into at least this many: enough for the cores of a workstation.
+# Loops whose pieces need partial sums are split into at least this many: enough for the cores of a workstation.
 _PIECES = 32
 
 
@@ -39,7 +39,7 @@ def _nine_taps(
     """One output pixel out[j] from the 3x3 window around (row, col); outside the image it holds zeros.
 
     Written out because one loop that stores each output once takes half the time of nine loops that add to it. At the
-    border the taps outside get weight 0 and look at the centre, so that these pixels take no slower way.
+    border the taps outside get weight 0 and look at the centre, so that these pixels are no slower.
     """
     zero = out.dtype.type(0)
     up, down, left, right = row - dilation, row + dilation, col - dilation, col + dilation
@@ -129,7 +129,7 @@ def _backward_x(grad: Array, spatial: Array, flipped_channel: Array, dilation: i
 def _scatter_to_row(
     grad_x: Array, spatial: Array, channel: Array, grad: Array, row: int, stride: int, dilation: int
 ) -> None:
-    """Gradient [W, C] of input row `row` at any stride: each output row that saw it adds its share."""
+    """Gradient [W, C] of input row `row` at any stride: each output row that read it adds its share."""
     height, width, channels = grad.shape
     kernel_size = _kernel_size(channel.shape[0])
     half = kernel_size // 2
@@ -168,7 +168,7 @@ def _filter_gradients_of_row(
     stride: int,
     dilation: int,
 ) -> None:
-    """From one output row set grad_spatial [W', T] and add to grad_channel [T, C]; grad [W', C], x [H, W, C]."""
+    """Set grad_spatial [W', T] of one output row and add to grad_channel [T, C]; grad [W', C], x [H, W, C]."""
     height, width, channels = x.shape
     kernel_size = _kernel_size(channel.shape[0])
     half = kernel_size // 2
@@ -276,7 +276,7 @@ def _normalise_backward(
             _normalise_gradients_of_group(grad_raw[g], sums, grad[g], raw[g], std[r], eps)
 
 
-# What `dynamic_filter.py` calls: tensors in, tensors in the precision of the computation out
+# The functions that `dynamic_filter.py` calls; results are in the precision of the computation
 
 
 def _bands(owners: int, length: int) -> int:

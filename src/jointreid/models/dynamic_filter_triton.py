@@ -1,10 +1,10 @@
-"""`dynamic_filter` on a GPU: cuts the work into tiles and launches the Triton kernels of its neighbour.
+"""`dynamic_filter` on a GPU: splits the work into tiles and launches the kernels of `dynamic_filter_triton_kernels`.
 
-Operands are read where and as they lie, channels-last or not, and computed with in float32, float64 for float64 x. x is
-read K*K times, but all except the first come from the caches. Every number is written by one program: no atomics, so
-the same sums in the same order each time. The sums of the backward pass run over all channels (for spatial) and over
-all positions (for channel): each tile writes its share to a slot of its own and PyTorch adds the slots, which are a few
-percent of the size of x.
+Operands are read in the layout they have, channels-last or not; arithmetic is in float32, or float64 for float64 x.
+x is read K*K times, but all reads except the first come from the caches. Every number is written by one program,
+without atomics, so sums have the same order each time. The sums of the backward pass run over all channels (for
+spatial) and over all positions (for channel): each tile writes its share to a separate slot and PyTorch adds the slots,
+which are a few percent of the size of x.
 
 Importing this module imports Triton. Legend: see `dynamic_filter_triton_kernels.py`.
 """
@@ -24,8 +24,8 @@ from jointreid.models import dynamic_filter_triton_kernels as kernels
 # Tiles
 
 
-# ROWS, BLOCK_H, BLOCK_W, BLOCK_C, warps: wide in what lies side by side in memory, 8 to 64 results for each thread. A
-# thread that holds several rows has no room for windows above 3x3.
+# ROWS, BLOCK_H, BLOCK_W, BLOCK_C, warps: wide along the contiguous dimension, 8 to 64 results for each thread. A thread
+# with several rows has too few registers for windows above 3x3.
 _CHANNELS_LAST = [
     *((4, 1, 8, 64, 2), (4, 1, 16, 64, 4), (2, 1, 16, 64, 4), (4, 1, 8, 32, 1), (4, 1, 8, 16, 1)),
     *((1, 4, 8, 64, 4), (1, 4, 8, 16, 2)),
@@ -37,7 +37,7 @@ _CONTIGUOUS = [
 
 
 def _tiles(channels_last: bool) -> list[triton.Config]:
-    """The tiles to try."""
+    """Return the tiles to try."""
     return [
         triton.Config({"ROWS": rows, "BLOCK_H": h, "BLOCK_W": w, "BLOCK_C": c}, num_warps=warps)
         for rows, h, w, c, warps in (_CHANNELS_LAST if channels_last else _CONTIGUOUS)
@@ -45,16 +45,16 @@ def _tiles(channels_last: bool) -> list[triton.Config]:
 
 
 def _fitting(configs: list[triton.Config], arguments: dict[str, Any], K: int, **_: object) -> list[triton.Config]:
-    """Leave out tiles that would mostly hang over the last channel, and those meant for other windows."""
+    """Leave out tiles much wider than the channels, and those made for windows of other sizes."""
     most = max(16, triton.next_power_of_2(arguments["channels"]))
     return [c for c in configs if c.kwargs["BLOCK_C"] <= most and (c.kwargs["ROWS"] == 1) == (K > 3)]
 
 
 @functools.cache
 def _tuned(kernel: Any, channels_last: bool) -> Any:
-    """The kernel that tries the tiles on first use for each size of map; kept on disk. The result is the same for all.
+    """Return the kernel with autotuning: it tries the tiles for each new size of map, and keeps the choice on disk.
 
-    Triton's interpreter cannot do this: it needs a GPU.
+    All tiles give the same result. Triton's interpreter cannot tune: that needs a GPU.
     """
     return triton.autotune(
         _tiles(channels_last),
@@ -68,7 +68,7 @@ _UNTUNED = {"ROWS": 2, "BLOCK_H": 8, "BLOCK_W": 8, "BLOCK_C": 16}
 
 
 def _summing_tile(channels: int, channels_last: bool) -> dict[str, int]:
-    """The tile of 128 positions that sums are taken over. Never tuned: another would sum in another order."""
+    """Return the tile of 128 positions for sums. It is not tuned: another tile would sum in another order."""
     sizes = {"BLOCK_H": 16, "BLOCK_W": 8} if channels_last else {"BLOCK_H": 8, "BLOCK_W": 16}
     block_c = min(64 if channels_last else 16, max(16, triton.next_power_of_2(channels)))
     return sizes | {"BLOCK_C": block_c, "num_warps": 4}
@@ -78,7 +78,7 @@ def _summing_tile(channels: int, channels_last: bool) -> dict[str, int]:
 
 
 def on_device_of(t: Tensor) -> torch.cuda.device:
-    """A context in which kernels start on the GPU that holds `t`; nothing for a tensor of the CPU."""
+    """Return a context in which kernels start on the GPU of `t`; it does nothing for a tensor on the CPU."""
     return torch.cuda.device(t.device if t.is_cuda else -1)
 
 
@@ -87,7 +87,7 @@ def _channels_last(t: Tensor) -> bool:
 
 
 def _empty(shape: Sequence[int], dtype: torch.dtype, like: Tensor) -> Tensor:
-    """Room for a map of that shape in the memory format of `like`."""
+    """Allocate a map of that shape in the memory format of `like`."""
     layout = torch.channels_last if _channels_last(like) else torch.contiguous_format
     return torch.empty(tuple(shape), dtype=dtype, device=like.device, memory_format=layout)
 
@@ -118,7 +118,7 @@ def _sizes(x: Tensor, spatial: Tensor) -> tuple[int, ...]:
     return (*x.shape[1:], *spatial.shape[2:])
 
 
-# What `dynamic_filter.py` calls
+# The functions that `dynamic_filter.py` calls
 
 
 def dynamic_filter(x: Tensor, spatial: Tensor, channel: Tensor, stride: int, dilation: int) -> Tensor:

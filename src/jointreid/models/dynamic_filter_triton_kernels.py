@@ -1,4 +1,4 @@
-"""The Triton kernels of `dynamic_filter`; `dynamic_filter_triton.py` launches them and says how the work is cut.
+"""The Triton kernels of `dynamic_filter`; `dynamic_filter_triton.py` splits the work and launches them.
 
 A program owns one tile of the result: some positions of one image times some channels. In the forward pass and for the
 gradient of x each thread holds ROWS rows that lie below each other: what their windows share is loaded and converted
@@ -13,7 +13,7 @@ slots. SUM is the type that products and sums are taken in. Sizes: height and wi
 import triton
 import triton.language as tl
 
-# Parameters in groups: pointers, sizes, steps in memory, and what is compiled in.
+# Parameters in groups: pointers, sizes, strides, and constants of the compiler.
 # fmt: off
 
 
@@ -85,9 +85,9 @@ def backward_x(
     K: tl.constexpr, STRIDE: tl.constexpr, DILATION: tl.constexpr, SUM: tl.constexpr,
     ROWS: tl.constexpr, BLOCK_H: tl.constexpr, BLOCK_W: tl.constexpr, BLOCK_C: tl.constexpr,
 ):
-    """A tile of the gradient of x: it gathers from every output that saw it, instead of scattering to it.
+    """A tile of the gradient of x: each position gathers from every output that read it, instead of being scattered to.
 
-    Where ROWS is a multiple of the stride, a row's place in its thread says which taps can have met an output.
+    If ROWS is a multiple of the stride, the position of a row in its thread determines which taps reach an output.
     """
     x_row, spatial_tap = tl.cast(x_row, tl.int64), tl.cast(spatial_tap, tl.int64)
     b, i, j, c = tile(height, width, channels, ROWS, BLOCK_H, BLOCK_W, BLOCK_C)

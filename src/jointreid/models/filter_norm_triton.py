@@ -1,4 +1,4 @@
-"""GPU kernels of `filter_norm`, written in Triton: one pass over the taps each way, in the layout in which they lie.
+"""GPU kernels of `filter_norm`, written in Triton: one pass over the taps forward and backward, in any layout.
 
 Importing this module imports Triton. Legend: T taps of a group, G = N0*N1*N2 groups, R of them until `std` repeats,
 BLOCK_T the power of two that holds T, S slots. SUM is the type computed in: float64 for float64 raw, else float32.
@@ -14,13 +14,13 @@ from torch import Tensor
 
 from jointreid.models.dynamic_filter_triton import on_device_of
 
-# Parameters in groups: pointers, sizes, steps in memory, and what is compiled in.
+# Parameters in groups: pointers, sizes, strides, and constants of the compiler.
 # fmt: off
 
 
 @triton.jit
 def _divide(a, b):
-    """Correctly rounded, as on a CPU: the mean of equal taps is exact and leaves nothing that eps would blow up."""
+    """Divide with correct rounding, as on a CPU: the mean of equal taps is exact, so no rest is divided by eps."""
     if a.dtype == tl.float64:
         return a / b
     else:
@@ -37,7 +37,7 @@ def _root(a):
 
 @triton.jit
 def _offsets(group, taps, n1, n2, step0, step1, step2, step_tap):
-    """Where the taps [1, BLOCK_T] of groups [BLOCK_G] lie: [BLOCK_G, BLOCK_T]."""
+    """Offsets of the taps [1, BLOCK_T] of groups [BLOCK_G]: [BLOCK_G, BLOCK_T]."""
     at = group // (n1 * n2) * step0 + group // n2 % n1 * step1 + group % n2 * step2
     return at[:, None] + (taps * step_tap)[None, :]
 
@@ -61,7 +61,7 @@ def _forward(
     std0, std1, std2, std_tap,
     T: tl.constexpr, EPS: tl.constexpr, SUM: tl.constexpr, BLOCK_G: tl.constexpr, BLOCK_T: tl.constexpr,
 ):
-    """Normalise BLOCK_G groups; out lies in memory as raw does."""
+    """Normalise BLOCK_G groups; out has the strides of raw."""
     group = tl.program_id(0).to(tl.int64) * BLOCK_G + tl.arange(0, BLOCK_G)
     taps = tl.arange(0, BLOCK_T).to(tl.int64)
     here = (group < groups)[:, None] & (taps < T)[None, :]
@@ -121,11 +121,11 @@ def _backward(
 # Launches
 
 _BLOCK_G = 64  # groups of a program: 1024 numbers for 3x3 taps
-_PROGRAMS = 1024  # repeats of std are cut to make about so many programs: several for each part of a large GPU
+_PROGRAMS = 1024  # repeats of std are split into about so many programs, several for each multiprocessor of a large GPU
 
 
 def _grouped(t: Tensor, dim: int) -> Tensor:
-    """A view [N0, N1, N2, T], taps last; above four dimensions a copy unless the taps lie last in memory."""
+    """Return a view [N0, N1, N2, T], taps last; above four dimensions a copy unless taps are last in memory."""
     t = t.movedim(dim, -1)
     if t.ndim > 4:
         t = t.flatten(0, -2)
@@ -133,9 +133,9 @@ def _grouped(t: Tensor, dim: int) -> Tensor:
 
 
 def _without_gaps(raw: Tensor, dim: int) -> Tensor:
-    """The tensor itself if a new one like it has the same steps in memory, else a copy that has.
+    """Return the tensor, or a copy if `torch.empty_like` would give other strides.
 
-    Above four dimensions the taps lie last, so that flattening the others gives views.
+    Above four dimensions the taps come last, so that flattening the others gives views.
     """
     if raw.ndim > 4:
         return raw.movedim(dim, -1).contiguous().movedim(-1, dim)
@@ -182,7 +182,7 @@ def filter_norm_backward(grad: Tensor, raw: Tensor, dim: int, std: Tensor, eps: 
     grad_std = raw.new_empty((slots, *part), dtype=kind)
     views = [_grouped(t, dim) for t in (grad, raw, std.expand_as(raw))]
     _, n1, n2, _ = views[1].shape
-    strides = [step for view in views for step in view.stride()]
+    strides = [stride for view in views for stride in view.stride()]
     with on_device_of(raw):
         _backward[(row_tiles * triton.cdiv(repeats, repeats_each),)](
             *(*views, grad_raw, grad_std, rows, repeats, repeats_each, n1, n2, *strides),

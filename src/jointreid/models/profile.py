@@ -203,7 +203,7 @@ def _build(name: str, dcsd: DcsdConfig) -> tuple[ImageNetClassifier | ReIDModel,
     """Return a network on the meta device, and the height and width of its images."""
     if name not in PROFILES:
         raise JointreidError(no_such("network to profile", name, PROFILES))
-    with torch.device("meta"), _WithoutDraws():
+    with torch.device("meta"), _WithoutInitialisation():
         if name in SYSTEMS:
             return build_model(name, 1, NUM_DOMAINS, NUM_CAMERAS, dcsd=dcsd), SYSTEM_SIZE
         trunk = name.removesuffix("-dcsd")
@@ -211,7 +211,7 @@ def _build(name: str, dcsd: DcsdConfig) -> tuple[ImageNetClassifier | ReIDModel,
         return ImageNetClassifier(built), TRUNK_SIZE
 
 
-class _WithoutDraws(TorchFunctionMode):
+class _WithoutInitialisation(TorchFunctionMode):
     """Skip drawing initial weights, which on the meta device only loads PyTorch's compiler and takes seconds."""
 
     def __torch_function__(
@@ -220,7 +220,7 @@ class _WithoutDraws(TorchFunctionMode):
         return args[0] if func in (Tensor.normal_, Tensor.uniform_) else func(*args, **(kwargs or {}))
 
 
-class Call(NamedTuple):
+class ModuleCall(NamedTuple):
     """A call of one module in a forward pass."""
 
     name: str
@@ -229,12 +229,12 @@ class Call(NamedTuple):
     output: Any
 
 
-def _trace(network: nn.Module, size: tuple[int, int]) -> list[Call]:
+def _trace(network: nn.Module, size: tuple[int, int]) -> list[ModuleCall]:
     """Return every call of a forward pass on one image."""
-    calls: list[Call] = []
+    calls: list[ModuleCall] = []
 
     def listen(name: str, module: nn.Module) -> RemovableHandle:
-        return module.register_forward_hook(lambda *call: calls.append(Call(name, *call)))
+        return module.register_forward_hook(lambda *call: calls.append(ModuleCall(name, *call)))
 
     hooks = [listen(name, module) for name, module in network.named_modules()]
     with torch.no_grad():
@@ -244,8 +244,8 @@ def _trace(network: nn.Module, size: tuple[int, int]) -> list[Call]:
     return calls
 
 
-def _macs(call: Call) -> int:
-    """Return a module's own multiply-adds, without those of its children."""
+def _macs(call: ModuleCall) -> int:
+    """Return a module's multiply-adds without those of its children."""
     match call.module:
         case nn.Conv2d() as conv:
             height, width = call.output.shape[2:]
@@ -265,7 +265,7 @@ def _macs(call: Call) -> int:
 
 
 def _part(name: str, module: nn.Module) -> str:
-    """Return the part of the network that a module's own parameters and multiply-adds belong to."""
+    """Return the part of the network in which a module's parameters and multiply-adds are counted."""
     if isinstance(module, DCSD):
         return "operator"
     return next((part for pattern, part in PARTS if re.fullmatch(pattern, name)), "other")
@@ -294,9 +294,9 @@ def _count_blocks(network: nn.Module, macs: Counter[str]) -> tuple[BlockCount, .
         if isinstance(block, Bottleneck):
             width = block.conv1.out_channels
             params = sum(parameter.numel() for parameter in block.conv2.parameters())
-            own_macs = sum(n for module, n in macs.items() if f"{module}.".startswith(f"{name}.conv2."))
+            module_macs = sum(n for module, n in macs.items() if f"{module}.".startswith(f"{name}.conv2."))
             before = counts.get(width, BlockCount(width, 0, params, 0))
-            counts[width] = replace(before, modules=before.modules + 1, macs=before.macs + own_macs)
+            counts[width] = replace(before, modules=before.modules + 1, macs=before.macs + module_macs)
     return tuple(counts.values())
 
 

@@ -52,7 +52,7 @@ NETWORKS = ("static", "dcsd")
 
 @dataclass(frozen=True)
 class Request:
-    """Which trainings to run, and how.
+    """The trainings to run, and their settings.
 
     Attributes:
         out: the grid's folder, with `runs/`, `tables/` and `grid.json`.

@@ -1,22 +1,23 @@
-"""The exact ranks of the matches of queries in the gallery, though most distances are known only nearly.
+"""Exact ranks of the matches of each query, although most distances are known only approximately.
 
 Letters: Q queries, V of them with matches, M matches of all of them, G gallery images, D feature dimensions, q queries
 of a block.
 
 The distance of a pair is -q.g / (|q| |g|) or |q - g|^2, in float64 and summed in one fixed order, so it depends on the
 two rows alone. A matrix product is faster, but rounds a pair according to its place in the product. `Features` takes
-it in the features' own precision and knows how far it may be off, the margin; what it puts within a margin of a match
-is computed again, pair by pair. So the ranks are the same for every block size, number of threads and BLAS library.
+the product in the precision of the features, with a limit to its error, the margin. Where it gives a distance within a
+margin of that of a match, the pair is computed again from its two rows. So the ranks are the same for every block size,
+number of threads and BLAS library.
 
 The margin. Let u be half the spacing of numbers at 1. In any order of summation a product of D terms is off by at most
-D u / (1 - D u) times the two lengths. In float64 a bound made of that is the margin, and nothing rests on chance. In
-float32 it would put thousands of images within the margin of a match. There the margin is 8 sqrt(D) u, which errors
-that are independent and of mean zero exceed with a probability that is negligible (Higham and Mary, SIAM J. Sci.
-Comput. 2019). Those measured were below 0.9 sqrt(D) u for random rows, and below 4.1 sqrt(D) u for rows of one repeated
-number, whose roundings all go the same way. The distance of every match is computed anyway, so every query tests it:
-where the product is off by more than a quarter of the margin for a match, the sure bound replaces the margin. So what
-could still be wrong is the rank of an image whose product is off by more than 8 sqrt(D) u, and that lies that close
-to a match, in a query whose matches are all off by less than 2 sqrt(D) u.
+D u / (1 - D u) times the two lengths. In float64 the margin is a bound made of that, and the ranks are certain. In
+float32 such a bound would put thousands of images within the margin of a match. There the margin is 8 sqrt(D) u, which
+errors that are independent and of mean zero exceed with a negligible probability (Higham and Mary, SIAM J. Sci. Comput.
+2019). Measured errors were below 0.9 sqrt(D) u for random rows, and below 4.1 sqrt(D) u for rows of one repeated
+number, whose roundings all go the same way. Every query tests the margin, because the distances of its matches are
+computed exactly anyway: if the product is off by more than a quarter of the margin for a match, the bound replaces the
+margin. A rank can be wrong only if all matches of the query are off by less than 2 sqrt(D) u, and an image that close
+to a match is off by more than 8 sqrt(D) u.
 """
 
 from collections.abc import Iterator
@@ -49,11 +50,11 @@ _LEAST, _MOST = 2.0**-40, 2.0**40
 
 @dataclass(frozen=True, eq=False)
 class Relevance:
-    """Which gallery images are matches of the queries. Others of a query's pid count nowhere.
+    """The gallery images that match each query. Other images of a query's pid are ignored.
 
     Attributes:
-        queries: [V] those that have a match, ascending.
-        starts: [V + 1] where the matches of each begin; the last is M.
+        queries: [V] the queries that have a match, ascending.
+        starts: [V + 1] position in `matches` of the first match of each; the last is M.
         matches: [M] gallery indices, ascending for each query.
         query_codes: [Q] a number for each pid.
         gallery_codes: [G] of the same numbers.
@@ -66,20 +67,19 @@ class Relevance:
     gallery_codes: Indices
 
     def among(self, first: int, stop: int) -> slice:
-        """Return which of `queries` are at least `first` and below `stop`."""
+        """Return the slice of `queries` that are at least `first` and below `stop`."""
         return slice(*np.searchsorted(self.queries, (first, stop)).tolist())
 
 
 def count_given(distances: Floats, first: int, relevance: Relevance, ranks: Indices) -> None:
     """Write the ranks of the matches of some queries, ascending for each; equal distances rank by gallery index.
 
-    It is enough to count what is ahead of each match: nothing farther than the worst match is looked at twice, and only
-    the matches are sorted.
+    Only the matches are sorted; of the other images, those ahead of each match are counted.
 
     Args:
         distances: [q, G] float32 or float64, of the queries from index `first` on.
         first: the index of the first.
-        relevance: what the matches are.
+        relevance: the matches of the queries.
         ranks: [M], written for these queries, counted from 1.
     """
     distances, chosen = _read_only(distances), relevance.among(first, first + len(distances))
@@ -99,7 +99,7 @@ class Features:
         gallery: [G, D] real numbers.
         metric: cosine or euclidean.
         max_memory: bytes; half for a block of distances, an eighth for the block's queries and an eighth for a part of
-            the gallery. Features other than float32 and float64, or not in C order, are copied whole besides.
+            the gallery. Features other than float32 and float64, or not in C order, are copied whole in addition.
 
     Raises:
         JointreidError: other dimensions in query and gallery; a feature is not finite, or is all zeros under cosine.
@@ -119,7 +119,7 @@ class Features:
         self._q_lengths = checked_lengths("query", self.query, self._lengths(self.query), self.cosine)
         self.lengths = checked_lengths("gallery", self.gallery, self._lengths(self.gallery), self.cosine)
         if not self.cosine:
-            self._move_where_it_helps()
+            self._choose_origin()
         self._kind = kind if is_moderate(self._q_lengths, self.lengths, self.cosine) else np.dtype(np.float64)
         size = self._kind.itemsize
         self._query_rows = max(1, min(max_memory // (2 * size * len(gallery)), max_memory // (8 * size * dims)))
@@ -143,7 +143,7 @@ class Features:
     def blocks(self, queries: Indices) -> Iterator[tuple[int, Floats]]:
         """Yield blocks [q, G] of |a - b|^2 as the product gives them, half of it of rows of length 1 under cosine.
 
-        Each comes with the place of its first query among `queries`, and is valid until the next.
+        Each comes with the position of its first query in `queries`, and is valid until the next.
         """
         rows = min(self._query_rows, queries.size)
         whole = np.empty((rows, len(self.gallery)), dtype=self._kind)
@@ -164,17 +164,17 @@ class Features:
 
     def _multiply(self, queries: Indices, block: Floats) -> None:
         """Fill `block` [q, G] with the products of the queries, of length 1 under cosine, with the gallery."""
-        own: Floats = self.query[queries].astype(self._kind, copy=False)
+        rows: Floats = self.query[queries].astype(self._kind, copy=False)
         if self.cosine:
-            own /= self._q_lengths[queries, None].astype(self._kind)
+            rows /= self._q_lengths[queries, None].astype(self._kind)
         else:
-            own -= self._centre
+            rows -= self._centre
         if self.gallery.dtype == self._kind and not self._centre.any():
-            np.matmul(own, self.gallery.T, out=block)
+            np.matmul(rows, self.gallery.T, out=block)
             return
         for first in range(0, len(self.gallery), self._gallery_rows):
             part = slice(first, first + self._gallery_rows)
-            np.matmul(own, np.subtract(self.gallery[part], self._centre, dtype=self._kind).T, out=block[:, part])
+            np.matmul(rows, np.subtract(self.gallery[part], self._centre, dtype=self._kind).T, out=block[:, part])
 
     def _make_terms(self) -> ProductTerms:
         margin, bound = relative_margins(self.query.shape[1], self._kind)
@@ -186,8 +186,8 @@ class Features:
             scale, offset = np.full(len(self.gallery), -2.0), self.lengths**2
         return ProductTerms(scale.astype(self._kind), offset.astype(self._kind), base, margin * reach, bound * reach)
 
-    def _move_where_it_helps(self) -> None:
-        """Measure from the first gallery row instead of from zero if that makes rows shorter, and products precise."""
+    def _choose_origin(self) -> None:
+        """Subtract the first gallery row from all rows if that makes them shorter, and so products more precise."""
         origin, self._centre = self._centre, self.gallery[0].copy()
         q_lengths, g_lengths = self._lengths(self.query), self._lengths(self.gallery)
         if 4 * (q_lengths.max() + g_lengths.max()) < self._q_lengths.max() + self.lengths.max():
@@ -202,9 +202,9 @@ class Features:
 
 
 def relative_margins(dims: int, kind: np.dtype[Any]) -> tuple[float, float]:
-    """Return the margin and the sure bound of `kind`, relative to the product of the lengths; see the module.
+    """Return the margin and the bound of `kind`, relative to the product of the lengths; see the module.
 
-    Besides the sum itself, the rows' scaling or moving and what follows the product are rounded: 16 u covers these.
+    Scaling or moving the rows and what follows the product are rounded too: 16 u covers these.
     """
     unit = float(np.finfo(kind).eps) / 2
     bound = 8 * (dims + 16) * unit if kind == np.float64 else 2 * (dims + 16) * unit
@@ -212,17 +212,17 @@ def relative_margins(dims: int, kind: np.dtype[Any]) -> tuple[float, float]:
 
 
 def is_moderate(q_lengths: Doubles, g_lengths: Doubles, cosine: bool) -> bool:
-    """Tell whether float32 holds the products of the rows, and of their squares, without losing digits at its ends."""
+    """Return whether float32 can hold products of the rows without overflow, or loss of digits near zero."""
     longest = max(float(q_lengths.max()), float(g_lengths.max()))
     shortest = float(g_lengths.min()) if cosine else longest
     return longest == 0 or (shortest >= _LEAST and longest <= _MOST)
 
 
 def checked_lengths(name: str, rows: Any, lengths: Doubles, cosine: bool) -> Doubles:
-    """Return the lengths of rows that can be compared.
+    """Return the lengths of rows if all rows can be compared.
 
     Raises:
-        JointreidError: one cannot, which the message names.
+        JointreidError: a row cannot be compared; the message names it.
     """
     limits = np.finfo(np.float64)
     for row in np.flatnonzero(~(lengths < np.sqrt(limits.max / 64))):

@@ -1,4 +1,4 @@
-"""`Embeddings`: the features of images and what is known of each image, in memory and as a Parquet table on disk.
+"""`Embeddings`: features of images with their labels and paths, in memory and as a Parquet table on disk.
 
 Letters: N images, D dimensions of a feature.
 """
@@ -22,18 +22,18 @@ _POSTERIORS = ("domain_posterior", "camera_posterior")
 
 @dataclass(frozen=True, eq=False)
 class Embeddings:
-    """The features of N images, and what is known of each.
+    """The features of N images, with their labels and paths.
 
     Attributes:
         features: float32 [N, D], `bn_embedding`, not normalised to length 1.
         pids: str [N].
         camids: int64 [N], local to the images' domain.
         paths: str [N].
-        domain_posterior: float32 [N, num_domains], how likely each training domain is, or None without such heads.
-        camera_posterior: float32 [N, num_cameras], how likely each training camera is, or None without such heads.
+        domain_posterior: float32 [N, num_domains], probability of each training domain; None without such heads.
+        camera_posterior: float32 [N, num_cameras], probability of each training camera; None without such heads.
 
     Raises:
-        JointreidError: the fields do not run parallel.
+        JointreidError: the fields have different lengths.
     """
 
     features: Floats
@@ -52,7 +52,7 @@ class Embeddings:
     def of(
         cls, records: Sequence[ImageRecord], features: Floats, domain: Floats | None, camera: Floats | None
     ) -> "Embeddings":
-        """Put features and posteriors, [N, ...], beside what is known of N records."""
+        """Combine features and posteriors, [N, ...], with the labels and paths of N records."""
         return cls(
             features=features,
             pids=np.array([record.pid for record in records], dtype=np.str_),

@@ -1,7 +1,7 @@
-"""From images to features: `extract` for the records of a data set, `Embedder` for any images.
+"""Features of images: `extract` for the records of a data set, `Embedder` for any images.
 
-Both feed the model alike: resized, normalised, channels_last. Letters: N images in all, B in a batch, D numbers of a
-feature, H x W pixels.
+Both give the model the same input: resized, normalised, channels_last. Letters: N images in all, B in a batch, D
+dimensions of a feature, H x W pixels.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -49,7 +49,7 @@ def extract(
     posterior is the softmax of a block's domain or camera logits, averaged over the blocks (and over both images).
 
     Args:
-        model: a model on `device`; computes in evaluation mode, and leaves as it came.
+        model: a model on `device`; it computes in evaluation mode, and returns to the mode it had.
         records: the images.
         image: their size and normalisation.
         evaluation: batch size, and whether mirrored images take part.
@@ -62,10 +62,9 @@ def extract(
     Raises:
         JointreidError: no records, an unreadable image, or a feature that is not finite; names the image.
     """
-    # Held in memory, images would be decoded once for each time they are used, as they are without.
-    store = ImageStore.build(
-        records, image, cache_dir, workers, "disk" if cache_mode == "disk" and cache_dir else "off"
-    )
+    # Each image is used once, so keeping decoded images in memory would save nothing.
+    on_disk = cache_mode == "disk" and cache_dir
+    store = ImageStore.build(records, image, cache_dir, workers, "disk" if on_disk else "off")
     parts: list[_Features] = []
     with _evaluating(model), kept_memory(device.type):
         for start in range(0, len(records), evaluation.batch_size):
@@ -86,7 +85,7 @@ def extract(
 
 @dataclass(frozen=True, eq=False)
 class Embedder:
-    """Maps any images to features to search with, as evaluation does.
+    """Maps any images to features for retrieval, as evaluation does.
 
     Attributes:
         model: the model, on `device`.

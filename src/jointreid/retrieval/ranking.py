@@ -40,7 +40,7 @@ class RankingMetrics:
             Always max_rank long: beyond the end of a shorter gallery it repeats its last value.
         mAP: mean average precision.
         mINP: mean inverse negative penalty.
-        num_valid_queries: V, the queries that have a match; the others count nowhere.
+        num_valid_queries: V, the queries that have a match; the others are left out of every metric.
         valid_queries: int64 [V], their indices, ascending.
         skipped_queries: int64 [Q - V], the indices of the others, ascending.
         average_precision: float64 [V], AP of each valid query.
@@ -77,8 +77,8 @@ def evaluate_ranking(
 
     The distance of a pair is -q.g / (|q| |g|) or |q - g|^2 in float64, and depends on the two rows alone: equal gallery
     rows tie exactly, different ones where float64 gives the same number, as it does for small integers. The ranks are
-    the same for every max_memory, number of threads and BLAS library; `distances` says how a float32 product, which
-    float32 features are compared by first, comes to that. On a GPU float64 sums have another order, so pairs whose
+    the same for every max_memory, number of threads and BLAS library; `distances` says how, although float32 features
+    are first compared by a float32 product. On a GPU float64 sums have another order, so pairs whose
     distances differ in the last bit may rank otherwise than on a CPU.
 
     Args:
@@ -88,13 +88,13 @@ def evaluate_ranking(
         gallery_pids: [G] of the same kind.
         query_camids: [Q] integers; None needs `exclude_same_camera=False`.
         gallery_camids: [G] integers; None needs `exclude_same_camera=False`.
-        exclude_same_camera: ignore gallery images with both pid and camid of the query.
+        exclude_same_camera: ignore gallery images that have both the pid and the camid of the query.
         metric: cosine, or euclidean. No feature may be all zeros under cosine: its direction is undefined.
         max_rank: length of the CMC curve.
-        max_memory: bytes for distances and copies of features, besides some arrays with an entry for each query, image
-            and match, and a copy of all features unless they are float32 or float64 in C order. One query against all
-            of the gallery is the least, whatever it takes: 4 G bytes (float32) or 8 G.
-        device: a CUDA device, or its name, to compute on; None: where the features are. All others mean the CPU.
+        max_memory: bytes for distances and copies of features, in addition to some arrays with an entry for each query,
+            image and match, and a copy of all features unless they are float32 or float64 in C order. At least one
+            query is compared with the whole gallery at a time, which takes 4 G bytes (float32) or 8 G.
+        device: a CUDA device, or its name, to compute on; None for the device of the features. Others mean the CPU.
 
     Raises:
         JointreidError: an argument has the wrong shape, length or kind; a feature is not finite, or is all zeros under
@@ -129,7 +129,7 @@ def evaluate_distmat(
     Distances are compared as they are, in their own precision up to float64; equal ones are ranked by gallery index.
 
     Here the matches of the first query stand at ranks 1, 3 and 6. The second has one match, at rank 1: the nearer
-    image of "b" is from its own camera and ignored.
+    image of "b" is from the query's camera and ignored.
 
         >>> distmat = np.array([[0.1, 0.2, 0.3, 0.4, 0.5, 0.6], [0.4, 0.1, 0.5, 0.2, 0.6, 0.3]])
         >>> gallery_pids = ["a", "b", "a", "b", "c", "a"]
@@ -143,7 +143,7 @@ def evaluate_distmat(
 
     Args:
         distmat_or_chunks: [Q, G] distances, or an iterable of row blocks [q, G] or rows [G] in the order of the
-            queries, of which one at a time is held.
+            queries, one of which is in memory at a time.
         query_pids: [Q] integers or strings.
         gallery_pids: [G] of the same kind.
         query_camids: [Q] integers, as for `evaluate_ranking`.
@@ -164,18 +164,18 @@ def evaluate_distmat(
 
 
 def _ranks_on(device: Any, query: Any, gallery: Any, metric: Metric, max_memory: int, labels: RankingLabels) -> Indices:
-    """Return the ranks as PyTorch finds them on a device; None for the query's."""
+    """Return the ranks as PyTorch computes them on a device; None for the device of the query."""
     import torch
 
     from jointreid.retrieval.ranking_torch import ranks
 
-    where = query.device if device is None else device
+    target = query.device if device is None else device
     tensors = []
     for name, value, count in (("query", query, labels.num_queries), ("gallery", gallery, labels.num_gallery)):
         given = value if isinstance(value, torch.Tensor) else torch.as_tensor(matrix(name, value, count))
         if given.ndim != 2 or len(given) != count or given.is_complex():
-            matrix(name, given.detach().cpu().numpy(), count)  # which says what is wrong
-        tensors.append(given.to(where))
+            matrix(name, given.detach().cpu().numpy(), count)  # raises, and says what is wrong
+        tensors.append(given.to(target))
     return ranks(tensors[0], tensors[1], metric, max_memory, labels.relevance)
 
 

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from jointreid.machine.numba_kernel import Kernel
 
 _STRICT: dict[str, Any] = {"fastmath": False}
-# Values that are looked at together: most hold nothing that is near enough to count.
+# Values that are tested together: most tiles contain no image near enough to be counted.
 _TILE = 128
 # Entries of the table that shortens the search among matches.
 _BUCKETS = 1024
@@ -46,8 +46,8 @@ class ProductTerms(NamedTuple):
         scale: [G] in the product's precision.
         offset: [G] in the product's precision.
         base: [Q].
-        margins: [Q] how far a distance is expected to be off at most.
-        bounds: [Q] how far it can be off at most; see `distances`.
+        margins: [Q] largest error of a distance that is expected.
+        bounds: [Q] largest error of a distance that is possible; see `distances`.
     """
 
     scale: NDArray[Any]
@@ -63,7 +63,7 @@ class BlockQueries(NamedTuple):
     Attributes:
         rows: [q] the block's row of each query.
         queries: [q] their indices among all Q.
-        starts: [q + 1] where the matches of each begin in `matches`.
+        starts: [q + 1] position in `matches` of the first match of each.
         matches: [M] gallery indices.
         query_codes: [Q] a number for each pid.
         gallery_codes: [G] of the same numbers.
@@ -79,7 +79,7 @@ class BlockQueries(NamedTuple):
 
 @njit(nogil=True, error_model="numpy", forceinline=True)
 def _product(a: Any, b: Any) -> Any:
-    """Return a.b of two rows: eight sums side by side, then together."""
+    """Return a.b of two rows: eight partial sums, then their sum."""
     s0 = s1 = s2 = s3 = s4 = s5 = s6 = s7 = 0.0
     whole = a.size - a.size % 8
     for k in range(0, whole, 8):
@@ -125,7 +125,7 @@ def distance(pairs: Any, i: Any, j: Any) -> Any:
 
 @njit(nogil=True, error_model="numpy", fastmath=True)  # so that the least is found in SIMD lanes; all is finite here
 def _fill(rough: Any, size: Any, start: Any, offset: Any, scale: Any, values: Any) -> Any:
-    """Write `size` distances, less the query's own part, and return the least."""
+    """Write `size` distances without the part of the query alone, and return the smallest."""
     least = offset[start] + scale[start] * values[start]
     for t in range(size):
         rough[t] = offset[start + t] + scale[start + t] * values[start + t]

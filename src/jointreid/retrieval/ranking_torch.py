@@ -29,26 +29,26 @@ _EACH = 48
 
 @torch.no_grad()
 def ranks(query: Tensor, gallery: Tensor, metric: Metric, max_memory: int, relevance: Relevance) -> Indices:
-    """Do as `Features(query, gallery, metric, max_memory).ranks(relevance)`, where the features are.
+    """Return what `Features(query, gallery, metric, max_memory).ranks(relevance)` does, on the device of the features.
 
     Args:
         query: [Q, D] real features.
         gallery: [G, D] real features, on the same device.
         metric: cosine or euclidean.
-        max_memory: bytes on the device for distances, besides features in float32 or float64.
-        relevance: what the matches are.
+        max_memory: bytes on the device for distances, in addition to features in float32 or float64.
+        relevance: the matches of the queries.
 
     Returns:
         [M], the ascending ranks of each query's matches.
 
     Raises:
-        JointreidError: as `Features` does.
+        JointreidError: as of `Features`.
     """
     if query.shape[1] != gallery.shape[1]:
         raise JointreidError(
             f"query has {query.shape[1]} features a row and gallery {gallery.shape[1]}; expected the same number"
         )
-    with _whole_float32():
+    with _full_float32():
         pairs = _Pairs(query, gallery, metric)
         rows = max(1, max_memory // (_EACH * len(gallery)))
         starts = range(0, relevance.queries.size, rows)
@@ -66,8 +66,8 @@ class _Pairs:
         self.query, self.gallery = (_aligned(part.to(kind)) for part in (query, gallery))
         self.q_lengths, self.g_lengths = _lengths(self.query), _lengths(self.gallery)
         lengths = [
-            checked_lengths(name, part, own.cpu().numpy(), self.cosine)
-            for name, part, own in (("query", self.query, self.q_lengths), ("gallery", self.gallery, self.g_lengths))
+            checked_lengths(name, part, length.cpu().numpy(), self.cosine)
+            for name, part, length in (("query", self.query, self.q_lengths), ("gallery", self.gallery, self.g_lengths))
         ]
         self.kind = kind if is_moderate(lengths[0], lengths[1], self.cosine) else torch.float64
         known = np.dtype(np.float32 if self.kind == torch.float32 else np.float64)
@@ -75,13 +75,13 @@ class _Pairs:
 
     def block(self, chosen: Tensor) -> tuple[Tensor, Tensor]:
         """Return the distances [q, G] of queries as a product gives them, in float64, and their reach [q]."""
-        own, scale = self.query[chosen].to(self.kind), self.g_lengths
+        rows, scale = self.query[chosen].to(self.kind), self.g_lengths
         if self.cosine:
-            own = own / self.q_lengths[chosen, None].to(self.kind)
-            return -(own @ self.gallery.to(self.kind).T).double() / scale, torch.ones_like(self.q_lengths[chosen])
+            rows = rows / self.q_lengths[chosen, None].to(self.kind)
+            return -(rows @ self.gallery.to(self.kind).T).double() / scale, torch.ones_like(self.q_lengths[chosen])
         squares = self.q_lengths[chosen, None] ** 2 + scale**2
         reach = (self.q_lengths[chosen] + scale.max()) ** 2
-        return squares - 2 * (own @ self.gallery.to(self.kind).T).double(), reach
+        return squares - 2 * (rows @ self.gallery.to(self.kind).T).double(), reach
 
     def exact_distances(self, rows: Tensor, columns: Tensor) -> Tensor:
         """Return the distances [p] of pairs, each from the two rows alone."""
@@ -90,11 +90,11 @@ class _Pairs:
             here, there = rows[start : start + _PAIRS], columns[start : start + _PAIRS]
             count = len(here)
             here, there = (torch.nn.functional.pad(part, (0, _PAIRS - count)) for part in (here, there))
-            own, other = self.query[here].double(), self.gallery[there].double()
+            one, other = self.query[here].double(), self.gallery[there].double()
             if self.cosine:
-                found = -(own * other).sum(1) / (self.q_lengths[here] * self.g_lengths[there])
+                found = -(one * other).sum(1) / (self.q_lengths[here] * self.g_lengths[there])
             else:
-                found = (own - other).square_().sum(1)
+                found = (one - other).square_().sum(1)
             parts.append(found[:count])
         return torch.cat(parts) if parts else self.q_lengths[:0]
 
@@ -154,8 +154,8 @@ def _lengths(rows: Tensor) -> Tensor:
 
 
 @contextmanager
-def _whole_float32() -> Iterator[None]:
-    """Multiply without TF32 or bfloat16, whatever a program has chosen for its network."""
+def _full_float32() -> Iterator[None]:
+    """Multiply without TF32 or bfloat16, even if the program chose them for its network."""
     before = torch.get_float32_matmul_precision()
     torch.set_float32_matmul_precision("highest")
     try:

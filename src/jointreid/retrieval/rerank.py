@@ -2,9 +2,10 @@
 
 Letters: Q queries, G gallery images, N = Q + G, D feature dimensions.
 
-Two images that show one person tend to be among each other's k1 nearest. R(i) holds the images for which that is so,
-and the half as wide such set of each member that lies in R(i) for more than two thirds. Each set is a vector of weights
-exp(-d(i, j) / max_j d(i, j)), of sum 1, and averaged over the k2 nearest images. The final distance is
+Two images that show one person tend to be among each other's k1 nearest. R(i) contains the images for which that is so,
+and the members of their sets of half that width, where more than two thirds of such a set are in R(i). Each set is a
+vector of weights exp(-d(i, j) / max_j d(i, j)), of sum 1, and averaged over the k2 nearest images. The final distance
+is
 
     (1 - lambda) (1 - sum_j min(v_i, v_g)_j / sum_j max(v_i, v_g)_j) + lambda d(i, g) / max_j d(i, j),
 
@@ -40,19 +41,19 @@ def reranked_blocks(
 ) -> Iterator[Floats]:
     """Yield blocks [q, G] of the final distances of the queries in turn, for `evaluate_distmat`.
 
-    Pids and cameras play no part in it: as published, images of the query's own camera may be neighbours.
+    Pids and cameras are not used: as published, images of the query's camera may be neighbours.
 
     Args:
         query: [Q, D] real features.
         gallery: [G, D] real features.
         metric: which distance d is; see the module.
-        k1: neighbours of a set, besides the image itself; all other images where these are fewer.
-        k2: nearest images, the image itself among them, whose vectors are averaged; all where these are fewer.
+        k1: neighbours of a set, without the image itself; all other images if there are fewer.
+        k2: nearest images, the image itself among them, whose vectors are averaged; all if there are fewer.
         share: lambda, the part of the original distance.
-        max_memory: bytes for blocks of distances, besides the features twice and about 1 kB for each image.
+        max_memory: bytes for blocks of distances, in addition to two copies of the features and about 1 kB an image.
 
     Raises:
-        JointreidError: a setting is out of range, or features that cannot be compared.
+        JointreidError: a setting is out of range, or the features cannot be compared.
     """
     if not (1 <= k2 <= k1 + 1 and 0 <= share <= 1):
         raise JointreidError(f"k1 {k1}, k2 {k2}, share {share}: expected 1 <= k2 <= k1 + 1, and a share in [0, 1]")

@@ -13,7 +13,7 @@ from jointreid.machine.numba_kernel import Kernel
 from jointreid.retrieval.ranking_numba import FeaturePairs, distance
 
 _STRICT: dict[str, Any] = {"fastmath": False}
-# Candidates compared exactly, besides those asked for: the product gives their order only approximately.
+# More candidates than k are compared exactly: the product gives their order only approximately.
 _SPARE = 16
 
 
@@ -56,7 +56,7 @@ def _nearest(
 
 @njit(nogil=True, error_model="numpy")
 def _reciprocal(i: Any, k: Any, neighbours: Any, out: Any) -> Any:
-    """Write those of the k nearest of i that have i among their k nearest; return how many."""
+    """Write those of the k nearest of i that have i among their k nearest, and return their number."""
     count = 0
     for a in range(k):
         for b in range(k):
@@ -124,7 +124,7 @@ def _combine(
 ) -> None:
     """Turn distances of queries from `first` on to the gallery, [b, G], into the final ones.
 
-    `holders` says for each image which sets hold it: only these overlap at all.
+    `holders` lists the sets that contain each image: only these overlap.
     """
     for row in prange(len(block)):
         i = first + row

@@ -23,7 +23,7 @@ from jointreid.data.records import Domain, ImageRecord
 from jointreid.data.sources import load_domains
 from jointreid.machine.files import write_atomically
 from jointreid.retrieval.ranking import evaluate_ranking
-from jointreid.retrieval.results import load_results
+from jointreid.retrieval.result_files import load_results
 from jointreid.run import open_run
 
 STRIPES = 8

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from jointreid.cli import main
-from jointreid.retrieval.results import load_results
+from jointreid.retrieval.result_files import load_results
 from jointreid.run import open_run
 from tests.small_run import copy_of_fixture
 

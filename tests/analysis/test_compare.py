@@ -13,7 +13,8 @@ from jointreid.data.joint import join
 from jointreid.data.protocols import ProtocolMatch
 from jointreid.data.records import Domain, ImageRecord
 from jointreid.messages.errors import JointreidError
-from jointreid.retrieval.results import DomainResult, QueryResult, Results, load_results, save_results
+from jointreid.retrieval.result_files import load_results, save_results
+from jointreid.retrieval.results import DomainResult, QueryResult, Results
 from jointreid.run import write_config
 
 # Paired bootstrap

@@ -18,7 +18,8 @@ from jointreid.data.records import Domain, ImageRecord
 from jointreid.data.sources import load_domains
 from jointreid.messages.errors import JointreidError
 from jointreid.retrieval.evaluate import evaluate_run
-from jointreid.retrieval.results import DomainResult, QueryResult, Results, save_results
+from jointreid.retrieval.result_files import save_results
+from jointreid.retrieval.results import DomainResult, QueryResult, Results
 from jointreid.run import model_for, write_config
 from jointreid.training.checkpoint import save_checkpoint
 from tests.small import small_config

@@ -62,7 +62,7 @@ def test_it_can_be_repeated_in_place(done: Path, monkeypatch: pytest.MonkeyPatch
 
 
 def test_it_leaves_other_runs_alone(tmp_path: Path) -> None:
-    mine = room._settings(tmp_path, "bot", room.SCALES["test"], room._STARTS[0])
+    mine = room._settings(tmp_path, "bot", room.SCALES["test"], room._STARTS[0], "")
     write_config(mine.replace(train={"label": "mine"}), tmp_path / "bot" / "config.yaml")
     with pytest.raises(JointreidError, match="bot: holds a run that is not the demo's"):
         demo(tmp_path, "test", quiet())

@@ -20,7 +20,7 @@ from jointreid.messages.commands import command, options, source_word
 from jointreid.messages.errors import JointreidError
 from jointreid.paper.datasets import GridDataset
 from jointreid.paper.store import GridSetup, joint_runs, save_setup
-from jointreid.retrieval.results import load_results
+from jointreid.retrieval.result_files import load_results
 from jointreid.run import open_run
 from jointreid.training.advice import disk_advice
 

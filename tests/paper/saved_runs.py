@@ -4,7 +4,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from jointreid.paper.store import RunRecord, metrics_digest, save_record
-from jointreid.retrieval.results import save_results
+from jointreid.retrieval.result_files import save_results
 
 
 def save_run(record: RunRecord, run: Path) -> RunRecord:

@@ -26,7 +26,8 @@ from jointreid.paper.run import run_grid, train_and_evaluate
 from jointreid.paper.store import load_record, load_records
 from jointreid.paper.tables import build_tables
 from jointreid.retrieval.extract import extract
-from jointreid.retrieval.results import DomainResult, load_results
+from jointreid.retrieval.result_files import load_results
+from jointreid.retrieval.results import DomainResult
 from jointreid.run import open_run
 from tests.paper.saved_runs import save_run
 from tests.small import SMALL_SECTIONS
@@ -129,15 +130,17 @@ def hash_is_that_of_the_features(request: Request, path: Path) -> None:
     assert load_record(path).feature_hashes["plaza"] == hashlib.sha256(found.features.tobytes()).hexdigest()
 
 
-def test_cross_domain_results_stand_apart_from_the_runs_own(request_: Request) -> None:
+def test_cross_domain_results_stand_beside_the_runs_own(request_: Request) -> None:
     data = load_grid_data(request_, quiet())
     plan = make_plan(replace(request_, tables=("III",), models=("bot",)))
     task = plan.tasks[0]
     assert (task.name, task.run.tests) == ("bot-plaza-s0", ("market1501", "cuhk_sysu"))
     train_and_evaluate(task, data, quiet())
     path = request_.out / "runs" / "bot-plaza-s0"
-    assert [result.domain for result in load_results(path)[0].domains] == ["plaza"]
-    assert json.loads((path / "results-streets.json").read_text())["domains"][0]["trained_on"] is False
+    assert [(result.domain, result.trained_on) for result in load_results(path)[0].domains] == [
+        ("plaza", True),
+        ("streets", False),
+    ]
     record = load_record(path)
     assert (record.trained_on, record.domains) == ("market1501", ("plaza",))
     assert [result.domain for result in record.results.domains] == ["plaza", "streets"]

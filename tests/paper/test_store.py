@@ -25,7 +25,8 @@ from jointreid.paper.store import (
     save_setup,
 )
 from jointreid.paper.tables import build_tables
-from jointreid.retrieval.results import DomainResult, Results, save_results
+from jointreid.retrieval.result_files import save_results
+from jointreid.retrieval.results import DomainResult, Results
 from tests.paper.saved_runs import save_run
 
 PROTOCOL = ProtocolMatch("market1501", False, "part of Market-1501", ("train: 1 (the paper: 2)",))

@@ -5,7 +5,6 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-import pyarrow.parquet as pq
 import pytest
 import torch
 from numpy.typing import NDArray
@@ -21,7 +20,8 @@ from jointreid.messages.errors import JointreidError
 from jointreid.models.dcsd import FactorLogits
 from jointreid.models.reid import ModelOutput, ReIDModel
 from jointreid.retrieval.evaluate import evaluate_domains, evaluate_run
-from jointreid.retrieval.results import QueryResult, Results, load_results
+from jointreid.retrieval.result_files import load_results
+from jointreid.retrieval.results import QueryResult, Results
 from jointreid.run import model_for, open_run, write_config
 from tests.small import small_config
 
@@ -294,11 +294,13 @@ def test_a_run_is_evaluated_on_data_it_never_saw(run: Path, trained: Path) -> No
     own = evaluate_run(run, device="cpu")
     new = evaluate_run(run, DataConfig(sources=(str(trained / "new.csv"),)), device="cpu")
     assert [(result.domain, result.trained_on) for result in new.domains] == [("n", False)]
-    assert load_results(run)[0] == own
-    assert (run / "results-n.json").is_file()
-    assert pq.ParquetFile(run / "queries-n.parquet").read()["domain"].to_pylist() == ["n"] * 6
+    both, queries = load_results(run)
+    assert both.domains == (*own.domains, *new.domains)
+    assert both.mean == own.mean
+    assert [query.domain for query in queries] == ["a"] * 6 + ["b"] * 6 + ["n"] * 6
     again = evaluate_run(run, DataConfig(sources=(str(trained / "own.csv"),)), device="cpu")
-    assert load_results(run)[0] == again
+    assert load_results(run)[0].domains == (*again.domains, *new.domains)
+    assert not list(run.glob("results-*"))
 
 
 def test_the_protocol_is_that_of_the_data_as_read_not_of_what_is_evaluated(run: Path, trained: Path) -> None:
@@ -318,8 +320,9 @@ def test_the_protocol_is_that_of_the_data_as_read_not_of_what_is_evaluated(run: 
         "part of Market-1501: 6 of 12,936 train images, 6 of 3,368 query images and 6 of 15,913 gallery images"
     )
     evaluate_run(run, DataConfig(sources=(f"market1501={trained / 'new.csv'}",)), device="cpu")
-    (given,) = json.loads((run / "results-market1501.json").read_text())["domains"]
-    assert given["protocol"]["name"] == "part of market1501"
+    (given,) = (result for result in load_results(run)[0].domains if result.domain == "market1501")
+    assert given.protocol is not None
+    assert given.protocol.name == "part of market1501"
 
 
 def test_flip_and_checkpoint_best(run: Path) -> None:

@@ -1,12 +1,15 @@
 import json
+import re
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from jointreid.data.protocols import ProtocolMatch
 from jointreid.messages.errors import JointreidError
-from jointreid.retrieval.results import DomainResult, QueryResult, Results, load_results, render, save_results
+from jointreid.retrieval.result_files import load_results, save_results
+from jointreid.retrieval.results import DomainResult, QueryResult, Results, render
 
 PAPERS = ProtocolMatch("market1501", True, "Market-1501, as it was published")
 DETECTED = ProtocolMatch("cuhk03-x", False, "CUHK03, other boxes (the paper: labeled)", ("train: 1 (the paper: 2)",))
@@ -106,25 +109,65 @@ def test_queries_come_back_if_none_was_valid_in_the_first_place(tmp_path: Path) 
     assert load_results(tmp_path)[1] == QUERIES[1:]
 
 
-def test_other_data_and_best_never_take_the_place_of_the_runs_own_results(tmp_path: Path) -> None:
-    best = replace(RESULTS, checkpoint="best")
-    save_results(best, QUERIES, tmp_path)
-    save_results(RESULTS, QUERIES, tmp_path, own=False)
-    save_results(replace(best, domains=(MARKET,)), QUERIES, tmp_path, own=False)
-    save_results(replace(RESULTS, domains=(replace(SOLO, domain="_own] cats"),)), QUERIES, tmp_path, own=False)
-    save_results(replace(RESULTS, domains=(replace(SOLO, domain="_own_ cats"),)), QUERIES, tmp_path, own=False)
-    names = sorted(file.name for file in tmp_path.glob("*.json"))
-    assert len(names) == 5
-    assert sum(name.startswith("results-_own__cats-") for name in names) == 2
-    assert {"results.best.json", "results-market1501.best.json"} < set(names)
+def test_best_has_a_file_of_its_own(tmp_path: Path) -> None:
+    save_results(replace(RESULTS, checkpoint="best"), QUERIES, tmp_path)
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["queries.best.parquet", "results.best.json"]
     with pytest.raises(JointreidError, match=r"holds no results\.json and no queries\.parquet"):
         load_results(tmp_path)
 
 
-def test_many_domains_still_make_a_file_name(tmp_path: Path) -> None:
-    domains = tuple(replace(SOLO, domain=f"a/{'long' * 20}{i}") for i in range(9))
-    save_results(replace(RESULTS, domains=domains), QUERIES, tmp_path, own=False)
-    assert max(len(file.name) for file in tmp_path.iterdir()) < 120
+def other(name: str, **changes: Any) -> tuple[Results, tuple[QueryResult, ...]]:
+    """Results on one more domain, with one query."""
+    results = replace(RESULTS, domains=(replace(SOLO, domain=name),), **changes)
+    return results, (replace(QUERIES[0], domain=name),)
+
+
+def test_domains_that_are_evaluated_one_by_one_share_one_file(tmp_path: Path) -> None:
+    save_results(RESULTS.dated(8), QUERIES, tmp_path)
+    new, rows = other("shop", flip=True)
+    save_results(new.dated(8, {"shop": "shop=/data/shop.csv"}), rows, tmp_path)
+    found, queries = load_results(tmp_path)
+    assert [result.domain for result in found.domains] == [*(d.domain for d in RESULTS.domains), "shop"]
+    assert queries == (*QUERIES, *rows)
+    assert found.flip is RESULTS.flip
+    conditions = found.domains[-1].conditions
+    assert conditions is not None
+    assert (conditions.flip, conditions.checkpoint, conditions.step) == (True, "last", 8)
+    assert conditions.source == "shop=/data/shop.csv"
+    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", conditions.date)
+    assert found.mean == RESULTS.mean  # shop was not trained on
+    again = replace(new, domains=(replace(new.domains[0], mAP=0.75),)).dated(8)
+    save_results(again, rows, tmp_path)
+    assert load_results(tmp_path)[0].domains[-1].mAP == 0.75
+    assert load_results(tmp_path)[1] == queries
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["queries.parquet", "results.json"]
+
+
+def test_results_of_weights_of_another_step_are_dropped_and_told(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    save_results(other("shop")[0].dated(8), other("shop")[1], tmp_path)
+    save_results(RESULTS.dated(9), QUERIES, tmp_path)
+    assert load_results(tmp_path)[1] == QUERIES
+    assert [result.domain for result in load_results(tmp_path)[0].domains] == [d.domain for d in RESULTS.domains]
+    assert "dropped the earlier results on shop (step 8): the weights are those of another step now" in (
+        capsys.readouterr().err
+    )
+
+
+def test_files_of_earlier_versions_are_part_of_the_results(tmp_path: Path) -> None:
+    save_results(RESULTS, QUERIES, tmp_path)
+    new, rows = other("shop")
+    (apart := tmp_path / "apart").mkdir()
+    save_results(new, rows, apart)
+    (apart / "results.json").rename(tmp_path / "results-shop.json")
+    (apart / "queries.parquet").rename(tmp_path / "queries-shop.parquet")
+    found, queries = load_results(tmp_path)
+    assert [result.domain for result in found.domains] == [*(d.domain for d in RESULTS.domains), "shop"]
+    assert queries == (*QUERIES, *rows)
+    save_results(RESULTS.dated(8), QUERIES, tmp_path)
+    whole = json.loads((tmp_path / "results.json").read_text())
+    assert [domain["domain"] for domain in whole["domains"]] == [result.domain for result in found.domains]
 
 
 def test_missing_or_damaged_results_name_the_command(tmp_path: Path) -> None:

@@ -20,7 +20,7 @@ from safetensors.torch import load_file, save_file
 from jointreid import custom
 from jointreid.cli import main
 from jointreid.messages.errors import JointreidError
-from jointreid.retrieval.results import load_results
+from jointreid.retrieval.result_files import load_results
 from jointreid.run import open_run
 from jointreid.training.checkpoint import newest_checkpoint, save_checkpoint
 from tests.full_disk import largest_file

@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 
 from jointreid.config import config_difference
 from jointreid.messages.tables import text_table
-from jointreid.retrieval.results import QueryResult, Results, load_results, percent
+from jointreid.retrieval.result_files import load_results
+from jointreid.retrieval.results import QueryResult, Results, percent
 from jointreid.run import open_run
 
 RESAMPLES = 10_000
@@ -110,7 +111,7 @@ def compare(run_a: str | Path, run_b: str | Path) -> Comparison:
         run_a=str(a.path),
         run_b=str(b.path),
         settings=config_difference(a.config, b.config),
-        evaluation=_differing(facts_a, facts_b),
+        evaluation=_differing(facts_a, facts_b) | _differing_conditions(results_a, results_b),
         protocols=_differing(protocols_a, protocols_b),
         marks=_marks(results_a, results_b),
         domains=tuple(
@@ -207,6 +208,19 @@ def _facts(results: Results) -> dict[str, Any]:
     }
     rules = {f"{result.domain}.exclude_same_camera": result.exclude_same_camera for result in results.domains}
     return facts | rules
+
+
+def _differing_conditions(a: Results, b: Results) -> dict[str, tuple[Any, Any]]:
+    """Return how domains were evaluated, where that differs between two runs in another way than for all of them."""
+    found: dict[str, tuple[Any, Any]] = {}
+    for name in ("flip", "rerank"):
+        values_a, values_b = (
+            {result.domain: getattr(result.conditions or results, name) for result in results.domains}
+            for results in (a, b)
+        )
+        for_all = (getattr(a, name), getattr(b, name))
+        found |= {f"{k}.{name}": pair for k, pair in _differing(values_a, values_b).items() if pair != for_all}
+    return found
 
 
 def _protocols(results: Results) -> dict[str, str]:

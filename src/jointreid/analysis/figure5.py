@@ -40,7 +40,7 @@ from jointreid.machine.hashing import file_sha256
 from jointreid.messages.errors import JointreidError
 from jointreid.retrieval.evaluate import OnBatch
 from jointreid.retrieval.run_data import print_warnings
-from jointreid.run import Run, open_run
+from jointreid.run import Run, find_data, open_run
 
 PERPLEXITY = 30.0
 TSNE = {"metric": "euclidean", "neighbors": "exact", "initialization": "pca", "negative_gradient_method": "bh"}
@@ -153,6 +153,8 @@ def figure5(
     split: Split = "test",
     seed: int = 0,
     device: str = "auto",
+    sources: Sequence[str] = (),
+    cache: str = "",
     warning: str = "",
     skip_unreadable: bool = False,
     on_batch: OnBatch | None = None,
@@ -167,6 +169,8 @@ def figure5(
         split: which to take them from: test (query and gallery) or train.
         seed: of the choice of images and of t-SNE.
         device: where to compute the filters: auto, cpu, cuda or mps.
+        sources: where the data of the runs lie now, if they were moved, as `--data` names them.
+        cache: folder for decoded images; empty for that of each run.
         warning: a first line for readers, such as that the runs are too short to mean anything.
         skip_unreadable: leave out unreadable images, even if the run's settings do not.
         on_batch: called with (what, how many done, how many in all).
@@ -180,6 +184,7 @@ def figure5(
     right = open_run(run_sdc)
     left = right if run_s is None else open_run(run_s)
     _check_runs(left, right, ablated=run_s is None)
+    left, right = find_data(left, sources, cache), find_data(right, sources, cache)
     chosen = choose_images(_load_domains(right, split, skip_unreadable), per_domain, split, seed)
     perplexity = min(PERPLEXITY, (len(chosen.records) - 1) / 3)  # openTSNE looks at three times as many neighbours
     columns = []

@@ -24,7 +24,7 @@ from jointreid.retrieval.distances import Doubles, Features, Floats, Indices
 from jointreid.retrieval.evaluate import OnBatch, embed
 from jointreid.retrieval.rerank import reranked_blocks
 from jointreid.retrieval.results import QueryResult
-from jointreid.retrieval.run_data import load_evaluation_data
+from jointreid.retrieval.run_data import load_evaluated_data
 
 LENGTH = 8
 DISAGREE, HARD, EASY = "The models disagree", "Hard", "Easy"
@@ -175,12 +175,13 @@ def choose_queries(precision: NDArray[np.float64], pids: Sequence[str], count: i
 
 
 def load_reported_domains(
-    runs: Sequence[ReportedRun], *, skip_unreadable: bool = False
+    runs: Sequence[ReportedRun], sources: Sequence[str] = (), *, skip_unreadable: bool = False
 ) -> tuple[dict[str, Domain], list[str]]:
-    """Read and check every domain of the results, from the data sets of the first run that has it.
+    """Read and check every domain of the results, from where the first run that has it finds it.
 
     Args:
         runs: the runs; each is checked against its own train images.
+        sources: where data lie that were moved, as `--data` names them.
         skip_unreadable: leave out unreadable images, even if the runs' settings do not.
 
     Returns:
@@ -192,12 +193,13 @@ def load_reported_domains(
     domains: dict[str, Domain] = {}
     remarks: list[str] = []
     for run in runs:
-        found = load_evaluation_data(run.run, skip_unreadable=skip_unreadable)
+        places = {name: result.conditions.source if result.conditions else "" for name, result in run.domains.items()}
+        found = load_evaluated_data(run.run, places, sources, skip_unreadable=skip_unreadable)
         loaded = {domain.name: domain for domain in found.domains}
         if missing := run.domains.keys() - loaded.keys() - domains.keys():
             raise JointreidError(
-                f"{run.run.path} was evaluated on {', '.join(sorted(missing))}, which its data sets no longer hold; "
-                f"run `{command('evaluate', run.run.path)}`"
+                f"{run.run.path} was evaluated on {', '.join(sorted(missing))}, which is not found any more; say where "
+                f"it is with --data NAME=PATH, or run `{command('evaluate', run.run.path)}`"
             )
         for name, result in run.domains.items():
             told = result.marks or ()
@@ -239,7 +241,8 @@ def _distances(
     on_batch: OnBatch | None,
 ) -> Iterator[Doubles]:
     """Yield the distances [G] of some queries to the gallery, as in the run's evaluation."""
-    config = run.run.config.replace(eval={"flip": run.results.flip, "rerank": run.results.rerank})
+    how = run.domains[name].conditions or run.results
+    config = run.run.config.replace(eval={"flip": how.flip, "rerank": how.rerank})
     # All queries, though few are shown: the evaluation cached the decoded images in this order.
     embeddings = embed(model, query + gallery, config, device, f"{run.name}, {name}", on_batch)
     own, others = np.split(embeddings.features, [len(query)])

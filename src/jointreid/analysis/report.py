@@ -38,6 +38,8 @@ def write_report(
     queries: int = 3,
     device: str = "auto",
     skip_unreadable: bool = False,
+    sources: Sequence[str] = (),
+    cache: str = "",
     on_batch: OnBatch | None = None,
 ) -> Path:
     """Write a page with several runs side by side; the figures are of the checkpoint `last` on the runs' own data.
@@ -53,6 +55,8 @@ def write_report(
         queries: number of queries of each domain with ranked lists; 0 leaves the pictures out, and needs no images.
         device: where to compute features: auto, cpu, cuda or mps.
         skip_unreadable: leave out unreadable images, even if the runs' settings do not.
+        sources: where data lie that were moved, as `--data` names them.
+        cache: folder for decoded images; empty for that of each run.
         on_batch: called with (run and domain, images done, images in all) after each batch of features.
 
     Returns:
@@ -66,8 +70,8 @@ def write_report(
         raise JointreidError(f"queries is {queries}; expected 0 or more for each domain")
     path = user_path(path)
     require_writable(path, "--out")
-    runs = open_runs(groups)
-    domains, remarks = load_reported_domains(runs, skip_unreadable=skip_unreadable) if queries else ({}, [])
+    runs = open_runs(groups, cache)
+    domains, remarks = load_reported_domains(runs, sources, skip_unreadable=skip_unreadable) if queries else ({}, [])
     lists = _lists(runs, domains, queries, device, on_batch) if queries else Html()
     body = (
         symbols(),

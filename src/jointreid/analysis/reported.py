@@ -3,7 +3,7 @@
 import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from string import ascii_uppercase
@@ -12,7 +12,8 @@ from typing import Any
 from jointreid.analysis.curves import Curve, Point
 from jointreid.machine.paths import user_path
 from jointreid.messages.errors import JointreidError
-from jointreid.retrieval.results import DomainResult, QueryResult, Results, load_results
+from jointreid.retrieval.result_files import load_results
+from jointreid.retrieval.results import DomainResult, QueryResult, Results
 from jointreid.run import Run, open_run
 
 
@@ -107,8 +108,12 @@ class ReportedRun:
         return Curve(self.key, self.name, points, self.position, self.group)
 
 
-def open_runs(groups: Iterable[RunGroup]) -> list[ReportedRun]:
+def open_runs(groups: Iterable[RunGroup], cache: str = "") -> list[ReportedRun]:
     """Open the runs of all groups, in order.
+
+    Args:
+        groups: the runs.
+        cache: folder for decoded images; empty for that of each run.
 
     Raises:
         JointreidError: there are none, a directory is not a run, or it holds no results; the message names the
@@ -119,6 +124,7 @@ def open_runs(groups: Iterable[RunGroup]) -> list[ReportedRun]:
         paths = [user_path(path) for path in group.runs]
         for position, (path, label) in enumerate(zip(paths, _labels(paths), strict=True)):
             run, (results, queries), log = open_run(path), load_results(path), _read_log(path)
+            run = replace(run, config=run.config.replace(data={"cache": cache or run.config.data.cache}))
             runs.append(ReportedRun(_key(len(runs)), label, number, group.label, position, run, results, queries, log))
     if not runs:
         raise JointreidError("there are no runs to report; name one run directory or more")

@@ -12,6 +12,7 @@ class DemoOptions:
 
     out: str = setting("out/demo", "where to draw, train and write", metavar="DIR")
     scale: str = setting("full", "full, or test: does it work at all?", metavar="NAME")
+    cache: str = setting("", "folder for decoded images (default: DIR/cache)", metavar="DIR")
     make_weights: bool = setting(False, "train anew the weights that the demo starts from, into DIR")
 
 
@@ -24,5 +25,5 @@ def demo(options: DemoOptions) -> int:
     else:
         from jointreid.demo import demo
 
-        demo(user_path(options.out), options.scale)
+        demo(user_path(options.out), options.scale, cache=options.cache)
     return 0

@@ -3,7 +3,7 @@
 import re
 from dataclasses import dataclass
 
-from jointreid.cli.options import Overrides, argument, as_json, device, overrides, short_keys
+from jointreid.cli.options import Overrides, argument, as_json, cache, device, overrides, short_keys
 from jointreid.cli.output import print_json
 from jointreid.config import RunConfig, setting
 from jointreid.machine.device import Device
@@ -25,6 +25,7 @@ class EvaluateOptions:
     rerank: bool = setting(False, "re-rank by k-reciprocal neighbours")
     max_memory: str = setting("", "memory for ranking, such as 2GB (default: the run's, 1GiB)", metavar="SIZE")
     batch_size: int = setting(0, "images at a time (default: the run's, 64)")
+    cache: str = cache()
     device: Device = device()
     json: bool = as_json("the results")
 
@@ -46,6 +47,7 @@ def evaluate(options: EvaluateOptions) -> int:
         batch_size=options.batch_size or None,
         device=options.device,
         skip_unreadable=data.skip_unreadable,
+        cache=options.cache,
     )
     print_json(results.to_dict()) if options.json else print(render(results))
     return 0

@@ -51,6 +51,17 @@ def device() -> Any:
     return setting("auto", "where to compute; auto takes cuda, then mps, then cpu")
 
 
+def cache() -> Any:
+    """Return the field for the folder of decoded images."""
+    return setting("", "folder for decoded images (default: the run's)", metavar="DIR")
+
+
+def moved() -> Any:
+    """Return the field for where the data of runs lie now."""
+    words = "where a data set of the runs lies now, if it was moved (the images must be the same); repeat for more"
+    return setting((), words, metavar="NAME=PATH")
+
+
 def as_json(what: str) -> Any:
     """Return the field that asks for JSON on standard output."""
     return setting(False, f"print {what} as JSON")

@@ -3,7 +3,17 @@
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
-from jointreid.cli.options import Overrides, argument, as_json, device, overrides, short_keys, skip_unreadable
+from jointreid.cli.options import (
+    Overrides,
+    argument,
+    as_json,
+    cache,
+    device,
+    moved,
+    overrides,
+    short_keys,
+    skip_unreadable,
+)
 from jointreid.cli.output import print_json
 from jointreid.config import RunConfig, setting
 from jointreid.machine.device import Device
@@ -69,6 +79,8 @@ class FigureOptions:
     per_domain: int = setting(200, "images of each domain")
     split: Literal["test", "train"] = setting("test", "which images")
     seed: int = setting(0, "seed of the choice of images")
+    data: tuple[str, ...] = moved()
+    cache: str = cache()
     device: Device = device()
     skip_unreadable: bool = skip_unreadable()
     json: bool = as_json("the numbers")
@@ -176,6 +188,8 @@ def figure5(options: FigureOptions) -> int:
         seed=options.seed,
         device=options.device,
         skip_unreadable=options.skip_unreadable,
+        sources=options.data,
+        cache=options.cache,
         warning="" if options.runs else load_setup(out).warning,
     )
     picture, _ = save(figure, out)

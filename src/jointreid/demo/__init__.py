@@ -19,7 +19,8 @@ from jointreid.messages.errors import JointreidError, RunStopped, no_such
 from jointreid.messages.progress import progress_bar
 from jointreid.messages.tables import text_table
 from jointreid.recipes import apply_recipe
-from jointreid.retrieval.results import Results, load_results
+from jointreid.retrieval.result_files import load_results
+from jointreid.retrieval.results import Results
 from jointreid.run import read_config
 from jointreid.synthetic import synthesise
 from jointreid.training.data import load_training_data
@@ -90,7 +91,7 @@ _STARTS = (
 )
 
 
-def demo(out: Path, scale: str = "full", console: Console | None = None) -> Path:
+def demo(out: Path, scale: str = "full", console: Console | None = None, *, cache: str = "") -> Path:
     """Draw synthetic people, train both systems on all domains from two starts each, and write `report.html`.
 
     Args:
@@ -98,6 +99,7 @@ def demo(out: Path, scale: str = "full", console: Console | None = None) -> Path
             the page. Runs of an earlier demo in the same place are replaced.
         scale: full, or test: as small as possible, to check that it works.
         console: where to print; standard output by default.
+        cache: folder for decoded images; empty for `out`/cache.
 
     Returns:
         The path of the page.
@@ -110,7 +112,7 @@ def demo(out: Path, scale: str = "full", console: Console | None = None) -> Path
     require_writable(out, "--out")
     console = console or Console()
     runs = {
-        f"{system}, {start.words}": _settings(out, system, SCALES[scale], start)
+        f"{system}, {start.words}": _settings(out, system, SCALES[scale], start, cache or str(out / "cache"))
         for start in _STARTS
         for system in SYSTEMS
     }
@@ -148,9 +150,9 @@ def _draw(folder: Path, scale: DemoScale, console: Console) -> None:
     say(console, f"Drew synthetic people into {folder}; {folder / 'sheet.jpg'} shows some of them.")
 
 
-def _settings(out: Path, system: str, scale: DemoScale, start: DemoStart) -> RunConfig:
+def _settings(out: Path, system: str, scale: DemoScale, start: DemoStart, cache: str) -> RunConfig:
     return apply_recipe(system).replace(
-        data={"sources": (str(out / "data" / "manifest.csv"),), "cache": str(out / "cache")},
+        data={"sources": (str(out / "data" / "manifest.csv"),), "cache": cache},
         image=scale.image,
         model=NETWORK["model"],
         sampler=scale.sampler,

@@ -13,9 +13,18 @@ from jointreid.models.reid import ModelOutput, ReIDModel
 from jointreid.paper.grid_data import GridData
 from jointreid.paper.plan import GridTask
 from jointreid.paper.request import changed_settings
-from jointreid.paper.store import RunRecord, load_record, merge, metrics_digest, package_commit, save_record
+from jointreid.paper.store import (
+    RunRecord,
+    load_record,
+    merge,
+    metrics_digest,
+    only,
+    package_commit,
+    save_record,
+)
 from jointreid.retrieval.evaluate import evaluate_domains, pretraining_of
-from jointreid.retrieval.results import QueryResult, Results, save_results
+from jointreid.retrieval.result_files import read_results, save_results
+from jointreid.retrieval.results import QueryResult, Results
 from jointreid.run import Run
 
 
@@ -63,7 +72,7 @@ def evaluate_task(task: GridTask, run: Run, step: int, data: GridData) -> RunRec
         commit=package_commit(),
         step=step,
         feature_hashes=hashes,
-        files=(dict(before.files) if before else {}) | _save_by_origin(found, queries, trained_on, run.path),
+        files=_save(found, queries, step, run.path, before),
         results=merge([*([before.results] if before else []), *found]),
         embedded=before.embedded if before else None,
     )
@@ -74,7 +83,7 @@ def evaluate_task(task: GridTask, run: Run, step: int, data: GridData) -> RunRec
 def _tests_left(task: GridTask, before: RunRecord | None) -> tuple[str, ...]:
     """Return the test sets to evaluate on: all of them after training, else those that are missing.
 
-    The data sets that the run was trained on share one `results.json`, so they are evaluated together.
+    Those that the run was trained on are evaluated together.
     """
     if before is None:
         return task.run.tests
@@ -91,23 +100,25 @@ def _record_before(path: Path, step: int) -> RunRecord | None:
     return record if record.step == step else None
 
 
-def _save_by_origin(
-    found: Sequence[Results], queries: Mapping[str, tuple[QueryResult, ...]], trained_on: Sequence[str], path: Path
+def _save(
+    found: Sequence[Results],
+    queries: Mapping[str, tuple[QueryResult, ...]],
+    step: int,
+    path: Path,
+    before: RunRecord | None,
 ) -> dict[str, str]:
-    """Write `results.json` for the data sets that a run was trained on, and `results-NAMES.json` for the others.
+    """Add results to the run's `results.json`.
 
     Returns:
-        file name -> digest of its metrics, as `RunRecord.files` has it.
+        file name -> digest of its metrics on all domains of the record, as `RunRecord.files` has it.
     """
-    files = {}
-    for own in (True, False):
-        of_kind = [results for results in found if (results.domains[0].domain in trained_on) == own]
-        if of_kind:
-            results = merge(of_kind)
-            of_domains = tuple(query for result in results.domains for query in queries[result.domain])
-            file = save_results(results, of_domains, path, own=own)
-            files[file.name] = metrics_digest(results)
-    return files
+    if not found:
+        return dict(before.files) if before else {}
+    results = merge(found).dated(step)
+    rows = tuple(query for result in results.domains for query in queries[result.domain])
+    file = save_results(results, rows, path)
+    of_record = {result.domain for result in (*(before.results.domains if before else ()), *results.domains)}
+    return {file.name: metrics_digest(only(read_results(file, path), of_record))}
 
 
 @contextmanager

@@ -6,8 +6,8 @@ Metrics are in [0, 1]. Nothing here needs torch.
 import hashlib
 import json
 import subprocess
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from collections.abc import Collection, Mapping, Sequence, Set
+from dataclasses import asdict, dataclass, fields, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,8 @@ from jointreid.messages.commands import command
 from jointreid.messages.errors import JointreidError
 from jointreid.paper.datasets import GridDataset
 from jointreid.paper.facts import JOINT
-from jointreid.retrieval.results import DomainResult, Results, read_results
+from jointreid.retrieval.result_files import read_results
+from jointreid.retrieval.results import DomainResult, Results
 
 SETUP_FILE = "grid.json"
 RECORD_FILE = "evaluations.json"
@@ -46,8 +47,8 @@ class GridSetup:
 class RunRecord:
     """A finished training and its results.
 
-    The results are in the run's `results.json` and `results-NAMES.json`; `evaluations.json` holds the rest, and which
-    of these files belong to the grid.
+    The results are in the run's `results.json` (those of earlier versions on other data sets than the run's own in
+    `results-NAMES.json`); `evaluations.json` holds the rest, and which of these files belong to the grid.
 
     Attributes:
         model: the model's name in the grid.
@@ -147,28 +148,40 @@ def load_record(run: Path) -> RunRecord:
     try:
         embedded = Results.from_dict(plain.pop("results")) if "results" in plain else None
         files = dict(plain.pop("files", {}))
-        found = [_read_results(run, name, digest) for name, digest in files.items()]
-        results = merge([*([embedded] if embedded else []), *found])
         domains = tuple(plain.pop("domains"))
+        of_record = {*plain["feature_hashes"], *(result.domain for result in (embedded.domains if embedded else ()))}
+        found = [_read_results(run, name, digest, of_record, domains) for name, digest in files.items()]
+        results = merge([*([embedded] if embedded else []), *found])
         return RunRecord(domains=domains, files=files, results=results, embedded=embedded, **plain)
     except (JointreidError, AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
         raise JointreidError(f"{path} is damaged ({error}); run `jointreid paper run` again") from error
 
 
-def _read_results(run: Path, name: str, digest: str) -> Results:
-    """Read one result file of a run.
+def _read_results(run: Path, name: str, digest: str, of_record: Set[str], trained_on: Sequence[str]) -> Results:
+    """Read what the grid wrote into one result file of a run: other domains may have been added since.
 
     `jointreid evaluate` may have replaced it, with mirrored images for example: the tables must not print such results.
     """
     results = read_results(run / name, run)
-    if metrics_digest(results) != digest:
-        raise JointreidError(f"{run / name} holds results of a later evaluation")
-    return results
+    parts = (results, only(results, of_record), only(results, trained_on))  # the last as earlier versions wrote it
+    for part in parts:
+        if part.domains and metrics_digest(part) == digest:
+            return part
+    raise JointreidError(f"{run / name} holds results of a later evaluation")
+
+
+def only(results: Results, domains: Collection[str]) -> Results:
+    """Return the results on some domains."""
+    return replace(results, domains=tuple(result for result in results.domains if result.domain in domains))
 
 
 def metrics_digest(results: Results) -> str:
     """Return the SHA-256 of the metrics of all domains, which the same evaluation gives again."""
-    return hashlib.sha256(json.dumps(results.to_dict()["domains"], sort_keys=True).encode()).hexdigest()
+    domains = json.loads(json.dumps([asdict(result) for result in results.domains]))
+    for entry, result in zip(domains, results.domains, strict=True):
+        entry["skipped_queries"] = result.skipped_queries
+        del entry["conditions"], entry["marks"]  # when it was evaluated, and what the check of the data said
+    return hashlib.sha256(json.dumps(domains, sort_keys=True).encode()).hexdigest()
 
 
 def load_records(out: Path) -> tuple[RunRecord, ...]:

@@ -16,8 +16,9 @@ from jointreid.config import DataConfig, RunConfig, config_hash
 from jointreid.data.joint import LabelSpace
 from jointreid.data.protocols import ProtocolMatch, identify
 from jointreid.data.records import Domain, ImageRecord
+from jointreid.data.run_images import save_images
 from jointreid.machine.device import pick_device
-from jointreid.machine.paths import cache_folder
+from jointreid.machine.paths import cache_folder, require_writable
 from jointreid.machine.shortage import short_of_memory
 from jointreid.messages.errors import JointreidError
 from jointreid.messages.progress import progress_bars
@@ -27,7 +28,8 @@ from jointreid.retrieval.embeddings import Embeddings
 from jointreid.retrieval.extract import extract
 from jointreid.retrieval.ranking import RankingMetrics, evaluate_distmat, evaluate_ranking
 from jointreid.retrieval.rerank import reranked_blocks
-from jointreid.retrieval.results import RANKS, DomainResult, QueryResult, Results, save_results
+from jointreid.retrieval.result_files import save_results
+from jointreid.retrieval.results import RANKS, DomainResult, QueryResult, Results
 from jointreid.retrieval.run_data import load_evaluation_data
 from jointreid.run import Run, open_run
 
@@ -131,13 +133,14 @@ def evaluate_run(
     batch_size: int | None = None,
     device: str = "auto",
     skip_unreadable: bool = False,
+    cache: str = "",
 ) -> Results:
     """Check the data, evaluate a run and write the results into its directory, see `save_results`.
 
     Args:
         path: the run directory.
-        data: the data sets, and how to read them; if it names none, or those of the run, the run's data sets with a
-            test split are evaluated, read by the run's settings.
+        data: the data sets, and how to read them; if it names none, the run's data sets with a test split are
+            evaluated. One that has the name of a domain of the run must hold the same test images, wherever they lie.
         checkpoint: last or best.
         flip: average features with those of the mirrored images, even if the run's settings do not.
         rerank: re-rank by k-reciprocal neighbours, even if the run's settings do not.
@@ -145,19 +148,21 @@ def evaluate_run(
         batch_size: images a forward pass, instead of those in the run's settings.
         device: auto, cpu, cuda or mps.
         skip_unreadable: leave out unreadable images, even if the run's settings do not.
+        cache: folder for decoded images; empty for that of the run.
 
     Raises:
-        JointreidError: not a run, no such checkpoint or device, data that cannot be read, or errors in the check of
-            the data (see `data.preflight`), among them that they are mostly images that the run was trained on.
+        JointreidError: not a run, no such checkpoint or device, data that cannot be read, other images under the name
+            of a domain of the run, or errors in the check of the data (see `data.preflight`), among them that they are
+            mostly images that the run was trained on.
     """
     where = pick_device(device)
     run = open_run(path)
+    require_writable(run.path, "")
     model = run.model(checkpoint).to(where)
-    own = data is None or set(data.sources) in (set(), set(run.config.data.sources))
-    found = load_evaluation_data(run, None if own else data, skip_unreadable=skip_unreadable)
+    found = load_evaluation_data(run, data, skip_unreadable=skip_unreadable, cache=cache)
     asked = {"flip": flip or run.config.eval.flip, "rerank": rerank or run.config.eval.rerank}
     least = {"batch_size": batch_size, "max_memory": max_memory}
-    config = run.config.replace(eval=asked | {name: value for name, value in least.items() if value is not None})
+    config = found.config.replace(eval=asked | {name: value for name, value in least.items() if value is not None})
     with progress_bars(Console(stderr=True)) as on_batch:
         results, queries = evaluate_domains(
             model,
@@ -171,9 +176,18 @@ def evaluate_run(
             pretraining=pretraining_of(run, checkpoint),
             on_batch=on_batch,
         )
-    results = replace(results, config=config_hash(run.config))
-    save_results(results, queries, run.path, own=own)
+    results = replace(results, config=config_hash(run.config)).dated(step_of(run, checkpoint), found.sources)
+    save_results(results, queries, run.path)
+    save_images(found.images, run.path)
     return results
+
+
+def step_of(run: Run, checkpoint: str = "last") -> int | None:
+    """Return the steps that a checkpoint was trained for; None if it does not tell."""
+    if not (run.checkpoint(checkpoint) / "state.json").is_file():
+        return None
+    step = run.state(checkpoint).get("step")
+    return step if isinstance(step, int) else None
 
 
 def pretraining_of(run: Run, checkpoint: str = "last") -> str:

@@ -1,24 +1,41 @@
-"""Results of an evaluation: as records, as files in a run directory, and as a table for people.
+"""Results of an evaluation: as records, and as a table for people; `result_files` saves and loads them.
 
 Nothing here needs torch. Rates are in [0, 1]; only what is printed is in percent.
 """
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
-from pathlib import Path
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, fields, replace
+from datetime import UTC, datetime
 from typing import Any
 
 from jointreid.data.protocols import ProtocolMatch
-from jointreid.machine.files import replacing, write_atomically
-from jointreid.machine.hashing import name_on_disk
-from jointreid.machine.reading import read_json, require_inside
-from jointreid.machine.run_files import FORMAT_VERSION, require_version
-from jointreid.messages.commands import command
+from jointreid.machine.run_files import FORMAT_VERSION
 from jointreid.messages.errors import JointreidError
 from jointreid.messages.tables import text_table
 
 RANKS = (1, 5, 10)
+
+
+@dataclass(frozen=True)
+class Conditions:
+    """When and how a domain was evaluated: the domains of a run may be evaluated one by one.
+
+    Attributes:
+        date: in UTC, such as 2026-01-31T12:00:00Z; empty where an earlier version evaluated.
+        checkpoint: last or best.
+        step: the steps that its weights were trained for, if known.
+        flip: whether features were averaged with those of the mirrored images.
+        rerank: whether answers were re-ranked.
+        source: what `--data` names to read the domain, if it is not the run's own.
+    """
+
+    date: str
+    checkpoint: str
+    step: int | None
+    flip: bool
+    rerank: bool
+    source: str = ""
 
 
 @dataclass(frozen=True)
@@ -42,6 +59,7 @@ class DomainResult:
             that is not the paper's.
         marks: remarks of the check of the data for which the figures mean less, such as that query images are copies
             of train images; None if the data were not checked, as by earlier versions.
+        conditions: when and how it was evaluated; None in results that are not saved yet.
     """
 
     domain: str
@@ -57,6 +75,7 @@ class DomainResult:
     camera_accuracy: float | None = None
     protocol: ProtocolMatch | None = None
     marks: tuple[str, ...] | None = None
+    conditions: Conditions | None = None
 
     @property
     def is_marked(self) -> bool:
@@ -130,8 +149,11 @@ class Results:
 
     @property
     def mean(self) -> dict[str, float]:
-        """The unweighted mean over the domains of rank1, rank5, rank10, mAP and mINP."""
-        rows = [_metrics(result) for result in self.domains]
+        """The unweighted mean of rank1, rank5, rank10, mAP and mINP over the domains that the model was trained on.
+
+        Over all domains, if it was trained on none of them.
+        """
+        rows = [_metrics(result) for result in self.domains if result.trained_on] or [*map(_metrics, self.domains)]
         return {name: sum(row[name] for row in rows) / len(rows) for name in rows[0]}
 
     def to_dict(self) -> dict[str, Any]:
@@ -140,6 +162,26 @@ class Results:
         for entry, result in zip(plain["domains"], self.domains, strict=True):
             entry["skipped_queries"] = result.skipped_queries
         return {"format_version": FORMAT_VERSION, **plain, "mean": self.mean}
+
+    def dated(self, step: int | None, sources: Mapping[str, str] | None = None) -> "Results":
+        """Return the results with the conditions of now on each domain.
+
+        Args:
+            step: the steps that the weights were trained for, if known.
+            sources: domain -> what `--data` names to read it, of domains that are not the run's own.
+        """
+        date = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+        sources = sources or {}
+        domains = tuple(
+            replace(
+                result,
+                conditions=Conditions(
+                    date, self.checkpoint, step, self.flip, self.rerank, sources.get(result.domain, "")
+                ),
+            )
+            for result in self.domains
+        )
+        return replace(self, domains=domains)
 
     @classmethod
     def from_dict(cls, plain: Mapping[str, Any]) -> "Results":
@@ -161,67 +203,6 @@ class Results:
         return cls(domains=domains, **rest)
 
 
-def save_results(results: Results, queries: Sequence[QueryResult], run: Path, *, own: bool = True) -> Path:
-    """Write `results.json` and `queries.parquet` into a run directory, each whole or not at all.
-
-    What was found on other data sets than the run's own, or with the checkpoint `best`, never takes the place of what
-    tables report: it goes to `results-NAMES.json`, `results.best.json` or `results-NAMES.best.json`.
-
-    Args:
-        results: what was found.
-        queries: one entry a query.
-        run: the run directory.
-        own: whether the domains are those of the run itself.
-
-    Returns:
-        The JSON file.
-    """
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    suffix = "" if own else "-" + name_on_disk("+".join(result.domain for result in results.domains))
-    suffix += "" if results.checkpoint == "last" else f".{results.checkpoint}"
-    columns = {field.name: [getattr(query, field.name) for query in queries] for field in fields(QueryResult)}
-    with replacing(run / f"queries{suffix}.parquet") as temporary:
-        pq.write_table(pa.table(columns), temporary)
-    path = run / f"results{suffix}.json"
-    write_atomically(path, json.dumps(results.to_dict(), indent=1, allow_nan=False) + "\n")
-    return path
-
-
-def read_results(path: Path, run: Path) -> Results:
-    """Read a JSON file that `save_results` wrote into a run directory.
-
-    Raises:
-        JointreidError: it is missing, outside the run directory, of a newer version, or damaged.
-    """
-    require_inside(path, run)
-    plain = read_json(path)
-    require_version(plain.get("format_version", 1), path)
-    return Results.from_dict(plain)
-
-
-def load_results(run: Path) -> tuple[Results, tuple[QueryResult, ...]]:
-    """Return the results on the data sets of the run, with the checkpoint `last`.
-
-    Raises:
-        JointreidError: nothing was yet, or a file is damaged; the message names the command to run.
-    """
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    results, queries = run / "results.json", run / "queries.parquet"
-    remedy = f"run `{command('evaluate', run)}`"
-    if missing := [path.name for path in (results, queries) if not path.is_file()]:
-        raise JointreidError(f"{run} holds no {' and no '.join(missing)}; {remedy}")
-    try:
-        require_inside(queries, run)
-        rows = pq.ParquetFile(queries).read().to_pylist()
-        return read_results(results, run), tuple(QueryResult(**row) for row in rows)
-    except (JointreidError, OSError, TypeError, pa.ArrowException) as error:
-        raise JointreidError(f"{run}: its results are damaged ({error}); {remedy}") from error
-
-
 def render(results: Results) -> str:
     """Return the results for people: a table in percent with a row of means, and notes below it."""
     rows: list[list[str]] = [
@@ -231,7 +212,8 @@ def render(results: Results) -> str:
         queries = f"{result.num_valid_queries:,}/{result.num_query:,}"
         rule = "same camera ignored" if result.exclude_same_camera else "every match counts"
         rows.append([result.domain + _mark(result), *map(percent, _metrics(result).values()), queries, rule])
-    rows.append(["mean", *map(percent, results.mean.values()), "", ""])
+    is_mixed = len({result.trained_on for result in results.domains}) > 1
+    rows.append(["mean, trained on" if is_mixed else "mean", *map(percent, results.mean.values()), "", ""])
     how = ", re-ranked" if results.rerank else ""
     title = f"{results.run}, checkpoint {results.checkpoint}{how}, in percent"
     return "\n".join((title, text_table(rows, "lrrrrrrl"), *_notes(results)))
@@ -274,9 +256,10 @@ def _metrics(result: DomainResult) -> dict[str, float]:
 
 
 def _domain_result(entry: Mapping[str, Any]) -> DomainResult:
-    marks = entry.get("marks")  # which the first version did not have
-    values = {field.name: entry[field.name] for field in fields(DomainResult) if field.name != "marks"}
-    values["marks"] = None if marks is None else tuple(map(str, marks))
+    entry = {"marks": None, "conditions": None, **entry}  # which earlier versions did not write
+    values = {field.name: entry[field.name] for field in fields(DomainResult)}
+    values["marks"] = None if entry["marks"] is None else tuple(map(str, entry["marks"]))
     values["cmc"] = {int(rank): rate for rank, rate in entry["cmc"].items()}
     values["protocol"] = ProtocolMatch.from_dict(entry["protocol"])
+    values["conditions"] = Conditions(**values["conditions"]) if values["conditions"] else None
     return DomainResult(**values)

@@ -12,12 +12,19 @@ from jointreid.data.holdout import hold_out
 from jointreid.data.protocols import ProtocolMatch, identify
 from jointreid.data.records import Domain, ImageRecord
 from jointreid.data.remembered import content_hashes
-from jointreid.data.run_images import load_images
+from jointreid.data.run_images import RunImage, load_images
 from jointreid.data.sources import load_domains
 from jointreid.data.trained import Contents, TrainedImages
 from jointreid.machine.paths import cache_folder
 from jointreid.messages.errors import JointreidError
-from jointreid.run import Run
+from jointreid.retrieval.located import (
+    LocatedData,
+    locate_data,
+    locate_evaluated,
+    require_test_images,
+    test_images,
+)
+from jointreid.run import Run, find_data
 
 
 @dataclass(frozen=True)
@@ -25,33 +32,63 @@ class EvaluationData:
     """Data sets to evaluate a run on.
 
     Attributes:
+        config: the run's settings, with the places of today.
         domains: checked, without train images and without skipped ones.
         protocols: domain -> its evaluation protocol, found before images were skipped.
         marks: domain -> the remarks that its results carry.
+        sources: domain -> what `--data` names to read it, of those that are not the run's own.
+        images: the test images by content, for the run to remember.
     """
 
+    config: RunConfig
     domains: tuple[Domain, ...]
     protocols: Mapping[str, ProtocolMatch | None]
     marks: Mapping[str, tuple[str, ...]]
+    sources: Mapping[str, str]
+    images: tuple[RunImage, ...]
 
 
-def load_evaluation_data(run: Run, data: DataConfig | None = None, *, skip_unreadable: bool = False) -> EvaluationData:
+def load_evaluation_data(
+    run: Run, data: DataConfig | None = None, *, skip_unreadable: bool = False, cache: str = ""
+) -> EvaluationData:
     """Read and check the data sets to evaluate a run on; warnings are printed on stderr.
 
     Args:
         run: the run.
-        data: the data sets, and how to read them; None takes those of the run that have a test split.
+        data: the data sets, and how to read them; if it names none, those of the run that have a test split.
+        skip_unreadable: leave out unreadable images, even if the run's settings do not.
+        cache: folder for decoded images; empty for that of the run.
+
+    Raises:
+        JointreidError: the data cannot be read, the check found errors, or a domain of the run has other test images.
+    """
+    return _checked(run, locate_data(run, data, cache), skip_unreadable)
+
+
+def load_evaluated_data(
+    run: Run, evaluated: Mapping[str, str], given: Sequence[str] = (), *, skip_unreadable: bool = False
+) -> EvaluationData:
+    """Read and check the data sets that a run was evaluated on, as far as they are found.
+
+    Args:
+        run: the run.
+        evaluated: domain -> what `--data` names to read it; empty for one of the run's own.
+        given: where some of them lie now, as `--data` names them.
         skip_unreadable: leave out unreadable images, even if the run's settings do not.
 
     Raises:
-        JointreidError: the data cannot be read, or the check found errors.
+        JointreidError: see `load_evaluation_data`; none of the domains may have other test images.
     """
-    read = load_domains(run.config.data if data is None else data)
-    domains = [replace(domain, train=()) for domain in read if data is not None or (domain.query and domain.gallery)]
+    return _checked(run, locate_evaluated(run, evaluated, given), skip_unreadable)
+
+
+def _checked(run: Run, located: LocatedData, skip_unreadable: bool) -> EvaluationData:
+    domains = [replace(domain, train=()) for domain in located.read]
     if not domains:
         raise JointreidError("no data set has a query and a gallery; evaluation needs one")
-    skip = skip_unreadable or run.config.data.skip_unreadable
-    trained = trained_images(run)
+    config = located.config
+    skip = skip_unreadable or config.data.skip_unreadable
+    trained = trained_images(replace(run, config=config))
     if trained is None:
         print(
             f"warning: {run.path} does not remember its train images, and its data sets are not where they were: "
@@ -60,14 +97,17 @@ def load_evaluation_data(run: Run, data: DataConfig | None = None, *, skip_unrea
         )
     result, checked = require_ready(
         domains,
-        replace(run.config.data, skip_unreadable=skip),
-        run.config.train.workers,
+        replace(config.data, skip_unreadable=skip),
+        config.train.workers,
         "evaluate",
         trained=trained,
         trained_pids={domain.name: domain.pids for domain in run.label_space.domains},
     )
     print_warnings(result)
-    return EvaluationData(checked, {domain.name: identify(domain) for domain in read}, result.marks)
+    images = test_images(checked, config)
+    require_test_images(run.path, checked, images, located.names, moved=located.moved)
+    protocols = {domain.name: identify(domain) for domain in located.read}
+    return EvaluationData(config, checked, protocols, result.marks, located.sources, images)
 
 
 def print_warnings(result: CheckResult) -> None:
@@ -91,8 +131,9 @@ def trained_images(run: Run) -> TrainedImages | None:
     if remembered is not None:
         return remembered
     try:
-        domains = _trained_domains(run.config)
-        return _look_up([(domain.name, record) for domain in domains for record in domain.train], run.config)
+        config = find_data(run).config
+        domains = _trained_domains(config)
+        return _look_up([(domain.name, record) for domain in domains for record in domain.train], config)
     except JointreidError:
         return None
 

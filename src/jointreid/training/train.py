@@ -25,7 +25,8 @@ from jointreid.messages.commands import command
 from jointreid.messages.console import say
 from jointreid.messages.errors import RunStopped
 from jointreid.models.pretrained import FROM_SCRATCH, NONE
-from jointreid.retrieval.results import Results, render, save_results
+from jointreid.retrieval.result_files import save_results
+from jointreid.retrieval.results import Results, render
 from jointreid.run import Run, write_config
 from jointreid.training.advice import disk_advice, memory_advice
 from jointreid.training.checkpoint import save_checkpoint
@@ -237,7 +238,7 @@ class _Trainer:
         epoch = -(-progress.step // setup.steps_per_epoch)
         domains = {result.domain: {"mAP": result.mAP, "rank1": result.cmc[1]} for result in results.domains}
         self.log.write("evaluation", progress.step, epoch, domains)
-        save_results(results, queries, setup.run.path)
+        save_results(results.dated(progress.step), queries, setup.run.path)
         progress.evaluated = progress.step
         return results
 

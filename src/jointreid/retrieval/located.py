@@ -1,0 +1,162 @@
+"""The data sets that a run is evaluated on, its own and others, wherever they lie now; other images are refused."""
+
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, fields, replace
+from pathlib import Path, PurePosixPath
+from typing import Literal
+
+from jointreid.config import DataConfig, RunConfig
+from jointreid.data.moved import is_of_run, resolve_paths
+from jointreid.data.protocols import canonical_order
+from jointreid.data.records import Domain, ImageRecord
+from jointreid.data.remembered import content_hashes
+from jointreid.data.run_images import RunImage, load_images, require_same_images, run_images
+from jointreid.data.sources import load_by_source, load_domains, split_source
+from jointreid.machine.paths import cache_folder
+from jointreid.messages.commands import source_word
+from jointreid.messages.errors import JointreidError
+from jointreid.messages.listing import first_few
+from jointreid.retrieval.result_files import load_results
+from jointreid.run import Run, find_data
+
+_SPLITS: tuple[Literal["query", "gallery"], ...] = ("query", "gallery")
+_ADVICE = "Results of a run are of the same images: give others another name, as in --data NEWNAME=PATH"
+
+
+@dataclass(frozen=True)
+class LocatedData:
+    """Data sets to evaluate a run on, as read.
+
+    Attributes:
+        config: the run's settings, with the places of today.
+        read: the domains.
+        sources: domain -> what `--data` names to read it, of those that are not the run's own.
+        names: domains that must have the test images that the run remembers.
+        moved: whether data of the run are elsewhere than when it was begun.
+    """
+
+    config: RunConfig
+    read: tuple[Domain, ...]
+    sources: Mapping[str, str]
+    names: tuple[str, ...]
+    moved: bool
+
+
+def locate_data(run: Run, data: DataConfig | None = None, cache: str = "") -> LocatedData:
+    """Read the data sets to evaluate a run on.
+
+    Args:
+        run: the run.
+        data: which ones, and how to read them; if it names none, all of the run that have a test split.
+        cache: folder for decoded images; empty for that of the run.
+
+    Raises:
+        JointreidError: data that are not found or cannot be read.
+    """
+    names = [domain.name for domain in run.label_space.domains]
+    given = data.sources if data else ()
+    of_run = [source for source in given if is_of_run(source, run.config, names)]
+    others = tuple(source for source in given if source not in of_run)
+    all_of_run = not given or (not others and set(of_run) == set(run.config.data.sources))
+    config = run.config.replace(data={"cache": cache or run.config.data.cache})
+    read: list[Domain] = []
+    sources: dict[str, str] = {}
+    if all_of_run:
+        config = find_data(run, (), cache).config
+        read += [domain for domain in load_domains(config.data) if domain.query and domain.gallery]
+    elif of_run:
+        read += load_domains(_as_the_run(config.data, data or DataConfig(), of_run))
+    if others and data:
+        for source, domains in load_by_source(replace(data, sources=others)).items():
+            read += domains
+            sources |= {domain.name: _word(source, domain, len(domains)) for domain in domains}
+    if twice := [name for name, count in Counter(domain.name for domain in read).items() if count > 1]:
+        raise JointreidError(f"domain {first_few(twice)} is given twice; leave one out, or rename it with NAME=TABLE")
+    moved = bool(of_run) or config.data.sources != run.config.data.sources
+    return LocatedData(config, canonical_order(read), sources, tuple(names), moved)
+
+
+def locate_evaluated(run: Run, evaluated: Mapping[str, str], given: Sequence[str] = ()) -> LocatedData:
+    """Read the domains that a run was evaluated on, as far as they are found.
+
+    Args:
+        run: the run.
+        evaluated: domain -> what `--data` names to read it; empty for one of the run's own.
+        given: where some of them lie now, as `--data` names them.
+
+    Raises:
+        JointreidError: the run's own data are not found or cannot be read.
+    """
+    names = [domain.name for domain in run.label_space.domains]
+    of_run = [source for source in given if is_of_run(source, run.config, names)]
+    config = find_data(run, of_run).config
+    read = [domain for domain in load_domains(config.data) if domain.query and domain.gallery]
+    elsewhere = {split_source(source)[0]: source for source in given if source not in of_run}
+    for name in evaluated.keys() - {domain.name for domain in read}:
+        source = elsewhere.get(name) or evaluated[name]
+        if source and split_source(source)[1].exists():
+            read += load_domains(replace(config.data, sources=(source,)))
+    kept = canonical_order(domain for domain in read if domain.name in evaluated)
+    return LocatedData(config, kept, {}, tuple(evaluated), config.data.sources != run.config.data.sources)
+
+
+def test_images(domains: Sequence[Domain], config: RunConfig) -> tuple[RunImage, ...]:
+    """Return the test images of domains by content."""
+    paths = {record.path for domain in domains for split in _SPLITS for record in getattr(domain, split)}
+    contents = content_hashes(paths, cache_folder(config.data.cache), config.train.workers)
+    found = ((domain.name, split, getattr(domain, split)) for domain in domains for split in _SPLITS)
+    return tuple(image for name, split, records in found for image in run_images(name, split, records, contents))
+
+
+def require_test_images(
+    run: Path, domains: Sequence[Domain], images: Sequence[RunImage], names: Sequence[str], *, moved: bool
+) -> None:
+    """Refuse other test images than the run remembers under some names.
+
+    Runs of earlier versions remember no images: of theirs, the queries of the last evaluation are compared by name,
+    identity and camera where the data were moved.
+    """
+    here = {domain.name for domain in domains} & set(names)
+    known = [image for image in load_images(run) if image.domain in here and image.split in _SPLITS]
+    splits = {(image.domain, image.split) for image in known}
+    now = [image for image in images if (image.domain, image.split) in splits]
+    require_same_images(known, now, run, _ADVICE)
+    for domain in domains if moved else ():
+        if domain.name in names and (domain.name, "query") not in splits:
+            _require_same_queries(run, domain)
+
+
+def _require_same_queries(run: Path, domain: Domain) -> None:
+    try:
+        _, queries = load_results(run)
+    except JointreidError:
+        return
+    before = Counter((PurePosixPath(q.path).name, q.pid, q.camid) for q in queries if q.domain == domain.name)
+    now = Counter(_names(domain.query))
+    if before and before != now:
+        changed = sorted(name for name, _, _ in {*(before - now), *(now - before)})
+        raise JointreidError(
+            f"{run}: the queries of {domain.name} have other names, identities or cameras than those it was evaluated "
+            f"on ({first_few(changed)}). {_ADVICE}"
+        )
+
+
+def _names(records: Sequence[ImageRecord]) -> Iterator[tuple[str, str, int]]:
+    for record in records:
+        if not record.junk:
+            yield record.path.name + (f" {record.box}" if record.box else ""), record.pid, record.camid
+
+
+def _as_the_run(of_run: DataConfig, given: DataConfig, sources: Sequence[str]) -> DataConfig:
+    """Return how a run reads its data, with what was given otherwise than by default."""
+    values = {field.name: getattr(given, field.name) for field in fields(DataConfig)}
+    changed = {name: value for name, value in values.items() if value != getattr(DataConfig(), name)}
+    return replace(of_run, **(changed | {"sources": tuple(sources)}))
+
+
+def _word(source: str, domain: Domain, count: int) -> str:
+    """Return what `--data` names to read a domain of a source alone, from any working directory."""
+    (absolute,) = resolve_paths(RunConfig().replace(data={"sources": (source,)})).data.sources
+    name, path = split_source(absolute)
+    return absolute if name and count == 1 else source_word(domain.name, path)

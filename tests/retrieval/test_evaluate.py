@@ -296,7 +296,6 @@ def test_a_run_is_evaluated_on_data_it_never_saw(run: Path, trained: Path) -> No
     assert [(result.domain, result.trained_on) for result in new.domains] == [("n", False)]
     both, queries = load_results(run)
     assert both.domains == (*own.domains, *new.domains)
-    assert both.mean == own.mean
     assert [query.domain for query in queries] == ["a"] * 6 + ["b"] * 6 + ["n"] * 6
     again = evaluate_run(run, DataConfig(sources=(str(trained / "own.csv"),)), device="cpu")
     assert load_results(run)[0].domains == (*again.domains, *new.domains)

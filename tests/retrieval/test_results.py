@@ -135,7 +135,6 @@ def test_domains_that_are_evaluated_one_by_one_share_one_file(tmp_path: Path) ->
     assert (conditions.flip, conditions.checkpoint, conditions.step) == (True, "last", 8)
     assert conditions.source == "shop=/data/shop.csv"
     assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", conditions.date)
-    assert found.mean == RESULTS.mean  # shop was not trained on
     again = replace(new, domains=(replace(new.domains[0], mAP=0.75),)).dated(8)
     save_results(again, rows, tmp_path)
     assert load_results(tmp_path)[0].domains[-1].mAP == 0.75

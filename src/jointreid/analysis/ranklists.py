@@ -198,8 +198,8 @@ def load_reported_domains(
         loaded = {domain.name: domain for domain in found.domains}
         if missing := run.domains.keys() - loaded.keys() - domains.keys():
             raise JointreidError(
-                f"{run.run.path} was evaluated on {', '.join(sorted(missing))}, which is not found any more; say where "
-                f"it is with --data NAME=PATH, or run `{command('evaluate', run.run.path)}`"
+                f"{run.run.path} was evaluated on {', '.join(sorted(missing))}, which its data sets no longer hold; "
+                f"say where it is with --data NAME=PATH, or run `{command('evaluate', run.run.path)}`"
             )
         for name, result in run.domains.items():
             told = result.marks or ()

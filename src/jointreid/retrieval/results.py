@@ -149,11 +149,8 @@ class Results:
 
     @property
     def mean(self) -> dict[str, float]:
-        """The unweighted mean of rank1, rank5, rank10, mAP and mINP over the domains that the model was trained on.
-
-        Over all domains, if it was trained on none of them.
-        """
-        rows = [_metrics(result) for result in self.domains if result.trained_on] or [*map(_metrics, self.domains)]
+        """The unweighted mean over the domains of rank1, rank5, rank10, mAP and mINP."""
+        rows = [_metrics(result) for result in self.domains]
         return {name: sum(row[name] for row in rows) / len(rows) for name in rows[0]}
 
     def to_dict(self) -> dict[str, Any]:
@@ -212,8 +209,7 @@ def render(results: Results) -> str:
         queries = f"{result.num_valid_queries:,}/{result.num_query:,}"
         rule = "same camera ignored" if result.exclude_same_camera else "every match counts"
         rows.append([result.domain + _mark(result), *map(percent, _metrics(result).values()), queries, rule])
-    is_mixed = len({result.trained_on for result in results.domains}) > 1
-    rows.append(["mean, trained on" if is_mixed else "mean", *map(percent, results.mean.values()), "", ""])
+    rows.append(["mean", *map(percent, results.mean.values()), "", ""])
     how = ", re-ranked" if results.rerank else ""
     title = f"{results.run}, checkpoint {results.checkpoint}{how}, in percent"
     return "\n".join((title, text_table(rows, "lrrrrrrl"), *_notes(results)))

@@ -79,7 +79,10 @@ def load_evaluated_data(
     Raises:
         JointreidError: see `load_evaluation_data`; none of the domains may have other test images.
     """
-    return _checked(run, locate_evaluated(run, evaluated, given), skip_unreadable)
+    located = locate_evaluated(run, evaluated, given)
+    if not located.read:
+        return EvaluationData(located.config, (), {}, {}, {}, ())
+    return _checked(run, located, skip_unreadable)
 
 
 def _checked(run: Run, located: LocatedData, skip_unreadable: bool) -> EvaluationData:

@@ -20,14 +20,14 @@ from jointreid.run import write_config
 # Paired bootstrap
 
 
-def test_identical_runs_differ_by_nothing_for_sure() -> None:
+def test_identical_runs_have_a_difference_and_an_interval_of_zero() -> None:
     measure = np.random.default_rng(0).random(37)
     found = paired_bootstrap(measure, measure.copy())
     assert (found.difference, found.low, found.high, found.opposite_share) == (0.0, 0.0, 0.0, 1.0)
     assert found.a == found.b == pytest.approx(measure.mean())
 
 
-def test_a_constant_shift_is_found_however_noisy_the_queries() -> None:
+def test_a_constant_shift_is_found_among_noisy_queries() -> None:
     a = np.random.default_rng(0).random(37)
     found = paired_bootstrap(a, a + 0.125)
     assert [found.difference, found.low, found.high] == pytest.approx([0.125] * 3)
@@ -98,7 +98,7 @@ def make_run(
     return path
 
 
-def test_domains_are_compared_over_the_queries_both_could_answer(tmp_path: Path) -> None:
+def test_domains_are_compared_over_the_queries_valid_in_both_runs(tmp_path: Path) -> None:
     a = make_run(
         tmp_path / "a",
         [
@@ -189,7 +189,7 @@ def test_another_camera_rule_is_a_difference(tmp_path: Path) -> None:
     assert compare(a, b).evaluation == {"market.exclude_same_camera": (True, False)}
 
 
-def test_another_protocol_is_said_beside_the_domain(tmp_path: Path) -> None:
+def test_another_protocol_is_printed_beside_the_domain(tmp_path: Path) -> None:
     queries = [query("market", "1", 0.5, 1), query("msmt17", "1", 0.5, 1), query("own", "1", 0.5, 1)]
     same = ProtocolMatch("m", True, "Market, the paper's")
     for run, words in (("a", "MSMT17, list_train"), ("b", "MSMT17, list_train + list_val")):

@@ -40,7 +40,7 @@ def test_examples_hold() -> None:
         (0, 6, (0, 1)),
     ],
 )
-def test_ticks_are_round_and_reach_the_value(high: float, most: int, expected: tuple[float, ...]) -> None:
+def test_ticks_are_round_numbers_up_to_the_value(high: float, most: int, expected: tuple[float, ...]) -> None:
     assert round_ticks(high, most) == expected
 
 
@@ -79,7 +79,7 @@ def test_thinned_points_are_means_of_neighbours(count: int, most: int, sizes: li
         ([], []),
     ],
 )
-def test_labels_move_apart_around_what_they_wanted(wanted: list[float], expected: list[float]) -> None:
+def test_labels_that_overlap_move_apart_around_their_places(wanted: list[float], expected: list[float]) -> None:
     assert spread(wanted, 12) == pytest.approx(expected)
 
 
@@ -102,7 +102,7 @@ def test_a_chart_by_hand() -> None:
     assert "A one: 0 at the end" in ["".join(title.itertext()) for title in chart.iter("title")]
 
 
-def test_levels_stand_at_their_height_and_are_named() -> None:
+def test_levels_are_drawn_at_their_height_and_labelled() -> None:
     chart = parse([Curve("A", "one", [(0, 10), (1, 90)])], levels=[ReferenceLevel("chance 25%", 25)], top=100)
     (level,) = [path for path in chart.iter("path") if path.get("class") == "level"]
     assert level.get("d") == f"M{LEFT} {BOTTOM - (BOTTOM - TOP) / 4:.1f}H{RIGHT}"
@@ -110,7 +110,7 @@ def test_levels_stand_at_their_height_and_are_named() -> None:
     assert "100" in texts(chart)
 
 
-def test_curves_that_end_together_keep_their_letters_apart() -> None:
+def test_labels_of_curves_that_end_together_do_not_overlap() -> None:
     chart = parse([Curve(key, "x", [(0, 1), (4, 1)]) for key in "ABCD"])
     places = sorted(
         float(text.get("y", "")) for text in chart.iter("text") if (text.text or "") in "ABCD" and text.text

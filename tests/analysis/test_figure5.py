@@ -68,7 +68,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Made:
     return Made(s, sdc, figure, progress)
 
 
-def test_left_is_the_sample_alone_and_right_all_three_on_the_same_images(made: Made) -> None:
+def test_the_left_column_is_of_the_sample_alone_and_the_right_of_all_three_factors(made: Made) -> None:
     chosen = made.figure.chosen
     assert chosen.domains == ("north", "south", "west")
     assert (chosen.per_domain, made.figure.asked) == (8, 10)
@@ -98,12 +98,12 @@ def test_each_column_names_the_run_that_made_it(made: Made) -> None:
     assert made.figure.settings == {"dcsd.factors": (["sample"], ["sample", "domain", "camera"])}
 
 
-def test_progress_tells_of_filters_and_of_t_sne(made: Made) -> None:
+def test_progress_covers_filters_and_t_sne(made: Made) -> None:
     assert ("S: sample alone", 24, 24) in made.progress
     assert made.progress[-1] == ("S+D+C: sample, domain, camera: t-SNE", 3, 3)
 
 
-def test_files_hold_the_picture_and_all_numbers(made: Made, tmp_path: Path) -> None:
+def test_files_contain_the_picture_and_all_numbers(made: Made, tmp_path: Path) -> None:
     picture, numbers = save(made.figure, tmp_path / "new")
     assert sorted(path.name for path in (tmp_path / "new").iterdir()) == [picture.name, numbers.name][::-1]
     with Image.open(picture) as image:
@@ -129,7 +129,7 @@ def test_the_same_runs_give_the_same_bytes(made: Made, tmp_path: Path) -> None:
         assert one.read_bytes() == two.read_bytes()
 
 
-def test_text_has_both_numbers_beside_chance_and_what_they_are_of(made: Made) -> None:
+def test_the_text_has_both_accuracies_chance_and_the_settings(made: Made) -> None:
     text = render(made.figure)
     found = made.figure.columns[1].panels[2].separation
     row = next(line for line in text.splitlines() if "S+D+C" in line and "layer4.2" in line)
@@ -169,7 +169,7 @@ def test_filters_that_do_not_depend_on_the_image_fall_on_one_point(made: Made, t
         assert list(cell.separation) == pytest.approx([0, 1 / 3, 0], abs=1e-6)
 
 
-def test_images_that_training_skipped_or_held_out_are_not_chosen(tmp_path: Path) -> None:
+def test_images_that_training_skipped_or_left_out_are_not_chosen(tmp_path: Path) -> None:
     table = manifest(tmp_path, {"north": 12, "south": 12})
     run = run_on(table, tmp_path / "sdc", data={"skip_unreadable": True, "val_ids": 1})
     (tmp_path / "north" / "3.png").write_bytes(b"spoilt")
@@ -186,7 +186,7 @@ def test_of_images_in_one_file_each_is_named_by_its_box(made: Made) -> None:
     assert replace(made.figure, chosen=chosen).to_dict()["images"] == {"north": ["street.png (1, 2, 3, 4)"]}
 
 
-def test_a_generator_that_never_sees_the_context_is_said_to(made: Made) -> None:
+def test_the_text_says_that_a_generator_never_gets_the_context(made: Made) -> None:
     left, right = made.figure.columns
     figure = replace(made.figure, columns=(left, replace(right, context_to="spatial")))
     assert "domain and camera do not enter these filters" in render(figure)

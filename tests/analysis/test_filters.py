@@ -175,7 +175,7 @@ def domain(name: str, ids: int, images: int = 2) -> Domain:
     return Domain(name, gallery=tuple(records))
 
 
-def test_every_domain_gives_as_many_as_the_smallest_has() -> None:
+def test_every_domain_has_as_many_images_chosen_as_the_smallest() -> None:
     chosen = choose_images([domain("z", 20), domain("a", 4), domain("m", 9)], 200)
     assert chosen.domains == ("z", "a", "m")
     assert chosen.per_domain == 8
@@ -202,7 +202,7 @@ def test_the_choice_follows_the_seed_and_not_the_other_domains() -> None:
     assert names[0] != names[1]
 
 
-def test_junk_distractors_and_the_second_of_an_image_are_not_chosen() -> None:
+def test_junk_distractors_and_repeated_images_are_not_chosen() -> None:
     good = tuple(ImageRecord(Path(f"g{i}"), str(i), 0) for i in range(6))
     bad = (ImageRecord(Path("j"), "7", 0, junk=True), ImageRecord(Path("d"), "8", 0, distractor=True))
     mixed = Domain("a", query=good[:2], gallery=good + bad)
@@ -239,7 +239,7 @@ def test_what_cannot_be_compared_is_refused(ids: tuple[int, ...], per_domain: in
 @pytest.mark.parametrize(("domains", "each", "dimensions"), [(2, 6, 1), (3, 11, 4), (5, 12, 700)])
 @pytest.mark.parametrize("apart", [0.0, 0.7, 5.0])
 @pytest.mark.parametrize("block", [7, 512])
-def test_measures_are_those_of_scikit_learn(
+def test_accuracies_are_those_of_scikit_learn(
     domains: int, each: int, dimensions: int, apart: float, block: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("jointreid.analysis.filters.BLOCK", block)
@@ -257,13 +257,13 @@ def test_measures_are_those_of_scikit_learn(
     assert found.spread == pytest.approx(deviation / np.sqrt((exact**2).sum(1).mean()))
 
 
-def test_domains_of_unequal_size_are_measured_too() -> None:
+def test_accuracies_of_domains_of_unequal_size_are_those_of_scikit_learn() -> None:
     labels = np.repeat([0, 1, 2], [6, 9, 20])
     values = np.random.default_rng(0).normal(size=(35, 3)) + labels[:, None]
     assert compute_separation(values, labels).silhouette == pytest.approx(silhouette_score(values, labels))
 
 
 @pytest.mark.parametrize("value", [0.0, 0.1])
-def test_filters_that_do_not_depend_on_the_image_tell_nothing(value: float) -> None:
+def test_filters_that_do_not_depend_on_the_image_have_accuracy_by_chance(value: float) -> None:
     found = compute_separation(np.full((18, 5), value, np.float32), np.repeat([0, 1, 2], 6))
     assert list(found) == pytest.approx([0, 1 / 3, 0], abs=1e-12)

@@ -44,7 +44,7 @@ def test_elements_without_content_have_no_end() -> None:
     assert tag("td") == "<td></td>"
 
 
-def test_a_table_says_what_its_cells_belong_to_and_can_be_scrolled_without_a_pointer() -> None:
+def test_a_table_has_headers_for_its_cells_and_scrolls_by_keyboard() -> None:
     found = table(
         tag("tr", header("Run"), header("a<b", scope="colgroup", colspan=2)), tag("tbody"), caption="What it shows"
     )
@@ -54,7 +54,7 @@ def test_a_table_says_what_its_cells_belong_to_and_can_be_scrolled_without_a_poi
     assert found.startswith('<div class="scroll" tabindex="0"')
 
 
-def test_a_page_is_whole_and_may_fetch_nothing() -> None:
+def test_a_page_is_complete_and_may_load_nothing() -> None:
     found = page("a < b", tag("p", "text"))
     assert found.startswith('<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8">')
     assert "<title>a &lt; b</title>" in found

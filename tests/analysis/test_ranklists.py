@@ -60,7 +60,7 @@ def test_nearest_images_are_those_of_a_full_sort_with_ties_by_index(metric: Metr
         assert distances.tolist() == pytest.approx([d for d, _ in expected])
 
 
-def test_near_ties_that_a_matrix_product_confuses_are_told_apart() -> None:
+def test_near_ties_that_a_matrix_product_confuses_are_ranked_exactly() -> None:
     generator = np.random.default_rng(1)
     base = generator.normal(size=300)
     gallery = np.stack([base + step * 1e-13 * generator.normal(size=300) for step in range(40)])
@@ -71,7 +71,7 @@ def test_near_ties_that_a_matrix_product_confuses_are_told_apart() -> None:
     assert columns.tolist() == [i for _, i in sorted(exact)][:10]
 
 
-def test_a_gallery_that_is_ignored_whole_gives_no_answer() -> None:
+def test_a_gallery_whose_images_are_all_ignored_gives_no_answer() -> None:
     columns, distances = nearest_images(np.zeros(2), np.array([0, 1]), 8)
     assert columns.size == distances.size == 0
 
@@ -99,7 +99,7 @@ def distance(a: NDArray[np.float64], b: NDArray[np.float64], metric: Metric) -> 
         ([[0.1, 0.2]], "ab", 0, []),
     ],
 )
-def test_queries_are_chosen_by_rule(
+def test_queries_are_chosen_by_the_rule(
     precision: list[list[float]], pids: str, count: int, expected: list[tuple[str, int]]
 ) -> None:
     found = choose_queries(np.array(precision), list(pids), count)
@@ -212,7 +212,7 @@ def test_only_queries_with_a_match_are_shown_with_what_evaluation_found(shown: d
                 assert first in (ranked.result.first_match_rank, None)
 
 
-def test_other_weights_than_were_evaluated_are_noticed(runs: list[ReportedRun]) -> None:
+def test_weights_other_than_those_evaluated_are_noticed(runs: list[ReportedRun]) -> None:
     def other(run: ReportedRun) -> ReportedRun:
         queries = [replace(q, first_match_rank=q.first_match_rank and q.first_match_rank % 3 + 1) for q in run.queries]
         return replace(run, queries=tuple(queries))
@@ -249,7 +249,7 @@ def test_a_domain_without_a_shared_query_says_so(runs: list[ReportedRun]) -> Non
 # Pictures
 
 
-def test_right_and_wrong_differ_in_words_shape_and_mark(shown: dict[str, DomainLists]) -> None:
+def test_right_and_wrong_answers_differ_in_words_shape_and_mark(shown: dict[str, DomainLists]) -> None:
     page = render_domain(shown[NASTY])
     answers = [a for query in shown[NASTY].queries for ranked in query.lists for a in ranked.images]
     right = sum(answer.right for answer in answers)
@@ -260,7 +260,7 @@ def test_right_and_wrong_differ_in_words_shape_and_mark(shown: dict[str, DomainL
     assert page.count("<img ") == page.count("alt=") == len(answers) + len(shown[NASTY].queries)
 
 
-def test_names_terms_and_rules_are_told_escaped(shown: dict[str, DomainLists]) -> None:
+def test_names_terms_and_rules_are_escaped(shown: dict[str, DomainLists]) -> None:
     page = render_domain(shown[NASTY])
     assert "<h3>a&lt;b&gt;&amp;&quot;c&quot;</h3>" in page
     assert "person &lt;i&gt;1, camera 0" in page

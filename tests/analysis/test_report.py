@@ -155,13 +155,13 @@ def test_the_best_of_each_group_is_bold_as_shown(tmp_path: Path) -> None:
     assert page.rows(1)[3][1:4] == ["80.0", "90.0", "12.5"]
 
 
-def test_cells_say_which_rows_and_columns_they_name(tmp_path: Path) -> None:
+def test_header_cells_name_their_rows_and_columns(tmp_path: Path) -> None:
     page = report(tmp_path, {"First": [make_run(tmp_path / "a", {"m": (0.5, 0.6)})]})
     cells = [attributes for tag, attributes in page.elements if tag == "th"]
     assert {attributes.get("scope") for attributes in cells} == {"row", "col", "colgroup", "rowgroup"}
 
 
-def test_runs_on_other_domains_stand_beside_each_other_and_means_are_not_compared(tmp_path: Path) -> None:
+def test_runs_on_other_domains_share_a_table_but_their_means_are_not_compared(tmp_path: Path) -> None:
     a = make_run(tmp_path / "a", {"m": (0.5, 0.6), "n": (0.3, 0.1)})
     b = make_run(tmp_path / "b", {"n": (0.4, 0.7)}, trained_on=["n", "k", "l"])
     page = report(tmp_path, {"": [a, b]})
@@ -173,7 +173,7 @@ def test_runs_on_other_domains_stand_beside_each_other_and_means_are_not_compare
     assert "2 models were trained, each on different data, from 2 to 3 data sets at once" in page.text
 
 
-def test_the_lead_says_what_was_trained_on_what(tmp_path: Path) -> None:
+def test_the_introduction_names_systems_and_data(tmp_path: Path) -> None:
     rates = {"m": (0.5, 0.6), "n": (0.3, 0.1), "o": (0.3, 0.1)}
     page = report(tmp_path, {"": [make_run(tmp_path / "a", rates), make_run(tmp_path / "b", rates)]})
     lead = "2 models were trained, each on 3 data sets at once (m, n, o): 6 people, seen by 6 cameras."
@@ -184,7 +184,7 @@ def test_the_lead_says_what_was_trained_on_what(tmp_path: Path) -> None:
     assert "One model was trained on one data set (m): 2 people, seen by 2 cameras." in alone.text
 
 
-def test_what_spoils_a_comparison_is_said(tmp_path: Path) -> None:
+def test_the_page_says_what_makes_runs_not_comparable(tmp_path: Path) -> None:
     protocol = ProtocolMatch("part of x", False, "Market-1501, half of it", ("train: fewer",))
     a = make_run(tmp_path / "a", {"m": (0.5, 0.6)}, facts={"protocol": protocol}, asked="1")
     page = report(tmp_path, {"Half": [a]})
@@ -196,7 +196,7 @@ def test_what_spoils_a_comparison_is_said(tmp_path: Path) -> None:
 # Training
 
 
-def test_every_term_is_a_chart_with_one_line_a_run(tmp_path: Path) -> None:
+def test_every_term_has_a_chart_with_one_line_for_each_run(tmp_path: Path) -> None:
     rates = {"m": (0.5, 0.6)}
     a = make_run(tmp_path / "a", rates, log=[step(20, 8.0), step(40, 4.0), evaluation(40, {"m": 0.5})])
     b = make_run(tmp_path / "b", rates, log=[step(20, 9.0, **HEADS), step(40, 6.0, **HEADS)])
@@ -229,7 +229,7 @@ def test_steps_become_epochs_and_domains_a_mean(tmp_path: Path) -> None:
     assert "The accuracy is that of the models at that time." in page.text
 
 
-def test_a_log_that_was_cut_short_is_read_up_to_there(tmp_path: Path) -> None:
+def test_a_truncated_log_is_read_up_to_its_last_whole_line(tmp_path: Path) -> None:
     path = make_run(tmp_path / "a", {"m": (0.5, 0.6)}, log=[step(20, 8.0), step(30, float("nan"))])
     with (path / "metrics.jsonl").open("a") as file:
         file.write('{"kind": "train", "step": 40, "tot')
@@ -245,7 +245,7 @@ def test_runs_without_a_log_or_heads_say_so(tmp_path: Path) -> None:
     assert "None of these models has such heads" in page.text
 
 
-def test_heads_stand_beside_chance(tmp_path: Path) -> None:
+def test_accuracies_of_heads_are_shown_beside_chance(tmp_path: Path) -> None:
     rates, facts = {"m": (0.5, 0.6), "n": (0.5, 0.6)}, {"domain_accuracy": 0.9, "camera_accuracy": 0.4}
     a = make_run(tmp_path / "a", rates)
     b = make_run(tmp_path / "b", rates, facts=facts)
@@ -261,7 +261,7 @@ def test_heads_stand_beside_chance(tmp_path: Path) -> None:
 # Settings
 
 
-def test_settings_stand_once_where_they_are_the_same(tmp_path: Path) -> None:
+def test_equal_settings_are_shown_once(tmp_path: Path) -> None:
     a = make_run(tmp_path / "a", {"m": (0.5, 0.6)}, optim={"lr": 1e-3}, dcsd={"factors": ("sample",)})
     b = make_run(tmp_path / "b", {"m": (0.5, 0.6)}, optim={"lr": 2e-3})
     page = report(tmp_path, {"": [a, b]}, command="jointreid demo --minutes <1>")
@@ -279,7 +279,7 @@ def test_settings_stand_once_where_they_are_the_same(tmp_path: Path) -> None:
 # The page
 
 
-def test_names_that_are_no_fit_for_html_harm_nothing(tmp_path: Path) -> None:
+def test_names_with_html_in_them_do_no_harm(tmp_path: Path) -> None:
     path = make_run(tmp_path / NASTY, {NASTY: (0.5, 0.6)}, log=[step(20, 8.0, **HEADS), step(40, 4.0, **HEADS)])
     options = {"title": NASTY, "notes": [NASTY, "Plain"], "command": NASTY}
     page = report(tmp_path, {NASTY: [path]}, **options)
@@ -289,7 +289,7 @@ def test_names_that_are_no_fit_for_html_harm_nothing(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_runs_of_one_name_are_told_apart(tmp_path: Path) -> None:
+def test_runs_of_the_same_name_get_different_labels(tmp_path: Path) -> None:
     paths = [make_run(tmp_path / folder / "bot", {"m": (0.5, 0.6)}) for folder in ("x", "y", "z")]
     runs = open_runs([RunGroup("G", paths[:2]), RunGroup("H", paths[2:])])
     assert [(run.key, run.name) for run in runs] == [("A", "x/bot · G"), ("B", "y/bot · G"), ("C", "bot · H")]
@@ -298,7 +298,7 @@ def test_runs_of_one_name_are_told_apart(tmp_path: Path) -> None:
     assert [many[index].key for index in (25, 26, 27)] == ["Z", "A1", "B1"]
 
 
-def test_what_cannot_be_reported_is_refused_and_nothing_written(tmp_path: Path) -> None:
+def test_runs_that_cannot_be_reported_are_refused_and_nothing_is_written(tmp_path: Path) -> None:
     run = make_run(tmp_path / "a", {"m": (0.5, 0.6)})
     with pytest.raises(JointreidError, match="the group 'G' holds no runs"):
         RunGroup("G", [])
@@ -315,7 +315,7 @@ def test_what_cannot_be_reported_is_refused_and_nothing_written(tmp_path: Path) 
 
 
 @pytest.mark.slow
-def test_a_page_with_pictures_is_whole_the_same_each_time_and_fetches_nothing(
+def test_a_page_with_pictures_is_complete_repeatable_and_loads_nothing(
     tiny_manifest: Path, tmp_path: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     path = tmp_path / "bot-dcsd"

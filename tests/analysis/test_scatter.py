@@ -22,7 +22,7 @@ def draw(classes: int = 3) -> bytes:
 
 
 @pytest.mark.slow
-def test_the_same_points_give_the_same_bytes_whatever_a_person_has_set() -> None:
+def test_the_same_points_give_the_same_bytes_with_any_matplotlib_settings() -> None:
     before = draw()
     with matplotlib.rc_context({"font.size": 30, "axes.facecolor": "red", "savefig.dpi": 50}):
         assert draw() == before
@@ -43,6 +43,6 @@ def test_the_picture_shows_every_colour_on_white(tmp_path: Path) -> None:
         assert (np.abs(pixels - shown).max(axis=1) < 3).sum() > 100, colour
 
 
-def test_56_classes_are_told_apart_by_colour_and_shape() -> None:
+def test_56_classes_differ_in_colour_or_shape() -> None:
     looks = {(COLOURS[i % len(COLOURS)], SHAPES[i % len(SHAPES)]) for i in range(56)}
     assert len(looks) == 56

@@ -69,7 +69,7 @@ def parameters(name: str, **options: int) -> int:
     return sum(parameter.numel() for parameter in model.trunk.parameters())
 
 
-def test_non_local_blocks_have_the_published_and_the_meant_size() -> None:
+def test_non_local_blocks_have_the_published_or_the_intended_size() -> None:
     bot = parameters("bot")
     assert bot == 23_508_032
     assert parameters("agw") - bot == 28_687
@@ -89,7 +89,7 @@ def test_gem_is_the_mean_at_one_and_goes_to_the_maximum() -> None:
     torch.testing.assert_close(GeM(200.0)(x), x.amax((2, 3)), rtol=0.02, atol=0)
 
 
-def test_gem_counts_what_is_not_positive_as_almost_nothing() -> None:
+def test_gem_takes_values_that_are_not_positive_as_almost_zero() -> None:
     x = torch.zeros(1, 2, 2, 2, requires_grad=True)
     pooled = GeM()(x - 1)
     torch.testing.assert_close(pooled, torch.full((1, 2), 1e-6))
@@ -98,7 +98,7 @@ def test_gem_counts_what_is_not_positive_as_almost_nothing() -> None:
     assert torch.equal(x.grad, torch.zeros(1, 2, 2, 2))
 
 
-def test_the_power_is_learnt_or_not_there() -> None:
+def test_the_power_is_a_parameter_only_if_it_is_learnt() -> None:
     learnt, x = GeM(2.5, learnable=True).double(), images().abs().requires_grad_()
     assert isinstance(learnt.p, nn.Parameter)
     assert learnt.state_dict()["p"].item() == 2.5

@@ -202,7 +202,7 @@ def test_zero_second_layers_give_the_sample_only_network() -> None:
 
 
 @pytest.mark.parametrize(("factor", "absent"), [("domain", "camera"), ("camera", "domain")])
-def test_a_factor_left_out_takes_its_mlp_and_head_along(factor: Any, absent: str) -> None:
+def test_a_factor_left_out_has_neither_mlp_nor_head(factor: Any, absent: str) -> None:
     dcsd = make(factors=("sample", factor))
     _, logits = dcsd(images())
     assert getattr(logits, absent) is None
@@ -243,7 +243,7 @@ def test_the_context_starts_at_random_otherwise(context_init: Any) -> None:
     assert torch.equal(zeroed(images())[0], make(context_init="zero_last")(images())[0])
 
 
-def test_evaluation_needs_no_labels_and_samples_do_not_mix() -> None:
+def test_evaluation_needs_no_labels_and_samples_are_independent() -> None:
     dcsd = make().eval()
     assert list(inspect.signature(dcsd.forward).parameters) == ["x"]
     x = images(batch=3)
@@ -261,7 +261,7 @@ def test_pruned_heads_leave_the_output_and_drop_the_logits() -> None:
     assert not any("classifier" in name for name in dcsd.state_dict())
 
 
-def test_state_dict_holds_what_the_docstring_says() -> None:
+def test_state_dict_has_the_keys_of_the_docstring() -> None:
     dcsd = DCSD(64, 5, 32, DcsdConfig(mlp_bias=True))
     expected = {
         "spatial_branch.conv.weight": (9, 64, 1, 1),
@@ -286,7 +286,7 @@ def test_state_dict_holds_what_the_docstring_says() -> None:
 
 
 @pytest.mark.parametrize(("channels", "of_factors", "of_branch"), [(20, 5, 4), (8, 2, 1), (3, 1, 1)])
-def test_hidden_layers_are_a_share_of_the_channels_and_one_at_least(
+def test_hidden_layers_have_a_share_of_the_channels_and_at_least_one(
     channels: int, of_factors: int, of_branch: int
 ) -> None:
     dcsd = DCSD(channels, NUM_DOMAINS, NUM_CAMERAS, DcsdConfig())
@@ -360,7 +360,7 @@ def test_refuses_a_size_below_one(sizes: tuple[int, int, int], message: str) -> 
         ({"context_init": "zero"}, "expected one of auto, default, zero_last"),
     ],
 )
-def test_refuses_what_would_be_another_network(switches: dict[str, Any], message: str) -> None:
+def test_refuses_settings_that_would_give_another_network(switches: dict[str, Any], message: str) -> None:
     with pytest.raises(JointreidError, match=message):
         make(**switches)
 

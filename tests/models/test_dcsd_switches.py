@@ -123,7 +123,7 @@ def named(names: set[str], beginnings: str) -> set[str]:
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: f"{case.name}-{case.value}")
-def test_a_switch_changes_only_what_it_says(case: Case) -> None:
+def test_a_switch_changes_only_its_part_of_the_module(case: Case) -> None:
     default, switched = make(), make(**{case.name: case.value})
     before, after = ({name: tensor.shape for name, tensor in m.state_dict().items()} for m in (default, switched))
     differing = {name for name in before.keys() | after.keys() if before.get(name) != after.get(name)}
@@ -156,7 +156,7 @@ def test_every_switch_is_tried() -> None:
 
 
 @pytest.mark.parametrize("classes", [(1, NUM_CAMERAS), (NUM_DOMAINS, 1), (1, 1)])
-def test_a_dropped_head_leaves_the_rest_as_if_its_factor_were_not_among_them(classes: tuple[int, int]) -> None:
+def test_dropping_a_head_equals_leaving_its_factor_out(classes: tuple[int, int]) -> None:
     factors = ("sample", *(name for name, count in zip(("domain", "camera"), classes, strict=True) if count > 1))
     dropped = DCSD(C, *classes, DcsdConfig(degenerate_heads="drop")).double()
     without = DCSD(C, *classes, DcsdConfig(factors=factors)).double()  # type: ignore[arg-type]
@@ -164,7 +164,7 @@ def test_a_dropped_head_leaves_the_rest_as_if_its_factor_were_not_among_them(cla
     assert same(tuple(seen(dropped).values()), tuple(seen(without).values()))
 
 
-def test_context_init_decides_only_how_the_last_layers_of_the_mlps_start() -> None:
+def test_context_init_changes_only_the_initial_last_layers_of_the_mlps() -> None:
     default, zeroed = make(), make(context_init="zero_last")
     for name, tensor in zeroed.state_dict().items():
         if name in ("domain.fc2.weight", "camera.fc2.weight"):

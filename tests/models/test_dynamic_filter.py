@@ -159,7 +159,7 @@ def test_backward_is_the_adjoint(stride: int) -> None:
         torch.testing.assert_close((adjoint * t).sum(), (grad * y).sum())
 
 
-def test_images_do_not_see_each_other() -> None:
+def test_images_of_a_batch_are_independent() -> None:
     inputs = make_inputs(batch=4)
     order = torch.tensor([2, 0, 3, 1])
     assert torch.equal(dynamic_filter(*each(lambda t: t[order], inputs)), dynamic_filter(*inputs)[order])
@@ -186,7 +186,7 @@ def test_low_precision_rounds_only_inputs_and_output(dtype: torch.dtype, toleran
         torch.testing.assert_close(got.double(), expected, rtol=tolerance, atol=1e-5)
 
 
-def test_mixed_precision_keeps_the_dtype_of_each() -> None:
+def test_mixed_precision_keeps_the_dtype_of_each_argument() -> None:
     x, spatial, channel = make_inputs(dtype=torch.float32)
     inputs = leaves((x.bfloat16(), spatial, channel.half()))
     with torch.autocast("cpu", dtype=torch.bfloat16):
@@ -326,7 +326,7 @@ def test_compiles_into_one_graph() -> None:
         ({"dilation": 0}, "dilation 0"),
     ],
 )
-def test_refuses_what_does_not_fit(change: dict[str, Tensor | int], message: str) -> None:
+def test_refuses_arguments_that_do_not_fit(change: dict[str, Tensor | int], message: str) -> None:
     x, spatial, channel = make_inputs(dtype=torch.float32)
     arguments: dict[str, Any] = {"x": x, "spatial": spatial, "channel": channel} | change
     with pytest.raises(JointreidError, match=message):
@@ -345,7 +345,7 @@ def make_raw(shape: tuple[int, ...], dtype: torch.dtype = torch.float64) -> Tens
 
 
 @pytest.mark.parametrize(("shape", "dim"), LAYOUT_OF_TAPS)
-def test_groups_have_mean_0_and_the_deviation_asked_for(shape: tuple[int, ...], dim: int) -> None:
+def test_groups_have_mean_0_and_the_given_deviation(shape: tuple[int, ...], dim: int) -> None:
     taps = shape[dim]
     normed = filter_norm(make_raw(shape), dim, 1.0)
     torch.testing.assert_close(normed.mean(dim), torch.zeros_like(normed.mean(dim)), rtol=0, atol=1e-15)
@@ -414,7 +414,7 @@ def test_norm_gradients(shape: tuple[int, ...], dim: int, std_shape: tuple[int, 
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
-def test_norm_works_in_fp32_whatever_autocast_says(dtype: torch.dtype) -> None:
+def test_norm_works_in_fp32_under_autocast(dtype: torch.dtype) -> None:
     raw = (1e-3 * make_raw((2, 3, 9))).to(dtype).requires_grad_()
     std = torch.rand(3, 9).to(dtype).requires_grad_()
     with torch.autocast("cpu", dtype=torch.bfloat16):
@@ -452,7 +452,9 @@ def test_norm_keeps_only_its_inputs_and_refuses_a_second_derivative() -> None:
         (torch.zeros(3, 9, dtype=torch.int32), -1, 1.0, 1e-10, "raw has dtype torch.int32"),
     ],
 )
-def test_norm_refuses_what_does_not_fit(raw: Tensor, dim: int, std: float | Tensor, eps: float, message: str) -> None:
+def test_norm_refuses_arguments_that_do_not_fit(
+    raw: Tensor, dim: int, std: float | Tensor, eps: float, message: str
+) -> None:
     for norm in (filter_norm, filter_norm_reference):
         with pytest.raises(JointreidError, match=message):
             norm(raw, dim, std, eps)

@@ -70,7 +70,7 @@ def test_compiles_for_an_h100(name: str, precision: str, tmp_path: Path, monkeyp
     assert len(binary.asm["cubin"]) > 1000
 
 
-def test_some_tile_fits_every_map() -> None:
+def test_every_map_has_a_tile_that_fits() -> None:
     pytest.importorskip("triton")
     from jointreid.models import dynamic_filter_triton as kernels
 
@@ -150,7 +150,9 @@ def test_equals_reference_at_the_sizes_of_a_resnet(
     ("kernel_size", "stride", "dilation", "dtype"),
     [(5, 1, 1, torch.bfloat16), (5, 2, 2, torch.float32), (3, 1, 2, torch.float64), (3, 3, 1, torch.float32)],
 )
-def test_equals_reference_for_other_windows(kernel_size: int, stride: int, dilation: int, dtype: torch.dtype) -> None:
+def test_equals_reference_for_windows_of_other_sizes(
+    kernel_size: int, stride: int, dilation: int, dtype: torch.dtype
+) -> None:
     grad, inputs = make_inputs((48, 23, 13), stride, dtype, LAST, kernel_size, batch=2)
     exact = each(Tensor.double, inputs)
     expected = (
@@ -162,7 +164,7 @@ def test_equals_reference_for_other_windows(kernel_size: int, stride: int, dilat
 
 
 @pytest.mark.gpu
-def test_every_tile_gives_the_same_bits_again_and_again(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_every_tile_gives_the_same_bits_each_time(monkeypatch: pytest.MonkeyPatch) -> None:
     from jointreid.models import dynamic_filter_triton as kernels
 
     grad, inputs = make_inputs((64, 32, 16))
@@ -194,7 +196,7 @@ def test_keeps_no_large_intermediate() -> None:
 
 
 @pytest.mark.gpu
-def test_maps_of_more_numbers_than_32_bits_count() -> None:
+def test_maps_with_more_elements_than_32_bits_can_index() -> None:
     if torch.cuda.mem_get_info()[0] < 30 * 2**30:
         pytest.skip("needs 30 GB of free GPU memory")
     batch, shape = 1040, (64, 256, 128)  # 2.2e9 numbers
@@ -226,7 +228,7 @@ def test_norm_equals_reference(layout: torch.memory_format) -> None:
 
 
 @pytest.mark.gpu
-def test_operators_are_what_pytorch_expects_of_its_own() -> None:
+def test_operators_pass_the_checks_of_pytorch() -> None:
     _, inputs = make_inputs((16, 9, 7), 2, torch.float32, batch=2)
     torch.library.opcheck(torch.ops.jointreid.dynamic_filter.default, (*leaves(inputs), 2, 1))
     raw, std = torch.randn(2, 3, 9, device="cuda", requires_grad=True), torch.rand(3, 9, device="cuda")

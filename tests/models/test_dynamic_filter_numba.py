@@ -78,7 +78,7 @@ def test_filter_norm_equals_reference(std_shape: tuple[int, ...]) -> None:
     )
 
 
-def test_filter_norm_of_no_image() -> None:
+def test_filter_norm_of_an_empty_batch() -> None:
     raw, std = torch.zeros(0, 5, 9), torch.ones(5, 9)
     assert kernels.filter_norm(raw, 2, std, 1e-10).shape == (0, 5, 9)
     grad_raw, grad_std = kernels.filter_norm_backward(raw, raw, 2, std, 1e-10)
@@ -88,7 +88,7 @@ def test_filter_norm_of_no_image() -> None:
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
 @pytest.mark.parametrize(("stride", "rows", "cols"), [(1, slice(2), slice(3, 6)), (2, slice(1), slice(2, 3))])
-def test_a_bad_value_reaches_its_windows_only(value: float, stride: int, rows: slice, cols: slice) -> None:
+def test_a_bad_value_reaches_only_its_windows(value: float, stride: int, rows: slice, cols: slice) -> None:
     grad, x, spatial, channel = make_inputs((1, 16, 7, 9, 3, stride, 1))
     grad[0, 3, 0, 2] = value
     grad_x, *_ = kernels.dynamic_filter_backward(grad, x, spatial, channel, stride, 1)

@@ -107,7 +107,7 @@ def test_repeats_to_the_last_bit() -> None:
 
 
 @pytest.mark.parametrize("shape", [(0, 3, 5, 7), (1, 0, 5, 7)])
-def test_nothing_in_gives_nothing_out(shape: tuple[int, int, int, int]) -> None:
+def test_empty_tensors_give_empty_results(shape: tuple[int, int, int, int]) -> None:
     batch, channels, *size = shape
     inputs = leaves((torch.zeros(shape), torch.zeros(batch, 9, *size), torch.zeros(batch, channels, 9)))
     y = dynamic_filter(*inputs)

@@ -83,7 +83,7 @@ def test_pooled_maps_have_the_gradients_of_the_maps() -> None:
     torch.testing.assert_close(got, expected)
 
 
-def test_a_gate_wide_open_is_the_identity_and_a_closed_one_instance_norm() -> None:
+def test_an_open_gate_is_the_identity_and_a_closed_one_instance_norm() -> None:
     x = images()
     assert torch.equal(open_gate(make(), 1)(x)[0], x)
     closed = open_gate(make(), 0)

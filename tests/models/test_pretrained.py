@@ -148,7 +148,7 @@ def test_a_context_of_zeros_keeps_the_function_of_the_sample_bit_by_bit(tmp_path
 
 
 @pytest.mark.slow
-def test_the_context_starts_at_random_where_that_is_asked_for(tmp_path: Path) -> None:
+def test_the_context_starts_at_random_if_the_setting_says_so(tmp_path: Path) -> None:
     file = save(resnet50(ddf_conv2), tmp_path / "ddf.pth")
     model = make("bot-dcsd")
     before = snapshot(model)
@@ -158,7 +158,7 @@ def test_the_context_starts_at_random_where_that_is_asked_for(tmp_path: Path) ->
     assert all(torch.equal(before[name], model.state_dict()[name]) for name in context)
 
 
-def test_what_does_not_fit_is_listed_and_nothing_changes(tmp_path: Path) -> None:
+def test_tensors_that_do_not_fit_are_listed_and_nothing_changes(tmp_path: Path) -> None:
     state = resnet50(ddf_conv2)
     for name in [name for name in state if name.startswith("layer2.1.conv2") or name.endswith("conv3.weight")][:12]:
         del state[name]
@@ -195,7 +195,7 @@ def test_a_tensor_that_does_not_fit_is_named(change: State, expected: str, tmp_p
 
 @pytest.mark.slow
 @pytest.mark.parametrize("system", ["bot", "agw", "bot-dn", "bot-snr"])
-def test_torchvisions_weights_fill_every_baseline_but_for_its_own_parts(system: str, tmp_path: Path) -> None:
+def test_torchvisions_weights_fill_every_baseline_except_its_additions(system: str, tmp_path: Path) -> None:
     state = resnet50(static_conv2, counts=False)  # as saved before batches were counted
     model = make(system)
     before = snapshot(model.trunk)
@@ -210,7 +210,7 @@ def test_torchvisions_weights_fill_every_baseline_but_for_its_own_parts(system: 
 
 
 @pytest.mark.slow
-def test_a_partial_start_leaves_generated_filters_random_and_resets_what_follows_them(tmp_path: Path) -> None:
+def test_a_partial_start_leaves_generated_filters_random_and_resets_the_norms_after_them(tmp_path: Path) -> None:
     state = resnet50(static_conv2, 64, 1000)
     file = save(state, tmp_path / "resnet50.safetensors")
     model = blank("bot-dcsd", "resnet50")
@@ -260,7 +260,7 @@ def test_files_of_other_kinds_are_refused(tmp_path: Path) -> None:
         read_weights(tmp_path / "model.onnx")
 
 
-def test_torchvisions_file_is_fetched_only_where_none_is_given(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_torchvisions_file_is_downloaded_only_if_none_is_given(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import huggingface_hub
 
     file = save(resnet50(static_conv2), tmp_path / "model.safetensors")
@@ -287,9 +287,7 @@ def test_torchvisions_file_is_fetched_only_where_none_is_given(tmp_path: Path, m
         load_pretrained(make("bot"), "tv_in1k")
 
 
-def test_a_file_is_called_by_its_name_where_its_checksum_is_known(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_file_with_a_known_checksum_is_called_by_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     file = save(resnet50(static_conv2), tmp_path / "resnet50.pth")
     sha256 = hashlib.sha256(Path(file).read_bytes()).hexdigest()
     monkeypatch.setitem(SOURCES, "tv_in1k", replace(SOURCES["tv_in1k"], sha256=sha256[:8]))
@@ -300,7 +298,9 @@ def test_a_file_is_called_by_its_name_where_its_checksum_is_known(
     assert stronger == f"said to be timm R50 ImageNet a1, not the paper's start, sha256 {sha256}"
 
 
-def test_torchvisions_other_recipe_is_not_taken_for_the_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_torchvisions_second_weights_are_not_mistaken_for_the_first(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     file = save(resnet50(static_conv2), tmp_path / "resnet50.pth")
     start = hashlib.sha256(Path(file).read_bytes()).hexdigest()[:8]
     monkeypatch.setitem(pretrained._OTHER_RECIPES, start, "torchvision's V2 (80.9%)")
@@ -329,7 +329,7 @@ def test_torchvisions_other_recipe_is_not_taken_for_the_first(tmp_path: Path, mo
         ("ddf_imagenet", "bot-dcsd", "resnet50", "needs a file. Get the checkpoint of ddf_mul_resnet50"),
     ],
 )
-def test_what_cannot_start_a_system_is_refused_with_what_can(
+def test_weights_that_do_not_suit_a_system_are_refused_and_those_that_do_named(
     source: str, system: str, trunk: str, expected: str
 ) -> None:
     with pytest.raises(JointreidError, match=expected):
@@ -370,7 +370,7 @@ FACTS = {"top1": 0.7634, "epochs": 120, "classes": 1000, "train_images": 1_281_1
         ),
     ],
 )
-def test_own_weights_are_called_by_what_they_were_trained_on(
+def test_custom_weights_are_labelled_by_their_training_data(
     facts: dict[str, int], expected: str, tmp_path: Path
 ) -> None:
     file = Path(save(make("bot").trunk.state_dict(), tmp_path / "model.safetensors"))
@@ -379,7 +379,7 @@ def test_own_weights_are_called_by_what_they_were_trained_on(
     assert load_pretrained(make("bot"), "r50_imagenet", str(tmp_path)).label == expected + sha256
 
 
-def test_own_weights_need_the_json_that_speaks_of_them(tmp_path: Path) -> None:
+def test_custom_weights_need_the_json_that_describes_them(tmp_path: Path) -> None:
     model = make("bot")
     file = save(model.trunk.state_dict(), tmp_path / "model.safetensors")
     with pytest.raises(JointreidError, match=r"model\.json: cannot be read .* that `jointreid pretrain` writes"):

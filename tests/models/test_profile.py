@@ -146,7 +146,7 @@ def test_variants() -> None:
 @pytest.mark.parametrize(
     ("factors", "params"), [(("sample", "domain"), 17_496_164), (("sample", "camera"), 17_598_548)]
 )
-def test_one_factor_alone_does_not_come_to_the_printed_size(factors: Any, params: int) -> None:
+def test_one_factor_alone_does_not_give_the_printed_size(factors: Any, params: int) -> None:
     assert profile("resnet50-dcsd", DcsdConfig(factors=factors, mlp_bias=True)).params == params
 
 

@@ -55,7 +55,7 @@ def test_output_shapes_and_the_size_of_the_map(name: str, blocks: int) -> None:
     assert len(make(name).train()(images()).restitutions) == (4 if name == "bot-snr" else 0)
 
 
-def test_all_systems_are_seen_here() -> None:
+def test_all_systems_are_tested_here() -> None:
     assert BLOCKS.keys() == SYSTEMS.keys() == set(get_args(SystemName))
 
 
@@ -134,7 +134,7 @@ def test_evaluation_gives_an_image_the_same_embedding_in_any_batch() -> None:
     torch.testing.assert_close(together[1:2], alone, rtol=1e-3, atol=1e-3)
 
 
-def test_head_names_are_what_depends_on_the_training_set() -> None:
+def test_head_names_are_those_of_parts_that_depend_on_the_training_set() -> None:
     model = make()
     other = build_model("bot-dcsd", 9, 1, 7, trunk="resnet50-w16")
     state, other_state = model.state_dict(), other.state_dict()
@@ -177,7 +177,7 @@ def test_options_reach_every_generated_convolution() -> None:
         assert make("bot-dcsd", last_stride=2).eval().trunk(images(1, 128, 64)).feature_map.shape == (1, 512, 4, 2)
 
 
-def test_settings_of_dcsd_play_no_part_in_a_system_without() -> None:
+def test_settings_of_dcsd_are_ignored_by_a_system_without_dcsd() -> None:
     with_settings, without = make("bot", dcsd=DcsdConfig(squeeze=0.5)), make("bot")
     assert with_settings.state_dict().keys() == without.state_dict().keys()
 

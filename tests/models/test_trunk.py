@@ -95,7 +95,7 @@ def test_padded_and_ceiled_pooling_agree_on_even_maps_only() -> None:
     assert (size("pad", 113), size("ceil", 113)) == (57, 56)
 
 
-def test_stem_relu_is_the_only_difference_it_makes() -> None:
+def test_stem_relu_changes_only_the_relu_after_the_stem() -> None:
     torch.manual_seed(0)
     trunk = ResNet(TrunkShape((1, 1, 1, 1), 4), static_conv3x3, stem_relu=False).eval()
     x = torch.randn(1, 3, 32, 32)
@@ -138,7 +138,7 @@ def test_factor_logits_come_in_the_order_of_the_blocks() -> None:
 
 
 @pytest.mark.slow
-def test_stride_stands_on_the_3x3_of_the_first_block() -> None:
+def test_the_3x3_of_the_first_block_has_the_stride() -> None:
     def strides(last_stride: int) -> list[int]:
         with torch.device("meta"):
             trunk = build_trunk("resnet50", DcsdConfig(), last_stride=last_stride)
@@ -171,7 +171,7 @@ def test_non_local_blocks_follow_the_last_blocks_of_two_stages(name: str, layer3
 
 
 @pytest.mark.slow
-def test_dual_norm_stands_in_the_last_block_of_three_stages_and_snr_after_all_four() -> None:
+def test_dual_norm_is_in_the_last_block_of_three_stages_and_snr_after_all_four() -> None:
     with torch.device("meta"):
         trunk = build_trunk("resnet50", additions=Additions(sum_norm=InstanceNorm))
         snr = build_trunk("resnet50", additions=Additions(snr=SNR))

@@ -157,7 +157,7 @@ def far_from_zero(rng: np.random.Generator, count: int) -> Rows:
 
 
 def far_and_wide(rng: np.random.Generator, count: int) -> Rows:
-    """As before, also about the first gallery row, which lies elsewhere."""
+    """As before, also relative to the first gallery row, which is elsewhere."""
     features = far_from_zero(rng, count)
     features[0] = 0
     return features
@@ -195,7 +195,7 @@ def test_features_rank_as_in_rational_arithmetic(
 @pytest.mark.parametrize("metric", METRICS)
 @pytest.mark.parametrize("num_gallery", [1, 2, 501])
 @pytest.mark.parametrize("dtype", [np.int64, np.float16, np.float32, np.float64])
-def test_measured_distances_are_those_of_the_formula(metric: Metric, num_gallery: int, dtype: type) -> None:
+def test_exact_distances_are_those_of_the_formula(metric: Metric, num_gallery: int, dtype: type) -> None:
     rng = np.random.default_rng(7)
     query: Rows = (9 * rng.standard_normal((5, 33)) + 20).astype(dtype)
     gallery: Rows = (9 * rng.standard_normal((num_gallery, 33)) + 20).astype(dtype)
@@ -210,7 +210,7 @@ def test_measured_distances_are_those_of_the_formula(metric: Metric, num_gallery
 
 @pytest.mark.parametrize("dims", [1, 64, 257, 2048, 9001])
 def test_errors_of_float32_products_are_far_below_the_margin(dims: int) -> None:
-    """The margin rests on chance, so here is how much of it is used; rows of one number use most, and are told."""
+    """The margin holds with high probability only: random rows use little of it, rows of one number the most."""
     rng = np.random.default_rng(dims)
     margin, bound = relative_margins(dims, np.dtype(np.float32))
     assert relative_margins(dims, np.dtype(np.float64))[0] == relative_margins(dims, np.dtype(np.float64))[1] < 1e-10
@@ -224,7 +224,7 @@ def test_errors_of_float32_products_are_far_below_the_margin(dims: int) -> None:
 
 
 @pytest.mark.parametrize("dims", [64, 2048])
-def test_rows_of_one_number_rank_as_measured(dims: int) -> None:
+def test_rows_of_one_number_rank_by_exact_distances(dims: int) -> None:
     rng = np.random.default_rng(dims)
     query, gallery = constant_rows(rng, 9, dims), constant_rows(rng, 3000, dims)
     measured = [Features(query, gallery, "cosine", 1).exact_distances(index).tolist() for index in range(9)]
@@ -233,7 +233,7 @@ def test_rows_of_one_number_rank_as_measured(dims: int) -> None:
 
 
 def test_a_product_that_is_too_far_off_for_its_matches_is_trusted_less(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A distance of a match shows errors of the whole row: then others are measured up to the sure bound."""
+    """The distance of a match shows the error of its row: then all images within the bound are computed exactly."""
     rng = np.random.default_rng(3)
     query, gallery = rng.standard_normal((1, 64), dtype=np.float32), rng.standard_normal((500, 64), dtype=np.float32)
     features = Features(query, gallery, "cosine", 2**20)
@@ -265,7 +265,7 @@ def test_copies_of_a_row_tie_wherever_a_matrix_product_meets_them(metric: Metric
 
 @pytest.mark.parametrize("metric", METRICS)
 @pytest.mark.parametrize("dims", [3, 2048, 9001])
-def test_rows_that_differ_by_rounding_are_measured_alike_in_any_company(metric: Metric, dims: int) -> None:
+def test_distances_of_rows_that_differ_by_rounding_do_not_depend_on_other_rows(metric: Metric, dims: int) -> None:
     """As if a network mapped all images to nearly one point: all distances are within the margin under cosine."""
     rng = np.random.default_rng(dims)
     point = rng.random(dims, dtype=np.float32) + 1
@@ -290,7 +290,9 @@ def test_rows_that_differ_by_rounding_are_measured_alike_in_any_company(metric: 
     ],
 )
 @pytest.mark.parametrize("device", ["cpu", pytest.param("cuda", marks=pytest.mark.gpu)])
-def test_pytorch_ranks_alike(device: str, make: Callable[[np.random.Generator, int], Rows], metric: Metric) -> None:
+def test_pytorch_gives_the_same_ranks(
+    device: str, make: Callable[[np.random.Generator, int], Rows], metric: Metric
+) -> None:
     rng = np.random.default_rng(2)
     query, gallery = make(rng, 40), make(rng, 200)
     codes = rng.integers(0, 6, 40), rng.integers(0, 7, 200)
@@ -302,7 +304,7 @@ def test_pytorch_ranks_alike(device: str, make: Callable[[np.random.Generator, i
 
 
 @pytest.mark.gpu
-def test_features_are_ranked_where_they_are() -> None:
+def test_features_are_ranked_on_their_device() -> None:
     rng = np.random.default_rng(1)
     query, gallery = (rng.standard_normal((count, 256), dtype=np.float32) for count in (50, 900))
     pids = rng.integers(0, 20, 50), rng.integers(0, 20, 900)

@@ -110,7 +110,7 @@ def test_an_image_of_the_same_pid_and_camera_takes_no_rank() -> None:
     assert (counted.first_match_rank[0], counted.mAP, counted.mINP) == (1, (1 + 2 / 3 + 3 / 4) / 3, 3 / 4)
 
 
-def test_a_distractor_in_front_costs_rank_one() -> None:
+def test_a_distractor_ranked_first_costs_rank1() -> None:
     metrics = evaluate_distmat(np.array([[0.1, 0.2]]), ["0002"], ["0000", "0002"], [0], [0, 1])
     assert (metrics.cmc[0], metrics.cmc[1], metrics.mAP) == (0, 1, 0.5)
 
@@ -192,7 +192,7 @@ def test_blocks_of_rows_equal_the_whole() -> None:
     assert_same(evaluate_distmat(distmat.tolist(), *who), whole)
 
 
-def test_inputs_are_left_as_they_are() -> None:
+def test_inputs_are_not_changed() -> None:
     distmat = np.random.default_rng(11).random((6, 20))
     distmat.flags.writeable = False
     who = labels(12, 6, 20, 3)
@@ -218,7 +218,7 @@ def test_one_camera_for_all_needs_the_exclusion_off() -> None:
         evaluate_ranking(features, features, pids, pids, camids, camids)
 
 
-def test_no_common_pid_is_told_apart_from_the_camera_rule() -> None:
+def test_missing_pids_and_the_camera_rule_have_different_messages() -> None:
     with pytest.raises(JointreidError, match=r"pids of all 2 queries are missing from gallery_pids"):
         evaluate_distmat(np.zeros((2, 1)), ["1", "2"], ["01"], [0, 0], [0])
     with pytest.raises(JointreidError, match=r"of 2 queries, 1 have .* own camera only.* and 1 have none"):
@@ -370,7 +370,7 @@ def test_float64_distances_are_compared_in_float64() -> None:
 
 
 @pytest.mark.parametrize("metric", METRICS)
-def test_tensors_are_ranked_where_they_are_as_arrays_are(metric: Literal["cosine", "euclidean"]) -> None:
+def test_tensors_are_ranked_on_their_device_as_arrays_are(metric: Literal["cosine", "euclidean"]) -> None:
     rng = np.random.default_rng(0)
     query, gallery = rng.standard_normal((5, 8), dtype=np.float32), rng.standard_normal((30, 8), dtype=np.float32)
     labels = RankingLabels(rng.integers(0, 3, 5), rng.integers(0, 3, 30), None, None, False)

@@ -78,7 +78,7 @@ def test_ranking_is_that_of_the_dense_computation(
 @pytest.mark.parametrize("metric", ["cosine", "euclidean"])
 @pytest.mark.parametrize(("k1", "k2"), [(20, 6), (20, 1), (8, 9)])
 @pytest.mark.parametrize("number", [1, 2, 5, "k1", "k1 + 1"])
-def test_of_few_images_all_are_neighbours(metric: Metric, k1: int, k2: int, number: int | str) -> None:
+def test_all_images_are_neighbours_if_there_are_few(metric: Metric, k1: int, k2: int, number: int | str) -> None:
     count = {"k1": k1, "k1 + 1": k1 + 1}.get(str(number), number)
     assert isinstance(count, int)
     rows = np.random.default_rng(count).standard_normal((count, 5))
@@ -116,6 +116,6 @@ def test_equal_images_are_each_others_neighbours() -> None:
     assert (block == block[0, 0]).all()
 
 
-def test_what_cannot_be_reranked_is_refused() -> None:
+def test_bad_settings_of_reranking_are_refused() -> None:
     with pytest.raises(JointreidError, match="expected 1 <= k2 <= k1"):
         next(reranked_blocks(np.ones((2, 4)), np.ones((30, 4)), k2=30))

@@ -70,6 +70,10 @@ DAYS = ("2024-05-01", "2024-05-02")
         (["cam1/person_07_a.png", "cam2/person_07_b.png", "cam2/person_08_a.png"], ("07", "08"), ["cam1", "cam2"]),
         (["lobby/alice-1.png", "door/alice-2.png", "door/bob-1.png"], ("alice", "bob"), ["door", "lobby"]),
         (["0_c0_1.jpg", "0_c1_1.jpg", "1_c0_1.jpg"], ("0", "1"), ["c0", "c1"]),
+        (["p1_cam1_1.jpg", "p1_cam2_1.jpg", "p2_cam1_1.jpg"], ("p1", "p2"), ["cam1", "cam2"]),
+        (["cam1_p1_1.jpg", "cam2_p1_1.jpg", "cam1_p2_1.jpg"], ("p1", "p2"), ["cam1", "cam2"]),
+        (["cam1_0001_1.jpg", "cam2_0001_2.jpg", "cam1_0002_1.jpg"], ("0001", "0002"), ["cam1", "cam2"]),
+        (["cam1/frame_09_id_3.jpg", "cam2/frame_12_id_3.jpg", "cam2/frame_09_id_4.jpg"], ("3", "4"), ["cam1", "cam2"]),
         (["1_c001_1.jpg", "1_c020_1.jpg", "2_c001_1.jpg"], ("1", "2"), ["c1", "c20"]),
     ],
 )  # fmt: skip
@@ -85,7 +89,7 @@ def test_a_tree_with_one_meaning_is_read_so(
             folder = found.cameras[image.record.camid]
             parts = image.record.path.relative_to(tmp_path).as_posix()
             if folder not in image.record.path.parts:  # then it is a part of the name, with or without zeros before it
-                assert folder[1:] == str(int(parts.split("_")[1][1:]))
+                assert folder in parts.split("_") or folder[1:] == str(int(parts.split("_")[1][1:]))
 
 
 @pytest.mark.parametrize(
@@ -102,6 +106,9 @@ def test_a_tree_with_one_meaning_is_read_so(
         # More names than folders, each in both of them.
         ([f"{place}/{who}_1.jpg" for place in ("hq", "site") for who in PEOPLE],
          ["{pid}/{frame}", "{camera}/{pid}_{frame}"]),
+        # Pairs of cameras that are called like people, with the people in the names.
+        ([f"P{pair}/cam{camera}/{pid:03}_{k}.png" for pair in (1, 2) for camera in (1, 2) for pid in range(9)
+          for k in (1, 2)], ["{pid}/{camera}/{frame}", "*/{camera}/{pid}_{frame}"]),
         # Two parts of the names before the camera.
         (["1_5_c1_1.jpg", "1_6_c2_1.jpg", "2_5_c1_2.jpg"], ["{pid}_*_{camera}_{frame}", "*_{pid}_{camera}_{frame}"]),
     ],
@@ -164,6 +171,15 @@ def test_a_dry_run_writes_nothing(tmp_path: Path) -> None:
     assert not (tmp_path / "m.csv").exists()
 
 
+@pytest.mark.parametrize(
+    "name", ["x_c{}_1.jpg", "c{}_1.jpg", "cam{}-7.jpg", "frame7_cam{}.jpg", "0001C{}T0001F001.jpg"]
+)
+def test_cameras_in_file_names_inside_the_folders_of_people_are_used(tmp_path: Path, name: str) -> None:
+    found = look(build(tmp_path, *(f"{pid}/{name.format(camera)}" for pid in PEOPLE for camera in (1, 2))))
+    assert {image.record.pid for image in found.images} == set(PEOPLE)
+    assert found.cameras == {0: "c1", 1: "c2"}
+
+
 # Nobody
 
 
@@ -183,6 +199,17 @@ def test_names_that_may_mean_nobody_are_told_in_one_paragraph(tmp_path: Path) ->
     chosen = ingest(source, tmp_path / "n.csv", nobody=["Nan=person", "unknown=distractor"])
     assert chosen.splits["gallery"].distractors == 2
     assert "person Nan" in (tmp_path / "n.csv").read_text()
+
+
+def test_a_folder_of_nobody_beside_cameras_does_not_hide_them(tmp_path: Path) -> None:
+    build(tmp_path, *grid(("cam1", "cam2"), PEOPLE), "unknown/1.jpg", "unknown/2.jpg")
+    omissions = Omissions()
+    found = read_layout(tmp_path, "auto", "auto", BoxChoice(), omissions)
+    assert found.cameras == {1: "cam1", 2: "cam2"}
+    assert {image.record.pid for image in found.images} == set(PEOPLE)
+    assert [str(dropped) for dropped in omissions.listed()] == [
+        "2 images in folders named unknown, taken for nobody (unknown/1.jpg, unknown/2.jpg)"
+    ]
 
 
 @pytest.mark.parametrize(

@@ -17,6 +17,10 @@ from jointreid.messages.errors import JointreidError
 from jointreid.messages.listing import first_few
 
 _NAME_CAMERA = re.compile(r"_c(\d{1,9})(?:s\d+)?(?:_|\.)")
+# A part of a name that is called after a camera, `cam3`; or as in MARS, `0001C1T0002F003`.
+_OTHER_NAME_CAMERA = re.compile(
+    r"(?:(?<![^_\-. ])(?:c|cam|camera)|(?<=\d)C(?=\d+T\d+F))(\d{1,9})(?![^_\-. T])", re.IGNORECASE
+)
 _MARKET_1501 = re.compile(r"(-1|\d{4})_c\d+(?:s\d+)?_")
 
 
@@ -131,6 +135,10 @@ def _tell_cameras(images: Sequence[PathParts], choice: CameraChoice) -> _Cameras
     if choice == "none":
         return unknown._replace(origin=UNUSED)
     matches = [_NAME_CAMERA.search(names[-1]) for names in images]
+    if not all(matches):
+        others = [_OTHER_NAME_CAMERA.findall(names[-1].rpartition(".")[0]) for names in images]
+        if all(len(found) == 1 for found in others):
+            matches = [_OTHER_NAME_CAMERA.search(names[-1].rpartition(".")[0]) for names in images]
     nameless = ["/".join(names) for names, match in zip(images, matches, strict=True) if not match]
     if choice == "name" and nameless:
         raise JointreidError(
@@ -138,8 +146,9 @@ def _tell_cameras(images: Sequence[PathParts], choice: CameraChoice) -> _Cameras
             "number, as in 0002_c3_17.jpg; rename them, or pass --camera none"
         )
     if choice != "folder" and not nameless:
-        less = first_camera(names[-1] for names in images)
-        camids = [int(match[1]) - less for match in matches if match]
+        numbers = [int(match[1]) for match in matches if match]
+        less = min(1, *numbers) if numbers else 1
+        camids = [number - less for number in numbers]
         origin = IN_NAMES if less else "from the file names, which count them from 0"
         return _Cameras(camids, {camid: f"c{camid + less}" for camid in camids}, origin, shown="PERSON/cCAMERA_IMAGE")
     direct = ["/".join(names) for names in images if len(names) < 2]

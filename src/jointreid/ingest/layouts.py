@@ -11,7 +11,7 @@ from jointreid.ingest.by_pattern import read_by_pattern
 from jointreid.ingest.folders import folders_of_many, name_faults, person_faults, read_imagefolder, read_market
 from jointreid.ingest.images import FolderContents, Omissions, PathParts, list_images
 from jointreid.ingest.known import KNOWN
-from jointreid.ingest.meaning import role_of
+from jointreid.ingest.meaning import NOBODY, role_of
 from jointreid.ingest.mot import BoxChoice, find_sequences, read_mot
 from jointreid.ingest.pattern import Pattern
 from jointreid.ingest.read_known import find_base, read_known, recognise
@@ -95,6 +95,8 @@ def _recognise(source: Path, images: Sequence[PathParts], camera: CameraChoice, 
     if any(len(names) == 1 for names in below) and any(len(names) > 1 for names in below):
         raise JointreidError(_unclear(source, by_split))
     readings = infer(below)
+    if len(readings) != 1 and (told := _without_nobody(source, by_split, camera, omissions)):
+        return told
     if mixed := folders_of_many(_all_images(by_split), by_split.depth) if readings else []:
         named = "in these the file names show several people"
         one = Reading(
@@ -111,6 +113,22 @@ def _recognise(source: Path, images: Sequence[PathParts], camera: CameraChoice, 
     text = f"{{split}}/{pattern.text}" if by_split.depth else pattern.text
     used = [names for names in inner if by_split.depth == 0 or names in set(_all_images(by_split))]
     return read_by_pattern(source, used, Pattern(text), camera, omissions, (readings[0].why,))
+
+
+def _without_nobody(
+    source: Path, by_split: ImagesBySplit, camera: CameraChoice, omissions: Omissions
+) -> FolderContents | None:
+    """Read a folder that has one meaning but for folders such as `unknown`, whose images are left out; else None."""
+    named = {names: name for names in _all_images(by_split) for name in names[:-1] if name.lower() in NOBODY}
+    known = {split: [names for names in images if names not in named] for split, images in by_split.images.items()}
+    rest = by_split._replace(images=known)
+    readings = infer([names[by_split.depth :] for names in _all_images(rest)]) if named and any(known.values()) else []
+    if len(readings) != 1:
+        return None
+    for names, name in named.items():
+        omissions.add(f"images in folders named {name}, taken for nobody", "/".join(names))
+    text = f"{{split}}/{readings[0].pattern}" if by_split.depth else readings[0].pattern
+    return read_by_pattern(source, _all_images(rest), Pattern(text), camera, omissions, (readings[0].why,))
 
 
 def _wrapper(images: Sequence[PathParts]) -> PathParts:

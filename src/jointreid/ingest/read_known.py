@@ -1,7 +1,7 @@
 """Recognise a published layout, and read it by its own rules."""
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -16,6 +16,7 @@ from jointreid.messages.listing import first_few
 
 # Folders that an archive may put around a data set.
 _DEEPEST_BASE = 3
+_MOST_BASES = 64
 # Copies of the same images for single-shot evaluation, beside the whole sequences.
 _COPIES = {"prid2011": ("single_shot", "multi_shot"), "ilids-vid": ("images", "sequences")}
 
@@ -29,11 +30,16 @@ class FoundLayout(NamedTuple):
 
 def recognise(source: Path, images: Sequence[PathParts]) -> FoundLayout | None:
     """Return the published layout whose folders are all there and that every image in them fits; None for none."""
-    for name, layout in KNOWN.items():
-        for base in _bases(images):
+    folders = {names[:-1] for names in images}
+    for base in _bases(folders):
+        inside = {"/".join(folder[len(base) : len(base) + depth]) for folder in folders for depth in (1, 2)
+                  if folder[: len(base)] == base}  # fmt: skip
+        root = source.joinpath(*base)
+        inside |= {entry.name for entry in root.iterdir() if entry.is_dir()} if root.is_dir() else set()
+        for name, layout in KNOWN.items():
             if layout.hint and not _is_hinted(source, base, layout):
                 continue
-            if _has_folders(source.joinpath(*base), layout, images, base) and _fits(layout, images, base):
+            if _has_folders(inside, layout) and _fits(layout, images, base):
                 return FoundLayout(name, base)
     return None
 
@@ -46,7 +52,7 @@ def find_base(name: str, images: Sequence[PathParts]) -> FoundLayout:
     """
     layout = KNOWN[name]
     regex = _regex(layout)
-    for base in _bases(images):
+    for base in _bases({names[:-1] for names in images}):
         if any(names[: len(base)] == base and regex.fullmatch("/".join(names[len(base) :])) for names in images):
             return FoundLayout(name, base)
     examples = first_few(["/".join(names) for names in images], 3)
@@ -124,36 +130,27 @@ def _is_hinted(source: Path, base: PathParts, layout: KnownLayout) -> bool:
     return layout.hint in folders or source.joinpath(*base, "exp", "test_id.txt").is_file()
 
 
-def _bases(images: Sequence[PathParts]) -> list[PathParts]:
+def _bases(folders: Collection[PathParts]) -> list[PathParts]:
     """Return the folders that an archive may have put around the data set, none at all first."""
-    deepest = [names[: min(_DEEPEST_BASE, len(names) - 1)] for names in images]
-    roots = {base[:depth] for base in deepest for depth in range(len(base) + 1)}
-    shared = {base for base in roots if all(names[: len(base)] == base for names in images)}
-    # Other folders may lie beside the data set's own, but not hundreds.
-    return sorted(roots if len(roots) <= 64 else shared, key=lambda base: (len(base), base))
+    roots = {folder[:depth] for folder in folders for depth in range(min(len(folder), _DEEPEST_BASE) + 1)}
+    if len(roots) > _MOST_BASES:  # other folders may lie beside the data set's own, but not hundreds
+        roots = {root for root in roots if all(folder[: len(root)] == root for folder in folders)}
+    return sorted(roots, key=lambda base: (len(base), base))
 
 
-def _has_folders(root: Path, layout: KnownLayout, images: Sequence[PathParts], base: PathParts) -> bool:
-    if not layout.needs:
-        return True
-    inside = {
-        "/".join(names[len(base) : depth])
-        for names in images
-        if names[: len(base)] == base
-        for depth in range(len(base) + 1, min(len(names), len(base) + 3))
-    }
-    inside |= {entry.name for entry in root.iterdir() if entry.is_dir()} if root.is_dir() else set()
+def _has_folders(inside: Collection[str], layout: KnownLayout) -> bool:
     return all(any(re.fullmatch(need, folder, re.IGNORECASE) for folder in inside) for need in layout.needs)
 
 
 def _fits(layout: KnownLayout, images: Sequence[PathParts], base: PathParts) -> bool:
     """Return whether images fit the layout, and all do that lie in a folder of it; without folders, all of them."""
     regex = _regex(layout)
-    inside = ["/".join(names[len(base) :]) for names in images if names[: len(base)] == base]
-    tops = {path.split("/")[0] for path in inside if regex.fullmatch(path)}
+    inside = ("/".join(names[len(base) :]) for names in images if names[: len(base)] == base)
     if not layout.needs:
-        return len(inside) == len(images) and all(map(regex.fullmatch, inside))
-    return bool(tops) and all(regex.fullmatch(path) for path in inside if path.split("/")[0] in tops)
+        return all(names[: len(base)] == base for names in images) and all(map(regex.fullmatch, inside))
+    paths = list(inside)
+    tops = {path.split("/")[0] for path in paths if regex.fullmatch(path)}
+    return bool(tops) and all(regex.fullmatch(path) for path in paths if path.split("/")[0] in tops)
 
 
 def _camids(layout: KnownLayout, names: Sequence[str]) -> dict[str, int]:

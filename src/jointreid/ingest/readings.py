@@ -14,6 +14,7 @@ from jointreid.ingest.images import PathParts
 from jointreid.ingest.meaning import Role, role_of
 
 _NAME_CAMERA_PART = re.compile(r"(?:c|cam|camera)\d{1,9}(?:s\d+)?", re.IGNORECASE)
+_PERSON_LABELS = {"id", "pid", "person", "ID", "PID", "Person"}
 # How many times as many folders one level needs, to be taken for people and the other for cameras or days.
 _CLEARLY_MORE = 2
 _FIELD_OF: dict[Role, str] = {
@@ -63,9 +64,11 @@ def infer(images: Sequence[PathParts]) -> list[Reading]:
     if len(cameras) > 1 or len(people) > 1 or (cameras and places):
         return _one_each(tree, people or free or cameras)
     if len(people) == 1:
-        return [
-            Reading(tree.pattern(tree.fields()), f"folders such as {_some(tree, people[0])} are named after people")
-        ]
+        why = f"folders such as {_some(tree, people[0])} are named after people"
+        below = [number for number in cameras or places if number > people[0]]
+        # P1, P2, ... may be pairs of cameras, with the people in the file names (CUHK02).
+        named = _recurring_names(tree, below[0], people[0]) if below else []
+        return [Reading(tree.pattern(tree.fields()), why), *named]
     if len(free) == 1:
         return _one_level(tree, free[0], bool(cameras or places))
     if len(free) == 2 and not (cameras or places):
@@ -112,8 +115,12 @@ def _one_level(tree: _Tree, level: int, camera_known: bool) -> list[Reading]:
     chosen = Reading(
         tree.pattern(_once(tree.fields(**{f"level{level}": "{pid}"}))), f"folders such as {_some(tree, level)}"
     )
-    others = [] if camera_known else _recurring_names(tree, level)
-    return [chosen, *others]
+    named = _recurring_names(tree, level)
+    if camera_known:
+        # A folder for each pair of cameras, with the people in the file names (CUHK02).
+        camera = next(number for number, role in enumerate(tree.roles) if role in ("camera", "place"))
+        named = _recurring_names(tree, camera, level) if camera > level else []
+    return [chosen, *named]
 
 
 def _once(fields: list[str]) -> list[str]:
@@ -173,18 +180,22 @@ def _people_in_names(tree: _Tree, cameras: Sequence[int]) -> list[Reading]:
     values = [Counter(part[number] for part in parts) for number in range(shortest)]
     camera_part = next((n for n, seen in enumerate(values) if all(map(_NAME_CAMERA_PART.fullmatch, seen))), None)
     varying = [number for number, seen in enumerate(values) if len(seen) > 1]
+    labelled = [number for number in varying if _is_person_part(values, number)]
     fields = tree.fields()
 
     def reading(pid: int, why: str) -> Reading:
-        head = ["*" if number in varying else next(iter(values[number])) for number in range(pid)]
-        head.append("{pid}")
-        if camera_part is not None and camera_part > pid and not cameras:
-            head += ["*"] * (camera_part - pid - 1) + ["{camera}"]
+        last = pid if camera_part is None or cameras else max(pid, camera_part)
+        head = ["*" if number in varying else next(iter(values[number])) for number in range(last + 1)]
+        head[pid] = "{pid}"
+        if camera_part is not None and not cameras:
+            head[camera_part] = "{camera}"
         return Reading(tree.pattern(fields, _name_pattern(separator, head, longest)), why)
 
+    if len(labelled) == 1 and (cameras or camera_part is not None):
+        return [reading(labelled[0], f"part {labelled[0] + 1} of the names is called after people")]
     if camera_part is not None and not cameras:
-        before = [number for number in varying if number < camera_part]
-        return [reading(number, f"part {number + 1} of the names may be the person") for number in before]
+        candidates = [n for n in varying if n < camera_part] or [n for n in varying if camera_part < n < shortest - 1]
+        return [reading(number, f"part {number + 1} of the names may be the person") for number in candidates]
     if not cameras:
         return []
     pid = varying[0] if varying else 0
@@ -201,13 +212,25 @@ def _people_in_names(tree: _Tree, cameras: Sequence[int]) -> list[Reading]:
     return [reading(pid, why), _folders_are_people(tree, cameras[0])]
 
 
+def _is_person_part(values: Sequence[Counter[str]], number: int) -> bool:
+    """Return whether a part of the names is labelled as a person: `p07`, or a number after a part `id`."""
+    before = set(values[number - 1]) if number else set()
+    return role_of(set(values[number])) == "person" or (len(before) == 1 and before <= _PERSON_LABELS)
+
+
 def _folders_are_people(tree: _Tree, level: int) -> Reading:
     fields = [field if number != level else "{pid}" for number, field in enumerate(tree.fields())]
     return Reading(tree.pattern(fields), f"folders such as {_some(tree, level)} may be people who are called so")
 
 
-def _recurring_names(tree: _Tree, level: int) -> list[Reading]:
-    """Return the reading of folders as cameras if the file names in them begin with more, recurring names than that."""
+def _recurring_names(tree: _Tree, level: int, outer: int | None = None) -> list[Reading]:
+    """Return the reading of folders as cameras if the file names in them begin with more, recurring names than that.
+
+    Args:
+        tree: the images.
+        level: the folders that may be cameras.
+        outer: a level above them that would then mean nothing.
+    """
     separator, parts = _parts(tree.images)
     shortest, longest = min(map(len, parts)), max(map(len, parts))
     words = all(not part[0].isdecimal() for part in parts)
@@ -219,11 +242,12 @@ def _recurring_names(tree: _Tree, level: int) -> list[Reading]:
     above: dict[str, set[str]] = defaultdict(set)
     for names, part in zip(tree.images, parts, strict=True):
         above[part[first]].add(names[level])
-    folders, recurring = len(tree.names[level]), sum(len(seen) > 1 for seen in above.values())
+    folders = len(tree.names[level if outer is None else outer])
+    recurring = sum(len(seen) > 1 for seen in above.values())
     more = _CLEARLY_MORE if not words else 1
     if folders < 2 or len(above) <= more * folders or 2 * recurring < len(above):
         return []
     head = [next(iter({part[n] for part in parts})) for n in range(first)] + ["{pid}"]
-    fields = tree.fields(**{f"level{level}": "{camera}"})
+    fields = tree.fields(**{f"level{level}": "{camera}"} | ({} if outer is None else {f"level{outer}": "*"}))
     why = f"{recurring:,} of {len(above):,} file names begin alike in several of the folders"
     return [Reading(tree.pattern(fields, _name_pattern(separator, head, longest)), why)]

@@ -25,7 +25,7 @@ CameraIds = Literal["global", "local"]
 CacheMode = Literal["disk", "memory", "off"]
 Interpolation = Literal["bicubic", "bilinear"]
 SystemName = Literal["bot", "agw", "bot-dcsd", "agw-dcsd", "bot-dn", "bot-snr"]
-TrunkName = Literal["resnet50", "resnet101", "resnet50-w16"]
+TrunkName = Literal["resnet50", "resnet101", "resnet50-w16", "mobilenetv2_100", "efficientnet_lite0", "convnext_tiny"]
 PretrainSource = Literal["none", "tv_in1k", "a1_in1k", "ddf_imagenet", "dcsd_imagenet", "r50_imagenet", "r50_partial"]
 Factor = Literal["sample", "domain", "camera"]
 TripletNumerics = Literal["stable", "published"]
@@ -136,11 +136,11 @@ class ModelConfig:
     """The network and the weights it starts from."""
 
     name: SystemName = setting("bot", "system: bot or agw, with -dcsd every 3x3 generated per sample; bot-dn and bot-snr normalise the style of each image. Choose agw by --recipe agw, which also sets its loss")
-    trunk: str = setting("resnet50", "resnet50, resnet101, resnet50-w16 (16 base channels instead of 64, for CPUs), or a custom one, my_package.module:function", custom=True)
+    trunk: str = setting("resnet50", "resnet50, resnet101, resnet50-w16 (16 base channels instead of 64, for CPUs); with depthwise convolutions mobilenetv2_100 (3x3), efficientnet_lite0 (3x3 and 5x5), convnext_tiny (7x7), for bot and bot-dcsd; or a custom one, my_package.module:function", custom=True)
     pretrain: PretrainSource = setting("none", "weights to start from. Static 3x3s: tv_in1k (torchvision's V1, as the baselines of the paper), a1_in1k (timm's, stronger: a control), r50_imagenet (from `jointreid pretrain`). -dcsd: ddf_imagenet (DDF's published file), dcsd_imagenet (from `jointreid pretrain`), r50_partial (tv_in1k without its 3x3s: not comparable). none: random, not comparable")
     pretrain_file: str = setting("", "file of these weights: .safetensors, .pth or .pth.tar; empty downloads tv_in1k, a1_in1k or r50_partial, the others need a file")
     last_stride: Literal[1, 2] = setting(1, "stride of the last stage; 1 gives a 16x8 map for 256x128 pixels")
-    stem_relu: bool = setting(True, "ReLU after the first batch normalisation; the BoT repository has none")
+    stem_relu: bool = setting(True, "ResNets: ReLU after the first batch normalisation; the BoT repository has none")
     classifier_std: float = setting(0.01, "standard deviation of the classifier's initial weights")
     nonlocal_reduction: int = setting(0, "agw: inner width of a non-local block is the channels divided by this; 0 for a width of 1, as in the published code, which meant 2")
     gem_p: float = setting(3.0, "agw: power p of the generalised mean that pools the last map; 1 for the mean")
@@ -158,7 +158,7 @@ class ModelConfig:
 class DcsdConfig:
     """The generated convolution (Section III of the paper)."""
 
-    kernel_size: int = setting(3, "side of the generated kernels in pixels, odd")
+    kernel_size: int = setting(3, "side in pixels, odd, of the generated kernels in the place of a 3x3; a larger convolution keeps its side")
     squeeze: float = setting(0.2, "hidden width of the channel branch, as a share of the channels")
     mlp_reduction: int = setting(4, "hidden width of the domain and camera MLPs is the channels divided by this")
     mlp_bias: bool = setting(False, "biases in the domain and camera MLPs; the paper has none, to judge by its 18.2M parameters")

@@ -9,8 +9,8 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from jointreid.config import DcsdConfig
 from jointreid.messages.errors import JointreidError
+from jointreid.models.families import build_trunk
 from jointreid.models.profile import PROFILES, Count, profile, variants
-from jointreid.models.trunk import build_trunk
 
 pytestmark = pytest.mark.slow
 

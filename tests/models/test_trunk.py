@@ -10,18 +10,10 @@ from jointreid.config import DcsdConfig
 from jointreid.messages.errors import JointreidError
 from jointreid.models.agw import NonLocal
 from jointreid.models.dcsd import DCSD
+from jointreid.models.families import build_trunk
 from jointreid.models.norms import SNR, InstanceNorm
-from jointreid.models.trunk import (
-    TRUNKS,
-    Additions,
-    Bottleneck,
-    Conv3x3Factory,
-    ResNet,
-    TrunkShape,
-    build_trunk,
-    dcsd_conv3x3,
-    static_conv3x3,
-)
+from jointreid.models.resnet import RESNETS, Additions, Bottleneck, ResNet, ResNetShape
+from jointreid.models.trunk import SpatialConvFactory, dcsd_conv, static_conv
 
 
 def randomise_normalisation(model: nn.Module) -> None:
@@ -56,7 +48,7 @@ def test_timm_weights_load_whole_and_give_equal_features() -> None:
     torch.testing.assert_close(features, expected, rtol=1e-5, atol=1e-5 * expected.std().item())
 
 
-@pytest.mark.parametrize("conv3x3", [static_conv3x3, dcsd_conv3x3(DcsdConfig(), 5, 32)], ids=["static", "dcsd"])
+@pytest.mark.parametrize("conv3x3", [static_conv, dcsd_conv(DcsdConfig(), 5, 32)], ids=["static", "dcsd"])
 @pytest.mark.parametrize(
     ("height", "width", "last_stride", "expected"),
     [
@@ -68,10 +60,10 @@ def test_timm_weights_load_whole_and_give_equal_features() -> None:
     ],
 )
 def test_map_sizes_are_those_of_resnet50(
-    conv3x3: Conv3x3Factory, height: int, width: int, last_stride: int, expected: tuple[int, int]
+    conv3x3: SpatialConvFactory, height: int, width: int, last_stride: int, expected: tuple[int, int]
 ) -> None:
     with torch.device("meta"):  # one block a stage: the others keep the size
-        trunk = ResNet(TrunkShape((1, 1, 1, 1), 16), conv3x3, last_stride=last_stride)
+        trunk = ResNet(ResNetShape((1, 1, 1, 1), 16), conv3x3, last_stride=last_stride)
         features = trunk(torch.empty(2, 3, height, width)).feature_map
     assert features.shape == (2, 512, *expected)
 
@@ -88,7 +80,7 @@ def test_odd_size_on_real_numbers() -> None:
 def test_padded_and_ceiled_pooling_agree_on_even_maps_only() -> None:
     def size(stem_pool: Any, height: int) -> int:
         with torch.device("meta"):
-            trunk = ResNet(TrunkShape((1, 1, 1, 1), 4), static_conv3x3, stem_pool=stem_pool)
+            trunk = ResNet(ResNetShape((1, 1, 1, 1), 4), static_conv, stem_pool=stem_pool)
             return int(trunk.maxpool(torch.empty(1, 4, height, 8)).shape[2])
 
     assert size("pad", 128) == size("ceil", 128) == 64
@@ -97,7 +89,7 @@ def test_padded_and_ceiled_pooling_agree_on_even_maps_only() -> None:
 
 def test_stem_relu_changes_only_the_relu_after_the_stem() -> None:
     torch.manual_seed(0)
-    trunk = ResNet(TrunkShape((1, 1, 1, 1), 4), static_conv3x3, stem_relu=False).eval()
+    trunk = ResNet(ResNetShape((1, 1, 1, 1), 4), static_conv, stem_relu=False).eval()
     x = torch.randn(1, 3, 32, 32)
     seen = []
     trunk.maxpool.register_forward_pre_hook(lambda _module, inputs: seen.append(inputs[0].min().item()))
@@ -117,7 +109,7 @@ def test_every_3x3_is_generated_and_the_rest_is_static(name: str, blocks: int) -
     bottlenecks = [module for module in trunk.modules() if isinstance(module, Bottleneck)]
     assert len(bottlenecks) == len(factor_logits) == blocks
     assert all(isinstance(block.conv2, DCSD) for block in bottlenecks)
-    assert features.shape[1] == trunk.out_channels == 32 * TRUNKS[name].width
+    assert features.shape[1] == trunk.out_channels == 32 * RESNETS[name].width
     assert {logits.domain.shape for logits in factor_logits if logits.domain is not None} == {(2, 5)}
     assert {logits.camera.shape for logits in factor_logits if logits.camera is not None} == {(2, 32)}
     kernels = [module.kernel_size for module in trunk.modules() if isinstance(module, nn.Conv2d)]
@@ -165,7 +157,7 @@ def places(trunk: nn.Module, kind: type[NonLocal] | type[InstanceNorm]) -> dict[
 def test_non_local_blocks_follow_the_last_blocks_of_two_stages(name: str, layer3: Any) -> None:
     with torch.device("meta"):
         trunk = build_trunk(name, additions=Additions(non_local=NonLocal))
-    width = TRUNKS[name].width
+    width = RESNETS[name].width
     expected = {f"layer2.{index}.non_local": 8 * width for index in (2, 3)}
     assert places(trunk, NonLocal) == expected | {f"layer3.{index}.non_local": 16 * width for index in layer3}
 
@@ -183,8 +175,8 @@ def test_dual_norm_is_in_the_last_block_of_three_stages_and_snr_after_all_four()
 
 def test_additions_add_parameters_and_change_no_other() -> None:
     torch.manual_seed(0)
-    plain = ResNet(TrunkShape((1, 1, 1, 1), 4), static_conv3x3).state_dict()
-    added = ResNet(TrunkShape((1, 1, 1, 1), 4), static_conv3x3, additions=ALL).state_dict()
+    plain = ResNet(ResNetShape((1, 1, 1, 1), 4), static_conv).state_dict()
+    added = ResNet(ResNetShape((1, 1, 1, 1), 4), static_conv, additions=ALL).state_dict()
     others = {name for name in added if not any(part in name for part in ("sum_norm", "non_local", "snr"))}
     assert others == plain.keys()
 
@@ -194,7 +186,7 @@ def test_dual_norm_normalises_the_sum_with_the_shortcut_before_the_relu() -> Non
     norm = InstanceNorm(8)
     nn.init.normal_(norm.weight)
     nn.init.normal_(norm.bias)
-    block = Bottleneck(8, 2, 1, static_conv3x3, norm).double().eval()
+    block = Bottleneck(8, 2, 1, static_conv, norm).double().eval()
     randomise_normalisation(block)
     x = torch.randn(2, 8, 6, 5, generator=torch.Generator().manual_seed(1)).double()
     total = x + block.bn3(block.conv3(block.bn2(block.conv2(block.bn1(block.conv1(x)).relu())).relu()))
@@ -206,7 +198,7 @@ def test_dual_norm_normalises_the_sum_with_the_shortcut_before_the_relu() -> Non
 
 def test_stages_are_chained_through_their_snr_modules() -> None:
     torch.manual_seed(0)
-    trunk = ResNet(TrunkShape((1, 1, 1, 1), 4), static_conv3x3, additions=Additions(snr=SNR)).train()
+    trunk = ResNet(ResNetShape((1, 1, 1, 1), 4), static_conv, additions=Additions(snr=SNR)).train()
     x = torch.randn(2, 3, 64, 64)
     features, _, restitutions = trunk(x)
     assert [tuple(r.useful.shape) for r in restitutions] == [(2, 16), (2, 32), (2, 64), (2, 128)]
@@ -221,10 +213,10 @@ def test_stages_are_chained_through_their_snr_modules() -> None:
 
 def test_zero_context_starts_every_dcsd_from_the_sample_alone() -> None:
     torch.manual_seed(0)
-    shape, x = TrunkShape((1, 1, 1, 1), 4), torch.randn(2, 3, 32, 32)
-    full = ResNet(shape, dcsd_conv3x3(DcsdConfig(), 2, 3)).eval()
+    shape, x = ResNetShape((1, 1, 1, 1), 4), torch.randn(2, 3, 32, 32)
+    full = ResNet(shape, dcsd_conv(DcsdConfig(), 2, 3)).eval()
     randomise_normalisation(full)
-    alone = ResNet(shape, dcsd_conv3x3(DcsdConfig(factors=("sample",)), 2, 3)).eval()
+    alone = ResNet(shape, dcsd_conv(DcsdConfig(factors=("sample",)), 2, 3)).eval()
     alone.load_state_dict({name: full.state_dict()[name] for name in alone.state_dict()})
     assert not torch.equal(full(x).feature_map, alone(x).feature_map)
     full.zero_context()

@@ -12,9 +12,9 @@ from jointreid.data.protocols import TABLE_I
 from jointreid.data.readers import READERS
 from jointreid.data.readers.cuhk03 import _MARKET_FOLDERS
 from jointreid.data.sampling import SAMPLERS
+from jointreid.models.families import TRUNKS
 from jointreid.models.pretrained import NONE, SOURCES
 from jointreid.models.reid import SYSTEMS
-from jointreid.models.trunk import TRUNKS
 from jointreid.paper import facts
 from jointreid.training.pretrain.config import PretrainConfig
 

@@ -18,7 +18,7 @@ from safetensors.torch import load_file
 from jointreid.config import RunConfig
 from jointreid.machine.shortage import short_of_disk, short_of_memory
 from jointreid.messages.errors import JointreidError
-from jointreid.models.trunk import ResNet
+from jointreid.models.resnet import ResNet
 from jointreid.retrieval import evaluate
 from jointreid.run import open_run
 from jointreid.training import train as train_module

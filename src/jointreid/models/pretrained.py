@@ -22,7 +22,8 @@ from jointreid.messages.errors import JointreidError, no_such
 from jointreid.messages.listing import first_few
 from jointreid.models.dcsd import DCSD
 from jointreid.models.reid import ReIDModel
-from jointreid.models.trunk import Bottleneck, Trunk
+from jointreid.models.resnet import Bottleneck
+from jointreid.models.trunk import Trunk
 
 NONE = "none"
 SAID = "said to be "  # before the label of a user's file whose checksum is not known

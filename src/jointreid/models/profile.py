@@ -21,8 +21,9 @@ from jointreid.messages.errors import JointreidError, no_such
 from jointreid.messages.tables import text_table
 from jointreid.models.agw import NonLocal
 from jointreid.models.dcsd import DCSD, SpatialBranch, global_average_pool
+from jointreid.models.families import TRUNKS, build_trunk
 from jointreid.models.reid import SYSTEMS, ReIDModel, build_model
-from jointreid.models.trunk import TRUNKS, Bottleneck, Trunk, build_trunk
+from jointreid.models.trunk import Trunk
 
 IMAGENET_CLASSES = 1000
 NUM_DOMAINS = 5  # Table I: five data sets with 32 cameras between them
@@ -32,12 +33,17 @@ SYSTEM_SIZE = (256, 128)  # height, width of a person image
 
 PROFILES = (*TRUNKS, *(f"{name}-dcsd" for name in TRUNKS), *SYSTEMS)
 
+# Name of the spatial convolution of a block: in ResNets the 3x3, elsewhere the depthwise one.
+SPATIAL = re.compile(r"trunk\..*\.(conv2|conv_dw)")
+
 IDENTITY_CLASSIFIER = "identity classifier"
 # Pattern of a module's name in the network -> the part it is counted in; the first pattern that fits is used.
 PARTS = (
-    (r"trunk\.conv1", "stem"),
-    (r".*\.(bn\d|downsample\.1)", "norm"),
-    (r".*\.(conv\d|downsample\.0)", "static convolutions"),
+    (r"trunk\.(conv1|conv_stem|stem\.0)", "stem"),
+    (r".*\.(bn\d|layer\d\.\d+\.downsample\.1|stem\.1|stages\.\d\.downsample\.0|blocks\.\d+\.norm)", "norm"),
+    (r".*\.(conv\d|conv_\w+|layer\d\.\d+\.downsample\.0|stages\.\d\.downsample\.1)", "static convolutions"),
+    (r".*\.mlp\.fc\d", "fully connected layers"),
+    (r"trunk\.stages\.\d\.blocks\.\d+", "layer scales"),
     (r".*\.spatial_branch(\.conv)?", "spatial branches"),
     (r".*\.channel_branch\.fc\d", "channel branches"),
     (r".*\.channel_branch\.norm", "channel spreads"),
@@ -66,16 +72,18 @@ class Count:
 
 @dataclass(frozen=True)
 class BlockCount:
-    """The 3x3 modules, static or generated, that share a width.
+    """The spatial convolutions, static or generated, that share a width and a size.
 
     Attributes:
         width: channels.
+        kernel_size: side of the kernels.
         modules: how many there are.
         params: of one of them.
         macs: of all of them, for one image.
     """
 
     width: int
+    kernel_size: int
     modules: int
     params: int
     macs: int
@@ -92,7 +100,7 @@ class Profile:
         params: parameters, without a system's identity classifier, whose size depends on the training set.
         macs: multiply-adds for one image.
         parts: the same by part; they sum to the totals.
-        blocks: the 3x3 modules by width.
+        blocks: the spatial convolutions by width and size.
     """
 
     name: str
@@ -166,17 +174,19 @@ def variants(dcsd: DcsdConfig | None = None) -> tuple[Variant, ...]:
 
 
 def render(counts: Profile) -> str:
-    """Return the counts as text, by part and by width of the 3x3 modules."""
+    """Return the counts as text, by part and by width and size of the spatial convolutions."""
     rows = [(part, count.params, count.macs) for part, count in counts.parts.items()]
     lines = [
         f"{counts.name} at {counts.height}x{counts.width}: {counts.params:,} parameters, "
         f"{counts.macs / 1e9:.3f} G multiply-adds",
         _table("part", rows),
-        _table(
-            "3x3 modules", [(f"{b.modules} of width {b.width}", b.modules * b.params, b.macs) for b in counts.blocks]
-        ),
+        _table("spatial convolutions", [(_block_name(b), b.modules * b.params, b.macs) for b in counts.blocks]),
     ]
     return "\n".join(lines)
+
+
+def _block_name(block: BlockCount) -> str:
+    return f"{block.modules} of {block.kernel_size}x{block.kernel_size}, width {block.width}"
 
 
 def render_variants(counts: Sequence[Variant]) -> str:
@@ -251,7 +261,7 @@ def _macs(call: ModuleCall) -> int:
             height, width = call.output.shape[2:]
             return conv.weight.numel() * int(height) * int(width)
         case nn.Linear() as linear:
-            return linear.weight.numel()
+            return linear.weight.numel() * (int(call.output.numel()) // linear.out_features)
         case SpatialBranch() as branch:  # its weights are also applied to the context vector
             context = call.inputs[1]
             return 0 if context is None else branch.conv.weight.numel()
@@ -288,16 +298,26 @@ def _count(name: str, network: nn.Module, size: tuple[int, int]) -> Profile:
 
 
 def _count_blocks(network: nn.Module, macs: Counter[str]) -> tuple[BlockCount, ...]:
-    """Return the cost of the 3x3 modules of each width; `macs` is by module name."""
-    counts: dict[int, BlockCount] = {}
-    for name, block in network.named_modules():
-        if isinstance(block, Bottleneck):
-            width = block.conv1.out_channels
-            params = sum(parameter.numel() for parameter in block.conv2.parameters())
-            module_macs = sum(n for module, n in macs.items() if f"{module}.".startswith(f"{name}.conv2."))
-            before = counts.get(width, BlockCount(width, 0, params, 0))
-            counts[width] = replace(before, modules=before.modules + 1, macs=before.macs + module_macs)
+    """Return the cost of the spatial convolutions of each width and size; `macs` is by module name."""
+    counts: dict[tuple[int, int], BlockCount] = {}
+    for name, module in network.named_modules():
+        if SPATIAL.fullmatch(name):
+            channels, kernel_size = _shape(module)
+            params = sum(parameter.numel() for parameter in module.parameters())
+            module_macs = sum(n for inner, n in macs.items() if f"{inner}.".startswith(f"{name}."))
+            before = counts.get((channels, kernel_size), BlockCount(channels, kernel_size, 0, params, 0))
+            after = replace(before, modules=before.modules + 1, macs=before.macs + module_macs)
+            counts[channels, kernel_size] = after
     return tuple(counts.values())
+
+
+def _shape(module: nn.Module) -> tuple[int, int]:
+    """Return the channels and the kernel's side of a spatial convolution."""
+    if isinstance(module, DCSD):
+        channels, taps = module.channel_branch.kernels
+        return channels, math.isqrt(taps)
+    assert isinstance(module, nn.Conv2d)
+    return module.out_channels, module.kernel_size[0]
 
 
 def _extra_macs_per_position(network: nn.Module, size: tuple[int, int]) -> int:

@@ -13,8 +13,10 @@ from jointreid.config import DcsdConfig, ModelConfig, SystemName
 from jointreid.messages.errors import JointreidError, no_such
 from jointreid.models.agw import GeM, NonLocal
 from jointreid.models.dcsd import FactorLogits, global_average_pool
+from jointreid.models.families import build_trunk
 from jointreid.models.norms import SNR, InstanceNorm, Restitution
-from jointreid.models.trunk import PLAIN, Additions, Trunk, build_trunk
+from jointreid.models.resnet import PLAIN, Additions
+from jointreid.models.trunk import Trunk
 
 
 class ModelOutput(NamedTuple):
@@ -142,7 +144,7 @@ def build_model(
         num_ids: identities of the training set.
         num_domains: domains of the training set.
         num_cameras: global cameras of the training set.
-        trunk: a key of `jointreid.models.trunk.TRUNKS`, or a custom one, see `build_trunk`.
+        trunk: a key of `jointreid.models.families.TRUNKS`, or a custom one, see `build_trunk`.
         options: fields of `ModelConfig` such as `last_stride`, and `dcsd`, a `DcsdConfig` or None for the defaults. A
             system takes options that it does not use, such as `dcsd` for BoT.
 

@@ -1,71 +1,22 @@
-"""ResNet trunks built from a 3x3 factory: static convolutions, or a DCSD in the place of each.
+"""A trunk: a network from images to a feature map, whose spatial convolutions a factory makes.
 
-Modules have timm's names (conv1, bn1, layer1.0.conv1, ..., layer1.0.downsample.0), so that timm's weights load
-unchanged. The factor logits and restitutions that the losses need are returned: no module keeps them between calls.
+Each block of a trunk has one convolution over positions, which a system keeps static or replaces by a DCSD. Trunks have
+timm's parameter names, so that timm's weights load unchanged. The factor logits and restitutions that the losses need
+are returned: no module keeps them between calls.
 
 Letters: B images, H x W positions of a map, C channels.
 """
 
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Literal, NamedTuple, get_args
+import math
+from dataclasses import replace
+from typing import NamedTuple, Protocol
 
 from torch import Tensor, nn
 
 from jointreid.config import DcsdConfig
-from jointreid.custom import custom_function, is_custom, require_known_or_custom
-from jointreid.messages.errors import JointreidError, no_such
+from jointreid.messages.errors import JointreidError
 from jointreid.models.dcsd import DCSD, FactorLogits
-from jointreid.models.norms import SNR, Restitution
-
-# (channels, stride) -> a module that maps [B, channels, H, W] to [B, channels, ceil(H / stride), ceil(W / stride)];
-# a DCSD also returns its factor logits.
-Conv3x3Factory = Callable[[int, int], nn.Module]
-StemPool = Literal["pad", "ceil"]
-
-EXPANSION = 4  # output channels of a bottleneck, relative to its 3x3
-
-
-@dataclass(frozen=True)
-class TrunkShape:
-    """Depth and width of a ResNet.
-
-    Attributes:
-        depths: blocks in each of the four stages.
-        width: channels of the stem and of the first stage's 3x3; they double with every stage.
-        non_local: in AGW, a non-local block follows each of this many last blocks of a stage.
-    """
-
-    depths: tuple[int, int, int, int]
-    width: int = 64
-    non_local: tuple[int, int, int, int] = (0, 2, 3, 0)
-
-
-# resnet50-w16 has all blocks of ResNet-50, so that names such as layer3.5 or layer4.2 exist in it too.
-TRUNKS = {
-    "resnet50": TrunkShape((3, 4, 6, 3)),
-    "resnet101": TrunkShape((3, 4, 23, 3), non_local=(0, 2, 9, 0)),  # as in fast-reid
-    "resnet50-w16": TrunkShape((3, 4, 6, 3), width=16),
-}
-
-
-@dataclass(frozen=True)
-class Additions:
-    """Modules that a system adds to a ResNet, as functions of a stage's output channels; None adds nothing.
-
-    Attributes:
-        sum_norm: normalises the sum with the shortcut, before its ReLU, in the last block of layer1, layer2 and
-            layer3 (DualNorm).
-        non_local: follows the blocks that `TrunkShape.non_local` counts (AGW).
-        snr: follows every stage, and returns the vectors that its loss compares (SNR).
-    """
-
-    sum_norm: Callable[[int], nn.Module] | None = None
-    non_local: Callable[[int], nn.Module] | None = None
-    snr: Callable[[int], SNR] | None = None
-
-
-PLAIN = Additions()
+from jointreid.models.norms import Restitution
 
 
 class TrunkOutput(NamedTuple):
@@ -108,202 +59,91 @@ class Trunk(nn.Module):
                 module.zero_context()
 
 
-def conv(in_channels: int, out_channels: int, kernel_size: int, stride: int = 1) -> nn.Conv2d:
-    """Return a padded convolution without bias, initialised for the ReLU that follows (He et al., by fan-out)."""
-    layer = nn.Conv2d(in_channels, out_channels, kernel_size, stride, padding=kernel_size // 2, bias=False)
-    nn.init.kaiming_normal_(layer.weight, mode="fan_out", nonlinearity="relu")
+class SpatialConvFactory(Protocol):
+    """A function that makes the spatial convolution of a block: as many channels out as in, padded by half a kernel.
+
+    The module maps [B, channels, H, W] to [B, channels, ceil(H / stride), ceil(W / stride)]; a DCSD also returns its
+    factor logits, see `filter_map`.
+    """
+
+    def __call__(
+        self,
+        channels: int,
+        stride: int,
+        kernel_size: int = 3,
+        *,
+        dilation: int = 1,
+        groups: int = 1,
+        bias: bool = False,
+    ) -> nn.Module:
+        """Return the module; `groups` and `bias` are those of a static convolution."""
+        ...
+
+
+Conv3x3Factory = SpatialConvFactory  # its name in custom trunks of earlier versions
+
+
+def conv(
+    in_channels: int,
+    out_channels: int,
+    kernel_size: int,
+    stride: int = 1,
+    *,
+    dilation: int = 1,
+    groups: int = 1,
+    bias: bool = False,
+) -> nn.Conv2d:
+    """Return a padded convolution, initialised for the ReLU that follows (He et al., by the fan-out of a group)."""
+    layer = nn.Conv2d(
+        in_channels,
+        out_channels,
+        kernel_size,
+        stride,
+        padding=dilation * (kernel_size // 2),
+        dilation=dilation,
+        groups=groups,
+        bias=bias,
+    )
+    fan_out = out_channels // groups * kernel_size**2
+    nn.init.normal_(layer.weight, 0, nn.init.calculate_gain("relu") / math.sqrt(fan_out))
+    if layer.bias is not None:
+        nn.init.zeros_(layer.bias)
     return layer
 
 
-def static_conv3x3(channels: int, stride: int) -> nn.Module:
-    """Return the 3x3 of a plain ResNet."""
-    return conv(channels, channels, 3, stride)
+def static_conv(
+    channels: int, stride: int, kernel_size: int = 3, *, dilation: int = 1, groups: int = 1, bias: bool = False
+) -> nn.Module:
+    """Return the spatial convolution of a plain network."""
+    return conv(channels, channels, kernel_size, stride, dilation=dilation, groups=groups, bias=bias)
 
 
-def dcsd_conv3x3(config: DcsdConfig, num_domains: int, num_cameras: int) -> Conv3x3Factory:
-    """Return a factory that puts a DCSD of these settings in the place of a 3x3."""
+def dcsd_conv(config: DcsdConfig, num_domains: int, num_cameras: int) -> SpatialConvFactory:
+    """Return a factory that puts a DCSD of these settings in the place of a spatial convolution.
 
-    def make(channels: int, stride: int) -> nn.Module:
-        return DCSD(channels, num_domains, num_cameras, config, stride=stride)
+    `dcsd.kernel_size` is the side of a kernel in the place of a 3x3; a larger convolution keeps its side. A DCSD is
+    depthwise and has no bias, whatever it replaces.
+    """
+
+    def make(
+        channels: int, stride: int, kernel_size: int = 3, *, dilation: int = 1, groups: int = 1, bias: bool = False
+    ) -> nn.Module:
+        here = config if kernel_size == 3 else replace(config, kernel_size=kernel_size)
+        return DCSD(channels, num_domains, num_cameras, here, stride=stride, dilation=dilation)
 
     return make
 
 
-class Bottleneck(nn.Module):
-    """1x1 - 3x3 - 1x1 with a shortcut; the 3x3 holds the stride.
-
-    Args:
-        in_channels: of the block's input.
-        width: channels of the 3x3.
-        stride: of the 3x3.
-        conv3x3: makes it.
-        sum_norm: normalises the sum with the shortcut before its ReLU; by default nothing does.
-        non_local: follows the block; by default nothing does.
-    """
-
-    def __init__(
-        self,
-        in_channels: int,
-        width: int,
-        stride: int,
-        conv3x3: Conv3x3Factory,
-        sum_norm: nn.Module | None = None,
-        non_local: nn.Module | None = None,
-    ) -> None:
-        super().__init__()
-        out_channels = EXPANSION * width
-        self.conv1 = conv(in_channels, width, 1)
-        self.bn1 = nn.BatchNorm2d(width)
-        self.conv2 = conv3x3(width, stride)
-        self.bn2 = nn.BatchNorm2d(width)
-        self.conv3 = conv(width, out_channels, 1)
-        self.bn3 = nn.BatchNorm2d(out_channels)
-        # Each block starts as its shortcut, as in timm. Without this, random weights do not learn: sixteen generated
-        # convolutions in a row are each a product of two functions of their input.
-        nn.init.zeros_(self.bn3.weight)
-        self.relu = nn.ReLU(inplace=True)
-        self.downsample = (
-            nn.Sequential(conv(in_channels, out_channels, 1, stride), nn.BatchNorm2d(out_channels))
-            if stride != 1 or in_channels != out_channels
-            else nn.Identity()
-        )
-        self.sum_norm = sum_norm or nn.Identity()
-        self.non_local = non_local or nn.Identity()
-
-    def forward(self, x: Tensor) -> tuple[Tensor, FactorLogits | None]:
-        """Map [B, in_channels, H, W] to [B, 4 width, H', W'] and the factor logits; None for a static 3x3."""
-        y = self.relu(self.bn1(self.conv1(x)))
-        y, logits = self.conv2(y) if isinstance(self.conv2, DCSD) else (self.conv2(y), None)
-        y = self.relu(self.bn2(y))
-        y = self.bn3(self.conv3(y))
-        y = self.relu(self.sum_norm(y + self.downsample(x)))
-        return self.non_local(y), logits
+def filter_map(spatial: nn.Module, x: Tensor) -> tuple[Tensor, FactorLogits | None]:
+    """Apply a module of a `SpatialConvFactory` to [B, C, H, W]: (the filtered map, the factor logits of a DCSD)."""
+    return spatial(x) if isinstance(spatial, DCSD) else (spatial(x), None)
 
 
-class ResNet(Trunk):
-    """A ResNet without its classifier.
-
-    Args:
-        shape: depths and width.
-        conv3x3: makes the 3x3 of every block.
-        last_stride: stride of the last stage; 1 keeps a 16x8 map of a 256x128 image, 2 is the ImageNet network.
-        stem_relu: put a ReLU after the stem's batch normalisation.
-        stem_pool: the 3x3 max pooling after it: "pad" by 1 on every side (timm, torchvision), or "ceil", unpadded,
-            with a partial last window (fast-reid). On an even map both halve it, one position apart.
-        additions: modules that a system adds.
-
-    Attributes:
-        out_channels: channels of the feature map.
+def require_stride(last_stride: int) -> None:
+    """Refuse a stride of the last stage other than 1 and 2.
 
     Raises:
-        JointreidError: a stride other than 1 or 2, or an unknown pooling.
+        JointreidError: the message names it.
     """
-
-    def __init__(
-        self,
-        shape: TrunkShape,
-        conv3x3: Conv3x3Factory,
-        *,
-        last_stride: int = 2,
-        stem_relu: bool = True,
-        stem_pool: StemPool = "pad",
-        additions: Additions = PLAIN,
-    ) -> None:
-        super().__init__()
-        if last_stride not in (1, 2):
-            raise JointreidError(f"last_stride is {last_stride}; expected 1 or 2")
-        if stem_pool not in get_args(StemPool):
-            raise JointreidError(no_such("stem_pool", stem_pool, get_args(StemPool)))
-        widths = [shape.width * 2**stage for stage in range(4)]
-        self.out_channels = EXPANSION * widths[-1]
-        self.conv1 = conv(3, shape.width, 7, 2)
-        self.bn1 = nn.BatchNorm2d(shape.width)
-        self.relu = nn.ReLU(inplace=True) if stem_relu else nn.Identity()
-        self.maxpool = nn.MaxPool2d(3, 2, padding=1) if stem_pool == "pad" else nn.MaxPool2d(3, 2, ceil_mode=True)
-        self.layer1 = _stage(0, shape, conv3x3, 1, additions)
-        self.layer2 = _stage(1, shape, conv3x3, 2, additions)
-        self.layer3 = _stage(2, shape, conv3x3, 2, additions)
-        self.layer4 = _stage(3, shape, conv3x3, last_stride, additions)
-        self.snr = nn.ModuleList(additions.snr(EXPANSION * width) for width in widths) if additions.snr else None
-
-    def forward(self, images: Tensor) -> TrunkOutput:
-        """Map images [B, 3, H, W] to a feature map, factor logits and restitutions."""
-        x = self.maxpool(self.relu(self.bn1(self.conv1(images))))
-        factor_logits, restitutions = [], []
-        for number, stage in enumerate((self.layer1, self.layer2, self.layer3, self.layer4)):
-            for block in stage:
-                x, logits = block(x)
-                if logits is not None:
-                    factor_logits.append(logits)
-            if self.snr is not None:
-                x, restitution = self.snr[number](x)
-                if restitution is not None:
-                    restitutions.append(restitution)
-        return TrunkOutput(x, tuple(factor_logits), tuple(restitutions))
-
-
-def _stage(number: int, shape: TrunkShape, conv3x3: Conv3x3Factory, stride: int, additions: Additions) -> nn.Sequential:
-    """Return stage `number`, counted from 0; its first block holds the stride."""
-    width, depth = shape.width * 2**number, shape.depths[number]
-    out_channels = EXPANSION * width
-    in_channels = shape.width if number == 0 else out_channels // 2  # of the stem, or of the stage before
-    blocks = []
-    for index in range(depth):
-        sum_norm = additions.sum_norm if number < 3 and index == depth - 1 else None
-        non_local = additions.non_local if index >= depth - shape.non_local[number] else None
-        added = [make(out_channels) if make else None for make in (sum_norm, non_local)]
-        blocks.append(Bottleneck(in_channels, width, stride, conv3x3, *added))
-        in_channels, stride = out_channels, 1
-    return nn.Sequential(*blocks)
-
-
-def build_trunk(
-    name: str,
-    dcsd: DcsdConfig | None = None,
-    num_domains: int = 1,
-    num_cameras: int = 1,
-    *,
-    last_stride: int = 2,
-    stem_relu: bool = True,
-    stem_pool: StemPool = "pad",
-    additions: Additions = PLAIN,
-) -> Trunk:
-    """Return a trunk with random weights.
-
-    Args:
-        name: a key of `TRUNKS`, or a custom one, `module:function`. The function takes a factory of the 3x3s, static
-            or DCSDs, and the last stage's stride, and returns a `Trunk`.
-        dcsd: put a DCSD of these settings in the place of every 3x3; None keeps them static.
-        num_domains: classes of each DCSD's domain head.
-        num_cameras: classes of each DCSD's camera head.
-        last_stride: see `ResNet`.
-        stem_relu: see `ResNet`.
-        stem_pool: see `ResNet`.
-        additions: modules that a system adds.
-
-    Raises:
-        JointreidError: an unknown name (the message gives the nearest), a setting out of range, additions to a custom
-            trunk, or a custom function that returns something other than a `Trunk`.
-    """
-    require_known_or_custom("trunk", "trunk", name, TRUNKS)
-    conv3x3 = static_conv3x3 if dcsd is None else dcsd_conv3x3(dcsd, num_domains, num_cameras)
-    if is_custom(name):
-        return _custom_trunk(name, conv3x3, last_stride, additions)
-    return ResNet(
-        TRUNKS[name], conv3x3, last_stride=last_stride, stem_relu=stem_relu, stem_pool=stem_pool, additions=additions
-    )
-
-
-def _custom_trunk(name: str, conv3x3: Conv3x3Factory, last_stride: int, additions: Additions) -> Trunk:
-    if additions != PLAIN:
-        raise JointreidError(
-            f"trunk {name}: this system adds blocks at places that only a ResNet has; use a custom trunk with bot or "
-            "bot-dcsd, and put what else it needs into the trunk itself"
-        )
-    trunk = custom_function("model.trunk", name)(conv3x3, last_stride)
-    if not isinstance(trunk, Trunk) or not isinstance(getattr(trunk, "out_channels", None), int):
-        raise JointreidError(
-            f"trunk {name} returned {type(trunk).__name__}; expected a subclass of jointreid.models.trunk.Trunk with "
-            "out_channels set"
-        )
-    return trunk
+    if last_stride not in (1, 2):
+        raise JointreidError(f"last_stride is {last_stride}; expected 1 or 2")

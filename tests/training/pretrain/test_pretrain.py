@@ -27,7 +27,7 @@ from jointreid.cli import main
 from jointreid.config import DcsdConfig, RunConfig
 from jointreid.messages.errors import JointreidError
 from jointreid.models.dcsd import DCSD
-from jointreid.models.trunk import build_trunk
+from jointreid.models.families import build_trunk
 from jointreid.training.lock import run_lock
 from jointreid.training.log import TrainingLog
 from jointreid.training.pretrain.checkpoint import PretrainCheckpoint

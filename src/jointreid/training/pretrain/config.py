@@ -16,9 +16,11 @@ class PretrainConfig:
     """Settings of pre-training; the defaults are those of DDF's ImageNet networks."""
 
     network: Literal[
-        "resnet50-dcsd", "resnet50", "resnet101-dcsd", "resnet101", "resnet50-w16-dcsd", "resnet50-w16"
+        "resnet50-dcsd", "resnet50", "resnet101-dcsd", "resnet101", "resnet50-w16-dcsd", "resnet50-w16",
+        "mobilenetv2_100-dcsd", "mobilenetv2_100", "efficientnet_lite0-dcsd", "efficientnet_lite0",
+        "convnext_tiny-dcsd", "convnext_tiny",
     ] = setting(
-        "resnet50-dcsd", "a trunk; with -dcsd every 3x3 is generated from the sample"
+        "resnet50-dcsd", "a trunk; with -dcsd every 3x3, or depthwise convolution, is generated from the sample"
     )
     epochs: int = setting(120, "passes over train")
     warmup_epochs: int = setting(

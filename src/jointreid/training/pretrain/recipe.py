@@ -15,8 +15,8 @@ from jointreid.config import DcsdConfig, ImageConfig
 from jointreid.data.decode import read_image
 from jointreid.machine.extras import vision_library
 from jointreid.messages.errors import JointreidError
+from jointreid.models.families import build_trunk
 from jointreid.models.profile import ImageNetClassifier
-from jointreid.models.trunk import build_trunk
 from jointreid.training.pretrain.config import PretrainConfig
 from jointreid.training.pretrain.imagefolder import LabelledImages
 from jointreid.training.randomness import randomness_of

@@ -1,0 +1,86 @@
+"""All trunks by name, and the function that builds one."""
+
+from collections.abc import Callable, Mapping
+from functools import partial
+
+from jointreid.config import DcsdConfig
+from jointreid.custom import custom_function, is_custom, require_known_or_custom
+from jointreid.messages.errors import JointreidError
+from jointreid.models.convnext import CONVNEXTS, ConvNeXt
+from jointreid.models.mobilenet import MOBILENETS, MobileNet
+from jointreid.models.resnet import PLAIN, RESNETS, Additions, ResNet, StemPool
+from jointreid.models.trunk import SpatialConvFactory, Trunk, dcsd_conv, static_conv
+
+# Trunks whose spatial convolutions are depthwise: (factory of these, stride of the last stage) -> trunk.
+DEPTHWISE: Mapping[str, Callable[[SpatialConvFactory, int], Trunk]] = {
+    **{name: partial(MobileNet, stages) for name, stages in MOBILENETS.items()},
+    **{name: partial(ConvNeXt, shape) for name, shape in CONVNEXTS.items()},
+}
+TRUNKS = (*RESNETS, *DEPTHWISE)
+
+
+def build_trunk(
+    name: str,
+    dcsd: DcsdConfig | None = None,
+    num_domains: int = 1,
+    num_cameras: int = 1,
+    *,
+    last_stride: int = 2,
+    stem_relu: bool = True,
+    stem_pool: StemPool = "pad",
+    additions: Additions = PLAIN,
+) -> Trunk:
+    """Return a trunk with random weights.
+
+    Args:
+        name: one of `TRUNKS`, or a custom one, `module:function`. The function takes a factory of spatial
+            convolutions, static or DCSDs, and the last stage's stride, and returns a `Trunk`.
+        dcsd: put a DCSD of these settings in the place of every spatial convolution; None keeps them static.
+        num_domains: classes of each DCSD's domain head.
+        num_cameras: classes of each DCSD's camera head.
+        last_stride: stride of the last stage that has one, 1 or 2.
+        stem_relu: see `ResNet`; the others have no such choice.
+        stem_pool: see `ResNet`; the others have no such choice.
+        additions: modules that a system adds to a ResNet.
+
+    Raises:
+        JointreidError: an unknown name (the message gives the nearest), a setting out of range, additions to a trunk
+            other than a ResNet, or a custom function that returns something other than a `Trunk`.
+    """
+    require_known_or_custom("trunk", "trunk", name, TRUNKS)
+    _require_place(name, additions)
+    spatial = static_conv if dcsd is None else dcsd_conv(dcsd, num_domains, num_cameras)
+    if is_custom(name):
+        return _custom_trunk(name, spatial, last_stride)
+    if name in DEPTHWISE:
+        return DEPTHWISE[name](spatial, last_stride)
+    return ResNet(
+        RESNETS[name], spatial, last_stride=last_stride, stem_relu=stem_relu, stem_pool=stem_pool, additions=additions
+    )
+
+
+def _require_place(name: str, additions: Additions) -> None:
+    """Refuse additions to a trunk that has no place for them.
+
+    Raises:
+        JointreidError: the trunk is not a ResNet; the message says what to use instead.
+    """
+    if additions == PLAIN or name in RESNETS:
+        return
+    which, rest = "this trunk", ""
+    if is_custom(name):
+        which, rest = "a custom trunk", ", and put what else it needs into the trunk itself"
+    raise JointreidError(
+        f"trunk {name}: this system adds blocks at places that only a ResNet has; use {which} with bot or "
+        f"bot-dcsd{rest}"
+    )
+
+
+def _custom_trunk(name: str, spatial: SpatialConvFactory, last_stride: int) -> Trunk:
+    trunk = custom_function("model.trunk", name)(spatial, last_stride)
+    if not isinstance(trunk, Trunk) or not isinstance(getattr(trunk, "out_channels", None), int):
+        raise JointreidError(
+            f"trunk {name} returned {type(trunk).__name__}; expected a subclass of jointreid.models.trunk.Trunk with "
+            "out_channels set"
+        )
+    return trunk

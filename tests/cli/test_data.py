@@ -89,7 +89,8 @@ def test_prepare_prints_the_terms_first(tmp_path: Path, capsys: pytest.CaptureFi
 
 
 def test_withdrawn_data_are_read_only_when_acknowledged(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    names = ["bounding_box_train/0001_c1", "query/0002_c1", "bounding_box_test/0002_c2", "bounding_box_test/0003_c2"]
+    train = ["bounding_box_train/0001_c1", "bounding_box_train/0004_c1"]
+    names = [*train, "query/0002_c1", "bounding_box_test/0002_c2", "bounding_box_test/0003_c2"]
     for shade, name in enumerate(names):
         path = tmp_path / "duke" / f"{name}_f0000001.jpg"
         path.parent.mkdir(parents=True, exist_ok=True)

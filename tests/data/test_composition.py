@@ -10,12 +10,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from jointreid.config import RunConfig
-from jointreid.data.composition import compose_pass, realised_histogram, render_composition
+from jointreid.data.composition import PassComposition, compose_pass, realised_histogram, render_composition
 from jointreid.data.interleaving import interleaved_batches
 from jointreid.data.joint import JointTrainSet, join
 from jointreid.data.protocols import TABLE_I
 from jointreid.data.records import Domain, ImageRecord
-from jointreid.data.sampling import InterleavedPK, PKSampler, batches_per_epoch, make_sampler
+from jointreid.data.sampling import InterleavedPK, PKSampler, UnionPK, batches_per_epoch, make_sampler
 
 
 def test_the_histogram_counts_what_the_batches_held() -> None:
@@ -52,8 +52,14 @@ def sampler_of(kind: str, seed: int = 0) -> PKSampler:
     return sampler
 
 
+def compose(kind: str, seed: int = 0) -> PassComposition:
+    composition = compose_pass(sampler_of(kind, seed), table_i().domain_ids, list(TABLE_I))
+    assert composition is not None
+    return composition
+
+
 def test_with_the_sizes_of_table_i_the_papers_sampler_is_uneven_and_it_is_said() -> None:
-    composition = compose_pass(sampler_of("union_pk"), table_i())
+    composition = compose("union_pk")
     assert sum(map(sum, composition.fifths.values())) == sampler_of("union_pk").batches_of(0).size
     first, *_, last = composition.fifths["cuhk_sysu"]
     assert first > 20 * last
@@ -68,7 +74,7 @@ def test_with_the_sizes_of_table_i_the_papers_sampler_is_uneven_and_it_is_said()
 
 @pytest.mark.parametrize("seed", [0, 1])
 def test_interleaved_spreads_every_domain_of_table_i_evenly(seed: int) -> None:
-    composition = compose_pass(sampler_of("interleaved", seed), table_i())
+    composition = compose("interleaved", seed)
     for counts in composition.fifths.values():
         assert max(counts) - min(counts) <= 64  # one batch
     assert composition.uneven == []
@@ -151,8 +157,8 @@ def test_interleaved_takes_any_sizes(sizes: list[int], p: int, k: int, seed: int
     assert sampler.batch_at(length + length // 2).tolist() == batches[length // 2].tolist()
 
 
-def test_an_interleaved_run_is_no_other_and_custom_data_are_even() -> None:
-    one = join([Domain("a", tuple(ImageRecord(Path(f"{i}"), str(i % 40), 0) for i in range(800)))])
-    sampler = make_sampler(one, RunConfig())
-    assert isinstance(sampler, PKSampler)
-    assert compose_pass(sampler, one).uneven == []  # one domain is all of every batch
+def test_what_has_no_parts_to_compare_has_no_composition() -> None:
+    labels, domains = np.repeat(np.arange(40), 20), np.repeat([0, 1], 400)
+    assert compose_pass(UnionPK(labels, 16, 4), domains, ["a", "b"]) is not None
+    assert compose_pass(UnionPK(labels, 16, 4), np.zeros(800, dtype=int), ["a"]) is None
+    assert compose_pass(UnionPK(labels, 40, 5), domains, ["a", "b"]) is None  # four batches

@@ -1,3 +1,4 @@
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -32,7 +33,8 @@ def test_held_out_identities_leave_train_and_every_query_has_a_match_from_anothe
 
 
 def test_without_the_camera_rule_a_query_is_not_in_its_gallery() -> None:
-    _, val = hold_out(domain(exclude_same_camera=False), 7, seed=0)
+    more = replace(domain(exclude_same_camera=False), train=(*domain().train, image("once more", 3, 0)))
+    _, val = hold_out(more, 7, seed=0)
     assert "alone" in {record.pid for record in val.query}
     assert {record.path for record in val.query}.isdisjoint(record.path for record in val.gallery)
     assert all(any(found.pid == query.pid for found in val.gallery) for query in val.query)
@@ -44,7 +46,14 @@ def test_the_choice_follows_the_seed() -> None:
 
 
 def test_too_many_are_refused_with_the_number_that_fits() -> None:
-    with pytest.raises(JointreidError, match="only 6 are seen by two cameras"):
+    with pytest.raises(JointreidError, match=r"only 6 are seen by two cameras.*choose at most 6"):
         hold_out(domain(), 7, seed=0)
-    with pytest.raises(JointreidError, match="at least one must be left"):
-        hold_out(Domain("d", train=tuple(r for r in domain().train if r.pid == "p0")), 1, seed=0)
+
+
+@pytest.mark.parametrize(("people", "most"), [(1, 0), (2, 0), (3, 1), (5, 3)])
+def test_two_identities_are_left_in_train(people: int, most: int) -> None:
+    few = Domain("d", train=tuple(r for r in domain().train if r.pid in {f"p{i}" for i in range(people)}))
+    with pytest.raises(JointreidError, match=f"at least two must be left to train on; choose at most {most}"):
+        hold_out(few, most + 1, seed=0)
+    if most:
+        assert len(hold_out(few, most, seed=0)[0].train_pids) == 2

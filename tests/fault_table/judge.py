@@ -26,10 +26,11 @@ from jointreid.training.data import TrainingData, load_training_data
 from tests.fault_table.kit import CannotBeMade, Fault, Handled, Refused, Sandbox
 from tests.small import SMALL_OPTIONS
 
+_BATCHES = ("--sampler.ids_per_batch", "2", "--sampler.images_per_id", "2")
 # A step and an evaluation take a tenth of a second.
 SETTINGS = (
     *("--recipe", "bot", *SMALL_OPTIONS, "--max-steps", "1"),
-    *("--sampler.ids_per_batch", "2", "--sampler.images_per_id", "2"),
+    *_BATCHES,
     *("--schedule.epochs", "1", "--schedule.milestones", "[]", "--schedule.warmup_epochs", "0"),
 )
 # How far JPEG at quality 95 may be from the original: mean over all pixels, in grey levels.
@@ -134,9 +135,9 @@ def _require_pixels(records: Sequence[ImageRecord], image: ImageConfig, cache: P
 
 
 def _commands(fault: Fault, sandbox: Sandbox, data: Sequence[str]) -> tuple[list[str], list[str]]:
-    check = ["data", "check", *data, "--cache", str(sandbox.cache)]
+    check = ["data", "check", *_BATCHES, *data, "--cache", str(sandbox.cache)]
     own = ("--data.cache", str(sandbox.cache), "--out", str(sandbox.run))
-    return check, ["train", *data, *SETTINGS, *fault.settings, *own]
+    return check, ["train", *SETTINGS, *data, *fault.settings, *own]
 
 
 def _ask(argv: Sequence[str], codes: tuple[int, ...], pattern: str = "") -> Answer:

@@ -119,7 +119,7 @@ def test_unusual_names_are_kept(tmp_path: Path) -> None:
 
 
 def test_a_path_that_begins_with_a_space_is_read_back(tmp_path: Path) -> None:
-    source = build(tmp_path, *(f" x/{pid}/{k}.png" for pid in "ab" for k in "01"))
+    source = build(tmp_path, *(f" x/{pid}/{k}.png" for pid in "abc" for k in "01"))
     ingest(source / " x", tmp_path / "m.csv", name="x")
     assert all(record.path.is_file() for record in read_manifest(tmp_path / "m.csv")["x"])
 
@@ -229,13 +229,16 @@ def test_an_existing_table_is_replaced_only_with_overwrite(tmp_path: Path) -> No
 
 
 def test_no_query_writes_nothing_and_names_the_folder(tmp_path: Path) -> None:
-    source = build(tmp_path / "shop", "a/1_c1.png", "a/2_c1.png", "b/1_c2.png")
-    with pytest.raises(JointreidError, match="none of the 2 identities was seen by two cameras") as caught:
+    source = build(tmp_path / "shop", "a/1_c1.png", "a/2_c1.png", "b/1_c2.png", "c/1_c2.png")
+    with pytest.raises(JointreidError, match="none of the 3 identities was seen by two cameras") as caught:
         ingest(source, tmp_path / "m.csv")
     assert str(caught.value).startswith(f"{source}: ")
     assert not (tmp_path / "m.csv").exists()
     summary = ingest(source, tmp_path / "m.csv", camera="none")
-    assert summary.notes == ("1 of 2 identities have one image: they go to train",)
+    assert summary.notes == (
+        "2 of 3 identities have one image: they go to train",
+        "1 identities to test on instead of 2: two are left to train on",
+    )
 
 
 # Any tree

@@ -108,10 +108,21 @@ def test_a_new_identity_moves_at_most_one_other() -> None:
     assert len((before ^ after) - {"new"}) <= 1
 
 
-@pytest.mark.parametrize(("share", "tested"), [(0, 0), (0.001, 1), (0.3, 3), (0.5, 5), (0.999, 9), (1, 10)])
-def test_the_share_is_kept_and_leaves_one_identity_on_each_side(share: float, tested: int) -> None:
+@pytest.mark.parametrize(("share", "tested"), [(0, 0), (0.001, 1), (0.3, 3), (0.5, 5), (0.999, 8), (1, 10)])
+def test_the_share_is_kept_and_leaves_two_to_train_on_and_one_to_test_on(share: float, tested: int) -> None:
     splits = draw([image for number in range(10) for image in person(f"p{number}", 0, 1)], share=share)
     assert (len(pids(splits.query)), len(pids(splits.train))) == (tested, 10 - tested)
+    lowered = ["8 identities to test on instead of 10: two are left to train on"]
+    assert splits.notes == (lowered if share == 0.999 else [])
+
+
+def test_two_people_cannot_be_split() -> None:
+    two = [*person("a", 0, 1), *person("b", 0, 1)]
+    with pytest.raises(JointreidError, match="needs three identities, two of them to train on; there are 2: a, b"):
+        draw(two)
+    assert pids(draw(two, share=0).train) == {"a", "b"}
+    assert pids(draw(two, share=1).query) == {"a", "b"}
+    assert len(pids(draw([*two, *person("c", 0, 1)]).train)) == 2
 
 
 def test_identities_that_cannot_be_queries_go_to_train_and_are_counted() -> None:
@@ -119,7 +130,8 @@ def test_identities_that_cannot_be_queries_go_to_train_and_are_counted() -> None
     assert (pids(splits.query), pids(splits.train)) == ({"a"}, {"b", "c", "d"})
     assert splits.notes == [
         "3 of 4 identities were seen by one camera: they go to train",
-        "1 identities to test on instead of 3: no other keeps a match",
+        "2 identities to test on instead of 4: two are left to train on",
+        "1 identities to test on instead of 2: no other keeps a match",
     ]
 
 
@@ -133,8 +145,8 @@ def test_identities_that_cannot_be_queries_go_to_train_and_are_counted() -> None
         ),
         ([*person("a", 0), *person("b", 0)], ANY, "each of the 2 identities has one image.*--test-share 0"),
         ([*person("a", 0, 0), *person("b", 1)], TRACKS, "none of the 2 tracks keeps 3 boxes.*lower --every"),
-        (person("a", 0, 1), CAMERAS, "needs two identities; there is a. Expected a folder or track"),
-        (person("0", 0, 1, distractor=True), CAMERAS, "needs two identities; there is none"),
+        (person("a", 0, 1), CAMERAS, "needs three identities; there is a. Expected a folder or track"),
+        (person("0", 0, 1, distractor=True), CAMERAS, "needs three identities; there is none"),
     ],
 )
 def test_no_query_is_an_error_that_says_why(images: list[PersonImage], rule: MatchRule, words: str) -> None:
@@ -143,11 +155,11 @@ def test_no_query_is_an_error_that_says_why(images: list[PersonImage], rule: Mat
 
 
 def test_distractors_are_in_the_gallery_if_there_is_one() -> None:
-    images = [*person("a", 0, 1), *person("b", 0, 1), *person("0", 0, distractor=True)]
+    images = [*person("a", 0, 1), *person("b", 0, 1), *person("c", 0, 1), *person("0", 0, distractor=True)]
     splits = draw(images)
     assert [record.pid for record in splits.gallery if record.distractor] == ["0"]
     omissions = Omissions()
-    assert pids(draw_splits(images, CAMERAS, 0, 0, omissions).train) == {"a", "b"}
+    assert pids(draw_splits(images, CAMERAS, 0, 0, omissions).train) == {"a", "b", "c"}
     assert [str(dropped) for dropped in omissions.listed()] == ["1 distractors, because there is no gallery"]
 
 

@@ -239,8 +239,8 @@ def test_resuming_nothing_and_an_unsupported_device_are_refused(config: RunConfi
 
 
 def test_too_few_identities_are_refused_before_anything_is_written(config: RunConfig) -> None:
-    with pytest.raises(JointreidError, match=r"--sampler\.ids_per_batch"):
-        train(config.replace(sampler={"ids_per_batch": 1000}), quiet())
+    with pytest.raises(JointreidError, match=r"data are not ready.*data\.val_ids is 1000.*choose at most"):
+        train(config.replace(data={"val_ids": 1000}), quiet())
     assert not Path(config.train.out).exists()
 
 

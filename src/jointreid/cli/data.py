@@ -10,12 +10,18 @@ from jointreid.cli.output import print_json
 from jointreid.config import CameraChoice, Layout, RunConfig, SplitChoice, setting
 from jointreid.machine.paths import cache_folder
 
+# What a training is checked for: its data, and how its batches are drawn and shared.
+_CHECKED = (
+    *short_keys("data"), "data.val_ids", "sampler.kind", "sampler.ids_per_batch", "sampler.images_per_id",
+    "train.seed", "train.devices", "train.nodes", "train.batch", "train.gather", "schedule.epoch_length",
+)  # fmt: skip
+
 
 @dataclass(frozen=True, kw_only=True)
 class CheckOptions:
     """Options of `jointreid data check`."""
 
-    settings: Overrides = overrides(short_keys("data"))
+    settings: Overrides = overrides(_CHECKED)
     json: bool = as_json("the result")
 
 
@@ -25,8 +31,11 @@ def check(options: CheckOptions) -> int:
     from jointreid.data.preflight import check
     from jointreid.data.sources import load_domains
 
-    data = RunConfig().replace(**options.settings).data
-    result, _ = check(load_domains(data), cache_dir=cache_folder(data.cache), skip_unreadable=data.skip_unreadable)
+    config = RunConfig().replace(**options.settings)
+    data = config.data
+    result, _ = check(
+        load_domains(data), cache_dir=cache_folder(data.cache), skip_unreadable=data.skip_unreadable, training=config
+    )
     print_json(result.to_dict()) if options.json else print(render(result))
     return 0 if result.ok else 1
 

@@ -56,11 +56,18 @@ class PassComposition:
     uneven: Sequence[str]
 
 
-def compose_pass(sampler: PKSampler, train_set: JointTrainSet) -> PassComposition:
-    """Count the images of each domain in each fifth of the first pass."""
+def compose_pass(sampler: PKSampler, domain_ids: ArrayLike, names: Sequence[str]) -> PassComposition | None:
+    """Count the images of each domain in each fifth of the first pass; None for one domain, or fewer than 5 batches.
+
+    Args:
+        sampler: of the batches.
+        domain_ids: the domain of every image, integers [N].
+        names: the domains' names.
+    """
     batches = sampler.batches_of(0)
-    names = [domain.name for domain in train_set.label_space.domains]
-    parts = np.array_split(train_set.domain_ids[batches], FIFTHS)
+    if len(names) < 2 or len(batches) < FIFTHS:
+        return None
+    parts = np.array_split(np.asarray(domain_ids)[batches], FIFTHS)
     counts = np.stack([np.bincount(part.ravel(), minlength=len(names)) for part in parts], axis=1)
     mean, spread = counts.mean(axis=1), np.ptp(counts, axis=1)
     chance = _DEVIATIONS * np.sqrt(mean * sampler.images_per_id)

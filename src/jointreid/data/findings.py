@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
+from jointreid.data.composition import PassComposition, render_composition
 from jointreid.data.protocols import ProtocolMatch, count_split
 from jointreid.data.records import SPLITS, Domain, ImageRecord, SplitOmission
 from jointreid.messages.listing import first_few
@@ -116,6 +117,7 @@ class CheckResult:
         unreadable: every image that cannot be used.
         decoded: images decoded by this check.
         from_cache: images known to decode from an earlier check.
+        composition: images of each domain by fifth of a pass, where the check is for a training.
     """
 
     purpose: Purpose
@@ -124,6 +126,7 @@ class CheckResult:
     unreadable: tuple[Unreadable, ...]
     decoded: int
     from_cache: int
+    composition: PassComposition | None = None
 
     @property
     def ok(self) -> bool:
@@ -162,6 +165,8 @@ def render(result: CheckResult) -> str:
             out = sum(omission.count for omission in domain.left_out)
             lines.append(f"  {domain.images + out:,} files found = {domain.images:,} images kept + {out:,} left out:")
             lines += [f"  left out: {omission}" for omission in domain.left_out]
+    if result.composition:
+        lines.append(render_composition(result.composition))
     lines += [f"{problem.level}: {problem.message}" for problem in result.problems]
     lines.append(
         f"images: {result.decoded:,} decoded, {result.from_cache:,} known from an earlier check, "

@@ -2,7 +2,7 @@
 
 from collections.abc import Collection, Mapping, Sequence
 
-from jointreid.config import DataConfig
+from jointreid.config import DataConfig, RunConfig
 from jointreid.data.findings import CheckResult, Purpose
 from jointreid.data.preflight import check
 from jointreid.data.records import Domain
@@ -19,6 +19,7 @@ def require_ready(
     *,
     trained: TrainedImages | None = None,
     trained_pids: Mapping[str, Collection[str]] | None = None,
+    training: RunConfig | None = None,
 ) -> tuple[CheckResult, tuple[Domain, ...]]:
     """Check data sets as `data check` does, and refuse them if there are errors.
 
@@ -29,6 +30,7 @@ def require_ready(
         purpose: use of the data, see `check`.
         trained: the images that the run to be evaluated was trained on.
         trained_pids: domain -> the identities that it was trained on.
+        training: the settings of the training that the data are for.
 
     Returns:
         The result, and the domains: as given, or with `data.skip_unreadable` without unreadable images.
@@ -44,6 +46,7 @@ def require_ready(
         purpose=purpose,
         trained=trained,
         trained_pids=trained_pids,
+        training=training,
     )
     if not result.ok:
         errors = "; ".join(problem.message for problem in result.problems if problem.level == "error")

@@ -7,6 +7,9 @@ import numpy as np
 from jointreid.data.records import Domain, ImageRecord
 from jointreid.messages.errors import JointreidError
 
+# Identities that a split leaves in train: with one, nothing could be told apart.
+_LEFT_IN_TRAIN = 2
+
 
 def hold_out(domain: Domain, count: int, seed: int) -> tuple[Domain, Domain]:
     """Split a domain's train identities into those to train on and `count` held out as a small test set.
@@ -19,17 +22,18 @@ def hold_out(domain: Domain, count: int, seed: int) -> tuple[Domain, Domain]:
         The domain with less in train, and a domain of the same name whose query and gallery are the held-out images.
 
     Raises:
-        JointreidError: fewer than `count` identities can be matched, or none would be left to train on.
+        JointreidError: fewer than `count` identities can be matched, or fewer than two would be left to train on.
     """
     images: dict[str, list[ImageRecord]] = {}
     for record in domain.train:
         images.setdefault(record.pid, []).append(record)
     fit = [pid for pid in sorted(images) if _can_match(images[pid], domain.exclude_same_camera)]
-    if count > len(fit) or count >= len(images):
+    most = max(0, min(len(fit), len(images) - _LEFT_IN_TRAIN))
+    if count > most:
         kind = "seen by two cameras" if domain.exclude_same_camera else "with two images"
         raise JointreidError(
             f"{domain.name}: data.val_ids is {count}, but of its {len(images)} train identities only {len(fit)} are "
-            f"{kind}, and at least one must be left to train on; lower it"
+            f"{kind}, and at least two must be left to train on; choose at most {most}"
         )
     held = set(np.random.default_rng(seed).choice(fit, count, replace=False).tolist())
     query, gallery = [], []

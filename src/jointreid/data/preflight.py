@@ -5,6 +5,8 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, S
 from dataclasses import replace
 from pathlib import Path
 
+from jointreid.config import RunConfig
+from jointreid.data.batch_shares import check_batches
 from jointreid.data.copies import (
     find_mislabelled_copies,
     find_seen_identities,
@@ -54,6 +56,7 @@ def check(
     purpose: Purpose = "both",
     trained: TrainedImages | None = None,
     trained_pids: Mapping[str, Collection[str]] | None = None,
+    training: RunConfig | None = None,
 ) -> tuple[CheckResult, tuple[Domain, ...]]:
     """Look for all that would stop training or evaluation, before either begins.
 
@@ -69,6 +72,7 @@ def check(
             showing images, nothing.
         trained: the images that the run to be evaluated was trained on.
         trained_pids: domain -> the identities that it was trained on.
+        training: the settings of the training that the data are for; batches are checked with them.
 
     Returns:
         The result, and the domains: as given, or with `skip_unreadable` without the images that do not decode.
@@ -95,6 +99,10 @@ def check(
         problems += find_seen_identities(domain, trained_pids or {})
         problems += [Problem(found[0], domain.name, *found[1:]) for find in _CHECKS[purpose] for found in find(domain)]
         problems += _report_other_protocol(domain.name, protocols[domain.name])
+    composition = None
+    if training is not None:
+        batch_problems, composition = check_batches(checked, training)
+        problems += batch_problems
     result = CheckResult(
         purpose,
         domains={domain.name: _summarise(domain, protocols[domain.name]) for domain in checked},
@@ -102,6 +110,7 @@ def check(
         unreadable=tuple(unreadable),
         decoded=len(scan.sizes) - scan.from_cache,
         from_cache=scan.from_cache,
+        composition=composition,
     )
     return result, tuple(checked)
 

@@ -240,7 +240,7 @@ class InterleavedPK(PKSampler):
         return self._groups.cut(groups)[drawn].reshape(len(drawn), -1)
 
 
-Sampler = UnionPK | InterleavedPK | CustomBatches
+Sampler = PKSampler | CustomBatches
 
 
 def make_sampler(train_set: JointTrainSet, config: RunConfig, saved: Mapping[str, int] | None = None) -> Sampler:
@@ -257,24 +257,41 @@ def make_sampler(train_set: JointTrainSet, config: RunConfig, saved: Mapping[str
     sampler, seed = config.sampler, config.train.seed
     if is_custom(sampler.kind):
         return CustomBatches(sampler.kind, train_set, sampler, seed)
-    return SAMPLERS[sampler.kind](train_set, config, saved or {})
+    return pk_sampler(train_set.labels, train_set.domain_ids, config, saved)
 
 
-def _union_pk(train_set: JointTrainSet, config: RunConfig, saved: Mapping[str, int]) -> UnionPK:
-    version = saved.get("version", 1) if saved else None
-    return UnionPK(train_set.labels, *_settings(config), version=version)
+def pk_sampler(
+    labels: Indices, domain_ids: Indices, config: RunConfig, saved: Mapping[str, int] | None = None
+) -> PKSampler:
+    """Return the sampler of this package that `sampler.kind` names.
+
+    Args:
+        labels: the identity of every image, [N].
+        domain_ids: the domain of every image, [N].
+        config: the settings of a step over all processes.
+        saved: see `make_sampler`.
+
+    Raises:
+        JointreidError: see `PKSampler`.
+    """
+    return SAMPLERS[config.sampler.kind](labels, domain_ids, config, saved or {})
 
 
-def _interleaved(train_set: JointTrainSet, config: RunConfig, saved: Mapping[str, int]) -> InterleavedPK:
-    return InterleavedPK(train_set.labels, train_set.domain_ids, *_settings(config))
+def _union_pk(labels: Indices, domain_ids: Indices, config: RunConfig, saved: Mapping[str, int]) -> UnionPK:
+    return UnionPK(labels, *_settings(config), version=saved.get("version", 1) if saved else None)
+
+
+def _interleaved(labels: Indices, domain_ids: Indices, config: RunConfig, saved: Mapping[str, int]) -> InterleavedPK:
+    return InterleavedPK(labels, domain_ids, *_settings(config))
 
 
 def _settings(config: RunConfig) -> tuple[int, int, int, EpochLength]:
-    return (config.sampler.ids_per_batch, config.sampler.images_per_id, config.train.seed, config.schedule.epoch_length)
+    sampler = config.sampler
+    return sampler.ids_per_batch, sampler.images_per_id, config.train.seed, config.schedule.epoch_length
 
 
 # Builders of the samplers, by their names in `sampler.kind`.
-SAMPLERS: Mapping[str, Callable[[JointTrainSet, RunConfig, Mapping[str, int]], UnionPK | InterleavedPK]] = {
+SAMPLERS: Mapping[str, Callable[[Indices, Indices, RunConfig, Mapping[str, int]], PKSampler]] = {
     "union_pk": _union_pk,
     "interleaved": _interleaved,
 }

@@ -5,7 +5,7 @@ place of the folder, and a new identity changes the split of at most one other.
 """
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 from jointreid.data.records import ImageRecord
@@ -16,6 +16,8 @@ from jointreid.messages.listing import first_few
 
 # Of a track: the query, one image in between that is left out, and one match.
 _LEAST_OF_TRACK = 3
+# Identities that a split leaves in train: with one, nothing could be told apart.
+_LEFT_IN_TRAIN = 2
 
 
 class MatchRule(NamedTuple):
@@ -49,29 +51,33 @@ def draw_splits(
     Args:
         images: the images; their `split` is ignored.
         rule: which gallery images match a query.
-        test_share: share of the identities to test on, 0 to 1; between these, at least one identity is on each side.
+        test_share: share of the identities to test on, 0 to 1; between these, at least one identity is tested on and
+            two are trained on.
         seed: of the random choices.
         omissions: counts what is left out.
 
     Raises:
-        JointreidError: test identities are wanted but no identity can be a query, or there is only one identity.
+        JointreidError: test identities are wanted but no identity can be a query, or there are fewer than three.
     """
     people, distractors = _by_pid(images)
     fit = [pid for pid in people if _can_be_query(people[pid], rule)]
-    wanted = int(test_share * len(people) + 0.5)
+    asked = wanted = int(test_share * len(people) + 0.5)
     if 0 < test_share < 1:
-        if len(people) < 2:
-            raise JointreidError(
-                f"a split into train and test needs two identities; there is {', '.join(people) or 'none'}. Expected a "
-                "folder or track for each person; if this one contains the folders of people, give it instead"
-            )
-        wanted = min(max(wanted, 1), len(people) - 1)
+        _require_two(people)
+        wanted = min(max(wanted, 1), max(1, len(people) - _LEFT_IN_TRAIN))
     if wanted and not fit:
         raise JointreidError(_no_query(people, rule))
+    if 0 < test_share < 1 and len(people) - wanted < _LEFT_IN_TRAIN:
+        raise JointreidError(
+            f"a split into train and test needs three identities, two of them to train on; there are {len(people)}: "
+            f"{', '.join(people)}. Add images of other people, or pass --test-share 0 to train on all of them"
+        )
     tested = sorted(fit, key=lambda pid: _draw(seed, pid))[:wanted]
     notes = []
     if len(fit) < len(people):
         notes.append(f"{len(people) - len(fit)} of {len(people)} identities {_why_unfit(rule)}: they go to train")
+    if wanted < asked:
+        notes.append(f"{wanted} identities to test on instead of {asked}: two are left to train on")
     if len(tested) < wanted:
         notes.append(f"{len(tested)} identities to test on instead of {wanted}: no other keeps a match")
     query, gallery = _draw_queries({pid: people[pid] for pid in sorted(tested)}, rule, seed, omissions)
@@ -81,6 +87,14 @@ def draw_splits(
         omissions.add("distractors, because there is no gallery", count=len(distractors))
     train = [image.record for pid in sorted(people.keys() - set(tested)) for image in people[pid]]
     return IngestSplits(train, query, gallery, notes)
+
+
+def _require_two(people: Collection[str]) -> None:
+    if len(people) < 2:
+        raise JointreidError(
+            f"a split into train and test needs three identities; there is {', '.join(people) or 'none'}. Expected a "
+            "folder or track for each person; if this one contains the folders of people, give it instead"
+        )
 
 
 def keep_splits(images: Iterable[PersonImage], rule: MatchRule, seed: int, omissions: Omissions) -> IngestSplits:

@@ -45,7 +45,7 @@ def load_training_data(config: RunConfig) -> TrainingData:
     Raises:
         JointreidError: the data check found errors; the message lists them.
     """
-    result, domains = require_ready(load_domains(config.data), config.data, config.train.workers)
+    result, domains = require_ready(load_domains(config.data), config.data, config.train.workers, training=config)
     test = tuple(domain for domain in domains if domain.query and domain.gallery)
     val: tuple[Domain, ...] = ()
     if config.data.val_ids:

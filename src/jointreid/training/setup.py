@@ -9,6 +9,7 @@ from rich.console import Console
 
 from jointreid.config import RunConfig
 from jointreid.custom import is_custom
+from jointreid.data.batch_shares import fit_identities, step_config
 from jointreid.data.images import ImageStore
 from jointreid.data.sampling import Sampler, make_sampler
 from jointreid.losses import loss_function
@@ -23,7 +24,6 @@ from jointreid.training.batches import AugmentedBatches
 from jointreid.training.checkpoint import SavedCheckpoint
 from jointreid.training.data import TrainingData, images_hash
 from jointreid.training.distributed.processes import Processes
-from jointreid.training.distributed.world import step_config
 from jointreid.training.optim import lr_factor
 from jointreid.training.randomness import seed_all
 from jointreid.training.start_weights import load_start_weights
@@ -97,7 +97,8 @@ def set_up(
         JointreidError: images cannot be read, the settings do not fit them, or the weights to start from do not fit.
     """
     run = Run(path, config, data.train_set.label_space)
-    config, device = step_config(config), processes.fabric.device
+    config = fit_identities(step_config(config), run.label_space.num_ids)
+    device = processes.fabric.device
     saved = processes.broadcast(checkpoint.state.get("sampler") if checkpoint else None)
     sampler = make_sampler(data.train_set, config, saved)
     loss = loss_function(config.loss.kind)

@@ -13,6 +13,7 @@ from rich.console import Console
 
 from jointreid.config import RunConfig, config_hash
 from jointreid.custom import is_custom
+from jointreid.data.batch_shares import step_config
 from jointreid.data.composition import compose_pass, realised_histogram, render_composition
 from jointreid.data.moved import resolve_paths
 from jointreid.data.run_images import load_images, save_images
@@ -39,7 +40,6 @@ from jointreid.training.distributed.world import (
     record_job,
     render_layout,
     report_once,
-    step_config,
 )
 from jointreid.training.evaluation import Evaluation
 from jointreid.training.forecast import forecast
@@ -281,7 +281,9 @@ class _Trainer:
         by_epoch = [setup.lr(first) for first in range(0, setup.total_steps, setup.steps_per_epoch)]
         say(self.console, f"Learning rate by epoch: {render_lrs(by_epoch)}")
         if self.is_main and isinstance(setup.sampler, PKSampler):
-            say(self.console, render_composition(compose_pass(setup.sampler, setup.data.train_set)))
+            names = [domain.name for domain in setup.run.label_space.domains]
+            if composition := compose_pass(setup.sampler, setup.data.train_set.domain_ids, names):
+                say(self.console, render_composition(composition))
         batch = setup.batches(self.progress.step * setup.step.accumulate).batch
         say(self.console, forecast(setup.step, batch).render(self.limit - self.progress.step))
 

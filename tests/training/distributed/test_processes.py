@@ -23,6 +23,7 @@ from safetensors.torch import load_file, save_file
 from jointreid.cli import main
 from jointreid.config import RunConfig, TrainConfig, config_hash
 from jointreid.data import augment as augmentation
+from jointreid.data.batch_shares import step_config
 from jointreid.data.images import Batch
 from jointreid.losses import reid_loss
 from jointreid.messages.errors import EXIT_RESUMABLE, JointreidError, ReportedElsewhere
@@ -40,7 +41,6 @@ from jointreid.training.distributed.world import (
     process_layout,
     record_job,
     report_once,
-    step_config,
 )
 from jointreid.training.randomness import randomness_of
 from tests.small import small_config

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Literal
 
 from jointreid.config import RunConfig, TrainConfig
+from jointreid.data.batch_shares import step_config
 from jointreid.machine.files import write_atomically
 from jointreid.messages.errors import JointreidError, ReportedElsewhere
 
@@ -87,31 +88,6 @@ def report_once(environ: Mapping[str, str] = os.environ) -> Iterator[None]:
         if int(next(numbers, 0)) > 0:
             raise ReportedElsewhere(str(error)) from error
         raise
-
-
-def step_config(config: RunConfig) -> RunConfig:
-    """Return the settings of one step over all processes.
-
-    With `train.batch` per_process each process has `sampler.ids_per_batch` identities, and the batch and the learning
-    rate are multiplied by the number of processes: the linear scaling rule of Goyal et al. 2017, found for SGD.
-
-    Raises:
-        JointreidError: the identities of a batch cannot be shared evenly.
-    """
-    size, identities = config.train.devices * config.train.nodes, config.sampler.ids_per_batch
-    if config.train.batch == "per_process":
-        return config.replace(sampler={"ids_per_batch": identities * size}, optim={"lr": config.optim.lr * size})
-    if identities % size:
-        raise JointreidError(
-            f"{identities} identities a batch cannot be shared evenly by {size} processes; choose a multiple of them "
-            "with --sampler.ids_per_batch, or --train.batch per_process"
-        )
-    if identities == size > 1 and not config.train.gather:
-        raise JointreidError(
-            f"{identities} identities a batch leave one for each of {size} processes, and a triplet needs a negative; "
-            "choose more with --sampler.ids_per_batch, or --train.gather"
-        )
-    return config
 
 
 def render_layout(config: RunConfig, layout: ProcessLayout) -> str:

@@ -6,13 +6,19 @@ over once no such process runs on this host. Where that is refused too, there is
 
 import os
 import sys
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from filelock import BaseFileLock, FileLock, SoftFileLock, Timeout
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore")  # that there are only markers: `tell` says it when one is used
+    from filelock import BaseFileLock, FileLock, SoftFileLock, Timeout
 
 from jointreid.machine.refusals import is_refusal, tell
+
+# A system without fcntl that is not Windows either.
+_NO_LOCKS = issubclass(FileLock, SoftFileLock)
 
 
 class LockHeld(OSError):
@@ -42,8 +48,9 @@ class ProcessLock:
         """
         self.path.touch()  # a file system may refuse the way in which filelock creates it
         try:
-            self._take(FileLock(self.path, fallback_to_soft=False), wait)
-            return
+            if not _NO_LOCKS:
+                self._take(FileLock(self.path, fallback_to_soft=False), wait)
+                return
         except (OSError, NotImplementedError) as error:
             if isinstance(error, LockHeld) or not is_refusal("lock", error):
                 raise

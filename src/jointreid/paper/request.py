@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, get_args
 
 from jointreid.config import PretrainSource, RunConfig, config_difference
-from jointreid.machine.hashing import name_on_disk
+from jointreid.machine.hashing import apart_from_others, name_on_disk
 from jointreid.messages.errors import JointreidError, no_such
 from jointreid.paper.datasets import GridDataset
 from jointreid.paper.facts import JOINT, TABLES
@@ -130,7 +130,7 @@ def run_name(run: PlannedRun, datasets: Sequence[GridDataset]) -> str:
 
 def run_path(request: Request, run: PlannedRun, datasets: Sequence[GridDataset]) -> Path:
     """Return a run's directory."""
-    return request.out / "runs" / run_name(run, datasets)
+    return apart_from_others(request.out / "runs" / run_name(run, datasets))
 
 
 def config_for(request: Request, run: PlannedRun, datasets: Sequence[GridDataset]) -> RunConfig:

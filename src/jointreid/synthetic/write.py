@@ -19,6 +19,7 @@ from jointreid.data.records import Domain, ImageRecord
 from jointreid.machine.files import replace, write_atomically
 from jointreid.machine.hashing import text_sha256
 from jointreid.machine.paths import require_writable, user_path
+from jointreid.machine.shortage import short_of_workers
 from jointreid.messages.errors import JointreidError, no_such
 from jointreid.messages.progress import OnProgress
 from jointreid.synthetic.cameras import Camera, draw_camera, photograph
@@ -189,7 +190,7 @@ def _draw_chunks(
         for index, chunk in chunks:
             yield _draw_chunk(folder, specs[index], index, chunk, seed, height)
         return
-    with _pool(workers) as pool:
+    with short_of_workers(workers, "draw images", alone=1), _pool(workers) as pool:
         begun: list[Future[int]] = [
             pool.submit(_draw_chunk, folder, specs[index], index, chunk, seed, height) for index, chunk in chunks
         ]
@@ -200,6 +201,8 @@ def _draw_chunks(
 @contextmanager
 def _pool(workers: int) -> Iterator[ProcessPoolExecutor]:
     """A process pool that starts no further work after a failure or an interruption."""
+    if os.name == "nt":
+        workers = min(workers, 61)  # more than Windows can wait for
     pool = ProcessPoolExecutor(workers, mp_context=get_context("spawn"))
     try:
         yield pool

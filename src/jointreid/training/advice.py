@@ -1,13 +1,12 @@
 """Advice for a run that is short of memory or disk."""
 
-import resource
-import sys
 from pathlib import Path
 
 import torch
 
 from jointreid.config import RunConfig
 from jointreid.machine.run_files import folder_of
+from jointreid.machine.system import peak_memory
 from jointreid.messages.commands import command, options
 
 _GIB = 2**30
@@ -35,8 +34,8 @@ def memory_advice(config: RunConfig, run: Path, device: torch.device) -> str:
         else f"it has no checkpoint yet: delete {run}, or choose another --out"
     )
     return (
-        f"a step needs more than there is; {_peak(device) / _GIB:.1f} GiB were in use at the peak. Lower one of: "
-        f"{'; '.join(ways)}. A run cannot change these settings: {again}"
+        f"a step needs more than there is; {_used(device)}Lower one of: {'; '.join(ways)}. A run cannot change these "
+        f"settings: {again}"
     )
 
 
@@ -51,9 +50,7 @@ def disk_advice(run: Path) -> str:
     return "make room, and run the same command again"
 
 
-def _peak(device: torch.device) -> int:
-    """Return the most memory that was in use, in bytes: a GPU's by this process, or the process's own."""
-    if device.type == "cuda":
-        return torch.cuda.max_memory_allocated(device)
-    unit = 1 if sys.platform == "darwin" else 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+def _used(device: torch.device) -> str:
+    """Return the most memory that was in use, of a GPU or of this process, in a sentence; nothing if unknown."""
+    peak = torch.cuda.max_memory_allocated(device) if device.type == "cuda" else peak_memory()
+    return "" if peak is None else f"{peak / _GIB:.1f} GiB were in use at the peak. "

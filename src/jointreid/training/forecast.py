@@ -1,6 +1,5 @@
 """The memory and time that a run will take, measured on one batch before the first step."""
 
-import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -9,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from jointreid.data.images import Batch
+from jointreid.machine.system import available_memory
 from jointreid.training.arithmetic import compiling
 from jointreid.training.randomness import random_state, set_random_state
 from jointreid.training.step import TrainingStep
@@ -166,6 +166,4 @@ def _activation_bytes(loss: Callable[[], Tensor], backward: Callable[[Tensor], N
 def _available(device: torch.device) -> int | None:
     if device.type == "cuda":
         return int(torch.cuda.mem_get_info(device)[0])
-    if device.type == "cpu" and "SC_AVPHYS_PAGES" in os.sysconf_names:
-        return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    return None
+    return available_memory() if device.type == "cpu" else None

@@ -74,7 +74,7 @@ class TrainingLog:
             epoch: epochs started.
             values: numbers, or dicts of them.
         """
-        with self._metrics.open("a", encoding="utf-8") as file:
+        with self._metrics.open("a", encoding="utf-8", newline="\n") as file:
             file.write(json.dumps({"kind": kind, "step": step, "epoch": epoch, **values}) + "\n")
         self.lines += 1
         for name, value in _numbers(values):

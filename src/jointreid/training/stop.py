@@ -1,7 +1,7 @@
 """Signals that ask a run to stop: it saves at the next step and can be resumed.
 
 A cluster sends SIGTERM before it takes a machine back, Ctrl-C sends SIGINT, and SLURM sends SIGUSR1 ahead of a time
-limit (`--signal=USR1@60`).
+limit (`--signal=USR1@60`). On Windows there is SIGINT, and SIGBREAK from Ctrl-Break.
 """
 
 import signal
@@ -11,7 +11,7 @@ from collections.abc import Callable
 from types import FrameType, TracebackType
 from typing import Any
 
-SIGNALS = tuple(getattr(signal, name) for name in ("SIGTERM", "SIGINT", "SIGUSR1") if hasattr(signal, name))
+SIGNALS = tuple(getattr(signal, name) for name in ("SIGTERM", "SIGINT", "SIGUSR1", "SIGBREAK") if hasattr(signal, name))
 
 # A launcher and its process group may both forward a signal, one right after the other.
 _REPEAT_SECONDS = 1.0

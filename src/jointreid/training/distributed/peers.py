@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 import torch
 
+from jointreid.machine.system import is_running
 from jointreid.messages.errors import JointreidError, ReportedElsewhere
 
 # Within so many seconds the system surely shows that a process is gone.
@@ -45,10 +46,10 @@ def lost_process_error(peers: Sequence[Peer], rank: int, run: Path, advice: str)
     """
     host = peers[rank].host
     here = [number for number, peer in enumerate(peers) if peer.host == host]
-    gone = _wait_for(lambda: [number for number in here if not _runs(peers[number].pid)])
+    gone = _wait_for(lambda: [number for number in here if not is_running(peers[number].pid)])
     speaker = min(number for number in here if number not in gone)
     if rank != speaker:  # wait for it: if this process ended first, the speaker would take it for the lost one
-        _wait_for(lambda: [] if _runs(peers[speaker].pid) else [speaker])
+        _wait_for(lambda: [] if is_running(peers[speaker].pid) else [speaker])
         return ReportedElsewhere(f"process {speaker} reports what happened")
     if gone:
         ids = ", ".join(f"{number} (id {peers[number].pid})" for number in gone)
@@ -67,15 +68,3 @@ def _wait_for(find: Callable[[], list[int]]) -> list[int]:
     while not (found := find()) and time.monotonic() < until:
         time.sleep(0.02)
     return found
-
-
-def _runs(pid: int) -> bool:
-    """Say whether a process of this machine is running, and not a zombie."""
-    try:
-        os.kill(pid, 0)
-        state = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()[0]
-    except ProcessLookupError:
-        return False
-    except OSError:  # another user's, or no /proc here
-        return True
-    return state not in "ZX"

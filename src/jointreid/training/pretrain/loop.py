@@ -27,6 +27,7 @@ from jointreid.data.decode import scan_images
 from jointreid.machine.device import pick_device, pick_precision
 from jointreid.machine.files import write_atomically
 from jointreid.machine.paths import user_path
+from jointreid.machine.shortage import short_of_workers
 from jointreid.messages.console import say
 from jointreid.messages.errors import JointreidError, SharedError
 from jointreid.messages.listing import first_few
@@ -100,7 +101,8 @@ def pretrain(
                 training.checkpoint.resume()
         if not resume:
             training.require_readable()
-        return training.run()
+        with short_of_workers(workers, "load images", alone=0):
+            return training.run()
 
 
 class _Pretraining:

@@ -14,6 +14,7 @@ from PIL import ExifTags, Image, UnidentifiedImageError
 
 from jointreid.config import Interpolation
 from jointreid.data.looks import look_of
+from jointreid.data.missing import missing_hint
 from jointreid.data.records import ImageRecord
 from jointreid.data.remembered import look_up
 from jointreid.messages.errors import JointreidError
@@ -92,7 +93,7 @@ def _open_boxes(path: Path, boxes: Sequence[Box | None]) -> list[Image.Image]:
     except UnidentifiedImageError as error:
         raise JointreidError(f"{path}: not an image of format {', '.join(FORMATS)}") from error
     except FileNotFoundError as error:
-        raise JointreidError(f"{path}: no such file") from error
+        raise JointreidError(f"{path}: no such file{missing_hint(path)}") from error
     except Exception as error:
         # Pillow's decoders raise nearly anything on damaged bytes: OSError, SyntaxError, struct.error, zlib.error.
         plain = error.strerror if isinstance(error, OSError) else ""

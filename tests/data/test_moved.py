@@ -95,7 +95,7 @@ def test_all_domains_given_need_nothing_of_the_old_places(place: Path) -> None:
 
 def test_what_is_not_found_is_named_with_the_option(place: Path) -> None:
     (place / "work" / "data").rename(place / "gone")
-    with pytest.raises(JointreidError, match=r"--data shop=NEWPATH --manifest NEWFOLDER/city\.csv"):
+    with pytest.raises(JointreidError, match=r"--data shop=NEWPATH --data NEWFOLDER/city\.csv"):
         find_sources(settings(place), Path("work/run"), NAMES)
 
 

@@ -3,6 +3,7 @@ import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -22,6 +23,7 @@ from jointreid.models.reid import ModelOutput, ReIDModel
 from jointreid.retrieval.evaluate import evaluate_domains, evaluate_run
 from jointreid.retrieval.result_files import load_results
 from jointreid.retrieval.results import QueryResult, Results
+from jointreid.retrieval.run_data import load_evaluated_data
 from jointreid.run import model_for, open_run, write_config
 from tests.small import small_config
 
@@ -322,6 +324,55 @@ def test_the_protocol_is_that_of_the_data_as_read_not_of_what_is_evaluated(run: 
     (given,) = (result for result in load_results(run)[0].domains if result.domain == "market1501")
     assert given.protocol is not None
     assert given.protocol.name == "part of market1501"
+
+
+def test_a_run_is_evaluated_wherever_its_data_lie_and_only_on_its_own_images(
+    trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (before := tmp_path / "before").mkdir()
+    shutil.copytree(trained / "run", before / "run")
+    shutil.copytree(trained, before / "data", ignore=shutil.ignore_patterns("run", "cache"))
+    places: dict[str, Any] = {
+        "data": {"sources": (str(before / "data" / "own.csv"),)},
+        "train": {"out": str(before / "run")},
+    }
+    write_config(open_run(before / "run").config.replace(**places), before / "run" / "config.yaml")
+    first = evaluate_run(before / "run", device="cpu")
+    after = before.rename(tmp_path / "after")
+    monkeypatch.chdir("/")
+    assert metrics(evaluate_run(after / "run", device="cpu")) == metrics(first)
+    data = (after / "data").rename(tmp_path / "data")
+    with pytest.raises(JointreidError, match=r"its data are not where they were .*--data NEWFOLDER/own\.csv"):
+        evaluate_run(after / "run", device="cpu")
+    given = DataConfig(sources=(str(data / "own.csv"),))
+    assert metrics(evaluate_run(after / "run", given, device="cpu")) == metrics(first)
+    (one,) = evaluate_run(after / "run", DataConfig(sources=(f"a={data / 'own.csv'}",)), device="cpu").domains
+    assert (one.domain, one.mAP) == ("a", first.domains[0].mAP)
+    assert metrics(load_results(after / "run")[0]) == metrics(first)
+    name = next(row.split(",")[2] for row in (data / "own.csv").read_text().splitlines() if row.startswith("a,query"))
+    with (data / name).open("ab") as file:
+        file.write(b"x")
+    with pytest.raises(JointreidError, match=rf"not those of the run.* a, query: 1 of the run .*{name}"):
+        evaluate_run(after / "run", given, device="cpu")
+
+
+def metrics(results: Results) -> list[tuple[str, float]]:
+    return [(result.domain, result.mAP) for result in results.domains]
+
+
+def test_data_that_a_run_never_saw_are_found_again_for_a_page(run: Path, trained: Path, tmp_path: Path) -> None:
+    table = (trained / "new.csv").read_text()
+    two = table + "".join(f"{row.replace('n,', 'm,', 1)}\n" for row in table.splitlines()[1:])
+    shutil.copytree(trained, tmp_path / "new", ignore=shutil.ignore_patterns("run", "cache"))
+    (tmp_path / "new" / "two.csv").write_text(two)
+    found = evaluate_run(run, DataConfig(sources=(f"shop={tmp_path / 'new' / 'two.csv'}",)), device="cpu")
+    places = {result.domain: result.conditions.source for result in found.domains if result.conditions}
+    assert places == dict.fromkeys(("shop-m", "shop-n"), f"shop={tmp_path / 'new' / 'two.csv'}")
+    assert [domain.name for domain in load_evaluated_data(open_run(run), places).domains] == ["shop-m", "shop-n"]
+    moved = (tmp_path / "new").rename(tmp_path / "moved") / "two.csv"
+    assert load_evaluated_data(open_run(run), places).domains == ()
+    again = load_evaluated_data(open_run(run), places, [f"shop={moved}"])
+    assert [domain.name for domain in again.domains] == ["shop-m", "shop-n"]
 
 
 def test_flip_and_checkpoint_best(run: Path) -> None:

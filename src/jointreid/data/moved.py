@@ -120,4 +120,4 @@ def _where(path: Path, out: str, run: Path) -> Path | None:
 
 def _example(old: str) -> str:
     name, path = split_source(old)
-    return f"--data {name}=NEWPATH" if name else f"--manifest NEWFOLDER/{path.name}"
+    return f"--data {name}=NEWPATH" if name else f"--data NEWFOLDER/{path.name}"

@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, fields, replace
 from pathlib import Path, PurePosixPath
 from typing import Literal
@@ -14,7 +15,6 @@ from jointreid.data.remembered import content_hashes
 from jointreid.data.run_images import RunImage, load_images, require_same_images, run_images
 from jointreid.data.sources import load_by_source, load_domains, split_source
 from jointreid.machine.paths import cache_folder
-from jointreid.messages.commands import source_word
 from jointreid.messages.errors import JointreidError
 from jointreid.messages.listing import first_few
 from jointreid.retrieval.result_files import load_results
@@ -66,11 +66,15 @@ def locate_data(run: Run, data: DataConfig | None = None, cache: str = "") -> Lo
         config = find_data(run, (), cache).config
         read += [domain for domain in load_domains(config.data) if domain.query and domain.gallery]
     elif of_run:
-        read += load_domains(_as_the_run(config.data, data or DataConfig(), of_run))
+        loaded = load_domains(_as_the_run(config.data, data or DataConfig(), of_run))
+        read += [domain for domain in loaded if domain.query or domain.gallery] or loaded
+        with suppress(JointreidError):  # the rest of its data is not needed
+            config = find_data(run, of_run, cache).config
     if others and data:
         for source, domains in load_by_source(replace(data, sources=others)).items():
             read += domains
-            sources |= {domain.name: _word(source, domain, len(domains)) for domain in domains}
+            (absolute,) = resolve_paths(RunConfig().replace(data={"sources": (source,)})).data.sources
+            sources |= {domain.name: absolute for domain in domains}
     if twice := [name for name, count in Counter(domain.name for domain in read).items() if count > 1]:
         raise JointreidError(f"domain {first_few(twice)} is given twice; leave one out, or rename it with NAME=TABLE")
     moved = bool(of_run) or config.data.sources != run.config.data.sources
@@ -92,11 +96,15 @@ def locate_evaluated(run: Run, evaluated: Mapping[str, str], given: Sequence[str
     of_run = [source for source in given if is_of_run(source, run.config, names)]
     config = find_data(run, of_run).config
     read = [domain for domain in load_domains(config.data) if domain.query and domain.gallery]
-    elsewhere = {split_source(source)[0]: source for source in given if source not in of_run}
-    for name in evaluated.keys() - {domain.name for domain in read}:
-        source = elsewhere.get(name) or evaluated[name]
+    wanted = evaluated.keys() - {domain.name for domain in read}
+    elsewhere = [source for source in given if source not in of_run]
+    renewed = {split_source(source)[0] for source in elsewhere}
+    before = [evaluated[name] for name in sorted(wanted) if split_source(evaluated[name] or name)[0] not in renewed]
+    for source in dict.fromkeys((*elsewhere, *before)):
         if source and split_source(source)[1].exists():
-            read += load_domains(replace(config.data, sources=(source,)))
+            there = load_domains(replace(config.data, sources=(source,)))
+            read += [domain for domain in there if domain.name in wanted]
+            wanted -= {domain.name for domain in there}
     kept = canonical_order(domain for domain in read if domain.name in evaluated)
     return LocatedData(config, kept, {}, tuple(evaluated), config.data.sources != run.config.data.sources)
 
@@ -153,10 +161,3 @@ def _as_the_run(of_run: DataConfig, given: DataConfig, sources: Sequence[str]) -
     values = {field.name: getattr(given, field.name) for field in fields(DataConfig)}
     changed = {name: value for name, value in values.items() if value != getattr(DataConfig(), name)}
     return replace(of_run, **(changed | {"sources": tuple(sources)}))
-
-
-def _word(source: str, domain: Domain, count: int) -> str:
-    """Return what `--data` names to read a domain of a source alone, from any working directory."""
-    (absolute,) = resolve_paths(RunConfig().replace(data={"sources": (source,)})).data.sources
-    name, path = split_source(absolute)
-    return absolute if name and count == 1 else source_word(domain.name, path)

@@ -86,7 +86,7 @@ def conform_fields(config: Any, prefix: str) -> None:
 class DataConfig:
     """The data sets, and how they are read."""
 
-    sources: tuple[str, ...] = setting((), "data sets, each NAME=PATH (a folder as published, or a manifest), or the PATH of a manifest for all of its domains")
+    sources: tuple[str, ...] = setting((), "data sets, each NAME=PATH (a folder as published, or a manifest), or the PATH of a manifest for all of its domains; repeat for more", metavar="NAME=PATH")
     val_ids: int = setting(0, "identities of each domain held out of train to choose the checkpoint `best` on; 0 for none")
     missing_camid: MissingCamid = setting("refuse", "a manifest without camid: refuse it, or treat each such domain as one camera and exclude no match", short="--missing-camid")
     acknowledge_withdrawn: bool = setting(False, "read data sets that their owner has withdrawn (DukeMTMC-reID)", short="--acknowledge-withdrawn")

@@ -45,10 +45,15 @@ def test_help_names_every_command_and_every_command_has_help(capsys: pytest.Capt
     assert main(["--help"]) == 0
     overview = capsys.readouterr().out
     for name in COMMANDS:
-        assert name in overview
+        group, _, last = name.rpartition(" ")
+        assert f" {group or name} " in overview
+        assert main([*group.split(), "--help"]) == 0
+        assert f" {last} " in capsys.readouterr().out
         for option in ("--help", "--help-all"):
             assert main([*name.split(), option]) == 0
-            assert f"usage: jointreid {name}" in capsys.readouterr().out
+            assert f"Usage: jointreid {name}" in capsys.readouterr().out
+    assert main(["help"]) == 0
+    assert capsys.readouterr().out == overview
     assert main(["train", "--help-all"]) == 0
     assert "--schedule.warmup_factor" in capsys.readouterr().out
 
@@ -56,22 +61,28 @@ def test_help_names_every_command_and_every_command_has_help(capsys: pytest.Capt
 @pytest.mark.parametrize(
     ("line", "message"),
     [
-        ("trian", "there is no command trian; did you mean train or pretrain?"),
-        ("train --schedule.epoch 3", "did you mean --schedule.epochs"),
+        ("trian", 'Unknown command "trian". Did you mean "train"?'),
+        ("train --schedule.epoch 3", "Unknown option: --schedule.epoch. Did you mean --schedule.epochs?"),
         ("train", "--manifest"),
-        ("data chek", "there is no command data chek; did you mean data check"),
-        ("data nothing at all", "there is no command data nothing"),
-        ("evaluate", "Usage: jointreid evaluate"),
+        (
+            "data chek",
+            'Unknown command "chek". Did you mean "check"? Available commands: check, ingest, prepare, synth.',
+        ),
+        ("data nothing at all", 'Unknown command "nothing". Available commands: check, ingest, prepare, synth.'),
+        ("evaluate", 'Command "evaluate" parameter RUN requires an argument. See `jointreid evaluate --help`.'),
         ("evaluate nowhere", "nowhere does not exist"),
         ("evaluate a b", "'b' is one argument too many"),
         ("evaluate a --max-memory lots", "--max-memory is 'lots'; expected bytes, or a size such as 500MB or 2GB"),
-        ("evaluate a --chekpoint last", "did you mean --checkpoint"),
-        ("evaluate a --checkpoint lst", "--checkpoint is 'lst'; expected one of last, best; did you mean last?"),
-        ("data ingest a", "are required: --out. Usage: jointreid data ingest SRC --out FILE"),
-        ("data ingest a --out", "--out needs a value, FILE"),
+        ("evaluate a --chekpoint last", "Unknown option: --chekpoint. Did you mean --checkpoint?"),
+        (
+            "evaluate a --checkpoint lst",
+            'Invalid value "lst" for --checkpoint. Choose from: "last", "best". Did you mean "last"?',
+        ),
+        ("data ingest a", 'Command "data ingest" parameter --out requires an argument'),
+        ("data ingest a --out", 'Command "data ingest" parameter --out requires an argument'),
         ("compare a b", "a does not exist"),
         ("profile resnet5", "did you mean resnet50"),
-        ("profile resnet50 --optim.lr 3", "no option --optim.lr"),
+        ("profile resnet50 --optim.lr 3", "Unknown option: --optim.lr. See `jointreid profile --help`."),
         ("data check --manifest nowhere.csv", "nowhere.csv"),
         ("train --manifest nowhere.csv --device cpu", "nowhere.csv"),
     ],
@@ -193,7 +204,7 @@ def test_pretraining_hands_its_settings_on(monkeypatch: pytest.MonkeyPatch, caps
     assert (images, out, config) == ("images", "o", PretrainConfig(network="resnet50", lr=0.1))
     assert named == {"device": "auto", "devices": 1, "nodes": 1, "workers": 8, "resume": True}
     assert main(["pretrain", "images", "--out", "o", "--network", "vgg"]) == 2
-    assert "--network is 'vgg'; expected one of resnet50-dcsd, resnet50" in error(capsys)
+    assert 'Invalid value "vgg" for --network. Choose from: "resnet50-dcsd", "resnet50"' in error(capsys)
 
 
 class Left(Exception):

@@ -109,7 +109,7 @@ def test_a_grid_is_run_planned_printed_and_drawn(
 @pytest.mark.parametrize(
     ("line", "message"),
     [
-        ("plan --precision half", "train.precision is 'half'; expected one of"),
+        ("plan --precision half", 'Invalid value "half" for --precision. Choose from: "auto", "32-true"'),
         ("plan --table 9", "there is no table 9"),
         ("plan --scale tinny", "did you mean tiny"),
         ("plan --init bot", "expected MODEL=START"),

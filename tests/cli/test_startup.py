@@ -58,7 +58,7 @@ except AssertionError as error:
 @pytest.mark.slow
 def test_help_starts_in_under_two_seconds(without_torch: dict[str, str]) -> None:
     printed, seconds = run(without_torch, "-m", "jointreid", "--help")
-    assert "usage: jointreid" in printed
+    assert "Usage: jointreid" in printed
     assert seconds < 2
 
 

@@ -105,4 +105,4 @@ def test_a_setting_is_a_known_name_or_a_function() -> None:
 
 def test_code_needs_a_module(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["evaluate", "runs/mine", "--code"]) == 2
-    assert "--code needs a module" in capsys.readouterr().err
+    assert "--code requires an argument" in capsys.readouterr().err

@@ -4,7 +4,7 @@ from typing import Any, Literal
 import pytest
 
 from jointreid.messages import typed
-from jointreid.messages.typed import conform, from_text
+from jointreid.messages.typed import conform, read_yaml
 
 
 @pytest.mark.parametrize(
@@ -52,7 +52,7 @@ def test_values_of_another_type_are_refused(kind: Any, value: object) -> None:
 @pytest.mark.parametrize(
     ("kind", "text", "value"),
     [
-        (str, "off", "off"), (str, "1", "1"), (str, "[", "["), (bool, "true", True), (bool, "off", False),
+        (bool, "true", True), (bool, "off", False),
         (int, "-3", -3), (float, "-1e-3", -0.001), (float, "3", 3.0), (tuple[int, ...], "[3,4]", (3, 4)),
         (tuple[int, ...], "[]", ()),
         (tuple[str, ...], "['it''s', b]", ("it's", "b")), (Literal["disk", "off"], "off", "off"),
@@ -60,7 +60,7 @@ def test_values_of_another_type_are_refused(kind: Any, value: object) -> None:
     ],
 )  # fmt: skip
 def test_text_is_read_as_its_type(kind: Any, text: str, value: object) -> None:
-    found = from_text(kind, text)
+    found = conform(kind, read_yaml(text))
     assert found == value
     assert type(found) is type(value)
 
@@ -69,12 +69,12 @@ def test_text_is_read_as_its_type(kind: Any, text: str, value: object) -> None:
     ("kind", "text"),
     [
         (int, "2.5"), (int, ""), (float, "fast"), (bool, "1"), (tuple[int, ...], "3"), (tuple[int, ...], "[3"),
-        (Literal["disk", "off"], "false"), (Literal[1, 2], "3"), (float, "true"),
+        (Literal[1, 2], "3"), (str, "1"), (int, "["), (float, "true"),
     ],
 )  # fmt: skip
 def test_text_of_another_type_is_refused(kind: Any, text: str) -> None:
     with pytest.raises(TypeError, match="is not"):
-        from_text(kind, text)
+        conform(kind, read_yaml(text))
 
 
 def test_the_examples_hold() -> None:

@@ -3,7 +3,6 @@
 Every command exits with 0 only on success; a mistake in input is one paragraph on stderr, without a traceback.
 """
 
-import inspect
 import os
 import sys
 import time
@@ -11,15 +10,18 @@ import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext, suppress
 from importlib import import_module
-from typing import Any, get_type_hints
+from typing import Annotated, Any, get_type_hints
 
-from jointreid.cli.options import help_text, read_options
+from cyclopts import Group, Parameter
+
+import jointreid
+from jointreid.cli.options import add_command, new_app, parse
 from jointreid.custom import trust
 from jointreid.messages.console import failed_stream, open_streams, print_error
-from jointreid.messages.errors import EXIT_RESUMABLE, JointreidError, ReportedElsewhere, RunStopped, no_such
+from jointreid.messages.errors import EXIT_RESUMABLE, JointreidError, ReportedElsewhere, RunStopped
 
-# Each command and its function, `module:function` below `jointreid.cli`, loaded when it is called. The function takes
-# a dataclass of options, returns an exit code, and its docstring is what `--help` says of it.
+# Each command and its function, `module:function` below `jointreid.cli`. The function takes a dataclass of options,
+# returns an exit code, and its docstring is what `--help` says of it; that of the module describes a group of commands.
 COMMANDS = {
     "demo": "demo:demo",
     "data check": "data:check",
@@ -37,10 +39,15 @@ COMMANDS = {
     "paper tables": "paper:tables",
     "paper figure5": "paper:figure5",
 }
-HELP = ("--help", "-h", "--help-all")
 
 # Set to 1, it does what --debug does.
 DEBUG = "JOINTREID_DEBUG"
+
+_ABOUT = "Train one re-identification model on many data sets at once, without the domain conflict."
+_MORE = """A setting is given as --section.field VALUE; --help-all lists all that a command takes, with their defaults.
+
+Exit codes: 0 done, 1 a check found errors, 2 a mistake, 75 stopped by a signal and saved, 130 interrupted."""
+_ALWAYS = Group("Every command", sort_key=99)
 
 # Longer than the main process takes: it prints a line.
 _SECONDS_TO_LEAVE = 10.0
@@ -112,10 +119,8 @@ def main(argv: Sequence[str]) -> int:
 
 def _run(argv: Sequence[str]) -> int:
     """Run one command, report its errors and return the exit code."""
-    rest = [token for token in argv if token != "--debug"]
     try:
-        with _tracebacks() if len(rest) < len(argv) or os.environ.get(DEBUG, "") not in ("", "0") else nullcontext():
-            return _dispatch(rest)
+        return _dispatch(argv)
     except ReportedElsewhere:
         return 2
     except JointreidError as error:
@@ -140,21 +145,38 @@ def _tracebacks() -> Iterator[None]:
         raise
 
 
-def _dispatch(argv: list[str]) -> int:
-    argv = _trusting(argv)
-    name = next((name for name in (" ".join(argv[:2]), *argv[:1]) if name in COMMANDS), "")
-    if not name:
-        return _without_command(argv)
-    run = command(name)
-    options, rest = options_of(run), argv[len(name.split()) :]
-    if set(HELP) & set(rest):
-        print(help_text(options, name, inspect.getdoc(run) or "", full="--help-all" in rest), end="")
-        return 0
-    from jointreid.training.distributed.world import report_once
+def _dispatch(argv: Sequence[str]) -> int:
+    """Let cyclopts find the command; --code and --debug may stand before and after it."""
+    app = new_app(help=_ABOUT, help_epilogue=_MORE, version=lambda: f"jointreid {jointreid.__version__}")
+    app.command(lambda: app.help_print([]), name="help", show=False)
+    for name in COMMANDS:
+        run = command(name)
+        add_command(app, name, options_of(run), run, full="--help-all" in argv)
 
-    with report_once():
-        given = read_options(options, name, rest)
-    return run(given)
+    @app.meta.default
+    def start(
+        *tokens: Annotated[str, Parameter(show=False, allow_leading_hyphen=True)],
+        code: Annotated[tuple[str, ...], Parameter(metavar="MODULE", group=_ALWAYS, show_default=False)] = (),
+        debug: Annotated[bool, Parameter(group=_ALWAYS, show_default=False)] = False,
+    ) -> Any:
+        """Run a command.
+
+        Args:
+            tokens: the command and its options
+            code: a module of yours, of which runs may use functions (see docs/extend.md)
+            debug: print the traceback of an error (see docs/debugging.md)
+        """
+        from jointreid.training.distributed.world import report_once
+
+        with _tracebacks() if debug or os.environ.get(DEBUG, "") not in ("", "0") else nullcontext():
+            for module in code:
+                trust(module)
+            with report_once():
+                run = parse(app, tokens)
+            return run()
+
+    exit_code: int | None = parse(app.meta, argv)()
+    return exit_code or 0  # None of --help
 
 
 def command(name: str) -> Callable[[Any], int]:
@@ -168,53 +190,3 @@ def options_of(run: Callable[[Any], int]) -> type[Any]:
     """Return the dataclass of the options that a command's function takes."""
     kind: type[Any] = get_type_hints(run)["options"]
     return kind
-
-
-def _without_command(argv: list[str]) -> int:
-    """Print the help of the program or of a group such as `data`, or its version; refuse anything else."""
-    first = argv[0] if argv else "help"
-    if first == "--version":
-        from jointreid import __version__
-
-        print(f"jointreid {__version__}")
-    elif first in (*HELP, "help"):
-        print(_overview())
-    elif any(name.startswith(f"{first} ") for name in COMMANDS) and (len(argv) == 1 or argv[1] in HELP):
-        print(_overview(first))
-    else:
-        name = " ".join(argv[:2]) if any(name.startswith(f"{first} ") for name in COMMANDS) else first
-        raise JointreidError(f"{no_such('command', name, COMMANDS)} `jointreid --help` lists them")
-    return 0
-
-
-def _trusting(argv: list[str]) -> list[str]:
-    """Return the arguments without `--code MODULE`, which every command takes: settings may name its functions."""
-    rest, tokens = [], iter(argv)
-    for token in tokens:
-        name, equals, value = token.partition("=")
-        if name != "--code":
-            rest.append(token)
-            continue
-        module = value if equals else next(tokens, "")
-        if not module or module.startswith("-"):
-            raise JointreidError("--code needs a module whose functions a run may use, as in --code my_package.nets")
-        trust(module)
-    return rest
-
-
-def _overview(group: str = "") -> str:
-    """Return the help of the whole program, or of a group of commands such as `data`."""
-    listed = [name for name in COMMANDS if name.startswith(f"{group} " if group else "")]
-    about = ["Train one re-identification model on many data sets at once, without the domain conflict.", ""]
-    lines = [
-        *(about if not group else []),
-        f"usage: {' '.join(part for part in ('jointreid', group, 'COMMAND') if part)} ...",
-        "",
-        *(f"  {name:<13} {(inspect.getdoc(command(name)) or '').rstrip('.')}" for name in listed),
-        "",
-        "`jointreid COMMAND --help` explains a command, --help-all shows every setting, --version prints the version.",
-        "Exit codes: 0 done, 1 a check found errors, 2 a mistake, 75 stopped by a signal and saved, 130 interrupted.",
-        "Every command takes --code MODULE, your own code that runs may use (see docs/extend.md), and --debug, which",
-        "prints the traceback of an error (see docs/debugging.md).",
-    ]
-    return "\n".join(lines)

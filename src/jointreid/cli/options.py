@@ -1,33 +1,39 @@
-"""The options of a command: a dataclass with a documented field each, which argparse reads and describes.
+"""The options of a command: a dataclass with a documented field each, which cyclopts reads and describes.
 
 A field made by `setting` is an option (`class_` is `--class`), one made by `argument` an argument without a name, and
 one made by `overrides` takes settings of a run, each as `--section.field` and by its short name if it has one. A class
 may have a static method `spell_out`, which rewrites an abbreviation of its command as these options.
 """
 
-import argparse
 import dataclasses
 import functools
+import inspect
+import json
 import re
-import shutil
-import textwrap
+import sys
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import MISSING, dataclass
-from typing import Any, Literal, NoReturn, TypeVar, get_args, get_origin, get_type_hints
+from dataclasses import MISSING
+from typing import Annotated, Any, TypedDict, TypeVar, get_origin, get_type_hints
+
+from cyclopts import App, CoercionError, CycloptsError, Group, Parameter, Token, UnusedCliTokensError
+from cyclopts.help import DefaultFormatter, PanelSpec
+from rich.box import Box
+from rich.console import Console
 
 from jointreid.config import SECTIONS, setting
-from jointreid.messages.errors import JointreidError, no_such
-from jointreid.messages.typed import expected, from_text
+from jointreid.messages.errors import JointreidError
+from jointreid.messages.typed import conform, read_yaml
+
+# Two ways to add one data set to `data.sources`; each may be given several times.
+SOURCES = ("--data", "--manifest")
 
 # Settings as `RunConfig.replace` takes them: section -> name -> value.
 Overrides = dict[str, dict[str, Any]]
 
-# Two ways to add one data set to `data.sources`; each may be given several times.
-SOURCES = {
-    "--data": ("NAME=PATH", "a data set: a reader's folder or a manifest; repeat for more"),
-    "--manifest": ("FILE", "a table, with all of its domains; repeat for more (see docs/data.md)"),
-}
-_WIDEST_CHOICES = 24
+# What may follow an option's name as its value: that of a switch, or one that begins with "-".
+_VALUE = re.compile("true|false|-[^-h].*")
+# Values of a switch that YAML knows and cyclopts does not.
+_SWITCHED = {"on": "true", "off": "false"}
 
 Options = TypeVar("Options")
 
@@ -78,196 +84,143 @@ def short_keys(section: str) -> list[str]:
     return [f"{section}.{field.name}" for field in fields if field.metadata["short"] or field.name == "sources"]
 
 
-@dataclass(frozen=True)
-class _Entry:
-    """An option or argument: where its value goes, what it may be and how it is described."""
-
-    dest: str  # the field's name, or a setting's section.field
-    kind: Any
-    field: "dataclasses.Field[Any]"
-    names: tuple[str, ...] = ()  # none: an argument
-
-    @property
-    def many(self) -> bool:
-        """Return whether it takes several values: a repeated option, or an argument such as RUN..."""
-        return get_origin(self.kind) is tuple and "." not in self.dest
-
-    @property
-    def is_hidden(self) -> bool:
-        """Return whether only `--help-all` shows it, because it is a setting without a short name."""
-        return "." in self.dest and len(self.names) == 1
-
-    @property
-    def _choices(self) -> list[str]:
-        return list(map(str, get_args(self.kind) if get_origin(self.kind) is Literal else ()))
-
-    @property
-    def metavar(self) -> str:
-        """Return the word for the value in help; none for a switch."""
-        if self.kind is bool:
-            return "true|false" if self.field.default else ""
-        if self._choices and len("|".join(self._choices)) <= _WIDEST_CHOICES:
-            return "|".join(self._choices)
-        words = {int: "N", float: "NUMBER", tuple: "LIST", Literal: "NAME"}
-        return self.field.metadata.get("metavar") or words.get(get_origin(self.kind) or self.kind, "TEXT")
-
-    @property
-    def help(self) -> str:
-        """Return the help with the choices, where neither it nor `metavar` names them all, and the default."""
-        text: str = self.field.metadata["help"]
-        named = set(re.findall(r"[\w-]+", f"{text} {self.metavar}"))
-        if not named.issuperset(self._choices):
-            text += f"; one of {', '.join(self._choices)}"
-        default = self.field.default
-        if default in (MISSING, "", (), False):
-            return text
-        shown = str(default).lower() if isinstance(default, bool) else str(default)
-        if isinstance(default, tuple):
-            shown = f"[{', '.join(map(str, default))}]"
-        return f"{text} (default {shown})"
-
-    def read(self, given: str | list[str]) -> Any:
-        """Return the value that a text of the command line stands for.
-
-        Raises:
-            JointreidError: it is of another type, or not one of the choices.
-        """
-        if isinstance(given, list):
-            return tuple(given)
-        try:
-            return from_text(self.kind, given)
-        except TypeError as error:
-            name = self.names[-1] if self.names else self.metavar
-            raise JointreidError(f"{name} is {given!r}; {expected(self.kind, given)}") from error
-
-
-class _Parser(argparse.ArgumentParser):
-    """A parser that raises `JointreidError`, and names the nearest option, instead of leaving the process."""
-
-    def error(self, message: str) -> NoReturn:
-        """Raise instead of printing and leaving."""
-        raise JointreidError(f"{message}. Usage: {self.usage}")
-
-    def read(self, argv: Sequence[str]) -> dict[str, Any]:
-        """Return the given options by field, each as text, or as a list of texts if it takes several."""
-        given, left = self.parse_known_args(self._joined(argv))
-        for token in left:
-            name = token.partition("=")[0]
-            if name.startswith("-"):
-                raise JointreidError(no_such("option", name, self._option_string_actions))
-            self.error(f"{token!r} is one argument too many")
-        return vars(given)
-
-    def _joined(self, argv: Sequence[str]) -> list[str]:
-        """Join each option to its value by `=`.
-
-        So a value may begin with `-`, and a switch may have one, `--eval.flip false`, yet does not take an argument.
-        """
-        joined: list[str] = []
-        tokens = list(argv)
-        while tokens:
-            token = tokens.pop(0)
-            if action := self._option_string_actions.get(token):
-                is_switch = action.metavar in ("", "true|false")
-                if is_switch and tokens[:1] not in (["true"], ["false"]):
-                    token += "=true"
-                elif not tokens or tokens[0].startswith("--"):
-                    raise JointreidError(f"{token} needs a value, {action.metavar}")
-                else:
-                    token += f"={tokens.pop(0)}"
-            joined.append(token)
-        return joined
-
-
-class _Formatter(argparse.HelpFormatter):
-    """Help in which an option's name, or with `full` each of its names, stands before its value."""
-
-    def __init__(self, prog: str, *, full: bool) -> None:
-        super().__init__(prog, max_help_position=34, width=min(120, shutil.get_terminal_size((120, 40)).columns))
-        self.full = full
-
-    def _format_action_invocation(self, action: argparse.Action) -> str:
-        names = ", ".join(action.option_strings if self.full else action.option_strings[:1])
-        return f"{names} {action.metavar or ''}".strip()
-
-    def _split_lines(self, text: str, width: int) -> list[str]:
-        return textwrap.wrap(text, width, break_on_hyphens=False)
-
-
-def _entries(cls: type[Any]) -> Iterable[_Entry]:
-    """Yield the options and arguments of a command."""
-    kinds = get_type_hints(cls)
+def _signature(cls: type[Any], *, full: bool) -> inspect.Signature:
+    """Return the options as the parameters of a function; with `full`, help shows every setting."""
+    kinds, parameters = get_type_hints(cls), []
     for field in _fields(cls):
+        kind: Any = kinds[field.name]
+        place: Any = inspect.Parameter.KEYWORD_ONLY
+        default = field.default if field.default_factory is MISSING else field.default_factory()
         if "keys" in field.metadata:
-            yield from map(_setting_entry, field.metadata["keys"])
+            kind = Annotated[_settings(field.metadata["keys"], full=full), Parameter(name="*")]
         elif "positional" in field.metadata:
-            yield _Entry(field.name, kinds[field.name], field)
+            place, kind = inspect.Parameter.POSITIONAL_ONLY, _described(kind, field, [field.metadata["metavar"]])
         else:
-            yield _Entry(field.name, kinds[field.name], field, (f"--{field.name.rstrip('_').replace('_', '-')}",))
+            kind = _described(kind, field, [])
+        default = inspect.Parameter.empty if default is MISSING else default
+        parameters.append(inspect.Parameter(field.name, place, default=default, annotation=kind))
+    return inspect.Signature(sorted(parameters, key=lambda parameter: parameter.kind))
 
 
-def _setting_entry(key: str) -> _Entry:
-    section, _, name = key.partition(".")
-    (field,) = (field for field in _fields(SECTIONS[section]) if field.name == name)
-    names = [name for name in (field.metadata["short"], f"--{key}") if name]
-    return _Entry(key, get_type_hints(SECTIONS[section])[name], field, tuple(names))
+def _settings(keys: Iterable[str], *, full: bool) -> Any:
+    """Return a type of `Overrides`: a dict for each section, with those of its settings that are given."""
+    typed_dict: Any = TypedDict
+    sections: dict[str, dict[str, Any]] = {}
+    for key in keys:
+        section, _, name = key.partition(".")
+        field, kind = SECTIONS[section].__dataclass_fields__[name], get_type_hints(SECTIONS[section])[name]
+        names = [name for name in (field.metadata["short"], f"--{key}") if name]
+        names += SOURCES if key == "data.sources" else ()  # after it, else --data would match --data.sources
+        more: dict[str, Any] = _LIST if get_origin(kind) is tuple else {}
+        if full:
+            title = f"{section}: {(SECTIONS[section].__doc__ or '').splitlines()[0].rstrip('.')}"
+            more = more | {"group": Group(title, sort_key=list(SECTIONS).index(section))}
+        sections.setdefault(section, {})[name] = _described(kind, field, names, show=full or len(names) > 1, **more)
+    unnamed = Parameter(name="*")  # else --data would stand for the whole section
+    kinds = {name: Annotated[typed_dict(name, section, total=False), unnamed] for name, section in sections.items()}
+    return typed_dict("Settings", kinds, total=False)
 
 
-def _parser(cls: type[Any], command: str, summary: str = "", *, full: bool = False) -> _Parser:
-    entries = list(_entries(cls))
-    keys = {entry.dest for entry in entries}
-    hidden = {entry.dest.partition(".")[0] for entry in entries if entry.is_hidden and entry.dest != "data.sources"}
-    more = f"--{hidden.pop() if len(hidden) == 1 else 'section'}.field VALUE" if hidden else ""
-    needed = [entry for entry in entries if entry.field.default is MISSING and "." not in entry.dest]
-    usage = ["jointreid", command]
-    usage += [f"{entry.metavar}{'...' * entry.many}" for entry in needed if not entry.names]
-    usage += [f"[{entry.metavar}]{'...' * entry.many}" for entry in entries if not entry.names and entry not in needed]
-    usage += [f"{entry.names[0]} {entry.metavar}" for entry in needed if entry.names]
-    usage += ["[--data NAME=PATH]... [--manifest FILE]..."] if "data.sources" in keys else []
-    usage += [f"[{more}]..."] if more else []
-    parser = _Parser(
-        usage=" ".join([*usage, "[options]"]),
-        description=summary,
-        formatter_class=functools.partial(_Formatter, full=full),
-        argument_default=argparse.SUPPRESS,
-        add_help=False,
-        allow_abbrev=False,
+def _described(kind: Any, field: "dataclasses.Field[Any]", names: Sequence[str], **more: Any) -> Any:
+    """Return the type of a field with its help, and with its default if that says something."""
+    if kind is int:
+        more["converter"] = _read
+    if metavar := field.metadata["metavar"]:
+        more["metavar"] = metavar
+    shown = field.default not in (MISSING, "", (), False) and json.dumps(field.default).strip('"')
+    return Annotated[kind, Parameter(name=names, help=field.metadata["help"], show_default=shown, **more)]
+
+
+def _read(kind: Any, tokens: Sequence[Token]) -> Any:
+    """Return a list, given as `[a, b]` or as data sets one by one, or a whole number, which cyclopts would round."""
+    if tokens[-1].keyword in SOURCES:
+        return tuple(token.value for token in tokens)
+    try:
+        return conform(kind, read_yaml(tokens[-1].value))
+    except TypeError as error:
+        raise CoercionError(msg=f"{error}.", token=tokens[-1]) from error
+
+
+# How a setting that is a list is given, unlike an option that is repeated.
+_LIST = {"converter": _read, "json_list": False, "n_tokens": 1, "metavar": "LIST"}
+
+
+class _HelpConsole(Console):
+    """A console wide enough for help, which leaves it to the caller that its reader is gone."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.width = max(self.width, 40)
+
+    def on_broken_pipe(self) -> None:
+        raise  # the error that rich is about to handle
+
+
+def new_app(**more: Any) -> App:
+    """Return a command line without commands, whose help has no frames."""
+    return App(
+        name="jointreid",
+        help_flags=("--help", "-h", "--help-all"),
+        help_format="plaintext",
+        help_formatter=DefaultFormatter(panel_spec=PanelSpec(box=Box("    \n" * 8), padding=0)),
+        default_parameter=Parameter(negative=(), allow_repeating=True),
+        console=_HelpConsole(),
+        **more,
     )
-    arguments, options = parser.add_argument_group("arguments"), parser.add_argument_group("options")
-    for entry in entries:
-        text = entry.help.replace("%", "%%")
-        if not entry.names:
-            nargs = ("+" if entry in needed else "*") if entry.many else None
-            arguments.add_argument(entry.dest, metavar=entry.metavar, nargs=nargs, help=text)
-            continue
-        if entry.dest == "data.sources":
-            for name, (metavar, words) in SOURCES.items():
-                options.add_argument(name, action="append", dest="sources", metavar=metavar, help=words)
-        group = _section_group(parser, entry.dest) if full and "." in entry.dest else options
-        group.add_argument(
-            *entry.names,
-            dest=entry.dest,
-            action="append" if entry.many else "store",
-            required=entry in needed,
-            metavar=entry.metavar,
-            help=argparse.SUPPRESS if entry.is_hidden and not full else text,
-        )
-    if more and not full:
-        parser.epilog = f"Every other setting is given as {more}; --help-all lists all, with their defaults."
-    return parser
 
 
-def _section_group(parser: _Parser, key: str) -> Any:
-    """Return the group of a setting's section, with what the section is for as its title."""
-    section = key.partition(".")[0]
-    title = f"{section}: {(SECTIONS[section].__doc__ or '').splitlines()[0].rstrip('.')}"
-    known = [group for group in parser._action_groups if group.title == title]
-    return known[0] if known else parser.add_argument_group(title)
+def add_command(app: App, name: str, options: type[Any], run: Callable[[Any], Any], *, full: bool = False) -> None:
+    """Add a command such as `data check`, a function of its options; with `full`, its help shows every setting."""
+    signature = _signature(options, full=full)
+
+    def entry(*given: Any, **named: Any) -> Any:
+        return run(options(**signature.bind(*given, **named).arguments))
+
+    entry.__doc__ = run.__doc__
+    entry.__signature__ = signature  # type: ignore[attr-defined]
+    entry.spell_out = getattr(options, "spell_out", list)  # type: ignore[attr-defined]
+    group, _, last = name.rpartition(" ")
+    if group and group not in app:
+        app.command(App(name=group, help=sys.modules[run.__module__].__doc__, sort_key=len(list(app))))
+    parent = app[group] if group else app
+    parent.command(entry, name=last, sort_key=len(list(parent)))
 
 
-def help_text(cls: type[Any], command: str, summary: str, *, full: bool = False) -> str:
-    """Return the help of a command: its usual options, or with `full` every setting."""
-    return _parser(cls, command, summary, full=full).format_help()
+def parse(app: App, argv: Sequence[str]) -> Callable[[], Any]:
+    """Return what the arguments ask for: a command with its options, or help.
+
+    Raises:
+        JointreidError: a command or option that does not exist (names the nearest), a value of another type.
+    """
+    try:
+        run, bound, _ = app.parse_args(_spelt(app, argv), exit_on_error=False, print_error=False)
+    except CycloptsError as error:
+        wrong = str(error)
+        if isinstance(error, UnusedCliTokensError):
+            wrong = f"{' '.join(error.unused_tokens or [])!r} is one argument too many."
+        command = " ".join(["jointreid", *(error.command_chain or ())])
+        raise JointreidError(f"{wrong} See `{command} --help`.") from error
+    return functools.partial(run, *bound.args, **bound.kwargs)
+
+
+def _spelt(app: App, argv: Sequence[str]) -> list[str]:
+    """Return the arguments with `--x false`, `--x=off` and `--x -1` as `--x=false`, `--x=false` and `--x=-1`."""
+    target = app.parse_commands(argv)[1][-1]
+    spell_out: Callable[[Sequence[str]], Sequence[str]] = getattr(target.default_command, "spell_out", list)
+    tokens: list[str] = []
+    for token in spell_out(argv):
+        name, _, value = token.partition("=")
+        if tokens and tokens[-1].startswith("--") and "=" not in tokens[-1] and _VALUE.fullmatch(token):
+            tokens[-1] += f"={token}"
+        elif value in _SWITCHED and target.default_command and _is_switch(target, name):
+            tokens.append(f"{name}={_SWITCHED[value]}")
+        else:
+            tokens.append(token)
+    return tokens
+
+
+def _is_switch(command: App, name: str) -> bool:
+    return any(name in known.names and known.hint is bool for known in command.assemble_argument_collection())
 
 
 def read_options(cls: type[Options], command: str, argv: Sequence[str]) -> Options:
@@ -276,16 +229,7 @@ def read_options(cls: type[Options], command: str, argv: Sequence[str]) -> Optio
     Raises:
         JointreidError: an option that does not exist (names the nearest), one missing, a value of another type.
     """
-    spell_out: Callable[[Sequence[str]], Sequence[str]] = getattr(cls, "spell_out", list)
-    given = _parser(cls, command).read(spell_out(argv))
-    if sources := given.pop("sources", None):
-        given["data.sources"] = sources
-    values: dict[str, Any] = {}
-    changed: Overrides = {}
-    for entry in _entries(cls):
-        if entry.dest not in given:
-            continue
-        section, dot, name = entry.dest.partition(".")
-        (changed.setdefault(section, {}) if dot else values)[name or section] = entry.read(given[entry.dest])
-    overridden = {field.name: changed for field in _fields(cls) if "keys" in field.metadata}
-    return cls(**values, **overridden)
+    app = new_app()
+    add_command(app, command, cls, lambda options: options)
+    given: Options = parse(app, [*command.split(), *argv])()
+    return given

@@ -30,20 +30,6 @@ def expected(kind: Any, value: object) -> str:
     return f"expected {describe(kind)}" + (f"; did you mean {near[0]}?" if near else "")
 
 
-def from_text(kind: Any, text: str) -> Any:
-    """Return the value of a field's type that a text stands for: YAML on one line, except that text stays text.
-
-    >>> from_text(tuple[float, float], "[0.5, 2]")
-    (0.5, 2.0)
-
-    Raises:
-        TypeError: the text does not stand for a value of that type.
-    """
-    if kind is str or get_origin(kind) is Literal:
-        return conform(kind, text)
-    return conform(kind, _read(text))
-
-
 def conform(kind: Any, value: Any) -> Any:
     """Return a value as the type of a field: a list as tuple, a whole number as float, `"1e-3"` (YAML's text) as 0.001.
 
@@ -75,12 +61,15 @@ def _is_choice(value: object, choice: object) -> bool:
         return value == choice
     if not isinstance(value, str | int | float | bool | None):
         return False
-    value, choice = _read(value), _read(choice)
+    value, choice = read_yaml(value), read_yaml(choice)
     return type(value) is type(choice) and value == choice
 
 
-def _read(value: Any) -> Any:
+def read_yaml(value: Any) -> Any:
     """Return what YAML makes of a text, and another value as it is.
+
+    >>> read_yaml("[0.5, on]")
+    [0.5, True]
 
     Raises:
         TypeError: the text is not YAML.

@@ -109,6 +109,9 @@ def test_a_tree_with_one_meaning_is_read_so(
         # Pairs of cameras that are called like people, with the people in the names.
         ([f"P{pair}/cam{camera}/{pid:03}_{k}.png" for pair in (1, 2) for camera in (1, 2) for pid in range(9)
           for k in (1, 2)], ["{pid}/{camera}/{frame}", "*/{camera}/{pid}_{frame}"]),
+        # Two folders of the same numbers: two people, or two cameras.
+        ([f"{side}/{number:04}.jpg" for side in ("left", "right") for number in range(9)],
+         ["{pid}/{frame}", "{camera}/{pid}"]),
         # Two parts of the names before the camera.
         (["1_5_c1_1.jpg", "1_6_c2_1.jpg", "2_5_c1_2.jpg"], ["{pid}_*_{camera}_{frame}", "*_{pid}_{camera}_{frame}"]),
     ],
@@ -178,6 +181,13 @@ def test_cameras_in_file_names_inside_the_folders_of_people_are_used(tmp_path: P
     found = look(build(tmp_path, *(f"{pid}/{name.format(camera)}" for pid in PEOPLE for camera in (1, 2))))
     assert {image.record.pid for image in found.images} == set(PEOPLE)
     assert found.cameras == {0: "c1", 1: "c2"}
+
+
+def test_cameras_that_are_counted_anew_in_each_place_are_different(tmp_path: Path) -> None:
+    found = look(build(tmp_path, *grid(("store_1", "store_2"), ("cam1", "cam2"), PEOPLE)))
+    assert found.pattern == "{camera}/{camera}/{pid}/{frame}"
+    assert sorted(found.cameras.values()) == ["store_1/cam1", "store_1/cam2", "store_2/cam1", "store_2/cam2"]
+    assert {image.record.pid for image in found.images} == set(PEOPLE)
 
 
 # Nobody

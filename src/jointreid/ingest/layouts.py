@@ -108,7 +108,11 @@ def _recognise(source: Path, images: Sequence[PathParts], camera: CameraChoice, 
         raise JointreidError(_unclear(source, by_split, readings))
     pattern = Pattern(readings[0].pattern)
     levels = pattern.text.split("/")
-    if levels[0] == "{pid}" and ("{camera}" not in levels or levels[1] == "{camera}"):
+    if (
+        levels[0] == "{pid}"
+        and levels.count("{camera}") < 2
+        and ("{camera}" not in levels or levels.index("{camera}") == 1)
+    ):
         return read_imagefolder(source, by_split, camera, omissions)
     text = f"{{split}}/{pattern.text}" if by_split.depth else pattern.text
     used = [names for names in inner if by_split.depth == 0 or names in set(_all_images(by_split))]

@@ -21,8 +21,8 @@ class Pattern:
 
     `{split}`, `{camera}`, `{pid}`, `{track}`, `{sequence}` and `{frame}` stand for one or more characters of one level,
     `{pid:4}` for exactly four; `*` or `{_}` for any, `**` for any number of folders. Everything else stands for itself,
-    and capitals do not matter. Where two fields share a name, each takes as little as it can. The ending `.jpg` may be
-    left out; then every ending fits.
+    and capitals do not matter. `{camera}` may stand twice, for a store and the camera in it: both make up its name. Where
+    two fields share a name, each takes as little as it can. The ending `.jpg` may be left out; then every ending fits.
 
     Attributes:
         text: the pattern.
@@ -78,20 +78,26 @@ class Pattern:
                 raise self._wrong(no_such("field", field, FIELDS))
             if width is not None and not re.fullmatch(r"[1-9]\d?", width):
                 raise self._wrong(f"has the width {width!r} in {token[0]}; expected a number from 1 to 99")
-            if field != "_" and field in seen:
+            if field not in ("_", "camera") and field in seen:
                 raise self._wrong(f"has {{{field}}} twice; write * where it only repeats")
             if adjacent and width is None:
                 raise self._wrong(f"has nothing between {token[0]} and the field before; say a width, as in {{pid:4}}")
             seen.append(field)
             size = "+?" if width is None else f"{{{width}}}"
-            made.append(f"[^/]{size}" if field == "_" else f"(?P<{field}>[^/]{size})")
+            name = f"camera{seen.count('camera')}" if field == "camera" else field
+            made.append(f"[^/]{size}" if field == "_" else f"(?P<{name}>[^/]{size})")
             adjacent = width is None
         return "".join(made)
 
     def match(self, path: str) -> Mapping[str, str] | None:
         """Return the text of each field in a path below the folder, or None if it does not fit."""
         found = self.regex.fullmatch(path)
-        return found.groupdict() if found else None
+        if found is None:
+            return None
+        fields = found.groupdict()
+        if cameras := [fields.pop(name) for name in sorted(fields) if name.startswith("camera")]:
+            fields["camera"] = "/".join(cameras)
+        return fields
 
     @property
     def shown(self) -> str:

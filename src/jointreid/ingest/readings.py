@@ -17,6 +17,8 @@ _NAME_CAMERA_PART = re.compile(r"(?:c|cam|camera)\d{1,9}(?:s\d+)?", re.IGNORECAS
 _PERSON_LABELS = {"id", "pid", "person", "ID", "PID", "Person"}
 # How many times as many folders one level needs, to be taken for people and the other for cameras or days.
 _CLEARLY_MORE = 2
+# So few people are hardly a data set; folders of the same numbers are then as likely cameras.
+_FEW_FOLDERS = 3
 _FIELD_OF: dict[Role, str] = {
     "split": "{split}",
     "camera": "{camera}",
@@ -61,6 +63,10 @@ def infer(images: Sequence[PathParts]) -> list[Reading]:
     free = [number for number, role in enumerate(tree.roles) if role == ""]
     cameras = [number for number, role in enumerate(tree.roles) if role == "camera"]
     places = [number for number, role in enumerate(tree.roles) if role == "place"]
+    if len(cameras) == len(places) == 1 and len(people or free) == 1 and not (people and free):
+        # Cameras are counted anew in each place.
+        fields = tree.fields(**{f"level{(people or free)[0]}": "{pid}"})
+        return [Reading(tree.pattern(fields), f"cameras are {_some(tree, cameras[0])} of {_some(tree, places[0])}")]
     if len(cameras) > 1 or len(people) > 1 or (cameras and places):
         return _one_each(tree, people or free or cameras)
     if len(people) == 1:
@@ -223,6 +229,20 @@ def _folders_are_people(tree: _Tree, level: int) -> Reading:
     return Reading(tree.pattern(fields), f"folders such as {_some(tree, level)} may be people who are called so")
 
 
+def _numbered_alike(tree: _Tree, level: int) -> list[Reading]:
+    """Return the reading of two or three folders as cameras if they hold the same numbers: people, or only frames."""
+    inside: dict[str, set[str]] = defaultdict(set)
+    for names in tree.images:
+        inside[names[level]].add(names[-1])
+    same, *others = inside.values()
+    few = 2 <= len(inside) <= _FEW_FOLDERS and len(same) > _CLEARLY_MORE * len(inside)
+    if not few or any(names != same for names in others):
+        return []
+    fields = tree.fields(**{f"level{level}": "{camera}"})
+    why = f"each of the {len(inside)} folders has the same {len(same):,} numbers"
+    return [Reading(tree.pattern(fields, "{pid}"), why)]
+
+
 def _recurring_names(tree: _Tree, level: int, outer: int | None = None) -> list[Reading]:
     """Return the reading of folders as cameras if the file names in them begin with more, recurring names than that.
 
@@ -235,7 +255,7 @@ def _recurring_names(tree: _Tree, level: int, outer: int | None = None) -> list[
     shortest, longest = min(map(len, parts)), max(map(len, parts))
     words = all(not part[0].isdecimal() for part in parts)
     if shortest < 2 and not words:
-        return []
+        return _numbered_alike(tree, level) if outer is None else []
     first = next((n for n in range(shortest) if len({part[n] for part in parts}) > 1), None)
     if first is None or (all(part[first].isdecimal() for part in parts) and first == shortest - 1):
         return []  # a number at the end counts images

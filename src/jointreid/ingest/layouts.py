@@ -115,8 +115,7 @@ def _recognise(source: Path, images: Sequence[PathParts], camera: CameraChoice, 
     ):
         return read_imagefolder(source, by_split, camera, omissions)
     text = f"{{split}}/{pattern.text}" if by_split.depth else pattern.text
-    used = [names for names in inner if by_split.depth == 0 or names in set(_all_images(by_split))]
-    return read_by_pattern(source, used, Pattern(text), camera, omissions, (readings[0].why,))
+    return read_by_pattern(source, sorted(_all_images(by_split)), Pattern(text), camera, omissions, (readings[0].why,))
 
 
 def _without_nobody(

@@ -21,8 +21,9 @@ class Pattern:
 
     `{split}`, `{camera}`, `{pid}`, `{track}`, `{sequence}` and `{frame}` stand for one or more characters of one level,
     `{pid:4}` for exactly four; `*` or `{_}` for any, `**` for any number of folders. Everything else stands for itself,
-    and capitals do not matter. `{camera}` may stand twice, for a store and the camera in it: both make up its name. Where
-    two fields share a name, each takes as little as it can. The ending `.jpg` may be left out; then every ending fits.
+    and capitals do not matter. `{camera}` may stand twice, for a store and the camera in it: both make up its name.
+    Where two fields share a name, each takes as little as it can. The ending `.jpg` may be left out; then every ending
+    fits.
 
     Attributes:
         text: the pattern.

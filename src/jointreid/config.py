@@ -38,6 +38,8 @@ Layout = Literal[
     "auto", "market", "imagefolder", "mot", "viper", "sysu-mm01", "regdb", "veri-776", "vehicleid", "prid2011",
     "ilids-vid", "mars", "cuhk01", "grid", "3dpes", "ltcc", "prcc", "celeb-reid", "personx", "randperson",
 ]  # fmt: skip
+# How a test split is asked: its queries ask its gallery, or every image asks all others.
+EvaluationProtocol = Literal["query_gallery", "leave_one_out"]
 CameraChoice = Literal["auto", "name", "folder", "none"]
 SplitChoice = Literal["auto", "draw"]
 EpochLength = Literal["images", "pass"]

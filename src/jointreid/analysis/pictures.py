@@ -25,6 +25,8 @@ def render_domain(shown: DomainLists) -> Html:
         if domain.exclude_same_camera
         else "Pictures from every camera count, also from the query's."
     )
+    if domain.leave_one_out:
+        rule = f"Every picture asks all others of the test split. {rule}"
     return tag(
         "section",
         tag("h3", domain.name),

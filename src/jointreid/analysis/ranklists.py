@@ -21,7 +21,7 @@ from jointreid.messages.commands import command
 from jointreid.messages.errors import JointreidError
 from jointreid.models.reid import ReIDModel
 from jointreid.retrieval.distances import Doubles, Features, Floats, Indices
-from jointreid.retrieval.evaluate import OnBatch, embed
+from jointreid.retrieval.evaluate import OnBatch, embed, images_of, split_rows
 from jointreid.retrieval.rerank import reranked_blocks
 from jointreid.retrieval.results import QueryResult
 from jointreid.retrieval.run_data import load_evaluated_data
@@ -123,10 +123,10 @@ def rank_domains(
         results = [_query_results(run, name, query) for run in evaluated]
         chosen = _choose_shared(results, count)
         indices = [index for _, index in chosen]
-        relevance = {index: _split(query[index], gallery, domain.exclude_same_camera) for index in indices}
+        relevance = {index: _split(query[index], gallery, domain, index) for index in indices}
         lists = []
         for run, queries in zip(evaluated, results, strict=True) if chosen else ():
-            rows = _distances(run, models[run.key], where, name, query, gallery, indices, on_batch)
+            rows = _distances(run, models[run.key], where, domain, indices, on_batch)
             images = [_ranked_images(row, gallery, *relevance[index]) for row, index in zip(rows, indices, strict=True)]
             lists.append([RankedList(run, queries[i], found) for i, found in zip(indices, images, strict=True)])
         shown = [
@@ -234,38 +234,39 @@ def _distances(
     run: ReportedRun,
     model: ReIDModel,
     device: torch.device,
-    name: str,
-    query: tuple[ImageRecord, ...],
-    gallery: tuple[ImageRecord, ...],
+    domain: Domain,
     indices: Sequence[int],
     on_batch: OnBatch | None,
 ) -> Iterator[Doubles]:
     """Yield the distances [G] of some queries to the gallery, as in the run's evaluation."""
-    how = run.domains[name].conditions or run.results
+    how = run.domains[domain.name].conditions or run.results
     config = run.run.config.replace(eval={"flip": how.flip, "rerank": how.rerank})
     # All queries, though few are shown: the evaluation cached the decoded images in this order.
-    embeddings = embed(model, query + gallery, config, device, f"{run.name}, {name}", on_batch)
-    own, others = np.split(embeddings.features, [len(query)])
+    embeddings = embed(model, images_of(domain), config, device, f"{run.name}, {domain.name}", on_batch)
+    own, others = split_rows(domain, embeddings.features)
     if config.eval.rerank:
-        yield from _reranked(own, others, config.eval, indices)
+        yield from _reranked(own, others, config.eval, domain.leave_one_out, indices)
     else:
         yield from map(Features(own, others, config.eval.metric, config.eval.max_memory).exact_distances, indices)
 
 
-def _reranked(own: Floats, others: Floats, how: EvalConfig, indices: Sequence[int]) -> Iterator[Doubles]:
+def _reranked(
+    own: Floats, others: Floats, how: EvalConfig, leave_one_out: bool, indices: Sequence[int]
+) -> Iterator[Doubles]:
     rows: dict[int, Doubles] = {}
     first = 0
-    for block in reranked_blocks(own, others, how.metric, max_memory=how.max_memory):
+    for block in reranked_blocks(own, others, how.metric, max_memory=how.max_memory, leave_one_out=leave_one_out):
         rows |= {i: block[i - first].astype(np.float64) for i in indices if first <= i < first + len(block)}
         first += len(block)
     yield from (rows[index] for index in indices)
 
 
-def _split(query: ImageRecord, gallery: Sequence[ImageRecord], exclude_same_camera: bool) -> tuple[Indices, Indices]:
-    """Return the gallery indices of a query's matches and of its ignored images."""
+def _split(query: ImageRecord, gallery: Sequence[ImageRecord], domain: Domain, index: int) -> tuple[Indices, Indices]:
+    """Return the gallery indices of a query's matches and of its ignored images; `index` is the query's."""
     same = np.array([r.pid == query.pid and not r.distractor and not query.distractor for r in gallery])
-    own_camera = np.array([exclude_same_camera and r.camid == query.camid for r in gallery])
-    return np.flatnonzero(same & ~own_camera), np.flatnonzero(same & own_camera)
+    own_camera = np.array([domain.exclude_same_camera and r.camid == query.camid for r in gallery])
+    own = np.arange(len(gallery)) == (index if domain.leave_one_out else -1)
+    return np.flatnonzero(same & ~own_camera & ~own), np.flatnonzero((same & own_camera) | own)
 
 
 def _ranked_images(

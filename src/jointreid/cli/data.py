@@ -7,7 +7,7 @@ from dataclasses import MISSING, dataclass
 
 from jointreid.cli.options import Overrides, argument, as_json, overrides, short_keys
 from jointreid.cli.output import print_json
-from jointreid.config import CameraChoice, Layout, RunConfig, SplitChoice, setting
+from jointreid.config import CameraChoice, EvaluationProtocol, Layout, RunConfig, SplitChoice, setting
 from jointreid.machine.paths import cache_folder
 
 # What a training is checked for: its data, and how its batches are drawn and shared.
@@ -70,6 +70,9 @@ class IngestOptions:
         (),
         "NAME=junk, NAME=distractor or NAME=person, for a folder such as unknown; repeat for more",
         metavar="NAME=KIND",
+    )
+    protocol: EvaluationProtocol = setting(
+        "query_gallery", "query_gallery, or leave_one_out: every test image asks all others, whatever its camera"
     )
     overwrite: bool = setting(False, "replace a manifest that is there")
     dry_run: bool = setting(False, "show how the folder is read, and write nothing")

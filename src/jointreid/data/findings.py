@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 from jointreid.data.composition import PassComposition, render_composition
-from jointreid.data.protocols import ProtocolMatch, count_split
+from jointreid.data.protocols import LEAVE_ONE_OUT, ProtocolMatch, count_split
 from jointreid.data.records import SPLITS, Domain, ImageRecord, SplitOmission
 from jointreid.messages.listing import first_few
 from jointreid.messages.tables import text_table
@@ -155,6 +155,8 @@ def render(result: CheckResult) -> str:
             counts = (counted.ids, counted.images, counted.cameras, counted.distractors, counted.junk)
             rows.append([name, split, *(f"{count:,}" for count in counts)])
         rule = "a match from the query's own camera is ignored" if domain.exclude_same_camera else "every match counts"
+        if domain.protocol and domain.protocol.name == LEAVE_ONE_OUT:
+            rule = f"every test image asks all others; {rule}"
         lines.append(
             f"{name}: {domain.cameras} camera{'s' * (domain.cameras != 1)}; {rule}; from {domain.source or 'memory'}"
         )

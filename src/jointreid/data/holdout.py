@@ -16,7 +16,8 @@ def hold_out(domain: Domain, count: int, seed: int) -> tuple[Domain, Domain]:
 
     Under the camera rule each held-out identity was seen by two cameras or more; its first image of each camera is a
     query, all of its images are the gallery, and the rule keeps a query from finding itself. Without the rule each
-    has two images or more; the first is the query, the others are the gallery.
+    has two images or more; the first is the query, the others are the gallery. In leave-one-out each image asks the
+    others.
 
     Returns:
         The domain with less in train, and a domain of the same name whose query and gallery are the held-out images.
@@ -39,7 +40,9 @@ def hold_out(domain: Domain, count: int, seed: int) -> tuple[Domain, Domain]:
     query, gallery = [], []
     for pid in sorted(held):
         first_of_camera = {record.camid: record for record in reversed(images[pid])}
-        if domain.exclude_same_camera:
+        if domain.leave_one_out:
+            gallery += images[pid]
+        elif domain.exclude_same_camera:
             query += list(first_of_camera.values())
             gallery += images[pid]
         else:

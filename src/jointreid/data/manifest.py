@@ -1,8 +1,8 @@
 """Any data set without writing Python: a CSV or Parquet table with one image a row -> `Domain`.
 
 `table` says what is in a row. How a domain is evaluated is said beside the table, in `<stem>.domains.json`, every key
-optional:
-`{domain: {"exclude_same_camera": bool, "cameras": a number n (0..n-1) or a list, "terms": text, "root": folder}}`.
+optional: `{domain: {"exclude_same_camera": bool, "protocol": "leave_one_out", "cameras": a number n (0..n-1) or a list,
+"terms": text, "root": folder}}`.
 
 Images lie below the table's folder, so that a table from somebody else cannot reach other files. Only a domain's
 `root`, an absolute folder, changes that; it is then the domain's source, which every check of the data shows.
@@ -19,12 +19,14 @@ from pathlib import Path
 from typing import Any, Literal
 
 from jointreid.config import MissingCamid
+from jointreid.data.protocols import LEAVE_ONE_OUT
 from jointreid.data.records import SPLITS, Domain, ImageRecord
 from jointreid.data.table import (
     ALL_COLUMNS,
     BOX_COLUMNS,
     CAMERA_NUMBER,
     COLUMNS,
+    TEST,
     ImageRoot,
     TableRow,
     camera_name,
@@ -43,6 +45,7 @@ MAX_CAMERAS = 100_000
 _ONE_CAMERA: dict[str, Any] = {"cameras": 1, "exclude_same_camera": False}
 _POLICY_KEYS = {
     "exclude_same_camera": "true or false",
+    "protocol": "query_gallery (the default) or leave_one_out: every test image asks all others",
     "cameras": f"how many there are (1 to {MAX_CAMERAS:,}), or a list of the camera ids or names in the table",
     "terms": "a text",
     "root": "an absolute folder, which the paths in the table are relative to",
@@ -71,7 +74,8 @@ def read_manifest(path: str | Path, missing_camid: MissingCamid = "refuse") -> d
     policies = _read_side_file(side_file(path))
     roots = {name: Path(policy["root"]) for name, policy in policies.items() if "root" in policy}
     by_domain: dict[str, list[TableRow]] = defaultdict(list)
-    for row in read_rows(path, roots):
+    alone = [name for name, policy in policies.items() if policy.get("protocol") == LEAVE_ONE_OUT]
+    for row in read_rows(path, roots, alone):
         by_domain[row.domain].append(row)
     if stray := [name for name in policies if name not in by_domain]:
         raise JointreidError(f"{side_file(path)}: in the table {no_such('domain', stray[0], sorted(by_domain))}")
@@ -111,10 +115,14 @@ def write_manifest(domains: Iterable[Domain], path: str | Path, *, root: str | P
         policies[domain.name] = _policy_of(domain, named)
         for split in SPLITS:
             records: tuple[ImageRecord, ...] = getattr(domain, split)
+            if domain.leave_one_out and split == "query":
+                continue  # the gallery holds the same
             for record, before in zip(records, (None, *records), strict=False):
                 if before and record.key == before.key:
                     raise JointreidError(f"{record.path}: is twice in {split} of {domain.name}; remove one")
                 rows.append(_cells(domain.name, split, record, image_root))
+                if domain.leave_one_out and split == "gallery":
+                    rows[-1]["split"] = TEST
     stated = {name: policy for name, policy in policies.items() if policy}
     side = json.dumps(stated, indent=2, ensure_ascii=False) + "\n" if stated else ""
     try:
@@ -146,6 +154,9 @@ def _one_camera_policies(
                 f"{name}; fill it in for every row of the domain or for none"
             )
         stated = {key: value for key, value in policies.get(name, {}).items() if key in _ONE_CAMERA}
+        if policies.get(name, {}).get("protocol") == LEAVE_ONE_OUT:
+            stated.setdefault("exclude_same_camera", False)
+            stated.setdefault("cameras", 1)
         decided = stated == _ONE_CAMERA or (missing_camid == "one_camera" and stated.items() <= _ONE_CAMERA.items())
         if empty:
             (chosen if decided else undecided)[name] = {**policies.get(name, {}), **_ONE_CAMERA}
@@ -183,7 +194,8 @@ def _domain(path: Path, name: str, rows: Sequence[TableRow], policy: Mapping[str
         train=tuple(splits["train"]),
         query=tuple(splits["query"]),
         gallery=tuple(splits["gallery"]),
-        exclude_same_camera=policy.get("exclude_same_camera", True),
+        exclude_same_camera=policy.get("exclude_same_camera", policy.get("protocol") != LEAVE_ONE_OUT),
+        leave_one_out=policy.get("protocol") == LEAVE_ONE_OUT,
         cameras=cameras,
         terms=policy.get("terms", ""),
         source=policy.get("root", str(path)),
@@ -220,6 +232,8 @@ def _distinct(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 def _is_valid(key: str, value: object) -> bool:
     if key == "exclude_same_camera":
         return isinstance(value, bool)
+    if key == "protocol":
+        return value in ("query_gallery", LEAVE_ONE_OUT)
     if key == "terms":
         return isinstance(value, str)
     if key == "root":
@@ -239,8 +253,10 @@ def _is_valid(key: str, value: object) -> bool:
 def _policy_of(domain: Domain, root: str) -> dict[str, Any]:
     """Return what the side file must say for the domain to be read back equal."""
     policy: dict[str, Any] = {}
-    if not domain.exclude_same_camera:
-        policy["exclude_same_camera"] = False
+    if domain.leave_one_out:
+        policy["protocol"] = LEAVE_ONE_OUT
+    if domain.exclude_same_camera == domain.leave_one_out:  # not the default
+        policy["exclude_same_camera"] = domain.exclude_same_camera
     if set(domain.cameras) != {record.camid for record in domain}:
         policy["cameras"] = list(domain.cameras)
     if domain.terms:

@@ -29,6 +29,7 @@ from jointreid.data.matches import (
     find_easy_tests,
     find_repeated_queries,
     find_skipped_queries,
+    find_sure_tests,
     find_unmatched_queries,
 )
 from jointreid.data.overlaps import (
@@ -254,10 +255,9 @@ def _find_withdrawn(domain: Domain) -> Iterator[Finding]:
 
 _ALWAYS = (find_leaks, find_repeats, find_twin_pids, find_mangled_names, _find_withdrawn, _find_omissions)
 _TRAINING = (_find_thin_identities, _find_thin_cameras)
-_EVALUATION = (find_repeated_queries, find_easy_tests)
 _CHECKS: Mapping[Purpose, tuple[Callable[[Domain], Iterator[Finding]], ...]] = {
     "train": (*_TRAINING, *_ALWAYS),
-    "evaluate": (find_skipped_queries, *_EVALUATION, *_ALWAYS),
-    "both": (find_unmatched_queries, *_EVALUATION, *_TRAINING, *_ALWAYS),
+    "evaluate": (find_skipped_queries, find_repeated_queries, find_sure_tests, *_ALWAYS),
+    "both": (find_unmatched_queries, find_repeated_queries, find_easy_tests, *_TRAINING, *_ALWAYS),
     "show": _ALWAYS,
 }

@@ -75,6 +75,7 @@ class ProtocolMatch:
 
 
 PART = "part of "
+LEAVE_ONE_OUT = "leave_one_out"
 
 # In the order of the table.
 TABLE_I: dict[str, Protocol] = {
@@ -221,6 +222,13 @@ def identify(domain: Domain) -> ProtocolMatch | None:
     Returns:
         What it holds, or None for a data set that is not in Table I, or has no images.
     """
+    if domain.leave_one_out and domain.gallery:
+        return ProtocolMatch(
+            LEAVE_ONE_OUT,
+            False,
+            "leave-one-out: every test image asks all others"
+            + (", without those of its identity and camera" if domain.exclude_same_camera else ""),
+        )
     paper = TABLE_I.get(domain.name)
     counts = {split: count_split(getattr(domain, split)) for split in SPLITS}
     found = {split: counted for split, counted in counts.items() if counted.images}

@@ -101,6 +101,8 @@ class Domain:
         query: images to search for.
         gallery: images to search in.
         exclude_same_camera: whether a gallery image of the query's own identity and camera is ignored (Market-1501).
+        leave_one_out: whether every test image asks all others, itself left out; query and gallery are then both of
+            them, whichever of the two they were given in.
         cameras: the sorted camera ids the data set defines; left empty, those that occur in any split.
         terms: the owner's terms of use, shown when the data set is prepared.
         source: what the images were read from (a folder, a manifest), for messages and result files.
@@ -121,10 +123,15 @@ class Domain:
     source: str = field(default="", compare=False)
     variant: str = field(default="", compare=False)
     omissions: tuple[SplitOmission, ...] = field(default=(), compare=False)
+    leave_one_out: bool = False
 
     def __post_init__(self) -> None:
         if not self.name:
             raise JointreidError("a domain needs a name")
+        if self.leave_one_out:
+            test = {(record.key, record.pid, record.camid): record for record in (*self.query, *self.gallery)}
+            object.__setattr__(self, "query", tuple(test.values()))
+            object.__setattr__(self, "gallery", tuple(test.values()))
         for split in SPLITS:
             records = sorted(getattr(self, split), key=lambda record: record.key)
             object.__setattr__(self, split, tuple(records))

@@ -13,7 +13,7 @@ import io
 import math
 import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -23,6 +23,8 @@ from jointreid.messages.errors import JointreidError
 
 COLUMNS = ("domain", "split", "path", "pid", "camid")
 BOX_COLUMNS = ("x", "y", "w", "h")
+# The split of test images that are query and gallery at once.
+TEST = "test"
 FLAG_COLUMNS = ("junk", "distractor")
 ALL_COLUMNS = (*COLUMNS, *BOX_COLUMNS, "timestamp", *FLAG_COLUMNS)
 # A camera id that is an integer; others are names.
@@ -81,12 +83,15 @@ class _Table(NamedTuple):
     rows: Sequence[tuple[int, Sequence[str]]]
 
 
-def read_rows(path: Path, roots: Mapping[str, Path] | None = None) -> list[TableRow]:
+def read_rows(
+    path: Path, roots: Mapping[str, Path] | None = None, leave_one_out: Collection[str] = ()
+) -> list[TableRow]:
     """Read and check every row of a table, its paths joined to its domain's root, else to the table's folder.
 
     Args:
         path: a `.csv` (UTF-8) or `.parquet` file.
         roots: for each domain whose images lie elsewhere, the absolute folder that holds them.
+        leave_one_out: the domains whose test images may be in a split `test`, which becomes the gallery.
 
     Raises:
         JointreidError: the table cannot be read, lacks a column, holds no rows, or rows that are wrong; names the
@@ -103,6 +108,8 @@ def read_rows(path: Path, roots: Mapping[str, Path] | None = None) -> list[Table
             if len(cells) != len(table.columns):
                 raise JointreidError(f"{len(cells)} cells; the header names {len(table.columns)} columns")
             by_column = dict(zip(table.columns, cells, strict=True))
+            if by_column["split"] == TEST and by_column["domain"] in leave_one_out:
+                by_column["split"] = "gallery"
             row = parse_row(number, by_column, image_roots.get(by_column["domain"], own))
             same = first.setdefault((row.domain, row.split, *row.record.key), number)
             if same != number:
@@ -255,7 +262,8 @@ def parse_row(number: int, cells: Mapping[str, str], root: ImageRoot) -> TableRo
         if column in ("pid", "camid") and _NO_ID.fullmatch(cell):
             raise JointreidError(f"column {column}: {cell!r} is no id; for an image to be ignored, set a column junk")
     if (split := cells["split"]) not in SPLITS:
-        raise JointreidError(f"column split: {split!r}; expected {', '.join(SPLITS)}")
+        hint = '; test is for domains whose side file says "protocol": "leave_one_out"' if split == TEST else ""
+        raise JointreidError(f"column split: {split!r}; expected {', '.join(SPLITS)}{hint}")
     junk, distractor = _flag(cells, "junk"), _flag(cells, "distractor")
     if split == "train" and (junk or distractor):
         raise JointreidError(f"column {'junk' if junk else 'distractor'}: set in train; remove the row")

@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import get_args
 
-from jointreid.config import CameraChoice, Layout, SplitChoice
+from jointreid.config import CameraChoice, EvaluationProtocol, Layout, SplitChoice
 from jointreid.data.findings import summarise_splits
 from jointreid.data.manifest import side_file, write_manifest
 from jointreid.data.records import Domain
@@ -21,7 +21,12 @@ from jointreid.machine.paths import require_writable, user_path
 from jointreid.messages.errors import JointreidError, no_such
 from jointreid.messages.listing import first_few
 
-_CHOICES = {"layout": get_args(Layout), "camera": get_args(CameraChoice), "split": get_args(SplitChoice)}
+_CHOICES = {
+    "layout": get_args(Layout),
+    "camera": get_args(CameraChoice),
+    "split": get_args(SplitChoice),
+    "protocol": get_args(EvaluationProtocol),
+}
 
 
 def ingest(
@@ -42,6 +47,7 @@ def ingest(
     nobody: Sequence[str] = (),
     class_: str = "",
     dry_run: bool = False,
+    protocol: EvaluationProtocol = "query_gallery",
     on_reading: Callable[[str], None] | None = None,
 ) -> IngestSummary:
     """Describe the images below a folder in a manifest, without moving, changing or decoding them.
@@ -64,6 +70,7 @@ def ingest(
         nobody: texts NAME=KIND, for names that may mean nobody: KIND is junk, distractor or person.
         class_: of the boxes of tracks, the class by number or name; pedestrians by default.
         dry_run: write nothing.
+        protocol: query_gallery, or leave_one_out, where every test image asks all others.
         on_reading: called with how the folder is read, in words, before anything is written.
 
     Returns:
@@ -73,7 +80,7 @@ def ingest(
         JointreidError: an argument is out of range, `out` exists or cannot be written, the layout is not clear, no
             query would have a match, or a file of the layout is malformed. Nothing is written then.
     """
-    chosen = {"layout": layout, "camera": camera, "split": split}
+    chosen = {"layout": layout, "camera": camera, "split": split, "protocol": protocol}
     _check_settings(chosen, test_share, every, min_height, min_visibility)
     source, out = _real_folder(source), user_path(out)
     _check_target(out, overwrite or dry_run)
@@ -90,6 +97,9 @@ def ingest(
     reading = describe_reading(source, found, drawn)
     if on_reading is not None:
         on_reading(reading)
+    alone = protocol == "leave_one_out"
+    if alone:
+        found = replace(found, exclude_same_camera=False, policy="every test image asks all others; every match counts")
     rule = MatchRule(found.exclude_same_camera, found.tracks)
     with naming(source):
         if not found.images:
@@ -105,6 +115,7 @@ def ingest(
         query=tuple(splits.query),
         gallery=tuple(splits.gallery),
         exclude_same_camera=found.exclude_same_camera,
+        leave_one_out=alone,
     )
     folder = os.path.abspath(out.parent)
     root = None if str(source) == folder or path_below(folder, source) else source

@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -198,12 +198,22 @@ def pretraining_of(run: Run, checkpoint: str = "last") -> str:
 
 
 def images_of(domain: Domain) -> tuple[ImageRecord, ...]:
-    """Return the images that evaluation embeds: query and gallery without junk.
+    """Return the images that evaluation embeds: query and gallery without junk; each once in leave-one-out.
 
     Raises:
         JointreidError: a split without images.
     """
+    if domain.leave_one_out:
+        return _without_junk(domain, "gallery")
     return _without_junk(domain, "query") + _without_junk(domain, "gallery")
+
+
+def split_rows(domain: Domain, rows: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any]]:
+    """Return the rows of the queries and those of the gallery, of rows for the images of `images_of`."""
+    if domain.leave_one_out:
+        return rows, rows
+    own, others = np.split(rows, [len(_without_junk(domain, "query"))])
+    return own, others
 
 
 def _evaluate_domain(
@@ -280,18 +290,21 @@ def _rank(
     config: RunConfig,
     device: torch.device,
 ) -> RankingMetrics:
-    own, others = np.split(embeddings.features, [len(query)])
-    labels = *_number_identities(query, gallery), *np.split(embeddings.camids, [len(query)])
-    how, rule, longest = config.eval, domain.exclude_same_camera, max(RANKS)
+    own, others = split_rows(domain, embeddings.features)
+    labels = *_number_identities(query, gallery, domain.leave_one_out), *split_rows(domain, embeddings.camids)
+    how, longest = config.eval, max(RANKS)
+    rule = {"exclude_same_camera": domain.exclude_same_camera, "leave_one_out": domain.leave_one_out}
     try:
         if how.rerank:
-            blocks = reranked_blocks(own, others, how.metric, max_memory=how.max_memory)
-            return evaluate_distmat(blocks, *labels, exclude_same_camera=rule, max_rank=longest)
+            blocks = reranked_blocks(
+                own, others, how.metric, max_memory=how.max_memory, leave_one_out=domain.leave_one_out
+            )
+            return evaluate_distmat(blocks, *labels, **rule, max_rank=longest)
         return evaluate_ranking(
             own,
             others,
             *labels,
-            exclude_same_camera=rule,
+            **rule,
             metric=how.metric,
             max_rank=longest,
             max_memory=how.max_memory,
@@ -302,9 +315,14 @@ def _rank(
 
 
 def _number_identities(
-    query: Sequence[ImageRecord], gallery: Sequence[ImageRecord]
+    query: Sequence[ImageRecord], gallery: Sequence[ImageRecord], leave_one_out: bool = False
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Return a number for each identity, [Q] and [G]; a distractor's is not that of any image in the other split."""
+    if leave_one_out:  # a distractor is alone with its number
+        known: dict[object, int] = {}
+        keys = [(record.pid, index if record.distractor else None) for index, record in enumerate(gallery)]
+        codes = np.array([known.setdefault(key, len(known)) for key in keys])
+        return codes, codes
     numbers = {pid: number for number, pid in enumerate(sorted({record.pid for record in (*query, *gallery)}))}
     distractors = {"query": -1, "gallery": -2}
     query_numbers, gallery_numbers = (

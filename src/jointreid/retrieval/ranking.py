@@ -3,7 +3,8 @@
 Letters: Q queries, V of them valid, G gallery images, D feature dimensions, m matches of one query.
 
 A gallery image with the query's pid is a match; if it is from the query's camera too and `exclude_same_camera` holds,
-it is ignored instead, as if it were not in the gallery. A query without a match is not valid: it is skipped and
+it is ignored instead, as if it were not in the gallery. With `leave_one_out` the queries are the gallery, and each
+ignores itself, by its index and not by its distance. A query without a match is not valid: it is skipped and
 reported. No pid is special: a distractor is a gallery image whose pid no query has, and junk is left out beforehand.
 
 The gallery images that are not ignored are ranked by distance, equal distances by gallery index, from rank 1. With
@@ -72,6 +73,7 @@ def evaluate_ranking(
     max_rank: int = 50,
     max_memory: int = 2**30,
     device: Any = None,
+    leave_one_out: bool = False,
 ) -> RankingMetrics:
     """Rank the gallery for every query by the distance of features, and compute its metrics.
 
@@ -89,6 +91,7 @@ def evaluate_ranking(
         query_camids: [Q] integers; None needs `exclude_same_camera=False`.
         gallery_camids: [G] integers; None needs `exclude_same_camera=False`.
         exclude_same_camera: ignore gallery images that have both the pid and the camid of the query.
+        leave_one_out: query and gallery are the same images in the same order, and each is left out of its own list.
         metric: cosine, or euclidean. No feature may be all zeros under cosine: its direction is undefined.
         max_rank: length of the CMC curve.
         max_memory: bytes for distances and copies of features, in addition to some arrays with an entry for each query,
@@ -104,7 +107,7 @@ def evaluate_ranking(
         raise JointreidError(f"metric is {metric!r}; expected one of {', '.join(get_args(Metric))}")
     require_count("max_rank", max_rank)
     require_count("max_memory", max_memory)
-    labels = RankingLabels(query_pids, gallery_pids, query_camids, gallery_camids, exclude_same_camera)
+    labels = RankingLabels(query_pids, gallery_pids, query_camids, gallery_camids, exclude_same_camera, leave_one_out)
     if str(device if device is not None else getattr(query, "device", "")).startswith("cuda"):
         ranks = _ranks_on(device, query, gallery, metric, max_memory, labels)
     else:
@@ -123,6 +126,7 @@ def evaluate_distmat(
     *,
     exclude_same_camera: bool = True,
     max_rank: int = 50,
+    leave_one_out: bool = False,
 ) -> RankingMetrics:
     """Rank the gallery for every query by given distances, and compute its metrics.
 
@@ -149,6 +153,7 @@ def evaluate_distmat(
         query_camids: [Q] integers, as for `evaluate_ranking`.
         gallery_camids: [G] integers, as for `evaluate_ranking`.
         exclude_same_camera: as for `evaluate_ranking`.
+        leave_one_out: as for `evaluate_ranking`; an image's distance to itself is not looked at.
         max_rank: length of the CMC curve.
 
     Raises:
@@ -156,7 +161,7 @@ def evaluate_distmat(
             row); no query is valid (the message names the rule to change).
     """
     require_count("max_rank", max_rank)
-    labels = RankingLabels(query_pids, gallery_pids, query_camids, gallery_camids, exclude_same_camera)
+    labels = RankingLabels(query_pids, gallery_pids, query_camids, gallery_camids, exclude_same_camera, leave_one_out)
     ranks = np.empty(labels.relevance.matches.size, dtype=np.int64)
     for first, block in _given_blocks(distmat_or_chunks, labels.num_queries, labels.num_gallery):
         count_given(block, first, labels.relevance, ranks)

@@ -32,6 +32,7 @@ class RankingLabels:
         query_camids: ArrayLike | None,
         gallery_camids: ArrayLike | None,
         exclude_same_camera: bool,
+        leave_one_out: bool = False,
     ) -> None:
         pids = _labels("query_pids", query_pids), _labels("gallery_pids", gallery_pids)
         if pids[0].dtype.kind != pids[1].dtype.kind:
@@ -53,6 +54,14 @@ class RankingLabels:
         if self._query_camids is not None and self._gallery_camids is not None:
             matches = self._gallery_camids[columns] != self._query_camids[owners]
             owners, columns = owners[matches], columns[matches]
+        self._leave_one_out = leave_one_out
+        if leave_one_out:
+            if self.num_queries != self.num_gallery or not np.array_equal(query_codes, gallery_codes):
+                raise JointreidError(
+                    f"leave_one_out=True takes the same images as query and gallery, in one order; found "
+                    f"{self.num_queries} queries and {self.num_gallery} gallery images, or other pids"
+                )
+            owners, columns = owners[owners != columns], columns[owners != columns]
         counts = np.bincount(owners, minlength=self.num_queries)
         self.skipped, queries = np.flatnonzero(counts == 0), np.flatnonzero(counts)
         if not queries.size:
@@ -73,6 +82,11 @@ class RankingLabels:
         return None
 
     def _no_valid_query(self) -> str:
+        if self._leave_one_out:
+            return (
+                f"no valid query: none of the {self.num_queries} images has another image of its pid"
+                f"{' and of another camera' * (self._query_camids is not None)}; leave-one-out needs two of an identity"
+            )
         absent = int(np.count_nonzero(self._same_pid == 0))
         if absent == self.num_queries:
             return (

@@ -38,6 +38,7 @@ def reranked_blocks(
     k2: int = 6,
     share: float = 0.3,
     max_memory: int = 2**30,
+    leave_one_out: bool = False,
 ) -> Iterator[Floats]:
     """Yield blocks [q, G] of the final distances of the queries in turn, for `evaluate_distmat`.
 
@@ -50,6 +51,7 @@ def reranked_blocks(
         k1: neighbours of a set, without the image itself; all other images if there are fewer.
         k2: nearest images, the image itself among them, whose vectors are averaged; all if there are fewer.
         share: lambda, the part of the original distance.
+        leave_one_out: query and gallery are the same images in the same order, each of which exists once.
         max_memory: bytes for blocks of distances, in addition to two copies of the features and about 1 kB an image.
 
     Raises:
@@ -57,7 +59,8 @@ def reranked_blocks(
     """
     if not (1 <= k2 <= k1 + 1 and 0 <= share <= 1):
         raise JointreidError(f"k1 {k1}, k2 {k2}, share {share}: expected 1 <= k2 <= k1 + 1, and a share in [0, 1]")
-    images = np.concatenate([query, gallery])
+    images = gallery if leave_one_out else np.concatenate([query, gallery])
+    before = len(images) - len(gallery)  # images that are no gallery images
     features = Features(images, images, metric, max_memory)
     neighbours, farthest = _neighbours(features, min(k1 + 1, len(images)))
     vectors = _expanded(features, neighbours, farthest, k1)
@@ -66,8 +69,8 @@ def reranked_blocks(
     holders = vectors.tocsc()
     indices = vectors.indptr, vectors.indices, vectors.data, holders.indptr, holders.indices, holders.data
     for first, block in features.blocks(np.arange(len(query))):
-        final = block[:, len(query) :].copy()
-        combine(final, first, len(query), np.float64(share), farthest, *indices)
+        final = block[:, before:].copy()
+        combine(final, first, before, np.float64(share), farthest, *indices)
         yield final
 
 

@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass, fields, replace
 from datetime import UTC, datetime
 from typing import Any
 
-from jointreid.data.protocols import ProtocolMatch
+from jointreid.data.protocols import LEAVE_ONE_OUT, ProtocolMatch
 from jointreid.machine.run_files import FORMAT_VERSION
 from jointreid.messages.errors import JointreidError
 from jointreid.messages.tables import text_table
@@ -208,6 +208,8 @@ def render(results: Results) -> str:
     for result in results.domains:
         queries = f"{result.num_valid_queries:,}/{result.num_query:,}"
         rule = "same camera ignored" if result.exclude_same_camera else "every match counts"
+        if result.protocol and result.protocol.name == LEAVE_ONE_OUT:
+            rule = f"leave-one-out, {rule}"
         rows.append([result.domain + _mark(result), *map(percent, _metrics(result).values()), queries, rule])
     rows.append(["mean", *map(percent, results.mean.values()), "", ""])
     how = ", re-ranked" if results.rerank else ""

@@ -135,6 +135,22 @@ def hash_is_that_of_the_features(request: Request, path: Path) -> None:
     assert load_record(path).feature_hashes["plaza"] == hashlib.sha256(found.features.tobytes()).hexdigest()
 
 
+def test_moved_data_are_the_same_and_other_images_are_refused(request_: Request, tmp_path: Path) -> None:
+    request = replace(request_, models=("bot",), tables=("V",))
+    run_grid(request, quiet())
+    (place,) = {str(Path(source.split("=")[-1]).parent) for source in request.base.data.sources}
+    shutil.copytree(place, tmp_path / "moved")
+    sources = tuple(source.replace(place, str(tmp_path / "moved")) for source in request.base.data.sources)
+    moved = replace(request, base=request.base.replace(data={"sources": sources}))
+    assert all(task.done for task in run_grid(moved, quiet()).tasks)
+    image = next(
+        path for path in sorted((tmp_path / "moved").rglob("*.jpg")) if "train" in str(path) and "plaza" in str(path)
+    )
+    image.write_bytes(image.read_bytes() + b"x")
+    with pytest.raises(JointreidError, match=r"not those of the run.*plaza, train: 1 of .*choose another --out"):
+        run_grid(moved, quiet())
+
+
 def test_cross_domain_results_stand_beside_the_runs_own(request_: Request) -> None:
     data = load_grid_data(request_, quiet())
     plan = make_plan(replace(request_, tables=("III",), models=("bot",)))

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from jointreid.config import RunConfig, config_difference
 from jointreid.data.joint import DomainLabels, LabelSpace
 from jointreid.data.moved import resolve_paths
+from jointreid.data.run_images import IMAGES
 from jointreid.messages.errors import JointreidError
 from jointreid.paper.datasets import GridDataset, datasets_of_paper, is_withdrawn, load_datasets
 from jointreid.paper.grid import PlannedRun, iterations
@@ -211,7 +212,9 @@ def run_progress(path: Path, config: RunConfig) -> tuple[int, frozenset[str]]:
 
     try:
         before, now = resolve_paths(read_config(path / "config.yaml")), resolve_paths(config)
-        if config_difference(before, now).keys() - FREE_ON_RESUME:
+        # Runs that remember their images may find them elsewhere: `run_grid` compares them.
+        free = FREE_ON_RESUME if (path / IMAGES).is_file() else FREE_ON_RESUME - {"data.sources"}
+        if config_difference(before, now).keys() - free:
             return 0, frozenset()
         step = int(open_run(path).state()["step"])
     except (JointreidError, KeyError):

@@ -11,14 +11,17 @@ from pathlib import Path
 
 from rich.console import Console
 
-from jointreid.machine.paths import require_writable
+from jointreid.data.moved import resolve_paths
+from jointreid.data.run_images import load_images, require_same_images
+from jointreid.machine.paths import cache_folder, require_writable
 from jointreid.messages.console import say
 from jointreid.messages.errors import JointreidError, RunStopped
 from jointreid.paper.evaluation import evaluate_task
 from jointreid.paper.grid_data import GridData, load_grid_data
 from jointreid.paper.plan import GridPlan, GridTask, plan_for
 from jointreid.paper.request import Request
-from jointreid.run import open_run
+from jointreid.run import open_run, read_config
+from jointreid.training.data import images_by_content
 from jointreid.training.forecast import duration
 from jointreid.training.train import train
 
@@ -44,6 +47,8 @@ def run_grid(request: Request, console: Console | None = None) -> GridPlan:
     require_writable(request.out, "--out")
     data = load_grid_data(request, console)
     plan = plan_for(request, data.datasets)
+    for task in plan.tasks:
+        _require_same_images(task, data)
     todo = [task for task in plan.tasks if not task.done]
     failures = []
     for number, task in enumerate(todo, start=1):
@@ -90,6 +95,19 @@ def train_and_evaluate(task: GridTask, grid_data: GridData, console: Console) ->
     record = evaluate_task(task, run, step, grid_data)
     mean = record.results.mean
     return f"mAP {mean['mAP']:.1%}, Rank-1 {mean['rank1']:.1%} on average, {duration(time.monotonic() - since)}"
+
+
+def _require_same_images(task: GridTask, grid_data: GridData) -> None:
+    """Refuse a run that was begun with other train images, where its data sets lay elsewhere."""
+    if task.config is None or not task.steps_done:
+        return
+    path = Path(task.config.train.out)
+    if read_config(path / "config.yaml").data.sources == resolve_paths(task.config).data.sources:
+        return
+    known = [image for image in load_images(path) if image.split == "train"]
+    cache, threads = cache_folder(task.config.data.cache), task.config.train.workers
+    now = images_by_content(grid_data.training_data(task.run.train_slots), cache, threads)
+    require_same_images(known, now, path, "Give it the same data, or choose another --out")
 
 
 def finish(request: Request, data: GridData, failures: Sequence[str]) -> GridPlan:

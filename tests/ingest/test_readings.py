@@ -125,6 +125,18 @@ def test_two_readings_are_asked_about(tmp_path: Path, names: list[str], patterns
         assert look(tmp_path, pattern).images
 
 
+def test_folders_are_cameras_wherever_they_stand_if_camera_folder_says_so(tmp_path: Path) -> None:
+    def read(root: Path) -> FolderContents:
+        return read_layout(root, "auto", "folder", BoxChoice(), Omissions())
+
+    found = read(build(tmp_path / "above", *grid(("hq", "site"), PEOPLE)))
+    assert ({image.record.pid for image in found.images}, found.cameras) == (set(PEOPLE), {0: "hq", 1: "site"})
+    found = read(build(tmp_path / "below", *grid(PEOPLE, ("hq", "site"))))
+    assert ({image.record.pid for image in found.images}, found.cameras) == (set(PEOPLE), {0: "hq", 1: "site"})
+    with pytest.raises(JointreidError, match="2 readings fit; choose one with --pattern"):
+        read(build(tmp_path / "either", *grid(("hq", "site"), ("x", "y"))))
+
+
 @pytest.mark.parametrize("names", [["2024-05-01/1.jpg", "2024-05-02/1.jpg"], ["1.jpg", "2.jpg"]])
 def test_a_tree_that_names_nobody_is_answered_with_the_table_to_write(tmp_path: Path, names: list[str]) -> None:
     with pytest.raises(JointreidError) as caught:

@@ -57,7 +57,8 @@ class IngestOptions:
         "sequence, frame, and * for the rest", metavar="PATTERN"
     )  # fmt: skip
     camera: CameraChoice = setting(
-        "auto", "where camera ids come from: file names, a folder in each person's folder, or none; auto recognises it"
+        "auto",
+        "where camera ids come from: file names, folders inside or above those of people, or none; auto recognises it",
     )
     split: SplitChoice = setting("auto", "auto keeps the folder's splits, if it has some, or draws; draw always draws")
     test_share: float = setting(0.5, "share of the identities to test on", metavar="SHARE")

@@ -57,8 +57,8 @@ def ingest(
         out: the `.csv` file to write. If the images do not lie below its folder, its side file names `source`.
         name: the domain's name; the name of the folder if None.
         layout: `market`, `imagefolder`, `mot`, the name of a published layout (see `KNOWN`), or `auto` to recognise it.
-        camera: source of the camera ids: the file `name`, a `folder` inside each person's, or `none`; `auto` uses the
-            first of these that every image has.
+        camera: source of the camera ids: the file `name`, a `folder` inside or above each person's, or `none`; `auto`
+            uses the first of these that every image has.
         split: `auto` keeps the folder's splits if it has any and otherwise draws new ones; `draw` always draws.
         test_share: share of the identities to test on when splits are drawn, 0 to 1.
         seed: of the drawn split.

@@ -75,6 +75,10 @@ def read_layout(
     with naming(source):
         if layout == "auto" and camera != "folder":
             return _recognise(source, images, camera, omissions)
+        if layout == "auto" and (folders := _folders_as_cameras(images)):
+            if len(folders) > 1:
+                raise JointreidError(_unclear(source, ImagesBySplit({"": images}, 0), folders))
+            return read_by_pattern(source, images, Pattern(folders[0].pattern), camera, omissions, (folders[0].why,))
         by_split = group_by_split(images, omissions)
         market = layout == "market" or (layout == "auto" and not _market_faults(by_split))
         read = read_market if market else read_imagefolder
@@ -116,6 +120,13 @@ def _recognise(source: Path, images: Sequence[PathParts], camera: CameraChoice, 
         return read_imagefolder(source, by_split, camera, omissions)
     text = f"{{split}}/{pattern.text}" if by_split.depth else pattern.text
     return read_by_pattern(source, sorted(_all_images(by_split)), Pattern(text), camera, omissions, (readings[0].why,))
+
+
+def _folders_as_cameras(images: Sequence[PathParts]) -> list[Reading]:
+    """Return the readings in which folders above people are cameras, and where these fit, all with cameras."""
+    readings = [reading for reading in infer(images) if "{camera}" in reading.pattern.split("/")[:-1]]
+    above = any(reading.pattern.find("{camera}") < reading.pattern.find("{pid}") for reading in readings)
+    return readings if above else []
 
 
 def _without_nobody(

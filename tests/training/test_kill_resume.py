@@ -74,7 +74,8 @@ def test_a_signal_saves_and_stops_and_the_run_resumes_exactly(reference: Referen
     config = reference.config_for(f"asked{number}")
     outcome = run_victim(config, reference.data, KillPoint("signal", step, number), Path("asked.txt"))
     assert (outcome.killed, outcome.status) == (False, RESUMABLE), outcome.text
-    assert f"saved at step {step} of {STEPS}; resume with `jointreid train --resume {config.train.out}`" in outcome.text
+    again = f"jointreid train --resume {config.train.out} --code tiny_trunk"  # its network is a custom one
+    assert f"saved at step {step} of {STEPS}; resume with `{again}`" in outcome.text
     assert open_run(config.train.out).state()["step"] == step
     assert run_victim(config, reference.data, KillPoint("none"), Path("asked.txt")).status == 0
     assert difference(Path(config.train.out), reference.whole) == ""

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from jointreid.machine import paths
-from jointreid.machine.paths import cache_folder, require_writable, user_cache_folder, user_path
+from jointreid.machine.paths import cache_folder, require_writable, user_path
 from jointreid.messages.errors import JointreidError
 
 
@@ -49,28 +49,6 @@ def test_the_default_is_the_users_cache_folder_and_can_be_named(home: Path, monk
     assert cache_folder("elsewhere") == Path("elsewhere")
     assert cache_folder("~/given") == home / "given"
     assert cache_folder("out/cache") == Path("out/cache")  # as runs of earlier versions say
-
-
-@pytest.mark.parametrize(
-    ("platform", "name", "expected"), [("darwin", "posix", "Library/Caches/jointreid"), ("linux", "nt", "L/jointreid")]
-)
-def test_other_systems_have_other_places(
-    home: Path, monkeypatch: pytest.MonkeyPatch, platform: str, name: str, expected: str
-) -> None:
-    monkeypatch.setattr("jointreid.machine.paths.sys.platform", platform)
-    monkeypatch.setenv("LOCALAPPDATA", str(home / "L"))
-    monkeypatch.setattr(paths, "os", _System(name))
-    assert user_cache_folder() == home / expected
-
-
-class _System:
-    """The module `os`, with another name."""
-
-    def __init__(self, name: str) -> None:
-        self.name = name
-
-    def __getattr__(self, name: str) -> object:
-        return getattr(os, name)
 
 
 @pytest.mark.parametrize("former", ["", "out/cache"])

@@ -9,6 +9,8 @@ import tempfile
 from functools import cache
 from pathlib import Path
 
+import platformdirs
+
 from jointreid.messages.errors import JointreidError
 
 # The environment variable that names the cache folder where no `--cache` does.
@@ -37,21 +39,17 @@ def absolute(text: str | Path) -> str:
 
 
 def user_cache_folder() -> Path | None:
-    """Return the folder for this user's caches, as the system has it; None where there is no such place.
+    """Return the folder for this user's caches: `$JOINTREID_CACHE`, else where the system keeps caches of `jointreid`.
 
-    That is `$JOINTREID_CACHE`, or `jointreid` below `$XDG_CACHE_HOME` or `~/.cache`, on macOS below `~/Library/Caches`,
-    on Windows below `%LOCALAPPDATA%`.
+    None where there is no such place, as for a user without a home folder.
     """
     if given := os.environ.get(CACHE):
         return Path(absolute(given))
-    home = os.path.expanduser("~")
-    if os.name == "nt":
-        base = os.environ.get("LOCALAPPDATA") or os.path.join(home, "AppData", "Local")
-    elif sys.platform == "darwin":
-        base = os.path.join(home, "Library", "Caches")
-    else:
-        base = os.environ.get("XDG_CACHE_HOME") or os.path.join(home, ".cache")
-    return Path(base, "jointreid") if os.path.isabs(base) else None
+    try:
+        folder = platformdirs.user_cache_path("jointreid", appauthor=False)
+    except RuntimeError:  # no home folder
+        return None
+    return folder if folder.is_absolute() else None
 
 
 def cache_folder(setting: str) -> Path | None:

@@ -81,6 +81,14 @@ def test_side_file_states_policies(tmp_path: Path, policy: object, expected: tup
     assert (found.exclude_same_camera, found.cameras, found.terms) == expected
 
 
+@pytest.mark.parametrize("other", ["cam1", "C01", "camera-1", "Camera 1"])
+def test_cameras_written_in_two_ways_are_refused_unless_declared(tmp_path: Path, other: str) -> None:
+    text = HEADER + f"a,train,t.png,1,1\na,train,u.png,1,{other}\n"
+    with pytest.raises(JointreidError, match=f"domain a are written in several ways \\(1 and {other}\\)"):
+        domain(tmp_path, text)
+    assert domain(tmp_path, text, {"a": {"cameras": ["1", other]}}).cameras == (0, 1)
+
+
 def test_declared_camera_names_fix_the_ranks(tmp_path: Path) -> None:
     text = HEADER + "a,train,t.png,1,lobby\n"
     assert domain(tmp_path, text).train[0].camid == 0

@@ -105,12 +105,15 @@ def test_no_sources_shows_how() -> None:
         ("xyz={}", "`jointreid data ingest {} --out manifest.csv`"),
         ("market1501={}", "no Market-1501 here"),
         ("aa={}/t.csv", "there is no domain aa; did you mean aaa?"),
+        ("parts={}/parts", "is a folder of 1 Parquet files, and a manifest is one file"),
         ("{}/t.xlsx", "a manifest is a .csv or .parquet file"),
     ],
 )
 def test_what_cannot_be_loaded(tmp_path: Path, source: str, words: str) -> None:
     table(tmp_path / "t.csv", "aaa", "abb")
     table(tmp_path / "t.xlsx", "aaa")
+    (tmp_path / "parts").mkdir()
+    (tmp_path / "parts/part-0.parquet").touch()
     with pytest.raises(JointreidError) as caught:
         load(source.format(tmp_path))
     assert words.format(tmp_path) in str(caught.value)

@@ -1,5 +1,6 @@
 """A table of images becomes rows, or an error that names the file, the row and the column."""
 
+import gzip
 from pathlib import Path
 
 import pyarrow
@@ -98,6 +99,10 @@ FAULTY: dict[str, tuple[str | bytes, tuple[str, ...]]] = {
     "too many cells": (GOOD + "a,train,u.png,1,0,9\n", ("row 5", "6 cells", "5 columns")),
     "open quote": (GOOD + 'a,train,"u.png,1,0\n', ("row 5", "not CSV", "quotes")),
     "not UTF-8": (GOOD.encode() + b"a,train,caf\xe9.png,1,0\n", ("row 5", "0xe9", "not UTF-8")),
+    "columns all in capitals": (GOOD.replace(HEADER, HEADER.upper()), ("row 1", "are DOMAIN,SPLIT", "small letters")),
+    "gzip": (gzip.compress(GOOD.encode()), ("compressed by gzip; unpack it",)),
+    "a spreadsheet": (b"PK\x03\x04" + bytes(30), ("a spreadsheet or a zip archive; save",)),
+    "Parquet called .csv": (b"PAR1" + bytes(30), ("is no text but Parquet; call it .parquet",)),
     "UTF-16": (GOOD.encode("utf-16"), ("row 1", "not UTF-8")),
     "empty domain": (GOOD + ",train,u.png,1,0\n", ("row 5", "column domain", "empty")),
     "empty path": (GOOD + "a,train,,1,0\n", ("row 5", "column path", "empty")),
@@ -232,7 +237,9 @@ def test_files_that_are_no_tables(tmp_path: Path) -> None:
         "folder.csv": "Is a directory",
         "absent.csv": "No such file",
         "absent.parquet": "No such file",
-        "table.xlsx": "a manifest is a .csv or .parquet file",
+        "table.xlsx": "a manifest is a .csv or .parquet file; save the spreadsheet as CSV",
+        "table.csv.gz": "a manifest is a .csv or .parquet file; unpack it first",
+        "table.tsv": "a manifest is a .csv or .parquet file; write tabs as commas",
     }.items():
         with pytest.raises(JointreidError, match=words) as caught:
             read_rows(tmp_path / name)

@@ -51,6 +51,9 @@ DAYS = ("2024-05-01", "2024-05-02")
         # Cameras below people.
         (grid(PEOPLE, ("cam1", "cam2")), PEOPLE, ["cam1", "cam2"]),
         (grid(("p1", "p2"), ("entrance", "exit")), ("p1", "p2"), ["entrance", "exit"]),
+        # A folder for each person and camera.
+        (grid(("cam1_al", "cam2_al", "cam1_bo", "cam2_bo")), ("al", "bo"), ["cam1", "cam2"]),
+        (grid(("al-c1", "al-c2", "bo-c1")), ("al", "bo"), ["c1", "c2"]),
         # Days, clothes, sequences and batches are none of both.
         (grid(PEOPLE, DAYS), PEOPLE, []),
         (grid(DAYS, PEOPLE), PEOPLE, []),
@@ -123,6 +126,12 @@ def test_two_readings_are_asked_about(tmp_path: Path, names: list[str], patterns
     for pattern in patterns:
         assert f"--pattern '{pattern}'" in str(caught.value)
         assert look(tmp_path, pattern).images
+
+
+@pytest.mark.parametrize("kind", ["masks", "Pose", "crops"])
+def test_masks_and_poses_are_not_taken_for_a_camera(tmp_path: Path, kind: str) -> None:
+    with pytest.raises(JointreidError, match=r"2 readings fit.*\n.*\n.*named after kinds of images"):
+        look(build(tmp_path, *grid(("photos", kind), PEOPLE)))
 
 
 def test_folders_are_cameras_wherever_they_stand_if_camera_folder_says_so(tmp_path: Path) -> None:

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from jointreid.config import MissingCamid
+from jointreid.data.overlaps import plain_camera, written_alike
 from jointreid.data.protocols import LEAVE_ONE_OUT
 from jointreid.data.records import SPLITS, Domain, ImageRecord
 from jointreid.data.table import (
@@ -38,6 +39,7 @@ from jointreid.data.table import (
 )
 from jointreid.machine.files import replacing, sync_handle
 from jointreid.messages.errors import JointreidError, no_such
+from jointreid.messages.listing import first_few
 
 # More than any data set has; each is a class of a classifier.
 MAX_CAMERAS = 100_000
@@ -173,6 +175,13 @@ def _domain(path: Path, name: str, rows: Sequence[TableRow], policy: Mapping[str
     found = {row.camera for row in rows}
     declared = policy.get("cameras")
     names = {camera_name(str(camera)) for camera in declared} if isinstance(declared, list) else found
+    if not isinstance(declared, list) and (twins := written_alike(names, plain_camera)):
+        raise JointreidError(
+            f"{path}, column camid: cameras of domain {name} are written in several ways "
+            f"({first_few(twins, sep='; ')}) and would be taken for different ones, so that matches from the same "
+            'camera would count; write each in one way, or, if they are different, list all in "cameras" of '
+            f"{side_file(path)}"
+        )
     if names == {""}:
         index = {"": 0}
     elif all(CAMERA_NUMBER.fullmatch(camera) for camera in names):

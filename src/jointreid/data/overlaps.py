@@ -10,6 +10,7 @@ from jointreid.data.findings import Finding, Problem, list_images
 from jointreid.data.records import SPLITS, Domain, ImageRecord
 from jointreid.messages.listing import first_few
 
+_CAMERA = re.compile(r"(?:c|cam|camera)?[ _-]?0*([0-9]+)", re.IGNORECASE)
 _NUMBER = re.compile(r"0*(\d+?)(?:\.0*)?")
 
 
@@ -47,7 +48,7 @@ def find_repeats(domain: Domain) -> Iterator[Finding]:
 
 def find_twin_pids(domain: Domain) -> Iterator[Finding]:
     """Identities that are one number or one text, written in two ways: a spreadsheet makes 7 or 7.0 of some 007."""
-    if twins := _written_alike({record.pid for record in domain}, _plain_pid):
+    if twins := written_alike({record.pid for record in domain}, _plain_pid):
         yield (
             "warning",
             f"{domain.name}: {len(twins)} identities are written in several ways ({first_few(twins, sep='; ')}) and "
@@ -99,16 +100,22 @@ def find_shared_images(domains: Sequence[Domain]) -> Iterator[Problem]:
 
 def find_twin_domains(domains: Sequence[Domain]) -> Iterator[Problem]:
     """Domains whose names differ in capitals only."""
-    for names in _written_alike({domain.name for domain in domains}, _plain_text):
+    for names in written_alike({domain.name for domain in domains}, _plain_text):
         yield Problem("warning", "", f"the domains {names} are taken for different ones; if they are one, name it once")
 
 
-def _written_alike(names: Iterable[str], plain: Callable[[str], str]) -> list[str]:
+def written_alike(names: Iterable[str], plain: Callable[[str], str]) -> list[str]:
     """Return the groups of names, `7 and 007`, that are the same once made plain."""
     groups: dict[str, list[str]] = defaultdict(list)
     for name in sorted(names):
         groups[plain(name)].append(name)
     return [" and ".join(group) for group in groups.values() if len(group) > 1]
+
+
+def plain_camera(name: str) -> str:
+    """Return the number of cameras called `1`, `c1`, `cam-01` or `Camera 1`, and other names without capitals."""
+    number = _CAMERA.fullmatch(name)
+    return number[1] if number else _plain_text(name)
 
 
 def _plain_pid(pid: str) -> str:

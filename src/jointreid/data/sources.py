@@ -95,6 +95,12 @@ def _read_folder(name: str, path: Path, data: DataConfig) -> Domain:
         return READERS[name](path, data)
     if name and is_market_style(path):
         return market_style(path, name)
+    if parts := sorted(path.glob("*.parquet")):
+        raise JointreidError(
+            f"{path}: is a folder of {len(parts)} Parquet files, and a manifest is one file; give each by --manifest "
+            f"(a domain may not be in two), or write them into one, beside the folders of the images: "
+            f"pyarrow.parquet.write_table(pyarrow.parquet.read_table('{path.name}'), '{path.name}.parquet')"
+        )
     wrong = no_such("reader", name, READERS) if name else f"a folder needs a reader's name: {', '.join(READERS)}"
     raise JointreidError(
         f"{path}: {wrong} (as in {next(iter(READERS))}={path}). Any other folder becomes a manifest with "

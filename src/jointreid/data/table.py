@@ -152,19 +152,38 @@ def camera_name(cell: str) -> str:
 
 # Reading the table
 
+# How files begin that are called .csv without being it, and what they are.
+_PACKED = {
+    b"\x1f\x8b": "compressed by gzip; unpack it first",
+    b"PK\x03\x04": "a spreadsheet or a zip archive; save the spreadsheet as CSV (UTF-8), or unpack it",
+    b"PAR1": "Parquet; call it .parquet",
+}
+
 
 def _read_table(path: Path) -> _Table:
     readers = {".csv": _read_csv, ".parquet": _read_parquet}
     if path.suffix.lower() not in readers:
-        raise JointreidError(f"{path}: a manifest is a .csv or .parquet file")
+        raise JointreidError(f"{path}: a manifest is a .csv or .parquet file{_other_kind(path)}")
     try:
         return readers[path.suffix.lower()](path)
     except OSError as error:
         raise JointreidError(f"{path}: cannot be read: {error.strerror or error}") from error
 
 
+def _other_kind(path: Path) -> str:
+    """Return what to do with a file of another kind that tables come in; "" for all else."""
+    suffix = path.suffix.lower()
+    if suffix in (".xlsx", ".xls", ".ods"):
+        return "; save the spreadsheet as CSV (UTF-8)"
+    if suffix in (".gz", ".zip", ".bz2", ".xz", ".zst"):
+        return "; unpack it first"
+    return "; write tabs as commas and call it .csv" if suffix in (".tsv", ".txt") else ""
+
+
 def _read_csv(path: Path) -> _Table:
     data = path.read_bytes()
+    if packed := next((kind for start, kind in _PACKED.items() if data.startswith(start)), ""):
+        raise JointreidError(f"{path}: is no text but {packed}")
     try:
         text = data.decode("utf-8").removeprefix("\ufeff")
     except UnicodeDecodeError as error:
@@ -220,6 +239,9 @@ def _parquet_cell(where: str, column: str, value: object) -> str:
 
 
 def _check_columns(where: str, columns: Sequence[str]) -> None:
+    if not set(columns) & set(ALL_COLUMNS) and {column.strip().lower() for column in columns} >= {"path", "pid"}:
+        found, expected = ",".join(columns), ",".join(COLUMNS)
+        raise JointreidError(f"{where}: the columns are {found}; write {expected}, in small letters")
     if not set(columns) & set(ALL_COLUMNS):
         separator = next((f"; it is separated by {mark!r}" for mark in ";\t" if mark in "".join(columns)), "")
         raise JointreidError(f"{where}: no header; expected the columns {','.join(COLUMNS)}{separator}")

@@ -14,6 +14,11 @@ from jointreid.ingest.images import PathParts
 from jointreid.ingest.meaning import Role, role_of
 
 _NAME_CAMERA_PART = re.compile(r"(?:c|cam|camera)\d{1,9}(?:s\d+)?", re.IGNORECASE)
+# Folders of other things than cameras, beside which the same people stand again: masks, poses, faces.
+_KINDS = re.compile(
+    r"(mask|seg|segmentation|parsing|pose|skeleton|keypoint|silhouette|depth|flow|label|annotation|face|crop|image|img)s?",
+    re.IGNORECASE,
+)
 _PERSON_LABELS = {"id", "pid", "person", "ID", "PID", "Person"}
 # How many times as many folders one level needs, to be taken for people and the other for cameras or days.
 _CLEARLY_MORE = 2
@@ -119,14 +124,33 @@ def _one_each(tree: _Tree, levels: Iterable[int]) -> list[Reading]:
 def _one_level(tree: _Tree, level: int, camera_known: bool) -> list[Reading]:
     """Return the readings where one level of folders may be people: it is, unless the file names name them."""
     chosen = Reading(
-        tree.pattern(_once(tree.fields(**{f"level{level}": "{pid}"}))), f"folders such as {_some(tree, level)}"
+        tree.pattern(_once(tree.fields(**{f"level{level}": "{pid}"}))),
+        f"folders such as {_some(tree, level)} are taken for people",
     )
+    if not camera_known and (joined := _camera_in_folder(tree, level)):
+        return [joined]
     named = _recurring_names(tree, level)
     if camera_known:
         # A folder for each pair of cameras, with the people in the file names (CUHK02).
         camera = next(number for number, role in enumerate(tree.roles) if role in ("camera", "place"))
         named = _recurring_names(tree, camera, level) if camera > level else []
     return [chosen, *named]
+
+
+def _camera_in_folder(tree: _Tree, level: int) -> Reading | None:
+    """Return the reading of folders such as `cam1_anna`, one for each person and camera, if these are such."""
+    for separator in "_-":
+        parts = [name.split(separator, 1) for name in sorted(tree.names[level])]
+        ends = [name.rsplit(separator, 1) for name in sorted(tree.names[level])]
+        for pairs, camera in ((parts, 0), (ends, 1)):
+            if not all(len(pair) == 2 and _NAME_CAMERA_PART.fullmatch(pair[camera]) for pair in pairs):
+                continue
+            people, cameras = ({pair[place] for pair in pairs} for place in (1 - camera, camera))
+            if len(cameras) > 1 and len(people) < len(pairs):
+                fields = ["{camera}", "{pid}"] if camera == 0 else ["{pid}", "{camera}"]
+                why = f"folders such as {_some(tree, level)} are named after a person and a camera"
+                return Reading(tree.pattern(tree.fields(**{f"level{level}": separator.join(fields)})), why)
+    return None
 
 
 def _once(fields: list[str]) -> list[str]:
@@ -153,6 +177,8 @@ def _two_levels(tree: _Tree, upper: int, lower: int) -> list[Reading]:
     if outer == 1:
         return [Reading(grouped, "the outer folders have one name")]
     if 2 * recurring >= inner:
+        if any(_KINDS.fullmatch(name) for name in tree.names[upper]):
+            return [Reading(as_lower, same), Reading(grouped, "folders are named after kinds of images")]
         if inner >= _CLEARLY_MORE * outer:
             return [Reading(as_lower, same)]
         if outer >= _CLEARLY_MORE * inner:

@@ -18,6 +18,8 @@ from jointreid.messages.listing import first_few
 _LEAST_OF_TRACK = 3
 # Identities that a split leaves in train: with one, nothing could be told apart.
 _LEFT_IN_TRAIN = 2
+# Identities tested on where there are enough: a gallery of one identity answers every query rightly.
+_LEAST_TESTED = 2
 
 
 class MatchRule(NamedTuple):
@@ -51,8 +53,8 @@ def draw_splits(
     Args:
         images: the images; their `split` is ignored.
         rule: which gallery images match a query.
-        test_share: share of the identities to test on, 0 to 1; between these, at least one identity is tested on and
-            two are trained on.
+        test_share: share of the identities to test on, 0 to 1; between these, two or more are trained on, and two
+            or more tested on unless there are three in all.
         seed: of the random choices.
         omissions: counts what is left out.
 
@@ -64,7 +66,7 @@ def draw_splits(
     asked = wanted = int(test_share * len(people) + 0.5)
     if 0 < test_share < 1:
         _require_two(people)
-        wanted = min(max(wanted, 1), max(1, len(people) - _LEFT_IN_TRAIN))
+        wanted = min(max(wanted, _LEAST_TESTED), max(1, len(people) - _LEFT_IN_TRAIN))
     if wanted and not fit:
         raise JointreidError(_no_query(people, rule))
     if 0 < test_share < 1 and len(people) - wanted < _LEFT_IN_TRAIN:
@@ -80,6 +82,11 @@ def draw_splits(
         notes.append(f"{wanted} identities to test on instead of {asked}: two are left to train on")
     if len(tested) < wanted:
         notes.append(f"{len(tested)} identities to test on instead of {wanted}: no other keeps a match")
+    if len(tested) == 1 and not distractors:
+        notes.append(
+            f"the gallery shows one identity, {tested[0]}: any model gets 100, and `jointreid evaluate` refuses it; "
+            "add images of other people, or pass --test-share 0 to train on all of them"
+        )
     query, gallery = _draw_queries({pid: people[pid] for pid in sorted(tested)}, rule, seed, omissions)
     if tested:
         gallery += [image.record for image in distractors]

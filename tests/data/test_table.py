@@ -8,7 +8,18 @@ import pyarrow.parquet
 import pytest
 
 from jointreid.data.records import ImageRecord
-from jointreid.data.table import TableRow, camera_name, is_no_id, path_below, read_rows
+from jointreid.data.table import read_rows
+from jointreid.data.table_columns import parse_right_rows
+from jointreid.data.table_files import read_table
+from jointreid.data.table_row import (
+    TableRow,
+    camera_name,
+    is_no_id,
+    parse_row,
+    path_below,
+    stated_root,
+    table_root,
+)
 from jointreid.messages.errors import JointreidError
 
 HEADER = "domain,split,path,pid,camid\n"
@@ -299,3 +310,26 @@ def test_what_is_no_identity(cell: str, no_id: bool) -> None:
 def test_absolute_paths_below_the_table_are_allowed(tmp_path: Path) -> None:
     (row,) = rows(tmp_path, f"{HEADER}a,train,{tmp_path}/x/../t.png,1,0\n")
     assert row.record.path == tmp_path / "t.png"
+
+
+def test_rows_read_at_once_are_those_read_one_by_one(tmp_path: Path) -> None:
+    # Whatever is wrong with one row, the others are read alike both ways; of right tables every row is.
+    text = (
+        "domain,split,path,pid,camid,x,y,w,h,timestamp,junk,distractor,note\n"
+        "a,gallery,f.png,1,03,0,12.0,5,6,12.5,0,false,hi\n"
+        "a,gallery,x/../f.png,1,3.0,7,8,5,6,,TRUE,,\n"
+        "b,test,./f.png,2,c,,,,,-3,,1,\n"
+        "b,query,d/f.png,2,,,,,,,,,\n"
+    )
+    table, own = read_table(write(tmp_path, text)), table_root(tmp_path)
+    roots = {"b": stated_root(Path("/far"))}
+    found = parse_right_rows(table, own, roots, ["b"])
+    cells = [dict(zip(table.columns, row, strict=True)) for _, row in table.rows]
+    cells[2]["split"] = "gallery"
+    single = [parse_row(n, row, roots.get(row["domain"], own)) for n, row in enumerate(cells, 2)]
+    assert found == single
+    assert [vars(row.record) for row in found or ()] == [vars(row.record) for row in single]
+    assert parse_right_rows(table, own, roots, []) is None
+    for path, (right, wrong) in {"split": ("a,gallery,f", "a,train,../f"), "flag": ("0,false", "1,true")}.items():
+        faulty = read_table(write(tmp_path, text.replace(right, wrong)))
+        assert parse_right_rows(faulty, own, roots, ["b"]) is None, path

@@ -8,6 +8,7 @@ from dataclasses import MISSING, dataclass
 from jointreid.cli.options import Overrides, argument, as_json, overrides, short_keys
 from jointreid.cli.output import print_json
 from jointreid.config import CameraChoice, EvaluationProtocol, Layout, RunConfig, SplitChoice, setting
+from jointreid.machine.collection import collection
 from jointreid.machine.paths import cache_folder
 
 # What a training is checked for: its data, and how its batches are drawn and shared.
@@ -33,9 +34,9 @@ def check(options: CheckOptions) -> int:
 
     config = RunConfig().replace(**options.settings)
     data = config.data
-    result, _ = check(
-        load_domains(data), cache_dir=cache_folder(data.cache), skip_unreadable=data.skip_unreadable, training=config
-    )
+    with collection(on=False):
+        domains, cache = load_domains(data), cache_folder(data.cache)
+        result, _ = check(domains, cache_dir=cache, skip_unreadable=data.skip_unreadable, training=config)
     print_json(result.to_dict()) if options.json else print(render(result))
     return 0 if result.ok else 1
 

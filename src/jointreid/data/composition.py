@@ -64,8 +64,10 @@ def compose_pass(sampler: PKSampler, domain_ids: ArrayLike, names: Sequence[str]
         domain_ids: the domain of every image, integers [N].
         names: the domains' names.
     """
+    if len(names) < 2:
+        return None
     batches = sampler.batches_of(0)
-    if len(names) < 2 or len(batches) < FIFTHS:
+    if len(batches) < FIFTHS:
         return None
     parts = np.array_split(np.asarray(domain_ids)[batches], FIFTHS)
     counts = np.stack([np.bincount(part.ravel(), minlength=len(names)) for part in parts], axis=1)

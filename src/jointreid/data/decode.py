@@ -16,7 +16,7 @@ from jointreid.config import Interpolation
 from jointreid.data.looks import look_of
 from jointreid.data.missing import missing_hint
 from jointreid.data.records import ImageRecord
-from jointreid.data.remembered import look_up
+from jointreid.data.remembered import Stamp, look_up
 from jointreid.messages.errors import JointreidError
 
 Box = tuple[int, int, int, int]
@@ -176,12 +176,14 @@ class Scan(NamedTuple):
         looks: path -> the look of the upright image, see `data.looks`.
         unreadable: path -> why it does not decode.
         from_cache: how many of `sizes` were known from an earlier scan.
+        stamps: path -> the stamp of the file, see `look_up`.
     """
 
     sizes: Mapping[Path, tuple[int, int]]
     looks: Mapping[Path, str]
     unreadable: Mapping[Path, str]
     from_cache: int
+    stamps: Mapping[Path, Stamp]
 
 
 def scan_images(paths: Iterable[Path], cache_dir: Path | None, threads: int) -> Scan:
@@ -199,9 +201,12 @@ def scan_images(paths: Iterable[Path], cache_dir: Path | None, threads: int) -> 
     """
     found = look_up(paths, _size_and_look, str, cache_dir and cache_dir / _CACHE_FILE, threads)
     unreadable = {path: cause.removeprefix(f"{path}: ") for path, cause in found.failures.items()}
-    facts = {path: fact.split(" ") for path, fact in found.facts.items()}
-    sizes = {path: (int(width), int(height)) for path, (width, height, _) in facts.items()}
-    return Scan(sizes, {path: look for path, (_, _, look) in facts.items()}, unreadable, found.remembered)
+    sizes: dict[Path, tuple[int, int]] = {}
+    looks: dict[Path, str] = {}
+    for path, fact in found.facts.items():
+        width, height, looks[path] = fact.split(" ")
+        sizes[path] = int(width), int(height)
+    return Scan(sizes, looks, unreadable, found.remembered, found.stamps)
 
 
 def _size_and_look(path: Path) -> str:

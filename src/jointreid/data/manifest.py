@@ -9,7 +9,6 @@ Images lie below the table's folder, so that a table from somebody else cannot r
 """
 
 import csv
-import dataclasses
 import io
 import json
 import os
@@ -21,19 +20,17 @@ from typing import Any, Literal
 from jointreid.config import MissingCamid
 from jointreid.data.overlaps import plain_camera, written_alike
 from jointreid.data.protocols import LEAVE_ONE_OUT
-from jointreid.data.records import SPLITS, Domain, ImageRecord
-from jointreid.data.table import (
-    ALL_COLUMNS,
-    BOX_COLUMNS,
+from jointreid.data.records import SPLITS, Domain, ImageRecord, seen_by
+from jointreid.data.table import read_rows
+from jointreid.data.table_files import ALL_COLUMNS, BOX_COLUMNS, COLUMNS
+from jointreid.data.table_row import (
     CAMERA_NUMBER,
-    COLUMNS,
     TEST,
     ImageRoot,
     TableRow,
     camera_name,
     parse_row,
     path_below,
-    read_rows,
     stated_root,
     table_root,
 )
@@ -189,15 +186,16 @@ def _domain(path: Path, name: str, rows: Sequence[TableRow], policy: Mapping[str
     else:
         index = {camera: rank for rank, camera in enumerate(sorted(names))}
     cameras = tuple(range(declared)) if isinstance(declared, int) else tuple(sorted(index.values()))
+    known = set(cameras)
+    camids = {camera: index[camera] for camera in found if index.get(camera) in known}
     splits: dict[str, list[ImageRecord]] = {split: [] for split in SPLITS}
     for row in rows:
-        camid = index.get(row.camera)
-        if camid is None or camid not in cameras:
+        if row.camera not in camids:
             raise JointreidError(
                 f"{path}, row {row.number}, column camid: camera {row.camera} of domain {name} is not among those "
                 f"that {side_file(path)} declares ({declared}); correct one of the two"
             )
-        splits[row.split].append(dataclasses.replace(row.record, camid=camid))
+        splits[row.split].append(seen_by(row.record, camids[row.camera]))
     return Domain(
         name,
         train=tuple(splits["train"]),

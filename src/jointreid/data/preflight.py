@@ -44,10 +44,12 @@ from jointreid.data.protocols import WITHDRAWN, ProtocolMatch, count_split, iden
 from jointreid.data.records import SPLITS, Domain, ImageRecord
 from jointreid.data.remembered import content_hashes
 from jointreid.data.trained import Contents, TrainedImages
+from jointreid.machine.collection import collection
 from jointreid.messages.errors import JointreidError
 from jointreid.messages.listing import first_few
 
 
+@collection(on=False)
 def check(
     domains: Sequence[Domain],
     *,
@@ -93,7 +95,7 @@ def check(
         unreadable += [Unreadable(domain.name, path, cause) for (path, _), cause in causes.items()]
         problems += _report_unreadable(domain, causes, skip_unreadable)
         checked.append(_without(domain, causes) if causes and skip_unreadable else domain)
-    contents = Contents(content_hashes(scan.sizes, cache_dir, threads), scan.looks)
+    contents = Contents(content_hashes(scan.sizes, cache_dir, threads, scan.stamps), scan.looks)
     problems += [*_find_empty_splits(checked, purpose), *find_twin_domains(checked), *find_shared_images(checked)]
     problems += _find_copies(checked, contents, trained)
     for domain in checked:

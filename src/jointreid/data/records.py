@@ -60,6 +60,30 @@ class ImageRecord:
         return str(self.path), self.box or ()
 
 
+def trusted_record(
+    path: Path,
+    pid: str,
+    camid: int,
+    box: tuple[int, int, int, int] | None,
+    timestamp: float | None,
+    junk: bool,
+    distractor: bool,
+) -> ImageRecord:
+    """Return the record of fields that were checked before, in a fifth of the time that it takes to check them."""
+    record = object.__new__(ImageRecord)
+    vars(record).update(path=path, pid=pid, camid=camid, box=box, timestamp=timestamp, junk=junk, distractor=distractor)
+    return record
+
+
+def seen_by(record: ImageRecord, camid: int) -> ImageRecord:
+    """Return the record with another camera, an int from 0 to `MAX_CAMID` that was checked before."""
+    if record.camid == camid:
+        return record
+    other = object.__new__(ImageRecord)
+    vars(other).update(vars(record), camid=camid)
+    return other
+
+
 @dataclass(frozen=True)
 class Omission:
     """Files, images or boxes left out for one reason: how many, and the first few that were met."""

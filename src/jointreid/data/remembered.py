@@ -4,16 +4,19 @@ import json
 import os
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from pathlib import Path
 from typing import Any, Generic, NamedTuple, TypeVar
 
+from jointreid.machine.collection import collection
 from jointreid.machine.files import write_atomically
 from jointreid.machine.hashing import file_sha256
 from jointreid.messages.errors import JointreidError
 from jointreid.messages.typed import conform
 
 Fact = TypeVar("Fact")
+# A file's bytes, ns of its last change of content and of anything, and inode; zeros for no file.
+Stamp = list[int]
 
 _VERSION = 2
 _CONTENTS = "contents.json"
@@ -26,15 +29,22 @@ class LookUp(NamedTuple, Generic[Fact]):
         facts: path -> fact, of those that it could be found for.
         failures: path -> why not.
         remembered: number of `facts` that were known from an earlier time.
+        stamps: path -> the file's stamp at the time.
     """
 
     facts: Mapping[Path, Fact]
     failures: Mapping[Path, str]
     remembered: int
+    stamps: Mapping[Path, Stamp]
 
 
 def look_up(
-    paths: Iterable[Path], find: Callable[[Path], Fact], kind: Any, memory: Path | None, threads: int
+    paths: Iterable[Path],
+    find: Callable[[Path], Fact],
+    kind: Any,
+    memory: Path | None,
+    threads: int,
+    stamps: Mapping[Path, Stamp] | None = None,
 ) -> LookUp[Fact]:
     """Return a fact about each file, found only where it is not remembered.
 
@@ -48,20 +58,22 @@ def look_up(
         kind: type of the fact, one that `typed.conform` knows.
         memory: the JSON file, made if missing; None remembers nothing.
         threads: files that `find` is called for at a time.
+        stamps: of all files, where another look-up has just taken them.
 
     Raises:
         JointreidError: the JSON file cannot be written.
     """
     known = _read(memory)
-    names = {path: os.path.abspath(path) for path in sorted(set(paths))}
-    stamps = {path: _stamp(path) for path in names}
+    names = absolute_names(paths)
+    if stamps is None:
+        stamps = {path: _stamp(name) for path, name in names.items()}
     fresh = {}
     for path, name in names.items():
         with suppress(KeyError, TypeError, ValueError):  # not remembered, or an entry of another kind
             stamp, fact = known[name]
             if stamp == stamps[path]:
-                fresh[path] = conform(kind, fact)
-    rest = [path for path in names if path not in fresh]
+                fresh[path] = fact if type(fact) is kind else conform(kind, fact)
+    rest = sorted(path for path in names if path not in fresh)
 
     def outcome(path: Path) -> Fact | JointreidError:
         try:
@@ -69,16 +81,18 @@ def look_up(
         except JointreidError as error:
             return error
 
-    with ThreadPoolExecutor(threads) as pool:
+    with collection(on=True) if rest else nullcontext(), ThreadPoolExecutor(threads) as pool:
         outcomes = dict(zip(rest, pool.map(outcome, rest), strict=True))
     found = {path: fact for path, fact in outcomes.items() if not isinstance(fact, JointreidError)}
     if memory is not None and found:
         _write(memory, known | {names[path]: [stamps[path], fact] for path, fact in found.items()})
     failures = {path: str(error) for path, error in outcomes.items() if isinstance(error, JointreidError)}
-    return LookUp({**fresh, **found}, failures, len(fresh))
+    return LookUp({**fresh, **found} if found else fresh, failures, len(fresh), stamps)
 
 
-def content_hashes(paths: Iterable[Path], memory_dir: Path | None, threads: int) -> Mapping[Path, str]:
+def content_hashes(
+    paths: Iterable[Path], memory_dir: Path | None, threads: int, stamps: Mapping[Path, Stamp] | None = None
+) -> Mapping[Path, str]:
     """Return the content of each file as 32 hexadecimal digits (SHA-256, cut).
 
     A file is read when it is new or changed (see `look_up`): about a second for a GB that is in the system's memory.
@@ -87,11 +101,12 @@ def content_hashes(paths: Iterable[Path], memory_dir: Path | None, threads: int)
         paths: the files.
         memory_dir: folder that remembers the digits; None remembers nothing.
         threads: files read at a time.
+        stamps: see `look_up`.
 
     Raises:
         JointreidError: a file cannot be read, or the folder not be written.
     """
-    found = look_up(paths, _hash, str, memory_dir and memory_dir / _CONTENTS, threads)
+    found = look_up(paths, _hash, str, memory_dir and memory_dir / _CONTENTS, threads, stamps)
     for cause in found.failures.values():
         raise JointreidError(cause)
     return found.facts
@@ -104,7 +119,22 @@ def _hash(path: Path) -> str:
         raise JointreidError(f"{path}: cannot read the image: {error.strerror}") from error
 
 
-def _stamp(path: Path) -> list[int]:
+def absolute_names(paths: Iterable[Path]) -> dict[Path, str]:
+    """Return path -> `os.path.abspath` of it, each path once; several times as fast for many."""
+    here = ""
+    names = {}
+    for path in dict.fromkeys(paths):
+        name = str(path)  # without double or single dots between separators, but for ".."
+        if os.name != "posix" or ".." in name or name == "." or name.startswith("//"):
+            name = os.path.abspath(name)
+        elif not name.startswith("/"):
+            here = here or os.path.join(os.getcwd(), "")
+            name = here + name
+        names[path] = name
+    return names
+
+
+def _stamp(path: str) -> Stamp:
     """Return a file's bytes, ns of its last change of content and of anything, and inode; zeros for no file."""
     try:
         status = os.stat(path)

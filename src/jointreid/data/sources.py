@@ -12,6 +12,7 @@ from jointreid.data.protocols import canonical_order
 from jointreid.data.readers import READERS
 from jointreid.data.readers.market_style import is_market_style, market_style
 from jointreid.data.records import Domain
+from jointreid.machine.collection import collection
 from jointreid.messages.commands import command
 from jointreid.messages.errors import JointreidError, no_such
 
@@ -45,7 +46,8 @@ def load_by_source(data: DataConfig) -> dict[str, tuple[Domain, ...]]:
     loaded: dict[str, tuple[Domain, ...]] = {}
     given: dict[str, str] = {}
     for source in data.sources:
-        loaded[source] = tuple(_load(source, data))
+        with collection(on=False):
+            loaded[source] = tuple(_load(source, data))
         for domain in loaded[source]:
             if domain.name in given:
                 raise JointreidError(

@@ -10,7 +10,7 @@ from jointreid.config import CameraChoice, EvaluationProtocol, Layout, SplitChoi
 from jointreid.data.findings import summarise_splits
 from jointreid.data.manifest import side_file, write_manifest
 from jointreid.data.records import Domain
-from jointreid.data.table import is_no_id, path_below
+from jointreid.data.table_row import is_no_id, path_below
 from jointreid.ingest.images import Omissions
 from jointreid.ingest.layouts import naming, read_layout
 from jointreid.ingest.mot import BoxChoice

@@ -149,7 +149,7 @@ def _look_up(records: Sequence[tuple[str, ImageRecord]], config: RunConfig) -> T
     """
     cache, threads = cache_folder(config.data.cache), config.train.workers
     scan = scan_images((record.path for _, record in records), cache, threads)
-    return TrainedImages.of(records, Contents(content_hashes(scan.sizes, cache, threads), scan.looks))
+    return TrainedImages.of(records, Contents(content_hashes(scan.sizes, cache, threads, scan.stamps), scan.looks))
 
 
 def _trained_domains(config: RunConfig) -> tuple[Domain, ...]:

@@ -53,7 +53,7 @@ DAYS = ("2024-05-01", "2024-05-02")
         (grid(("p1", "p2"), ("entrance", "exit")), ("p1", "p2"), ["entrance", "exit"]),
         # A folder for each person and camera.
         (grid(("cam1_al", "cam2_al", "cam1_bo", "cam2_bo")), ("al", "bo"), ["cam1", "cam2"]),
-        (grid(("al-c1", "al-c2", "bo-c1")), ("al", "bo"), ["c1", "c2"]),
+        (grid(("al_c1", "al_c2", "bo_c1")), ("al", "bo"), ["c1", "c2"]),
         # Days, clothes, sequences and batches are none of both.
         (grid(PEOPLE, DAYS), PEOPLE, []),
         (grid(DAYS, PEOPLE), PEOPLE, []),

@@ -106,6 +106,8 @@ def open_run(path: str | Path) -> Run:
     path = user_path(path)
     if not (path / "config.yaml").is_file():
         what = "is not a run directory (no config.yaml in it)" if path.is_dir() else "does not exist"
+        if path.is_file():
+            raise JointreidError(f"{path} is a file; expected a run directory, such as {path.parent}")
         raise JointreidError(f"{path} {what}; expected what `{command('train', '--out', path)}` writes")
     for file in ("config.yaml", "labels.json"):
         require_inside(path / file, path)

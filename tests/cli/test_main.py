@@ -157,9 +157,13 @@ def test_evaluate_prints_a_table_or_json_and_takes_new_domains(
     manifest.with_name("manifest.domains.json").unlink()
     argv = ["evaluate", str(runs / "bot-dcsd"), "--data", f"new={manifest}", "--device", "cpu", "--json"]
     assert main(argv) == 0
-    new = json.loads(capsys.readouterr().out)["domains"]
+    printed = capsys.readouterr()
+    new = json.loads(printed.out)["domains"]
     assert [domain["domain"] for domain in new] == ["new"]
     assert new[0]["trained_on"] is False
+    told = f"test images are those of {names[0]}, which the run was trained on"
+    assert told in new[0]["marks"][-1]
+    assert told in printed.err
     assert main([*argv, "--rerank", "--max-memory", "2 MB"]) == 0
     again = json.loads(capsys.readouterr().out)
     assert again["rerank"] is True

@@ -1,6 +1,7 @@
 """The data sets that a run is evaluated on, after the gate: checked, also against the images it was trained on."""
 
 import sys
+from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
@@ -110,7 +111,32 @@ def _checked(run: Run, located: LocatedData, skip_unreadable: bool) -> Evaluatio
     images = test_images(checked, config)
     require_test_images(run.path, checked, images, located.names, moved=located.moved)
     protocols = {domain.name: identify(domain) for domain in located.read}
-    return EvaluationData(config, checked, protocols, result.marks, located.sources, images)
+    marks = {**result.marks}
+    for name, mark in _known_tests(run, images).items():
+        print(f"warning: {name}: {mark}: it is no new data set to the run", file=sys.stderr)
+        marks[name] = (*marks.get(name, ()), mark)
+    return EvaluationData(config, checked, protocols, marks, located.sources, images)
+
+
+def _known_tests(run: Run, images: Sequence[RunImage]) -> dict[str, str]:
+    """Return domain -> a remark, of domains whose test images are mostly those of one that the run was trained on."""
+    trained = {domain.name for domain in run.label_space.domains}
+    known = {
+        (image.content, image.box): image.domain
+        for image in load_images(run.path)
+        if image.domain in trained and image.split in ("query", "gallery")
+    }
+    tests: dict[str, set[tuple[str, str]]] = defaultdict(set)
+    for image in images:
+        if image.domain not in trained and not image.ignored:
+            tests[image.domain].add((image.content, image.box))
+    marks = {}
+    for name, keys in tests.items():
+        shared = Counter(known[key] for key in keys if key in known)
+        for of, count in shared.most_common(1):
+            if 2 * count > len(keys):
+                marks[name] = f"{count} of {len(keys)} test images are those of {of}, which the run was trained on"
+    return marks
 
 
 def print_warnings(result: CheckResult) -> None:

@@ -28,17 +28,25 @@ class CheckOptions:
 
 def check(options: CheckOptions) -> int:
     """Check whether training and evaluation can run on the data, and list what is wrong with it."""
-    from jointreid.data.findings import render
+    from jointreid.data.checked import Outcome, check_key, recall, remember
     from jointreid.data.preflight import check
     from jointreid.data.sources import load_domains
 
     config = RunConfig().replace(**options.settings)
     data = config.data
     with collection(on=False):
-        domains, cache = load_domains(data), cache_folder(data.cache)
-        result, _ = check(domains, cache_dir=cache, skip_unreadable=data.skip_unreadable, training=config)
-    print_json(result.to_dict()) if options.json else print(render(result))
-    return 0 if result.ok else 1
+        cache = cache_folder(data.cache)
+        key = check_key(config) if cache else None
+        outcome = recall(cache, key) if cache and key else None
+        if outcome is None:
+            result, _ = check(
+                load_domains(data), cache_dir=cache, skip_unreadable=data.skip_unreadable, training=config
+            )
+            outcome = Outcome.of(result)
+            if cache and key and key == check_key(config):  # nothing changed meanwhile
+                remember(cache, key, result)
+    print_json(outcome.plain) if options.json else print(outcome.text)
+    return 0 if outcome.ok else 1
 
 
 @dataclass(frozen=True, kw_only=True)

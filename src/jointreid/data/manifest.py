@@ -70,7 +70,7 @@ def read_manifest(path: str | Path, missing_camid: MissingCamid = "refuse") -> d
         JointreidError: naming the file, the rows (ten at most, with their count) and the columns that are wrong.
     """
     path = Path(path)
-    policies = _read_side_file(side_file(path))
+    policies = read_side_file(side_file(path))
     roots = {name: Path(policy["root"]) for name, policy in policies.items() if "root" in policy}
     by_domain: dict[str, list[TableRow]] = defaultdict(list)
     alone = [name for name, policy in policies.items() if policy.get("protocol") == LEAVE_ONE_OUT]
@@ -209,7 +209,8 @@ def _domain(path: Path, name: str, rows: Sequence[TableRow], policy: Mapping[str
     )
 
 
-def _read_side_file(path: Path) -> dict[str, dict[str, Any]]:
+def read_side_file(path: Path) -> dict[str, dict[str, Any]]:
+    """Return the policies of a table's domains, none without such a file; raise JointreidError for wrong ones."""
     try:
         policies = json.loads(path.read_text(encoding="utf-8-sig"), object_pairs_hook=_distinct)
     except FileNotFoundError:

@@ -66,7 +66,7 @@ def look_up(
     known = _read(memory)
     names = absolute_names(paths)
     if stamps is None:
-        stamps = {path: _stamp(name) for path, name in names.items()}
+        stamps = {path: stamp_of(name) for path, name in names.items()}
     fresh = {}
     for path, name in names.items():
         with suppress(KeyError, TypeError, ValueError):  # not remembered, or an entry of another kind
@@ -134,7 +134,7 @@ def absolute_names(paths: Iterable[Path]) -> dict[Path, str]:
     return names
 
 
-def _stamp(path: str) -> Stamp:
+def stamp_of(path: str) -> Stamp:
     """Return a file's bytes, ns of its last change of content and of anything, and inode; zeros for no file."""
     try:
         status = os.stat(path)

@@ -55,6 +55,9 @@ DAYS = ("2024-05-01", "2024-05-02")
         # A folder for each person and camera.
         (grid(("cam1_al", "cam2_al", "cam1_bo", "cam2_bo")), ("al", "bo"), ["cam1", "cam2"]),
         (grid(("al_c1", "al_c2", "bo_c1")), ("al", "bo"), ["c1", "c2"]),
+        (grid(("al cam1", "al cam2", "bo cam1")), ("al", "bo"), ["cam1", "cam2"]),
+        # Years and months.
+        (grid(("2024", "2025"), ("01", "02"), PEOPLE), PEOPLE, []),
         # Days, clothes, sequences and batches are none of both.
         (grid(PEOPLE, DAYS), PEOPLE, []),
         (grid(DAYS, PEOPLE), PEOPLE, []),
@@ -93,7 +96,7 @@ def test_a_tree_with_one_meaning_is_read_so(
             folder = found.cameras[image.record.camid]
             parts = image.record.path.relative_to(tmp_path).as_posix()
             if folder not in image.record.path.parts:  # then it is a part of the name, with or without zeros before it
-                assert folder in re.split("[_/]", parts) or folder[1:] == str(int(parts.split("_")[1][1:]))
+                assert folder in re.split("[_ /]", parts) or folder[1:] == str(int(parts.split("_")[1][1:]))
 
 
 @pytest.mark.parametrize(
@@ -127,6 +130,11 @@ def test_two_readings_are_asked_about(tmp_path: Path, names: list[str], patterns
     for pattern in patterns:
         assert f"--pattern '{pattern}'" in str(caught.value)
         assert look(tmp_path, pattern).images
+
+
+def test_a_folder_for_each_view_of_a_person_is_asked_about(tmp_path: Path) -> None:
+    with pytest.raises(JointreidError, match=r"2 readings fit.*\n.*\n.*each of 2 names stands with"):
+        look(build(tmp_path, *grid(("al_front", "al_back", "bo_front", "bo_back"))))
 
 
 @pytest.mark.parametrize("kind", ["masks", "Pose", "crops"])

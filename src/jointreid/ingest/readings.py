@@ -8,6 +8,7 @@ cameras, and many folders with few are people. What these do not decide is left 
 import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
+from itertools import pairwise
 from typing import NamedTuple
 
 from jointreid.ingest.images import PathParts
@@ -20,6 +21,7 @@ _KINDS = re.compile(
     re.IGNORECASE,
 )
 _PERSON_LABELS = {"id", "pid", "person", "ID", "PID", "Person"}
+_YEAR, _MONTH = re.compile(r"20\d\d"), re.compile(r"0[1-9]|1[0-2]")
 # How many times as many folders one level needs, to be taken for people and the other for cameras or days.
 _CLEARLY_MORE = 2
 # So few people are hardly a data set; folders of the same numbers are then as likely cameras.
@@ -93,6 +95,9 @@ def _tree(images: Sequence[PathParts]) -> _Tree:
     depth = min((len(names) - 1 for names in images), default=0)
     names = [frozenset(image[level] for image in images) for level in range(depth)]
     roles = [role_of(values) for values in names]
+    for level, (above, below) in enumerate(pairwise(names)):
+        if all(map(_YEAR.fullmatch, above)) and all(map(_MONTH.fullmatch, below)):
+            roles[level : level + 2] = ["sequence", "sequence"]
     if roles.count("") == 0 and roles.count("person") == 0 and "sequence" in roles and "camera" not in roles:
         # Subjects are called s1, s2, ... as often as sequences are.
         roles = [
@@ -129,7 +134,7 @@ def _one_level(tree: _Tree, level: int, camera_known: bool) -> list[Reading]:
     )
     if not camera_known and (joined := _camera_in_folder(tree, level)):
         return [joined]
-    named = _recurring_names(tree, level)
+    named = [*_recurring_names(tree, level), *_views_in_folders(tree, level)]
     if camera_known:
         # A folder for each pair of cameras, with the people in the file names (CUHK02).
         camera = next(number for number, role in enumerate(tree.roles) if role in ("camera", "place"))
@@ -139,7 +144,7 @@ def _one_level(tree: _Tree, level: int, camera_known: bool) -> list[Reading]:
 
 def _camera_in_folder(tree: _Tree, level: int) -> Reading | None:
     """Return the reading of folders such as `cam1_anna`, one for each person and camera, if these are such."""
-    for separator in "_-":
+    for separator in "_- ":
         parts = [name.split(separator, 1) for name in sorted(tree.names[level])]
         ends = [name.rsplit(separator, 1) for name in sorted(tree.names[level])]
         for pairs, camera in ((parts, 0), (ends, 1)):
@@ -151,6 +156,19 @@ def _camera_in_folder(tree: _Tree, level: int) -> Reading | None:
                 why = f"folders such as {_some(tree, level)} are named after a person and a camera"
                 return Reading(tree.pattern(tree.fields(**{f"level{level}": separator.join(fields)})), why)
     return None
+
+
+def _views_in_folders(tree: _Tree, level: int) -> list[Reading]:
+    """Return the reading of folders such as `anna_front` and `anna_side` if each has all of the views."""
+    for separator in "_- ":
+        pairs = [name.rsplit(separator, 1) for name in sorted(tree.names[level])]
+        if all(len(pair) == 2 for pair in pairs):
+            people, views = ({pair[place] for pair in pairs} for place in (0, 1))
+            if len(people) > 1 and len(views) > 1 and len(people) * len(views) == len(pairs):
+                fields = tree.fields(**{f"level{level}": f"{{pid}}{separator}{{sequence}}"})
+                why = f"each of {len(people):,} names stands with each of {', '.join(sorted(views)[:2])}"
+                return [Reading(tree.pattern(_once(fields)), why)]
+    return []
 
 
 def _once(fields: list[str]) -> list[str]:

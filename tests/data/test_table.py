@@ -85,6 +85,12 @@ def test_bom_windows_line_ends_and_blank_lines(tmp_path: Path) -> None:
     assert rows(tmp_path, b"\xef\xbb\xbf" + spread.encode()) == expected
 
 
+@pytest.mark.parametrize("end", ["\r", "\r\r\n", "\n\r"])
+def test_carriage_returns_end_rows(tmp_path: Path, end: str) -> None:
+    found = rows(tmp_path, GOOD.replace("\n", end))
+    assert [row._replace(number=0) for row in found] == [row._replace(number=0) for row in rows(tmp_path, GOOD)]
+
+
 def test_numbers_of_rows_count_lines_even_after_quoted_line_ends(tmp_path: Path) -> None:
     text = 'domain,split,path,pid,camid,note\na,train,t.png,1,0,"two\nlines"\n\na,train,u.png,,0,\n'
     with pytest.raises(JointreidError, match=r"table\.csv, row 5, column pid: empty"):
@@ -97,8 +103,10 @@ FAULTY: dict[str, tuple[str | bytes, tuple[str, ...]]] = {
     "only blank lines": ("\n\n", ("is empty",)),
     "only a header": (HEADER, ("holds no images",)),
     "no header": ("a,train,t.png,1,0\n", ("row 1", "no header", "domain,split,path,pid,camid")),
-    "semicolons": (GOOD.replace(",", ";"), ("row 1", "separated by ';'")),
-    "tabs": (GOOD.replace(",", "\t"), ("row 1", r"separated by '\t'")),
+    "semicolons": (GOOD.replace(",", ";"), ("row 1", "separated by ';': save it with commas")),
+    "semicolons and quotes": (GOOD.replace(",", '";"'), ("row 1", "separated by ';': save it with commas")),
+    "tabs": (GOOD.replace(",", "\t"), ("row 1", r"separated by '\t': save it with commas")),
+    "bars": (GOOD.replace(",", "|"), ("row 1", "separated by '|': save it with commas")),
     "missing column": ("domain,split,path,camid\na,train,t.png,0\n", ("row 1", "no column pid", "found domain,")),
     "two missing columns": ("domain,path,camid\na,t.png,0\n", ("row 1", "no column split, pid")),
     "column twice": ("domain,split,path,pid,camid,pid\na,train,t.png,1,0,1\n", ("row 1", "'pid'", "twice")),

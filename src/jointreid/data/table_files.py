@@ -114,7 +114,8 @@ def _check_columns(where: str, columns: Sequence[str]) -> None:
         found, expected = ",".join(columns), ",".join(COLUMNS)
         raise JointreidError(f"{where}: the columns are {found}; write {expected}, in small letters")
     if not set(columns) & set(ALL_COLUMNS):
-        separator = next((f"; it is separated by {mark!r}" for mark in ";\t" if mark in "".join(columns)), "")
+        marks = [mark for mark in ";\t|" if mark in "".join(columns)]
+        separator = f"; it is separated by {marks[0]!r}: save it with commas" if marks else ""
         raise JointreidError(f"{where}: no header; expected the columns {','.join(COLUMNS)}{separator}")
     if twice := sorted({column for column in columns if list(columns).count(column) > 1}):
         raise JointreidError(f"{where}, column {twice[0]!r}: named twice; remove one")

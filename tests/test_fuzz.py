@@ -184,7 +184,7 @@ def test_tracks_are_described_or_refused(tmp_path: Path) -> None:
         (sequence / folder).mkdir(parents=True)
     for frame in range(1, 4):
         Image.new("RGB", (64, 48)).save(sequence / f"img1/00000{frame}.jpg")
-    boxes = "".join(f"{frame},{track},{9 * track},2,20,40,1,1,0.9\n" for frame in (1, 2, 3) for track in (1, 2))
+    boxes = "".join(f"{frame},{track},{9 * track},2,20,40,1,1,0.9\n" for frame in (1, 2, 3) for track in (1, 2, 3))
     info = "[Sequence]\nname=one\nimDir=img1\nframeRate=30\nimWidth=64\nimHeight=48\nimExt=.jpg\n"
     rng, described = random.Random(3), 0
     for number in range(500):

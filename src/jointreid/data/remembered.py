@@ -69,10 +69,14 @@ def look_up(
         stamps = {path: stamp_of(name) for path, name in names.items()}
     fresh = {}
     for path, name in names.items():
-        with suppress(KeyError, TypeError, ValueError):  # not remembered, or an entry of another kind
-            stamp, fact = known[name]
-            if stamp == stamps[path]:
-                fresh[path] = fact if type(fact) is kind else conform(kind, fact)
+        entry = known.get(name)
+        if not isinstance(entry, list) or len(entry) != 2 or entry[0] != stamps[path]:
+            continue  # not remembered, changed, or an entry of another kind
+        if type(entry[1]) is kind:
+            fresh[path] = entry[1]
+        else:
+            with suppress(TypeError):
+                fresh[path] = conform(kind, entry[1])
     rest = sorted(path for path in names if path not in fresh)
 
     def outcome(path: Path) -> Fact | JointreidError:

@@ -46,6 +46,14 @@ def tiny_manifest(tmp_path_factory: pytest.TempPathFactory) -> Path:
         return manifest if manifest.is_file() else synthesise(manifest.parent, "tiny", height=32)
 
 
+@pytest.fixture(autouse=True)
+def _trust_of_this_test_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Forget after a test which modules it trusted: printed commands name them."""
+    from jointreid import custom
+
+    monkeypatch.setattr(custom, "_trusted", set(custom._trusted))
+
+
 def pytest_runtest_setup(item: pytest.Item) -> None:
     if item.get_closest_marker("gpu"):
         import torch

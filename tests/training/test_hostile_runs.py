@@ -300,7 +300,7 @@ def test_other_images_are_refused(run: Path, capsys: pytest.CaptureFixture[str])
     first, second = (row.split(",") for row in rows[1:3])
     first[5:], second[5:] = second[5:], first[5:]
     Path("people.csv").write_text("\n".join([rows[0], ",".join(first), ",".join(second), *rows[3:]]) + "\n")
-    assert main(["train", "--resume", "run"]) == 2
+    assert main(["train", "--resume", "run", "--manifest", "people.csv"]) == 2
     assert "the train images have other names or another order" in capsys.readouterr().err
 
 

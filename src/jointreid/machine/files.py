@@ -205,6 +205,17 @@ def sync_handle(handle: int, path: Path, *, is_folder: bool = False) -> None:
         tell(step, path)
 
 
+def probe(folder: Path) -> None:
+    """Write a file into a folder and remove it.
+
+    Raises:
+        OSError: no file can be written there.
+    """
+    path = folder / f".{secrets.token_hex(8)}.probe"
+    os.close(_create(path))
+    path.unlink()
+
+
 def _create(path: Path) -> int:
     """Create a file, with the permissions of the user's umask, and return its descriptor.
 

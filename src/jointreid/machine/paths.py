@@ -5,12 +5,10 @@
 
 import os
 import sys
-import tempfile
 from functools import cache
 from pathlib import Path
 
-import platformdirs
-
+from jointreid.machine.files import probe
 from jointreid.messages.errors import JointreidError
 
 # The environment variable that names the cache folder where no `--cache` does.
@@ -45,6 +43,8 @@ def user_cache_folder() -> Path | None:
     """
     if given := os.environ.get(CACHE):
         return Path(absolute(given))
+    import platformdirs
+
     try:
         folder = platformdirs.user_cache_path("jointreid", appauthor=False)
     except RuntimeError:  # no home folder
@@ -85,8 +85,8 @@ def why_unwritable(folder: Path) -> str:
         return f"{folder} is a file"
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=folder):
-            return ""
+        probe(folder)
+        return ""
     except OSError as error:
         return error.strerror or str(error)
 

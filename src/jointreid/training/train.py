@@ -115,7 +115,6 @@ def train(config: RunConfig, console: Console | None = None, *, data: TrainingDa
         with processes.error_barrier():
             if resume_point:
                 resume_point.require_same_data(data, config)
-                resume_point.keep_places(config)
         with (
             kept_memory(device.type),
             short_of_memory(lambda: memory_advice(config, path, device)),
@@ -269,6 +268,8 @@ class _Trainer:
         setup, run = self.setup, self.setup.run
         if run.config.train.resume:
             self.progress = restore(setup, self.resume_point.checkpoint if self.resume_point else None)
+            if self.resume_point:  # the main process's; nothing is refused any more
+                self.resume_point.keep_places(run.config)
             if self.is_main and not load_images(run.path):  # an earlier version began it
                 self._remember_images()
             say(self.console, f"Resuming {run.path} at step {self.progress.step:,} of {setup.total_steps:,}.")

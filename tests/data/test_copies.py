@@ -1,6 +1,7 @@
 """Test images that training has seen, and copies inside a test split, are found by content, whatever their names."""
 
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -116,3 +117,13 @@ def test_a_gallery_with_few_wrong_answers_is_told(tmp_path: Path) -> None:
     more = [ImageRecord(r.path, people[0].pid, 1) for r in _save(tmp_path / "q", range(60, 64))]
     (problem,) = _check(_domain("shop", people[:1], [people[1], people[3], *more])).problems
     assert (problem.level, problem.mark) == ("warning", "guessing gets a Rank-1 of 83%")
+
+
+def test_a_single_look_alike_is_chance_and_equal_bytes_never_are(tmp_path: Path) -> None:
+    images = _save(tmp_path / "new", range(40))
+    query, gallery = images[::2], images[1::2]
+    for change, told in (("mirrored", False), ("same bytes", True)):
+        (copy,) = _save(tmp_path / change.replace(" ", "-"), [0], change)
+        same = replace(copy, pid="new0", camid=5)
+        problems = _check(_domain("shop", query, [*gallery, same])).problems
+        assert bool(problems) == told, problems

@@ -15,6 +15,9 @@ from jointreid.messages.listing import first_few
 
 # Above these shares of the queries, or of the gallery, a figure means nothing: an error, below a warning.
 _MOST, _NEARLY_ALL = 0.5, 0.9
+# Different images may look alike by chance, simple drawings most of all: a single look-alike, or fewer than this share
+# of the images, is not reported as a copy. Files of equal bytes always are.
+_CHANCE = 0.005
 _HOW = {True: "copies", False: "re-encoded, resized or mirrored copies"}
 
 
@@ -58,6 +61,8 @@ def find_seen_images(
         if (key := contents.key(record)) is not None and key in by_content
     }
     near = _find_by_look([record for record in rest if record.key not in exact], trained, contents)
+    if _is_chance(near, test):
+        near = {}
     for found, is_exact in ((exact, True), (near, False)):
         if not found:
             continue
@@ -109,6 +114,8 @@ def find_test_copies(domain: Domain, contents: Contents) -> Iterator[Problem]:
             if same_pid and domain.exclude_same_camera and asked.camid == answer.camid:
                 continue
             (matches if same_pid else wrong).setdefault(asked.key, f"{asked.path} is {answer.path}")
+        if not is_exact and _is_chance(matches, query):
+            matches = {}
         yield from _report_test_copies(domain, matches, wrong, is_exact)
 
 
@@ -126,6 +133,11 @@ def find_twin_tests(domains: Sequence[Domain], contents: Contents) -> Iterator[P
                 f"{name}: {what}: the same images count twice in every mean; leave one of the two out",
                 what,
             )
+
+
+def _is_chance(look_alikes: Collection[object], images: Collection[object]) -> bool:
+    """Return whether so few of the images look like another one that it may be by chance."""
+    return len(look_alikes) < 2 or len(look_alikes) < _CHANCE * len(images)
 
 
 def _test_images(domain: Domain) -> list[ImageRecord]:

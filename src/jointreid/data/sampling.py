@@ -63,7 +63,7 @@ class PKSampler(ABC):
         self.seed = seed
         self._groups = Groups(self._identity, images_per_id)
         self._passes: dict[int, Indices] = {}
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
 
     @abstractmethod
     def __len__(self) -> int:
@@ -79,13 +79,14 @@ class PKSampler(ABC):
 
     def batch_at(self, index: int) -> Indices:
         """Return the images of a batch, int64 [P * K], grouped by identity, read-only, in any order of asking."""
-        number, place = self.place_of(index)
-        batch: Indices = self.batches_of(number)[place]
-        return batch
+        with self._lock:  # a thread loads batches ahead, while the loop counts those of an epoch
+            number, place = self.place_of(index)
+            batch: Indices = self.batches_of(number)[place]
+            return batch
 
     def batches_of(self, number: int) -> Indices:
         """Return all batches of a pass, int64 [batches, P * K], read-only."""
-        with self._lock:  # a thread loads batches ahead, while the loop counts those of an epoch
+        with self._lock:
             if number not in self._passes:
                 while len(self._passes) >= _KEPT_PASSES:
                     del self._passes[next(iter(self._passes))]

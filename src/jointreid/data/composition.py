@@ -1,4 +1,4 @@
-"""How batches are composed: the images of each domain and camera in an epoch, and of each domain by fifth of a pass."""
+"""Composition of batches: the images of each domain and camera in an epoch, and of each domain by fifth of a pass."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""What an image looks like, in 66 bytes: enough to find its copies that were re-encoded, resized or mirrored.
+"""Looks of images, each in 66 bytes: enough to find its copies that were re-encoded, resized or mirrored.
 
 A look is a grey thumbnail of 9 x 7 cells and the mean red, green and blue. Letters: N images, A and B of two kinds.
 """

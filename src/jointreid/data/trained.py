@@ -14,7 +14,7 @@ ContentKey = tuple[str, Box | None]
 
 
 class Contents(NamedTuple):
-    """What files hold; files that cannot be read are in neither.
+    """Contents of files; files that cannot be read are in neither.
 
     Attributes:
         hashes: path -> 32 hexadecimal digits, see `content_hashes`.

@@ -10,7 +10,7 @@ Fields = Mapping[str, str]
 
 
 class Label(NamedTuple):
-    """What one image shows.
+    """The identity, camera and split of one image.
 
     Attributes:
         pid: the identity.

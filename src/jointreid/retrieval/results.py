@@ -79,7 +79,7 @@ class DomainResult:
 
     @property
     def is_marked(self) -> bool:
-        """Whether a reader must look at the notes before comparing the figures."""
+        """True if a reader must look at the notes before comparing the figures."""
         return bool(self.marks or (self.protocol and not self.protocol.comparable))
 
     @property

@@ -7,9 +7,10 @@ from typing import Any, Literal
 import pytest
 
 from jointreid.cli import COMMANDS, command, main, options_of
-from jointreid.cli.options import add_command, argument, new_app, parse, read_options
+from jointreid.cli.options import add_command, argument, new_app, parse
 from jointreid.config import RunConfig, all_keys, setting
 from jointreid.messages.errors import JointreidError
+from tests.command_lines import read_options
 
 READING = "--data a=b --data c --manifest t.csv --missing-camid one_camera --cuhk03 detected --msmt17-trainval"
 READING += " --acknowledge-withdrawn"

@@ -2,10 +2,11 @@ from pathlib import Path
 
 import pytest
 
-from jointreid.cli.train import TrainOptions, read_train_options
+from jointreid.cli.train import TrainOptions
 from jointreid.messages.errors import JointreidError
 from jointreid.recipes import apply_recipe
 from jointreid.run import write_config
+from tests.command_lines import read_train_options
 
 
 def test_short_and_full_names_sources_and_types() -> None:

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from jointreid.cli import COMMANDS, main
-from jointreid.cli.train import read_train_options
 from jointreid.data.manifest import read_manifest
+from tests.command_lines import read_train_options
 from tests.small import SMALL_OPTIONS
 
 pytestmark = pytest.mark.slow

@@ -9,12 +9,12 @@ from typing import Any
 import pytest
 
 from jointreid.cli import command, main, options_of
-from jointreid.cli.options import read_options
 from jointreid.cli.paper import request_of
 from jointreid.config import RunConfig
 from jointreid.data.protocols import TABLE_I
 from jointreid.paper.facts import JOINT, SOLO, TABLES, TESTS, printed
 from jointreid.paper.grid import CONTROLS, SLOTS, iterations, plan_grid
+from tests.command_lines import read_options
 
 TEXT = (Path(__file__).parents[2] / "docs" / "reproduce.md").read_text(encoding="utf-8")
 COMMANDS = [

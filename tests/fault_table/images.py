@@ -11,8 +11,8 @@ import numpy as np
 from PIL import Image
 from rich.console import Console
 
-from jointreid.cli.train import read_train_options
 from jointreid.training.train import train
+from tests.command_lines import read_train_options
 from tests.fault_table.judge import SETTINGS
 from tests.fault_table.kit import TARGET, CannotBeMade, Fault, Handled, Pixels, Refused, Sandbox, picture, save
 

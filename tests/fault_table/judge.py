@@ -16,13 +16,13 @@ from unittest import mock
 import numpy as np
 
 from jointreid.cli import main
-from jointreid.cli.train import read_train_options
 from jointreid.config import ImageConfig, RunConfig
 from jointreid.data.decode import read_image, resize_image
 from jointreid.data.images import ImageStore
 from jointreid.data.records import ImageRecord
 from jointreid.run import open_run
 from jointreid.training.data import TrainingData, load_training_data
+from tests.command_lines import read_train_options
 from tests.fault_table.kit import CannotBeMade, Fault, Handled, Refused, Sandbox
 from tests.small import SMALL_OPTIONS
 

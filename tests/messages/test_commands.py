@@ -9,9 +9,7 @@ import pytest
 
 from jointreid import custom
 from jointreid.cli import main
-from jointreid.cli.options import read_options
 from jointreid.cli.paper import RunOptions
-from jointreid.cli.train import read_train_options
 from jointreid.config import RunConfig
 from jointreid.data.sources import load_domains
 from jointreid.ingest import ingest
@@ -23,6 +21,7 @@ from jointreid.paper.store import GridSetup, joint_runs, save_setup
 from jointreid.retrieval.result_files import load_results
 from jointreid.run import open_run
 from jointreid.training.advice import disk_advice
+from tests.command_lines import read_options, read_train_options
 
 PLAIN = ("out/my run (2)/ö'x", "-x", "--out", "~/x", "~", "true", "a=b.csv")
 NAMES = (*PLAIN, 'a "b" $HOME `ls` \\n', "tab\there", "new\nline")

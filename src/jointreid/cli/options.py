@@ -221,15 +221,3 @@ def _spelt(app: App, argv: Sequence[str]) -> list[str]:
 
 def _is_switch(command: App, name: str) -> bool:
     return any(name in known.names and known.hint is bool for known in command.assemble_argument_collection())
-
-
-def read_options(cls: type[Options], command: str, argv: Sequence[str]) -> Options:
-    """Return the options of a command that a command line gives; the others have their defaults.
-
-    Raises:
-        JointreidError: an option that does not exist (names the nearest), one missing, a value of another type.
-    """
-    app = new_app()
-    add_command(app, command, cls, lambda options: options)
-    given: Options = parse(app, [*command.split(), *argv])()
-    return given

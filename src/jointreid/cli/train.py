@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from jointreid.cli.options import Overrides, overrides, read_options
+from jointreid.cli.options import Overrides, overrides
 from jointreid.config import SECTIONS, RunConfig, all_keys, setting
 from jointreid.custom import is_custom, trust
 from jointreid.machine.paths import user_path
@@ -45,15 +45,6 @@ def train(options: TrainOptions) -> int:
 
     train(config)
     return 0
-
-
-def read_train_options(argv: Sequence[str]) -> RunConfig:
-    """Return the settings of the run that `jointreid train` starts by these arguments.
-
-    Raises:
-        JointreidError: an unknown option (names the nearest), a value of another type or out of range.
-    """
-    return run_config(read_options(TrainOptions, "train", argv))
 
 
 def run_config(options: TrainOptions) -> RunConfig:

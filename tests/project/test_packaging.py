@@ -53,7 +53,7 @@ def test_an_unknown_name_of_the_package_is_an_attribute_error() -> None:
 
 def test_the_lock_pins_every_dependency_once_a_platform(project: dict[str, Any], locked: dict[str, list[str]]) -> None:
     extras = project["optional-dependencies"]
-    assert {"paper", "serve", "export", "scale", "hub", "docs", "dev"} == extras.keys()
+    assert {"paper", "gallery", "serve", "export", "scale", "hub", "docs", "dev"} == extras.keys()
     for requirement in [*project["dependencies"], *(name for extra in extras.values() for name in extra)]:
         name = re.split(r"[^A-Za-z0-9._-]", requirement)[0]
         assert re.sub(r"[-_.]+", "-", name).lower() in locked, f"{name}: run `make lock`"

@@ -154,6 +154,8 @@ class ModelConfig:
     trunk: str = setting("resnet50", "resnet50, resnet101, resnet50-w16 (16 base channels instead of 64, for CPUs); with depthwise convolutions mobilenetv2_100 (3x3), efficientnet_lite0 (3x3 and 5x5), convnext_tiny (7x7), for bot and bot-dcsd; or a custom one, my_package.module:function", custom=True)
     pretrain: str = setting("none", "weights to start from, by name (`jointreid weights list`) or as the file that `jointreid weights fetch` wrote. Static 3x3s: tv_in1k (torchvision's V1, as the baselines of the paper), a1_in1k (timm's, stronger: a control), r50_imagenet (from `jointreid pretrain`). -dcsd: ddf_imagenet (DDF's published file), dcsd_imagenet (from `jointreid pretrain`), r50_partial (tv_in1k without its 3x3s: not comparable). The trunks of those names: mobilenetv2_100 and efficientnet_lite0 (from `jointreid weights fetch`), mobilenetv2_100.ra_in1k, efficientnet_lite0.ra_in1k and convnext_tiny.fb_in1k (timm's). none: random, not comparable", metavar="NAME|FILE")
     pretrain_file: str = setting("", "file of these weights: .safetensors, .pth or .pth.tar; empty downloads tv_in1k, a1_in1k, r50_partial and those of timm, takes what `jointreid weights fetch` wrote from out/weights, and the others need a file")
+    width: int = setting(0, "ResNets: channels of the stem and of the first stage's 3x3, which double with every stage; 0 for those of the trunk's name (64, or 16). ImageNet weights fit no other width")
+    depthwise: bool = setting(False, "ResNets: every 3x3 is depthwise, as the generated ones of DCSD are; a control of equal cost. ImageNet weights do not fit")
     last_stride: Literal[1, 2] = setting(1, "stride of the last stage; 1 gives a 16x8 map for 256x128 pixels")
     stem_relu: bool = setting(True, "ResNets: ReLU after the first batch normalisation; the BoT repository has none")
     classifier_std: float = setting(0.01, "standard deviation of the classifier's initial weights")
@@ -164,6 +166,7 @@ class ModelConfig:
     def __post_init__(self) -> None:
         conform_fields(self, "model.")
         require_known_or_custom("model.trunk", "trunk", self.trunk, get_args(TrunkName))
+        _require(self.width >= 0, "model.width", self.width, "1 or more channels, or 0 for the width of the trunk's name")
         if self.pretrain not in get_args(PretrainSource) and not self.pretrain.endswith(".safetensors"):
             named = no_such("source of weights", self.pretrain, get_args(PretrainSource))
             raise JointreidError(f"model.pretrain: {named} (a file is given as FILE.safetensors)")
@@ -375,7 +378,12 @@ SECTIONS: dict[str, Any] = {f.name: f.default_factory for f in dataclasses.field
 
 
 # Settings that runs and hashes of format version 1 may lack: left at its default, such a setting changes no hash.
-ADDED_LATER = (("image", "erase_ratio_law"), ("schedule", "epoch_length"))
+ADDED_LATER = (
+    ("image", "erase_ratio_law"),
+    ("schedule", "epoch_length"),
+    ("model", "width"),
+    ("model", "depthwise"),
+)
 
 
 def all_keys() -> list[str]:

@@ -223,6 +223,19 @@ def test_zero_context_starts_every_dcsd_from_the_sample_alone() -> None:
     assert torch.equal(full(x).feature_map, alone(x).feature_map)
 
 
+def test_width_and_depthwise_change_a_resnet() -> None:
+    with torch.device("meta"):
+        plain, narrow = build_trunk("resnet50"), build_trunk("resnet50", width=16)
+        named, depthwise = build_trunk("resnet50-w16"), build_trunk("resnet50-w16", depthwise=True)
+    assert narrow.out_channels == 512
+    shapes = [{name: p.shape for name, p in trunk.named_parameters()} for trunk in (narrow, named, depthwise, plain)]
+    assert shapes[0] == shapes[1]
+    assert shapes[0].keys() == shapes[2].keys() == shapes[3].keys()
+    changed = {name: shape for name, shape in shapes[2].items() if shape != shapes[1][name]}
+    assert len(changed) == 16
+    assert all(name.endswith("conv2.weight") and shape[1:] == (1, 3, 3) for name, shape in changed.items())
+
+
 def test_initial_weights() -> None:
     torch.manual_seed(0)
     trunk = build_trunk("resnet50-w16")
@@ -244,6 +257,8 @@ def test_initial_weights() -> None:
         ("resnet5", {}, "there is no trunk resnet5; did you mean resnet50"),
         ("resnet50", {"last_stride": 3}, "last_stride is 3; expected 1 or 2"),
         ("resnet50", {"stem_pool": "pade"}, "did you mean pad"),
+        ("mobilenetv2_100", {"width": 8}, "model.width and model.depthwise are settings of ResNets"),
+        ("convnext_tiny", {"depthwise": True}, "model.width and model.depthwise are settings of ResNets"),
     ],
 )
 def test_refuses_unknown_names_and_settings(name: str, options: dict[str, Any], message: str) -> None:

@@ -1,7 +1,10 @@
 """All trunks by name, and the function that builds one."""
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from functools import partial
+
+from torch import nn
 
 from jointreid.config import DcsdConfig
 from jointreid.custom import custom_function, is_custom, require_known_or_custom
@@ -25,6 +28,8 @@ def build_trunk(
     num_domains: int = 1,
     num_cameras: int = 1,
     *,
+    width: int = 0,
+    depthwise: bool = False,
     last_stride: int = 2,
     stem_relu: bool = True,
     stem_pool: StemPool = "pad",
@@ -38,6 +43,8 @@ def build_trunk(
         dcsd: put a DCSD of these settings in the place of every spatial convolution; None keeps them static.
         num_domains: classes of each DCSD's domain head.
         num_cameras: classes of each DCSD's camera head.
+        width: of a ResNet, see `ResNetShape`; 0 for that of its name.
+        depthwise: make every 3x3 of a ResNet depthwise.
         last_stride: stride of the last stage that has one, 1 or 2.
         stem_relu: see `ResNet`; the others have no such choice.
         stem_pool: see `ResNet`; the others have no such choice.
@@ -49,14 +56,29 @@ def build_trunk(
     """
     require_known_or_custom("trunk", "trunk", name, TRUNKS)
     _require_place(name, additions)
+    if (width or depthwise) and name not in RESNETS:
+        raise JointreidError(f"trunk {name}: model.width and model.depthwise are settings of ResNets; leave them out")
     spatial = static_conv if dcsd is None else dcsd_conv(dcsd, num_domains, num_cameras)
     if is_custom(name):
         return _custom_trunk(name, spatial, last_stride)
     if name in DEPTHWISE:
         return DEPTHWISE[name](spatial, last_stride)
+    shape = replace(RESNETS[name], width=width) if width else RESNETS[name]
+    spatial = _depthwise(spatial) if depthwise else spatial
     return ResNet(
-        RESNETS[name], spatial, last_stride=last_stride, stem_relu=stem_relu, stem_pool=stem_pool, additions=additions
+        shape, spatial, last_stride=last_stride, stem_relu=stem_relu, stem_pool=stem_pool, additions=additions
     )
+
+
+def _depthwise(factory: SpatialConvFactory) -> SpatialConvFactory:
+    """Return the factory with a group for each channel."""
+
+    def make(
+        channels: int, stride: int, kernel_size: int = 3, *, dilation: int = 1, groups: int = 1, bias: bool = False
+    ) -> nn.Module:
+        return factory(channels, stride, kernel_size, dilation=dilation, groups=channels, bias=bias)
+
+    return make
 
 
 def _require_place(name: str, additions: Additions) -> None:

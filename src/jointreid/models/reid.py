@@ -189,6 +189,8 @@ def _assemble(
         dcsd,
         classes.domains,
         classes.cameras,
+        width=model.width,
+        depthwise=model.depthwise,
         last_stride=model.last_stride,
         stem_relu=model.stem_relu,
         # Two code bases differ in the stem: fast-reid has the ReLU and pools with a partial last window, the BoT

@@ -19,6 +19,7 @@ from jointreid.losses import (
     dual_causality,
     factor_cross_entropy,
     head_accuracy,
+    identity_by_domain,
     identity_cross_entropy,
     reid_loss,
     trained_terms,
@@ -308,6 +309,14 @@ def test_factor_smoothing() -> None:
     ids = torch.arange(4)
     expected = functional.cross_entropy(randn(4, 5), ids, label_smoothing=0.2)
     torch.testing.assert_close(factor_cross_entropy([block], ids, ids, 0.2).domain, expected)
+
+
+def test_the_identity_loss_is_added_up_by_domain() -> None:
+    logits = torch.tensor([[0.0, 0.0], [0.0, math.log(3.0)], [0.0, 0.0]])  # p = 1/2; 3/4 for class 1; 1/2
+    batch = Batch(torch.zeros(3, 3, 1, 1), torch.tensor([0, 1, 1]), torch.zeros(3).long(), torch.tensor([2, 0, 2]))
+    sums, images = identity_by_domain(ModelOutput(logits, logits, logits, ()), batch, 3)
+    assert sums.tolist() == pytest.approx([math.log(4 / 3), 0.0, 2 * math.log(2)])
+    assert images.tolist() == [1.0, 0.0, 2.0]
 
 
 def test_head_accuracy_per_block() -> None:

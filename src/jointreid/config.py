@@ -303,6 +303,7 @@ class TrainConfig:
     eval_every: int = setting(10, "epochs between evaluations on every domain; 0 for the end only")
     save_every: int = setting(200, "steps between saves of the checkpoint `last`; it is also saved at the end, with 0 only there")
     log_every: int = setting(20, "steps between lines of metrics.jsonl")
+    log_domains: bool = setting(True, "log the identity loss of each data set too, for the report of `conflict`")
     max_steps: int = setting(0, "stop at this step, with the schedule unchanged; 0 for no limit", short="--max-steps")
     minutes: float = setting(0.0, "stop after this many minutes and save; 0 for no limit", short="--minutes")
     resume: bool = setting(False, "resume the run in train.out, or the one that --resume RUN names", short="--resume")
@@ -383,6 +384,7 @@ ADDED_LATER = (
     ("schedule", "epoch_length"),
     ("model", "width"),
     ("model", "depthwise"),
+    ("train", "log_domains"),
 )
 
 

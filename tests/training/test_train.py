@@ -67,6 +67,8 @@ def test_a_run_leaves_its_settings_labels_metrics_weights_and_results(
     assert [line["step"] for line in steps] == list(range(1, total + 1))
     assert all({"triplet", "identity", "domain", "camera", "total"} <= line.keys() for line in steps)
     assert all({"domain_accuracy", "camera_accuracy", "lr"} <= line.keys() for line in steps)
+    names = {domain.name for domain in opened.label_space.domains}
+    assert {name for line in steps for name in line["identity_by_domain"]} == names
     assert steps[0]["lr"] == pytest.approx(3.5e-5)
     assert steps[-1]["lr"] == pytest.approx(3.5e-5)
     lrs = [config.optim.lr * lr_factor(config.schedule, step, total // 2) for step in range(total)]

@@ -55,6 +55,17 @@ def test_the_window_holds_each_value_by_name(at_once: bool) -> None:
     assert not window
 
 
+@pytest.mark.parametrize("at_once", [True, False])
+def test_the_loss_of_a_domain_is_the_mean_over_its_images_of_all_batches(at_once: bool) -> None:
+    watched = Watch(torch.device("cpu"), at_once, {}, RECORDS.__getitem__, domains=("a", "b", "never"))
+    watched.note(1, terms(1.0, 1.0), NO_HEADS, np.array([0, 1, 2]), torch.tensor([[6.0, 1.0, 0.0], [2.0, 1.0, 0.0]]))
+    watched.note(2, terms(1.0, 1.0), NO_HEADS, np.array([3]), torch.tensor([[3.0, 0.0, 0.0], [1.0, 0.0, 0.0]]))
+    watched.read()
+    means = watched.take_means()
+    assert means.keys() == {"near", "far", "total", "identity_by_domain"}
+    assert means["identity_by_domain"] == pytest.approx({"a": 3.0, "b": 1.0})
+
+
 def test_values_that_wait_to_be_read_keep_no_graph_of_the_network() -> None:
     watched = watch(at_once=False)
     loss = torch.ones((), requires_grad=True).exp()

@@ -70,7 +70,7 @@ def forecast(step: TrainingStep, batch: Batch) -> Forecast:
     with compiling():
         return measure(
             step.model,
-            lambda: step.forward(batch)[0].total,
+            lambda: step.forward(batch).terms.total,
             step.backward,
             accumulate=step.accumulate,
             agree=step.processes.broadcast,

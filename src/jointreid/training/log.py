@@ -87,14 +87,14 @@ class TrainingLog:
             sync(self._metrics)
 
     def print_step(
-        self, step: int, epoch: int, values: dict[str, float], images_per_second: float, waiting: float | None = None
+        self, step: int, epoch: int, values: dict[str, Any], images_per_second: float, waiting: float | None = None
     ) -> None:
         """Show the values of a step: beside the progress bar on a terminal, as a line elsewhere.
 
         Args:
             step: steps completed.
             epoch: epochs started.
-            values: the terms of the loss, accuracies, and `lr`.
+            values: the terms of the loss, accuracies, and `lr`; those of each domain are not printed.
             images_per_second: since the last line.
             waiting: share of that time in which steps waited for their batches, if known.
         """
@@ -102,7 +102,9 @@ class TrainingLog:
         if self.console.is_terminal:
             self._bar.update(self._task, description=f"epoch {epoch}  loss {values['total']:.3f}{waits}")
         else:
-            terms = "  ".join(f"{name} {value:.3f}" for name, value in values.items() if name != "lr")
+            terms = "  ".join(
+                f"{name} {value:.3f}" for name, value in _numbers(values) if "/" not in name and name != "lr"
+            )
             self.say(
                 f"epoch {epoch}  step {step}/{self._total_steps}  {terms}  "
                 f"lr {values['lr']:.2e}  {images_per_second:.0f} images/s{waits}"
@@ -137,7 +139,7 @@ class SilentLog(TrainingLog):
         """Do nothing."""
 
     def print_step(
-        self, step: int, epoch: int, values: dict[str, float], images_per_second: float, waiting: float | None = None
+        self, step: int, epoch: int, values: dict[str, Any], images_per_second: float, waiting: float | None = None
     ) -> None:
         """Do nothing."""
 

@@ -117,10 +117,16 @@ def set_up(
         processes=processes,
         sampler=sampler,
         batches=batches,
-        step=TrainingStep(model, loss, config, processes, arithmetic),
+        step=TrainingStep(model, loss, config, processes, arithmetic, _logged_domains(run)),
         steps_per_epoch=max(1, len(sampler) // config.train.accumulate),
         pretraining=pretraining,
     )
+
+
+def _logged_domains(run: Run) -> tuple[str, ...]:
+    """Return the domains whose losses are logged; none where there is one, whose loss is that of the run."""
+    names = tuple(domain.name for domain in run.label_space.domains)
+    return names if run.config.train.log_domains and len(names) > 1 else ()
 
 
 def _decode(config: RunConfig, data: TrainingData, processes: Processes, console: Console) -> ImageStore:

@@ -3,8 +3,8 @@
 The loop, the forecast, `jointreid paper plan` and `benchmarks/train_step.py` all take this one.
 """
 
-from collections.abc import Callable, Iterable
-from typing import Any
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -12,13 +12,27 @@ from torch import Tensor
 from jointreid.config import RunConfig
 from jointreid.data.images import Batch
 from jointreid.data.records import ImageRecord
-from jointreid.losses import HeadAccuracy, LossFunction, Terms, head_accuracy
+from jointreid.losses import HeadAccuracy, LossFunction, Terms, head_accuracy, identity_by_domain
 from jointreid.models.reid import ReIDModel
 from jointreid.training.arithmetic import Arithmetic
 from jointreid.training.batches import TrainingBatch
 from jointreid.training.distributed.processes import Processes
 from jointreid.training.optim import WeightAverage, build_optimizer, set_lr
 from jointreid.training.watch import Watch, Window
+
+
+class BatchValues(NamedTuple):
+    """The values of a batch, for the log.
+
+    Attributes:
+        terms: of the loss.
+        accuracy: of the domain and camera heads.
+        by_domain: of `identity_by_domain`; None where the losses of the domains are not logged.
+    """
+
+    terms: Terms
+    accuracy: HeadAccuracy
+    by_domain: Tensor | None
 
 
 class TrainingStep:
@@ -30,6 +44,7 @@ class TrainingStep:
         config: settings of one step over all processes, see `step_config`.
         processes: share each batch and average their gradients.
         arithmetic: how the device computes.
+        domains: names of the domains whose identity losses are logged; none by default.
 
     Attributes:
         model: the weights.
@@ -40,11 +55,17 @@ class TrainingStep:
     """
 
     def __init__(
-        self, model: ReIDModel, loss: LossFunction, config: RunConfig, processes: Processes, arithmetic: Arithmetic
+        self,
+        model: ReIDModel,
+        loss: LossFunction,
+        config: RunConfig,
+        processes: Processes,
+        arithmetic: Arithmetic,
+        domains: Sequence[str] = (),
     ) -> None:
         self.model, self.processes, self.arithmetic = model, processes, arithmetic
         self.accumulate = config.train.accumulate
-        self._loss, self._config = loss, config
+        self._loss, self._config, self._domains = loss, config, tuple(domains)
         self._fabric: Any = processes.fabric
         # With several processes the network is compiled, not the wrapper that exchanges its gradients.
         self.network, self.optimizer = self._fabric.setup(
@@ -70,14 +91,14 @@ class TrainingStep:
         self.processes.seed_step(self._config.train.seed, step)
         for number, (batch, indices, generator) in enumerate(batches, start=1):
             with self._fabric.no_backward_sync(self.network, enabled=number < self.accumulate):
-                terms, accuracy = self.forward(batch, generator)
-                watch.note(step + 1, terms, accuracy, indices)
-                self.backward(terms.total)
+                values = self.forward(batch, generator)
+                watch.note(step + 1, values.terms, values.accuracy, indices, values.by_domain)
+                self.backward(values.terms.total)
         watch.note_gradients(step + 1, self.model)
         self._update()
 
-    def forward(self, batch: Batch, generator: torch.Generator | None = None) -> tuple[Terms, HeadAccuracy]:
-        """Return the terms of the loss of a batch, and how often the domain and camera heads are right.
+    def forward(self, batch: Batch, generator: torch.Generator | None = None) -> BatchValues:
+        """Return the terms of the loss of a batch, and what else is logged of it.
 
         Args:
             batch: this process's part, on the device.
@@ -85,7 +106,9 @@ class TrainingStep:
         """
         output = self.processes.outputs_for_loss(self.network(batch.images), gather=self._config.train.gather)
         terms = self._loss(output, batch, self._config.loss, generator)
-        return terms, head_accuracy(output.factor_logits, batch.domain_ids, batch.global_camids)
+        accuracy = head_accuracy(output.factor_logits, batch.domain_ids, batch.global_camids)
+        by_domain = identity_by_domain(output, batch, len(self._domains)) if self._domains else None
+        return BatchValues(terms, accuracy, by_domain)
 
     def backward(self, loss: Tensor) -> None:
         """Add a batch's share to the gradients of the step."""
@@ -106,6 +129,7 @@ class TrainingStep:
             record_of,
             arithmetic.scaled,
             self.processes.mean,
+            self._domains,
         )
         if arithmetic.reads_seldom:
             self.optimizer.optimizer.found_inf = watch.found_inf

@@ -1,7 +1,7 @@
 """The values of each step, read from the device seldom, and the stop at a loss or gradient that is not finite."""
 
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -18,6 +18,9 @@ Window = dict[str, list[float]]
 # A gradient scaler starts at 2^16, may grow, and halves with each step that it skips: after as many in a row, gradients
 # overflow float16 whatever the scale.
 SKIPPED_IN_A_ROW = 32
+
+# Names in the window: the sum of the identity loss over the images of a domain, and their number.
+_LOSS_OF, _IMAGES_OF = "identity of ", "images of "
 
 
 class _Noted(NamedTuple):
@@ -46,6 +49,7 @@ class Watch:
         record_of: index of an image -> its record, for messages.
         scaled: whether a gradient scaler skips the steps whose gradients overflow.
         mean: values of a process's part of a batch -> values of the whole batch.
+        domains: names of the domains whose identity losses are noted.
     """
 
     def __init__(
@@ -56,14 +60,23 @@ class Watch:
         record_of: Callable[[int], ImageRecord],
         scaled: bool = False,
         mean: Callable[[Tensor], Tensor] = lambda values: values,
+        domains: Sequence[str] = (),
     ) -> None:
         self.window, self.found_inf = window, torch.zeros((), device=device)
         self._at_once, self._record_of, self._scaled, self._mean = at_once, record_of, scaled, mean
+        self._of_domains = tuple(prefix + domain for prefix in (_LOSS_OF, _IMAGES_OF) for domain in domains)
         self._unread: list[_Noted] = []
         self._largest: list[tuple[int, Tensor]] = []
         self._skipped = 0
 
-    def note(self, step: int, terms: Terms, accuracy: HeadAccuracy, indices: NDArray[np.int64]) -> None:
+    def note(
+        self,
+        step: int,
+        terms: Terms,
+        accuracy: HeadAccuracy,
+        indices: NDArray[np.int64],
+        by_domain: Tensor | None = None,
+    ) -> None:
         """Collect the values of a batch, before its backward pass.
 
         Args:
@@ -71,6 +84,7 @@ class Watch:
             terms: of its loss.
             accuracy: of its domain and camera heads.
             indices: its images, [B].
+            by_domain: the identity loss of each domain's images and their number, [2, domains].
 
         Raises:
             JointreidError: as `read`, if values are read at once.
@@ -81,8 +95,11 @@ class Watch:
             named["domain_accuracy"] = accuracy.mean_domain
         if len(accuracy.camera):
             named["camera_accuracy"] = accuracy.mean_camera
-        values = self._mean(torch.stack(list(named.values())))
-        self._unread.append(_Noted(step, indices, tuple(named), count, values))
+        values, names = torch.stack(list(named.values())), tuple(named)
+        if by_domain is not None:
+            values, names = torch.cat([values, by_domain.flatten()]), names + self._of_domains
+        values = self._mean(values)
+        self._unread.append(_Noted(step, indices, names, count, values))
         if self._at_once:
             self.read()
         else:
@@ -136,11 +153,21 @@ class Watch:
         if bad_steps:
             raise self._gradients_not_finite(bad_steps[0], [])
 
-    def take_means(self) -> dict[str, float]:
-        """Return the mean of each value in the window, and empty it."""
-        means = {name: sum(values) / len(values) for name, values in self.window.items()}
+    def take_means(self) -> dict[str, Any]:
+        """Return the mean of each value in the window, and empty it.
+
+        `identity_by_domain` holds the mean identity loss of the images of each domain that was among them.
+        """
+        means: dict[str, Any] = {name: sum(values) / len(values) for name, values in self.window.items()}
         self.window.clear()
-        return means
+        losses = {name: means.pop(name) for name in list(means) if name.startswith(_LOSS_OF)}
+        images = {name: means.pop(name) for name in list(means) if name.startswith(_IMAGES_OF)}
+        of_domain = {
+            name.removeprefix(_LOSS_OF): loss / count
+            for (name, loss), count in zip(losses.items(), images.values(), strict=True)
+            if count
+        }
+        return means | ({"identity_by_domain": of_domain} if of_domain else {})
 
     def _not_finite(self, batch: _Noted, named: dict[str, float]) -> JointreidError:
         terms: Sequence[str] = batch.names[: batch.terms]

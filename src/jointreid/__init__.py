@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from jointreid.config import RunConfig
     from jointreid.custom import trust
-    from jointreid.retrieval.extract import Embedder
+    from jointreid.extraction.embedder import Embedder
     from jointreid.training.train import train
 
     __version__: str
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 __all__ = ["Embedder", "RunConfig", "__version__", "train", "trust"]
 
 _HOMES = {
-    "Embedder": "jointreid.retrieval.extract",
+    "Embedder": "jointreid.extraction.embedder",
     "RunConfig": "jointreid.config",
     "train": "jointreid.training.train",
     "trust": "jointreid.custom",

@@ -30,7 +30,7 @@ STAGES: tuple[tuple[tuple[str, ...], ...], ...] = (
     (("recipes",), ("run",), ("synthetic",), ("ingest",), ("prepare",)),
     (("losses",), ("retrieval",)),
     (("training",),),
-    (("analysis",),),
+    (("analysis",), ("extraction",)),
     (("paper",), ("demo",)),
     (("cli", "__main__", ""),),  # "" is jointreid/__init__.py, which hands out names of other rooms
 )

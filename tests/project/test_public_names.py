@@ -29,7 +29,7 @@ IDS = "query_pids, gallery_pids, query_camids=None, gallery_camids=None"
         (read_manifest, "path"),
         (join, "domains"),
         (READERS["market1501"], "path"),
-        (jointreid.Embedder.load, "run"),
+        (jointreid.Embedder.load, "run, checkpoint='last', device='auto'"),
         (jointreid.Embedder.__call__, "self, images"),
         (build_model, "name, num_ids, num_domains=1, num_cameras=1, trunk='resnet50'"),
         (

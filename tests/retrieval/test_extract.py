@@ -1,27 +1,22 @@
-"""Features of records by `extract`, against a slow computation image by image, and of any images by `Embedder`."""
+"""Features of records by `extract`, against a slow computation image by image."""
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
 from PIL import Image
-from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from jointreid.config import EvalConfig, ImageConfig
-from jointreid.data.joint import join
-from jointreid.data.records import Domain, ImageRecord
+from jointreid.data.records import ImageRecord
 from jointreid.messages.errors import JointreidError
 from jointreid.models.dcsd import FactorLogits
 from jointreid.models.reid import ModelOutput, ReIDModel
 from jointreid.retrieval.embeddings import Embeddings
-from jointreid.retrieval.extract import Embedder, ImageLike, extract
-from jointreid.run import model_for, open_run, write_config
-from tests.small import small_config
+from jointreid.retrieval.extract import extract
 
 IMAGE = ImageConfig(height=20, width=16)
 
@@ -159,112 +154,3 @@ def test_progress_and_no_records(tmp_path: Path) -> None:
     assert calls == [(2, 5), (4, 5), (5, 5)]
     with pytest.raises(JointreidError, match="no images"):
         run_extract(PixelModel(), [], tmp_path)
-
-
-# Embedder, on a run with a real model
-
-
-@pytest.fixture(scope="module")
-def run_and_records(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[ImageRecord]]:
-    folder = tmp_path_factory.mktemp("embedder")
-    records = draw(folder, 5)
-    config = small_config("bot", eval={"batch_size": 2, "flip": True})
-    space = join([Domain("d", train=tuple(records))]).label_space
-    run = folder / "run"
-    write_config(config, run / "config.yaml")
-    space.save(run / "labels.json")
-    torch.manual_seed(0)
-    (run / "last").mkdir()
-    save_file(model_for(config, space).state_dict(), run / "last" / "model.safetensors")
-    return run, records
-
-
-@pytest.mark.slow
-def test_embedder_is_extract_with_length_one(run_and_records: tuple[Path, list[ImageRecord]], tmp_path: Path) -> None:
-    path, records = run_and_records
-    run = open_run(path)
-    device = torch.device("cpu")
-    features = extract(
-        run.model(), records, run.config.image, run.config.eval, device=device, cache_dir=tmp_path, workers=1
-    ).features
-    expected = features / np.linalg.norm(features, axis=1, keepdims=True)
-    embed = Embedder.load(run, device="cpu")
-    paths = [record.path for record in records]
-    arrays = [np.asarray(Image.open(p)) for p in paths]
-    mixed: list[ImageLike] = [paths[4], Image.open(paths[0]), arrays[2], str(paths[1]), Image.open(paths[3])]
-    embedded = embed(mixed)
-    assert embedded.dtype == np.float32
-    assert np.abs(embedded - expected[[4, 0, 2, 1, 3]]).max() < 1e-6
-    assert np.abs(embed(np.stack(arrays[:2])) - expected[:2]).max() < 1e-6
-
-
-def test_embedder_takes_one_image_or_none(run_and_records: tuple[Path, list[ImageRecord]]) -> None:
-    path, records = run_and_records
-    embed = Embedder.load(path, device="cpu")
-    image = Image.open(records[1].path)
-    expected = embed([records[1].path])
-    assert expected.shape == (1, 512)
-    for one in (records[1].path, str(records[1].path), image, np.asarray(image)):
-        assert np.array_equal(embed(one), expected)
-    assert embed([]).shape == (0, 512)
-    assert embed([]).dtype == np.float32
-
-
-def test_embedder_turns_an_opened_image_upright_as_it_does_a_file(
-    run_and_records: tuple[Path, list[ImageRecord]], tmp_path: Path
-) -> None:
-    embed = Embedder.load(run_and_records[0], device="cpu")
-    exif = Image.Exif()
-    exif[0x0112] = 6  # orientation: turn by 90 degrees
-    turned = tmp_path / "turned.png"
-    Image.open(run_and_records[1][0].path).save(turned, exif=exif)
-    assert np.array_equal(embed(Image.open(turned)), embed(turned))
-    assert not np.allclose(embed(turned), embed(run_and_records[1][0].path), atol=1e-4)
-
-
-def test_embedder_takes_pil_images_of_any_mode_as_it_does_files(
-    run_and_records: tuple[Path, list[ImageRecord]], tmp_path: Path
-) -> None:
-    embed = Embedder.load(run_and_records[0], device="cpu")
-    colours = Image.open(run_and_records[1][0].path)
-    transparent = colours.convert("RGBA")
-    transparent.putalpha(colours.convert("L"))
-    deep = Image.fromarray(np.asarray(colours.convert("L")).astype(np.uint16) * 257)
-    images = [transparent, deep, colours.convert("P"), colours.convert("1")]
-    paths = []
-    for image in images:
-        paths.append(tmp_path / f"{image.mode.replace(';', '')}.png")
-        image.save(paths[-1])
-    assert np.array_equal(embed(images), embed(paths))
-
-
-def test_embedder_names_a_damaged_image_that_was_opened(
-    run_and_records: tuple[Path, list[ImageRecord]], tmp_path: Path
-) -> None:
-    embed = Embedder.load(run_and_records[0], device="cpu")
-    cut = tmp_path / "cut.png"
-    cut.write_bytes(run_and_records[1][0].path.read_bytes()[:900])
-    with pytest.raises(JointreidError, match=r"image 1: .*truncated"):
-        embed([run_and_records[1][0].path, Image.open(cut)])
-
-
-@pytest.mark.parametrize(
-    ("image", "message"),
-    [
-        (np.zeros((4, 4, 3), np.float32), r"image 2: array float32 \[4, 4, 3\]; expected uint8 \[H, W, 3\]"),
-        (np.zeros((4, 4), np.uint8), r"image 2: array uint8 \[4, 4\]"),
-        (np.zeros((4, 4, 4), np.uint8), "image 2: array uint8"),
-        (np.zeros((0, 4, 3), np.uint8), "image 2: array uint8"),
-        (Image.new("F", (4, 4)), "image 2: grey values are fractions"),
-        (Image.new("RGB", (0, 4)), r"image 2: array uint8 \[4, 0, 3\]"),
-        (7, "image 2: int; expected a path"),
-        ("nowhere.png", "nowhere.png: no such file"),
-    ],
-)
-def test_embedder_names_the_image_it_cannot_take(
-    run_and_records: tuple[Path, list[ImageRecord]], image: Any, message: str
-) -> None:
-    embed = Embedder.load(run_and_records[0], device="cpu")
-    image0: Any = run_and_records[1][0].path
-    with pytest.raises(JointreidError, match=message):
-        embed([image0, image0, image])

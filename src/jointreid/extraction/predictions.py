@@ -1,0 +1,68 @@
+"""The domain and the camera that a model's heads see in an image, by name.
+
+Letters: N images.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from jointreid.data.joint import LabelSpace
+
+Floats = NDArray[np.float32]
+
+
+class Prediction(NamedTuple):
+    """What the heads see in one image; a field is None where the model has no such head.
+
+    Attributes:
+        domain: name of the training domain with the highest probability.
+        domain_probability: its probability, in [0, 1].
+        camera: the training camera with the highest probability, `domain:camid`, see `camera_names`.
+        camera_probability: its probability, in [0, 1].
+    """
+
+    domain: str | None = None
+    domain_probability: float | None = None
+    camera: str | None = None
+    camera_probability: float | None = None
+
+
+def domain_names(labels: LabelSpace) -> list[str]:
+    """Return the names of the domain classes, in their order."""
+    return [domain.name for domain in labels.domains]
+
+
+def camera_names(labels: LabelSpace) -> list[str]:
+    """Return the names of the camera classes, in their order.
+
+    `domain:camid` for each camera; where domains share camera classes (`data.camera_ids local`), `rank:R`, the R-th
+    camera of whichever domain, from 0.
+    """
+    if labels.camera_ids == "local":
+        return [f"rank:{rank}" for rank in range(labels.num_cameras)]
+    return [f"{domain.name}:{camid}" for domain in labels.domains for camid in domain.cameras]
+
+
+def predictions(labels: LabelSpace, domain: Floats | None, camera: Floats | None, count: int) -> list[Prediction]:
+    """Return what the heads see in each of N images.
+
+    Args:
+        labels: the label space of the model.
+        domain: probabilities [N, num_domains], or None.
+        camera: probabilities [N, num_cameras], or None.
+        count: N.
+    """
+    domains, domain_shares = _highest(domain, domain_names(labels), count)
+    cameras, camera_shares = _highest(camera, camera_names(labels), count)
+    return [Prediction(*values) for values in zip(domains, domain_shares, cameras, camera_shares, strict=True)]
+
+
+def _highest(
+    probabilities: Floats | None, names: list[str], count: int
+) -> tuple[list[str] | list[None], list[float] | list[None]]:
+    """Return the name of the highest probability of each image, and that probability."""
+    if probabilities is None:
+        return [None] * count, [None] * count
+    return [names[index] for index in probabilities.argmax(1).tolist()], probabilities.max(1).tolist()

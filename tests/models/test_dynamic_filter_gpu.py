@@ -27,14 +27,24 @@ from tests.models.test_dynamic_filter import Inputs, each, leaves
 # Compiling without a GPU: Triton's interpreter accepts what its compiler may not
 
 POINTERS = {"x", "grad", "y", "grad_x", "spatial", "channel", "grad_spatial", "grad_channel"}
+POINTERS |= {"base", "gain", "grad_base"}
 POINTERS |= {"raw", "std", "out", "grad_raw", "grad_std"}
 
 
 @pytest.mark.slow
 @pytest.mark.skipif(find_spec("triton") is None, reason="triton is not installed")
 @pytest.mark.parametrize("precision", ["bf16", "fp64"])
-@pytest.mark.parametrize("name", ["forward", "backward_x", "backward_filters", "_forward", "_backward"])
-def test_compiles_for_an_h100(name: str, precision: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("name", "based"),
+    [
+        *itertools.product(("forward", "backward_x", "backward_filters"), (False, True)),
+        ("_forward", False),
+        ("_backward", False),
+    ],
+)
+def test_compiles_for_an_h100(
+    name: str, based: bool, precision: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.delenv("TRITON_INTERPRET", raising=False)
     monkeypatch.setenv("TRITON_CACHE_DIR", str(tmp_path))
     import triton
@@ -59,6 +69,7 @@ def test_compiles_for_an_h100(name: str, precision: str, tmp_path: Path, monkeyp
     }
     compiled_in |= {"SUM": tl.float64 if precision == "fp64" else tl.float32, "EPS": 1e-10, "SHARED": True}
     compiled_in |= {"BLOCK_G": 8, "BLOCK_T": 16}
+    compiled_in |= {} if based else dict.fromkeys(("base", "gain", "grad_base"))
     # A step of gradients of the kernel for x has the name of a pointer elsewhere.
     steps = {"grad_channel"} if name == "backward_x" else set()
     kinds = {

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from jointreid.models import dynamic_filter_numba as kernels
+from jointreid.models import filter_norm_numba as norms
 from jointreid.models.dynamic_filter import (
     dynamic_filter_backward_reference,
     dynamic_filter_reference,
@@ -44,6 +45,13 @@ def make_inputs(shape: Shape, dtype: torch.dtype = torch.float32) -> tuple[Tenso
     return grad, x, spatial, torch.randn(batch, channels, taps, dtype=dtype, generator=generator)
 
 
+def make_base(channel: Tensor) -> tuple[Tensor, Tensor]:
+    """Base [C, T] and gain [C]."""
+    generator = torch.Generator().manual_seed(channel.shape[2])
+    base = torch.randn(channel.shape[1:], dtype=channel.dtype, generator=generator)
+    return base, torch.randn(channel.shape[1], dtype=channel.dtype, generator=generator)
+
+
 @pytest.fixture
 def two_threads() -> Iterator[None]:
     if numba.config.NUMBA_NUM_THREADS < 2:  # type: ignore[attr-defined]
@@ -66,12 +74,27 @@ def test_dynamic_filter_equals_reference(shape: Shape, dtype: torch.dtype) -> No
     torch.testing.assert_close(gradients, expected)
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("shape", [*ODD_SHAPES, (2, 33, 5, 9, 5, 1, 1), (1, 16, 9, 8, 7, 1, 2)])
+def test_dynamic_filter_on_a_base_equals_reference(shape: Shape, dtype: torch.dtype) -> None:
+    *_, stride, dilation = shape
+    grad, x, spatial, channel = make_inputs(shape, dtype)
+    base, gain = make_base(channel)
+    y = kernels.dynamic_filter(x, spatial, channel, stride, dilation, base, gain)
+    expected_y = dynamic_filter_reference(x, spatial, channel, stride, dilation, base=base, gain=gain)
+    torch.testing.assert_close(y, expected_y, rtol=1.3e-6, atol=2e-5 if dtype == torch.float32 else 1e-10)
+    gradients = kernels.dynamic_filter_backward(grad, x, spatial, channel, stride, dilation, base, gain)
+    expected = dynamic_filter_backward_reference(grad, x, spatial, channel, stride, dilation, base, gain)
+    for got, wanted in zip(gradients, expected, strict=True):
+        torch.testing.assert_close(got.to(dtype), wanted, rtol=1e-5, atol=1e-4 if dtype == torch.float32 else 1e-10)
+
+
 @pytest.mark.parametrize("std_shape", [(), (5, 9), (7, 5, 9)])
 def test_filter_norm_equals_reference(std_shape: tuple[int, ...]) -> None:
     raw, grad, std = torch.randn(7, 5, 9), torch.randn(7, 5, 9), torch.randn(std_shape)
-    torch.testing.assert_close(kernels.filter_norm(raw, 2, std, 1e-10), filter_norm_reference(raw, 2, std))
+    torch.testing.assert_close(norms.filter_norm(raw, 2, std, 1e-10), filter_norm_reference(raw, 2, std))
     torch.testing.assert_close(
-        kernels.filter_norm_backward(grad, raw, 2, std, 1e-10),
+        norms.filter_norm_backward(grad, raw, 2, std, 1e-10),
         filter_norm_backward_reference(grad, raw, 2, std, 1e-10),
         rtol=1e-4,
         atol=1e-5,
@@ -80,8 +103,8 @@ def test_filter_norm_equals_reference(std_shape: tuple[int, ...]) -> None:
 
 def test_filter_norm_of_an_empty_batch() -> None:
     raw, std = torch.zeros(0, 5, 9), torch.ones(5, 9)
-    assert kernels.filter_norm(raw, 2, std, 1e-10).shape == (0, 5, 9)
-    grad_raw, grad_std = kernels.filter_norm_backward(raw, raw, 2, std, 1e-10)
+    assert norms.filter_norm(raw, 2, std, 1e-10).shape == (0, 5, 9)
+    grad_raw, grad_std = norms.filter_norm_backward(raw, raw, 2, std, 1e-10)
     assert grad_raw.shape == (0, 5, 9)
     assert torch.equal(grad_std, torch.zeros(5, 9))
 
@@ -110,8 +133,11 @@ def all_results() -> list[Tensor]:
         grad, x, spatial, channel = make_inputs((2, 24, 17, 9, 3, stride, 1))
         results.append(kernels.dynamic_filter(x, spatial, channel, stride, 1))
         results.extend(kernels.dynamic_filter_backward(grad, x, spatial, channel, stride, 1))
-        results.append(kernels.filter_norm(spatial, 1, torch.tensor(0.5), 1e-10))
-        results.extend(kernels.filter_norm_backward(spatial.flip(0), spatial, 1, torch.tensor(0.5), 1e-10))
+        based = (stride, 1, *make_base(channel))
+        results.append(kernels.dynamic_filter(x, spatial, channel, *based))
+        results.extend(kernels.dynamic_filter_backward(grad, x, spatial, channel, *based))
+        results.append(norms.filter_norm(spatial, 1, torch.tensor(0.5), 1e-10))
+        results.extend(norms.filter_norm_backward(spatial.flip(0), spatial, 1, torch.tensor(0.5), 1e-10))
     return results
 
 

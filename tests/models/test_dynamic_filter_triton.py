@@ -18,6 +18,7 @@ from jointreid.models.dynamic_filter import (
     filter_norm_backward_reference,
     filter_norm_reference,
 )
+from tests.models import test_dynamic_filter_base as on_base
 from tests.models.test_dynamic_filter import (
     LAYOUT_OF_TAPS,
     LAYOUTS,
@@ -121,6 +122,49 @@ def test_opcheck() -> None:
     torch.library.opcheck(torch.ops.jointreid.dynamic_filter.default, (*inputs, 2, 1))
     raw, std = make_raw((2, 3, 9), torch.float32).requires_grad_(), torch.rand(3, 9, requires_grad=True)
     torch.library.opcheck(torch.ops.jointreid.filter_norm.default, (raw, -1, std, 1e-10))
+
+
+# On a base
+
+
+@pytest.mark.parametrize(
+    ("sizes", "stride", "dilation", "dtype", "layout"),
+    [
+        (SMALL | {"kernel_size": 3}, 1, 1, torch.float32, "channels_last"),
+        (SMALL | {"kernel_size": 3}, 2, 2, torch.bfloat16, "slices"),
+        (SMALL | {"kernel_size": 5, "batch": 2}, 2, 1, torch.float32, "channels_last"),
+        (SMALL | {"kernel_size": 7, "channels": 2}, 1, 1, torch.float64, "transposed"),
+        (SMALL | {"channels": 19, "height": 9}, 1, 1, torch.float32, "channels_last"),  # two tiles of both
+    ],
+)
+def test_base_equals_reference(
+    sizes: dict[str, Any], stride: int, dilation: int, dtype: torch.dtype, layout: str
+) -> None:
+    given = on_base.make_based(dtype, **sizes, stride=stride)
+    inputs = on_base.each(lambda t: LAYOUTS[layout if t.ndim > 1 else "slices"](t).requires_grad_(), given)
+    exact = on_base.leaves(on_base.each(Tensor.double, inputs))
+    y = on_base.run(inputs, stride, dilation)
+    expected = on_base.run(exact, stride, dilation, dynamic_filter_reference)
+    grad = torch.cos(torch.arange(y.numel(), dtype=torch.float64)).view(y.shape).to(y)
+    wanted = torch.autograd.grad(expected, exact, grad.double())
+    tolerance = {torch.float64: 1e-13, torch.float32: 2e-6, torch.bfloat16: 2**-7}[dtype]
+    for got, exact_one in zip((y, *torch.autograd.grad(y, inputs, grad)), (expected, *wanted), strict=True):
+        assert got.dtype == dtype
+        torch.testing.assert_close(got.double(), exact_one, rtol=tolerance, atol=max(1e-5, tolerance / 10))
+
+
+def test_base_gradients_equal_finite_differences() -> None:
+    inputs = on_base.leaves(on_base.make_based(batch=2, channels=2, height=3, width=4, stride=2))
+    assert torch.autograd.gradcheck(lambda *given: on_base.run(given, 2), inputs, fast_mode=True)
+
+
+def test_base_opcheck_and_empty_batch() -> None:
+    x, spatial, channel, base, gain = on_base.leaves(on_base.make_based(torch.float32, batch=1, stride=2))
+    torch.library.opcheck(torch.ops.jointreid.dynamic_filter.default, (x, spatial, channel, 2, 1, base, gain))
+    empty = on_base.leaves((x[:0], spatial[:0], channel[:0], base, gain))
+    gradients = torch.autograd.grad(on_base.run(empty, 2).sum(), empty)
+    assert [t.shape for t in gradients] == [t.shape for t in empty]
+    assert not gradients[3].any()
 
 
 # filter_norm

@@ -1,5 +1,6 @@
 """Compiling, caching and starting the CPU kernels: numba's options, its cache and its threads."""
 
+import math
 import threading
 import types
 import warnings
@@ -19,6 +20,9 @@ Array = npt.NDArray[Any]
 # network must give NaN here as it does in PyTorch. (numba's cache looks at the file of a loop, not at its options,
 # nor at what it calls in another file: after a change of either, delete `__pycache__`.)
 OPTIONS: dict[str, Any] = {"nogil": True, "error_model": "numpy", "fastmath": {"contract", "nsz", "reassoc"}}
+
+# Loops whose pieces need partial sums are split into at least this many: enough for the cores of a workstation.
+_PIECES = 32
 
 WORKQUEUE_LOCK = threading.Lock()
 
@@ -42,9 +46,19 @@ def cached(dispatcher: Any) -> Any:
     return dispatcher
 
 
-def inlined(function: Callable[..., Any]) -> Any:
-    """Compile a part of a loop, inlined by force: a call would count references to every array slice passed to it."""
-    return njit(forceinline=True, **OPTIONS)(function)
+def inlined(function: Callable[..., Any], **options: Any) -> Any:
+    """Compile a part of a loop, inlined by force: a call would count references to every array slice passed to it.
+
+    Args:
+        function: the part.
+        options: changes to `OPTIONS`, which hold for what is written in `function` and not for its caller.
+    """
+    return njit(forceinline=True, **OPTIONS | options)(function)
+
+
+def count_bands(owners: int, length: int) -> int:
+    """Number of partial sums for each of `owners` results of `length` terms: by the shapes alone, 32 or more in all."""
+    return max(1, min(length, math.ceil(_PIECES / max(owners, 1))))
 
 
 class Kernel:

@@ -20,12 +20,25 @@ from jointreid.messages.errors import JointreidError
 from jointreid.models.dynamic_filter_checks import check_dynamic_filter, check_filter_norm
 
 
-def dynamic_filter(x: Tensor, spatial: Tensor, channel: Tensor, stride: int = 1, dilation: int = 1) -> Tensor:
+def dynamic_filter(
+    x: Tensor,
+    spatial: Tensor,
+    channel: Tensor,
+    stride: int = 1,
+    dilation: int = 1,
+    *,
+    base: Tensor | None = None,
+    gain: Tensor | None = None,
+) -> Tensor:
     """Depthwise convolution whose K x K kernel at each (channel, position) is the product of two given ones.
 
     y[b, c, p] = sum_t spatial[b, t, p] * channel[b, c, t] * x[b, c, stride*p + off(t)] with
     off(u*K + v) = ((u - (K-1)/2) * dilation, (v - (K-1)/2) * dilation). Like `F.conv2d` with padding
     (K-1)/2 * dilation: zeros outside x, no kernel flip, odd sizes round up.
+
+    With `base` and `gain` the kernel is base[c, t] + gain[c] * spatial[b, t, p] * channel[b, c, t]: that of a static
+    depthwise convolution and a generated part beside it. Where every gain is 0, y is
+    `F.conv2d(x, base, groups=C)` up to the order of its sums.
 
     Args:
         x: input [B, C, H, W] in any memory format.
@@ -33,43 +46,83 @@ def dynamic_filter(x: Tensor, spatial: Tensor, channel: Tensor, stride: int = 1,
         channel: [B, C, K*K].
         stride: step between outputs in pixels, >= 1.
         dilation: step between taps in pixels, >= 1.
+        base: static kernel of each channel [C, K*K], given together with `gain` or not at all.
+        gain: factor on the generated kernel of each channel [C].
 
     Returns:
-        [B, C, H', W'] in the dtype of x, channels-last if x is. The filters may have any floating dtype: products and
-        sums are taken in float64 for float64 x and in float32 otherwise, also under autocast.
+        [B, C, H', W'] in the dtype of x, channels-last if x is. The other arguments may have any floating dtype:
+        products and sums are taken in float64 for float64 x and in float32 otherwise, also under autocast.
 
     Raises:
         JointreidError: a shape, dtype or device does not fit; the message names the argument. A second derivative is
             asked for: only `dynamic_filter_reference` has one.
     """
-    y: Tensor = _dynamic_filter_op(x, spatial, channel, stride, dilation)
+    y: Tensor = _dynamic_filter_op(x, spatial, channel, stride, dilation, base, gain)
     return y
 
 
-def dynamic_filter_sum(x: Tensor, spatial: Tensor, channel: Tensor, stride: int = 1, dilation: int = 1) -> Tensor:
+def dynamic_filter_sum(
+    x: Tensor,
+    spatial: Tensor,
+    channel: Tensor,
+    stride: int = 1,
+    dilation: int = 1,
+    *,
+    base: Tensor | None = None,
+    gain: Tensor | None = None,
+) -> Tensor:
     """`dynamic_filter` with the sum of the two given kernels instead of their product.
 
-    A sum of kernels is a sum of convolutions: one with kernels that all channels share, one with kernels that all
-    positions share.
+    A sum of kernels is a sum of convolutions: one with kernels that all channels share (and the base), one with kernels
+    that all positions share.
     """
-    shared_by_channels = dynamic_filter(x, spatial, torch.ones_like(channel), stride, dilation)
+    ones = torch.ones_like(channel)
+    shared_by_channels = dynamic_filter(x, spatial, ones, stride, dilation, base=base, gain=gain)
+    if gain is not None:
+        channel = channel * gain[:, None]
     shared_by_positions = dynamic_filter(x, torch.ones_like(spatial), channel, stride, dilation)
     return shared_by_channels + shared_by_positions
 
 
-def dynamic_filter_reference(x: Tensor, spatial: Tensor, channel: Tensor, stride: int = 1, dilation: int = 1) -> Tensor:
+def dynamic_filter_reference(
+    x: Tensor,
+    spatial: Tensor,
+    channel: Tensor,
+    stride: int = 1,
+    dilation: int = 1,
+    *,
+    base: Tensor | None = None,
+    gain: Tensor | None = None,
+) -> Tensor:
     """`dynamic_filter` in plain PyTorch: its specification.
 
     Not for training: autograd keeps about 3*K*K intermediates of the size of y.
     """
-    check_dynamic_filter(x, spatial, channel, stride, dilation)
+    check_dynamic_filter(x, spatial, channel, stride, dilation, base, gain)
     dtype = torch.promote_types(x.dtype, torch.float32)
     spatial, channel = spatial.to(dtype), channel.to(dtype)
+    if base is not None and gain is not None:
+        base, channel = base.to(dtype), channel * gain.to(dtype)[:, None]
     y = x.new_zeros(*x.shape[:2], *spatial.shape[2:], dtype=dtype)  # B C H' W'
     padded = F.pad(x.to(dtype), [_reach(spatial, dilation)] * 4)
     for tap, window in enumerate(_windows(padded, spatial, stride, dilation)):
-        y = y + spatial[:, tap, None] * channel[:, :, tap, None, None] * window
+        kernel = spatial[:, tap, None] * channel[:, :, tap, None, None]
+        if base is not None:
+            kernel = kernel + base[:, tap, None, None]
+        y = y + kernel * window
     return y.to(x.dtype)
+
+
+def _dynamic_filter_in_pytorch(
+    x: Tensor,
+    spatial: Tensor,
+    channel: Tensor,
+    stride: int,
+    dilation: int,
+    base: Tensor | None,
+    gain: Tensor | None,
+) -> Tensor:
+    return dynamic_filter_reference(x, spatial, channel, stride, dilation, base=base, gain=gain)
 
 
 def filter_norm(raw: Tensor, dim: int, std: float | Tensor, eps: float = 1e-10) -> Tensor:
@@ -114,24 +167,43 @@ def filter_norm_reference(raw: Tensor, dim: int, std: float | Tensor, eps: float
 
 
 def dynamic_filter_backward_reference(
-    grad: Tensor, x: Tensor, spatial: Tensor, channel: Tensor, stride: int, dilation: int
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Gradients of x, spatial and channel for `grad` [B, C, H', W'], one tap at a time: no K*K-fold intermediate."""
+    grad: Tensor,
+    x: Tensor,
+    spatial: Tensor,
+    channel: Tensor,
+    stride: int,
+    dilation: int,
+    base: Tensor | None = None,
+    gain: Tensor | None = None,
+) -> tuple[Tensor, ...]:
+    """Gradients of x, spatial and channel, and of base and gain where given, for `grad` [B, C, H', W'].
+
+    One tap at a time: no K*K-fold intermediate.
+    """
     dtype = torch.promote_types(x.dtype, torch.float32)
     grad, spatial, channel = grad.to(dtype), spatial.to(dtype), channel.to(dtype)
+    scaled = channel if gain is None else channel * gain.to(dtype)[:, None]
     reach = _reach(spatial, dilation)
     padded = F.pad(x.to(dtype), [reach] * 4)
-    grad_padded, grad_spatial, grad_channel = map(torch.zeros_like, (padded, spatial, channel))
+    grad_padded, grad_spatial, grad_scaled = map(torch.zeros_like, (padded, spatial, channel))
+    grad_base = channel.new_zeros(channel.shape[1:])
     windows = _windows(padded, spatial, stride, dilation)
     grad_windows = _windows(grad_padded, spatial, stride, dilation)
     for tap, (window, grad_window) in enumerate(zip(windows, grad_windows, strict=True)):
-        weight, factor = spatial[:, tap, None], channel[:, :, tap, None, None]  # B 1 H' W', B C 1 1
+        weight, factor = spatial[:, tap, None], scaled[:, :, tap, None, None]  # B 1 H' W', B C 1 1
         product = grad * window
         grad_spatial[:, tap] = (product * factor).sum(1)
-        grad_channel[:, :, tap] = (product * weight).sum((2, 3))
+        grad_scaled[:, :, tap] = (product * weight).sum((2, 3))
         grad_window += grad * weight * factor
+        if base is not None:
+            grad_base[:, tap] = product.sum((0, 2, 3))
+            grad_window += grad * base.to(dtype)[:, tap, None, None]
     height, width = x.shape[2:]
-    return grad_padded[:, :, reach : reach + height, reach : reach + width], grad_spatial, grad_channel
+    grad_x = grad_padded[:, :, reach : reach + height, reach : reach + width]
+    if gain is None:
+        return grad_x, grad_spatial, grad_scaled
+    grad_gain = (grad_scaled * channel).sum((0, 2))
+    return grad_x, grad_spatial, grad_scaled * gain.to(dtype)[:, None], grad_base, grad_gain
 
 
 def filter_norm_backward_reference(
@@ -168,8 +240,10 @@ def _windows(padded: Tensor, spatial: Tensor, stride: int, dilation: int) -> Ite
 class Kernels(NamedTuple):
     """One implementation. It gets checked arguments; results may have any layout, in the precision it computed in."""
 
-    dynamic_filter: Callable[[Tensor, Tensor, Tensor, int, int], Tensor]
-    dynamic_filter_backward: Callable[[Tensor, Tensor, Tensor, Tensor, int, int], tuple[Tensor, Tensor, Tensor]]
+    dynamic_filter: Callable[[Tensor, Tensor, Tensor, int, int, Tensor | None, Tensor | None], Tensor]
+    dynamic_filter_backward: Callable[
+        [Tensor, Tensor, Tensor, Tensor, int, int, Tensor | None, Tensor | None], tuple[Tensor, ...]
+    ]
     filter_norm: Callable[[Tensor, int, Tensor, float], Tensor]
     filter_norm_backward: Callable[[Tensor, Tensor, int, Tensor, float], tuple[Tensor, Tensor]]
 
@@ -177,14 +251,17 @@ class Kernels(NamedTuple):
 def _kernels(device: torch.device) -> Kernels:
     if device.type == "cpu":
         from jointreid.models import (
-            dynamic_filter_numba as cpu,
-        )  # here, because importing numba takes more than a second
+            dynamic_filter_numba as filters,  # here, because importing numba takes more than a second
+        )
+        from jointreid.models import filter_norm_numba as norms
 
-        return Kernels(cpu.dynamic_filter, cpu.dynamic_filter_backward, cpu.filter_norm, cpu.filter_norm_backward)
+        return Kernels(
+            filters.dynamic_filter, filters.dynamic_filter_backward, norms.filter_norm, norms.filter_norm_backward
+        )
     if device.type == "cuda" and find_spec("triton"):  # it comes with PyTorch's builds for GPUs on Linux
         return triton_kernels()
     return Kernels(
-        dynamic_filter_reference,
+        _dynamic_filter_in_pytorch,
         dynamic_filter_backward_reference,
         filter_norm_reference,
         filter_norm_backward_reference,
@@ -219,50 +296,80 @@ def _finish(result: Tensor, like: Tensor, dtype: torch.dtype) -> Tensor:
 
 
 @torch.library.custom_op("jointreid::dynamic_filter", mutates_args=())
-def _dynamic_filter_op(x: Tensor, spatial: Tensor, channel: Tensor, stride: int, dilation: int) -> Tensor:
-    check_dynamic_filter(x, spatial, channel, stride, dilation)
-    return _finish(_kernels(x.device).dynamic_filter(x, spatial, channel, stride, dilation), x, x.dtype)
+def _dynamic_filter_op(
+    x: Tensor,
+    spatial: Tensor,
+    channel: Tensor,
+    stride: int,
+    dilation: int,
+    base: Tensor | None = None,
+    gain: Tensor | None = None,
+) -> Tensor:
+    check_dynamic_filter(x, spatial, channel, stride, dilation, base, gain)
+    result = _kernels(x.device).dynamic_filter(x, spatial, channel, stride, dilation, base, gain)
+    return _finish(result, x, x.dtype)
 
 
 @_dynamic_filter_op.register_fake
-def _(x: Tensor, spatial: Tensor, channel: Tensor, stride: int, dilation: int) -> Tensor:
-    check_dynamic_filter(x, spatial, channel, stride, dilation)
+def _(
+    x: Tensor,
+    spatial: Tensor,
+    channel: Tensor,
+    stride: int,
+    dilation: int,
+    base: Tensor | None = None,
+    gain: Tensor | None = None,
+) -> Tensor:
+    check_dynamic_filter(x, spatial, channel, stride, dilation, base, gain)
     return _empty((*x.shape[:2], *spatial.shape[2:]), x, x.dtype)
 
 
 @torch.library.custom_op("jointreid::dynamic_filter_backward", mutates_args=())
 def _dynamic_filter_backward_op(
-    grad: Tensor, x: Tensor, spatial: Tensor, channel: Tensor, stride: int, dilation: int
-) -> tuple[Tensor, Tensor, Tensor]:
-    gradients = _kernels(x.device).dynamic_filter_backward(grad, x, spatial, channel, stride, dilation)
-    grad_x, grad_spatial, grad_channel = gradients
-    return (
-        _finish(grad_x, x, x.dtype),
-        _finish(grad_spatial, spatial, spatial.dtype),
-        _finish(grad_channel, channel, channel.dtype),
-    )
+    grad: Tensor,
+    x: Tensor,
+    spatial: Tensor,
+    channel: Tensor,
+    stride: int,
+    dilation: int,
+    base: Tensor | None = None,
+    gain: Tensor | None = None,
+) -> list[Tensor]:
+    gradients = _kernels(x.device).dynamic_filter_backward(grad, x, spatial, channel, stride, dilation, base, gain)
+    inputs = _given(x, spatial, channel, base, gain)
+    return [_finish(gradient, t, t.dtype) for gradient, t in zip(gradients, inputs, strict=True)]
 
 
 @_dynamic_filter_backward_op.register_fake
 def _(
-    grad: Tensor, x: Tensor, spatial: Tensor, channel: Tensor, stride: int, dilation: int
-) -> tuple[Tensor, Tensor, Tensor]:
-    return (
-        _empty(x.shape, x, x.dtype),
-        _empty(spatial.shape, spatial, spatial.dtype),
-        _empty(channel.shape, channel, channel.dtype),
-    )
+    grad: Tensor,
+    x: Tensor,
+    spatial: Tensor,
+    channel: Tensor,
+    stride: int,
+    dilation: int,
+    base: Tensor | None = None,
+    gain: Tensor | None = None,
+) -> list[Tensor]:
+    return [_empty(t.shape, t, t.dtype) for t in _given(x, spatial, channel, base, gain)]
 
 
-def _save_dynamic_filter_inputs(ctx: Any, inputs: tuple[Tensor, Tensor, Tensor, int, int], output: Tensor) -> None:
-    x, spatial, channel, ctx.stride, ctx.dilation = inputs
-    ctx.save_for_backward(x, spatial, channel)
+def _given(*tensors: Tensor | None) -> list[Tensor]:
+    return [t for t in tensors if t is not None]
 
 
-def _differentiate_dynamic_filter(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, Tensor, None, None]:
-    x, spatial, channel = ctx.saved_tensors
-    gradients = _dynamic_filter_backward_op(grad, x, spatial, channel, ctx.stride, ctx.dilation)
-    return *gradients, None, None
+def _save_dynamic_filter_inputs(
+    ctx: Any, inputs: tuple[Tensor, Tensor, Tensor, int, int, Tensor | None, Tensor | None], output: Tensor
+) -> None:
+    x, spatial, channel, ctx.stride, ctx.dilation, base, gain = inputs
+    ctx.save_for_backward(x, spatial, channel, base, gain)
+
+
+def _differentiate_dynamic_filter(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+    x, spatial, channel, base, gain = ctx.saved_tensors
+    gradients = _dynamic_filter_backward_op(grad, x, spatial, channel, ctx.stride, ctx.dilation, base, gain)
+    grad_x, grad_spatial, grad_channel, *of_base = gradients
+    return grad_x, grad_spatial, grad_channel, None, None, *(of_base or (None, None))
 
 
 _dynamic_filter_op.register_autograd(_differentiate_dynamic_filter, setup_context=_save_dynamic_filter_inputs)

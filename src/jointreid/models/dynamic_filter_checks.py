@@ -17,13 +17,26 @@ def _check_tensors(op: str, **tensors: Tensor) -> None:
             raise JointreidError(f"{op}: {name} is on {t.device}, {first_name} on {first.device}; move one of them")
 
 
-def check_dynamic_filter(x: Tensor, spatial: Tensor, channel: Tensor, stride: int, dilation: int) -> None:
+def check_dynamic_filter(
+    x: Tensor,
+    spatial: Tensor,
+    channel: Tensor,
+    stride: int,
+    dilation: int,
+    base: Tensor | None = None,
+    gain: Tensor | None = None,
+) -> None:
     """Check the arguments of `dynamic_filter`.
 
     Raises:
-        JointreidError: a shape, dtype, device, stride or dilation does not fit; names it and what was expected.
+        JointreidError: a shape, dtype, device, stride or dilation does not fit, or only one of base and gain is given;
+            names it and what was expected.
     """
-    _check_tensors("dynamic_filter", x=x, spatial=spatial, channel=channel)
+    if (base is None) != (gain is None):
+        missing, given = ("base", "gain") if base is None else ("gain", "base")
+        raise JointreidError(f"dynamic_filter: {given} is given without {missing}; give both or neither")
+    static = {} if base is None or gain is None else {"base": base, "gain": gain}
+    _check_tensors("dynamic_filter", x=x, spatial=spatial, channel=channel, **static)
     if stride < 1 or dilation < 1:
         raise JointreidError(f"dynamic_filter: stride is {stride}, dilation {dilation}; expected whole numbers >= 1")
     if x.ndim != 4:
@@ -41,6 +54,13 @@ def check_dynamic_filter(x: Tensor, spatial: Tensor, channel: Tensor, stride: in
             f"dynamic_filter: spatial has shape {tuple(spatial.shape)}; expected {list(expected)} for "
             f"x {tuple(x.shape)}, {taps} taps and stride {stride}"
         )
+    for name, t in static.items():
+        wanted = (channels, taps) if name == "base" else (channels,)
+        if t.shape != wanted:
+            raise JointreidError(
+                f"dynamic_filter: {name} has shape {tuple(t.shape)}; expected {list(wanted)} for "
+                f"channel {tuple(channel.shape)}"
+            )
 
 
 def check_filter_norm(raw: Tensor, dim: int, std: float | Tensor, eps: float) -> None:

@@ -10,19 +10,13 @@ Legend: B batch, C channels, H W input, H' W' output, K kernel size, T = K*K tap
 Arrays: x [B, H, W, C], spatial [B, H', W', T], channel [B, T, C], and their gradients alike.
 """
 
-import math
-from typing import Any
-
 import numpy as np
 import torch
 from numba import prange
 from torch import Tensor
 
-from jointreid.machine.numba_kernel import Array, Kernel, inlined
-
-# Loops whose pieces need partial sums are split into at least this many: enough for the cores of a workstation.
-_PIECES = 32
-
+from jointreid.machine.numba_kernel import Array, Kernel, count_bands, inlined
+from jointreid.models import dynamic_filter_base_numba as on_base
 
 # Dynamic filter, compiled loops
 
@@ -209,79 +203,7 @@ def _backward_filters(
             )
 
 
-# FilterNorm, compiled loops. Taps are innermost: raw [G, T]; std [R, T] repeats every R groups.
-
-
-@inlined
-def _mean_and_spread(taps: Array) -> tuple[float, float]:
-    """Mean and unbiased standard deviation of one group."""
-    count = taps.shape[0]
-    total = taps.dtype.type(0)
-    for t in range(count):
-        total += taps[t]
-    mean = total / taps.dtype.type(count)
-    squares = taps.dtype.type(0)
-    for t in range(count):
-        squares += (taps[t] - mean) ** 2
-    return mean, np.sqrt(squares / taps.dtype.type(count - 1))
-
-
-@Kernel
-def _normalise(raw: Array, std: Array, eps: np.floating[Any], out: Array) -> None:
-    for g in prange(raw.shape[0]):
-        mean, spread = _mean_and_spread(raw[g])
-        scale = 1 / (spread + eps)
-        for t in range(raw.shape[1]):
-            out[g, t] = (raw[g, t] - mean) * scale * std[g % std.shape[0], t]
-
-
-@inlined
-def _normalise_gradients_of_group(
-    grad_raw: Array, grad_std: Array, grad: Array, raw: Array, std: Array, eps: np.floating[Any]
-) -> None:
-    """Set grad_raw [T] and add to grad_std [T] for one group.
-
-    With n = (raw - mean) / (s + eps) and g = grad * std: grad_std = grad * n and
-    grad_raw = (g - mean(g)) / (s + eps) - n * sum(g*n) / ((T - 1) * s), whose second term is 0 where s is.
-    """
-    count = raw.shape[0]
-    mean, spread = _mean_and_spread(raw)
-    scale = 1 / (spread + eps)
-    total, along = raw.dtype.type(0), raw.dtype.type(0)
-    for t in range(count):
-        normed = (raw[t] - mean) * scale
-        scaled = grad[t] * std[t]
-        total += scaled
-        along += scaled * normed
-        grad_std[t] += grad[t] * normed
-    total /= raw.dtype.type(count)
-    pull = along / (raw.dtype.type(count - 1) * spread) if spread > 0 else raw.dtype.type(0)
-    for t in range(count):
-        grad_raw[t] = (grad[t] * std[t] - total) * scale - (raw[t] - mean) * scale * pull
-
-
-@Kernel
-def _normalise_backward(
-    grad: Array, raw: Array, std: Array, eps: np.floating[Any], grad_raw: Array, grad_std: Array
-) -> None:
-    """Set grad_raw, and grad_std [S, R, T]: a partial sum for each of S bands of the repeats of std."""
-    bands, rows = grad_std.shape[:2]
-    repeats = raw.shape[0] // rows
-    for k in prange(bands * rows):
-        band, r = k // rows, k % rows
-        sums = grad_std[band, r]
-        sums[:] = 0
-        for a in range(repeats * band // bands, repeats * (band + 1) // bands):
-            g = a * rows + r
-            _normalise_gradients_of_group(grad_raw[g], sums, grad[g], raw[g], std[r], eps)
-
-
 # The functions that `dynamic_filter.py` calls; results are in the precision of the computation
-
-
-def _bands(owners: int, length: int) -> int:
-    """Number of partial sums for each of `owners` results of `length` terms, so that there are `_PIECES` in all."""
-    return max(1, min(length, math.ceil(_PIECES / max(owners, 1))))
 
 
 def _channels_last(t: Tensor, dtype: torch.dtype) -> Tensor:
@@ -294,73 +216,68 @@ def _taps_first(channel: Tensor, dtype: torch.dtype) -> Tensor:
     return channel.detach().to(dtype).transpose(1, 2).contiguous()
 
 
-def dynamic_filter(x: Tensor, spatial: Tensor, channel: Tensor, stride: int, dilation: int) -> Tensor:
+def _base_taps_first(base: Tensor, dtype: torch.dtype) -> Tensor:
+    """[C, T] -> contiguous [T, C]."""
+    return base.detach().to(dtype).T.contiguous()
+
+
+def dynamic_filter(
+    x: Tensor,
+    spatial: Tensor,
+    channel: Tensor,
+    stride: int,
+    dilation: int,
+    base: Tensor | None = None,
+    gain: Tensor | None = None,
+) -> Tensor:
     """The operator on checked CPU tensors; see `jointreid.models.dynamic_filter.dynamic_filter`."""
     dtype = torch.promote_types(x.dtype, torch.float32)
     x, spatial, channel = _channels_last(x, dtype), _channels_last(spatial, dtype), _taps_first(channel, dtype)
     out = x.new_empty(*spatial.shape[:3], x.shape[3])
-    _forward(x.numpy(), spatial.numpy(), channel.numpy(), stride, dilation, out.numpy())
+    if base is None or gain is None:
+        _forward(x.numpy(), spatial.numpy(), channel.numpy(), stride, dilation, out.numpy())
+    else:
+        scaled, base_ = (channel * gain.detach().to(dtype)).numpy(), _base_taps_first(base, dtype)
+        on_base.forward(x.numpy(), spatial.numpy(), scaled, base_.numpy(), stride, dilation, out.numpy())
     return out.permute(0, 3, 1, 2)
 
 
 def dynamic_filter_backward(
-    grad: Tensor, x: Tensor, spatial: Tensor, channel: Tensor, stride: int, dilation: int
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Gradients of x, spatial and channel for `grad` [B, C, H', W']."""
+    grad: Tensor,
+    x: Tensor,
+    spatial: Tensor,
+    channel: Tensor,
+    stride: int,
+    dilation: int,
+    base: Tensor | None = None,
+    gain: Tensor | None = None,
+) -> tuple[Tensor, ...]:
+    """Gradients of x, spatial and channel, and of base and gain where they are given, for `grad` [B, C, H', W']."""
     dtype = torch.promote_types(x.dtype, torch.float32)
     x, spatial, channel = _channels_last(x, dtype), _channels_last(spatial, dtype), _taps_first(channel, dtype)
+    grad = _channels_last(grad, dtype)
     batch, rows = spatial.shape[:2]
     grad_x, grad_spatial = torch.empty_like(x), torch.empty_like(spatial)
-    grad_channel = channel.new_empty(batch, _bands(batch, rows), *channel.shape[1:])
-    grad_, x_, spatial_, channel_ = (t.numpy() for t in (_channels_last(grad, dtype), x, spatial, channel))
-    if stride == 1:
-        _backward_x(grad_, spatial_, channel.flip(1).numpy(), dilation, grad_x.numpy())
+    grad_channel = channel.new_empty(batch, count_bands(batch, rows), *channel.shape[1:])
+    filters: tuple[Tensor, ...]
+    if base is None or gain is None:
+        grad_, x_, spatial_, channel_ = (t.numpy() for t in (grad, x, spatial, channel))
+        if stride == 1:
+            _backward_x(grad_, spatial_, channel.flip(1).numpy(), dilation, grad_x.numpy())
+        else:
+            _backward_x_strided(grad_, spatial_, channel_, stride, dilation, grad_x.numpy())
+        _backward_filters(grad_, x_, spatial_, channel_, stride, dilation, grad_spatial.numpy(), grad_channel.numpy())
+        filters = (grad_channel.sum(1).transpose(1, 2),)
     else:
-        _backward_x_strided(grad_, spatial_, channel_, stride, dilation, grad_x.numpy())
-    _backward_filters(grad_, x_, spatial_, channel_, stride, dilation, grad_spatial.numpy(), grad_channel.numpy())
-    return grad_x.permute(0, 3, 1, 2), grad_spatial.permute(0, 3, 1, 2), grad_channel.sum(1).transpose(1, 2)
-
-
-def _groups(t: Tensor, dim: int, dtype: torch.dtype) -> Tensor:
-    """Taps innermost: contiguous [G, T]; a view where `t` is already laid out so."""
-    return t.detach().to(dtype).movedim(dim, -1).reshape(-1, t.shape[dim]).contiguous()
-
-
-def _ungroup(groups: Tensor, like: Tensor, dim: int) -> Tensor:
-    """Back from [G, T] to the shape of `like`."""
-    return groups.view(like.movedim(dim, -1).shape).movedim(-1, dim)
-
-
-def _repeating_part(std: Tensor, raw: Tensor, dim: int) -> Tensor:
-    """The part of `std`, broadcast to raw, that repeats along the leading dimensions: [1, ..., R dimensions, T]."""
-    std = std.detach().reshape((1,) * (raw.ndim - std.ndim) + std.shape).movedim(dim, -1)
-    shape = raw.movedim(dim, -1).shape
-    repeated = next((i for i, size in enumerate(std.shape[:-1]) if size != 1), raw.ndim - 1)
-    return std.expand((1,) * repeated + shape[repeated:])
-
-
-def filter_norm(raw: Tensor, dim: int, std: Tensor, eps: float) -> Tensor:
-    """The normalisation on checked CPU tensors; see `jointreid.models.dynamic_filter.filter_norm`."""
-    dtype = torch.promote_types(raw.dtype, torch.float32)
-    groups = _groups(raw, dim, dtype)
-    rows = _groups(_repeating_part(std, raw, dim), -1, dtype)
-    out = torch.empty_like(groups)
-    _normalise(groups.numpy(), rows.numpy(), groups.numpy().dtype.type(eps), out.numpy())
-    return _ungroup(out, raw, dim)
-
-
-def filter_norm_backward(grad: Tensor, raw: Tensor, dim: int, std: Tensor, eps: float) -> tuple[Tensor, Tensor]:
-    """Gradients of raw and std for `grad`, of the shape of raw."""
-    dtype = torch.promote_types(raw.dtype, torch.float32)
-    groups = _groups(raw, dim, dtype)
-    part = _repeating_part(std, raw, dim)
-    rows = _groups(part, -1, dtype)
-    grad_raw = torch.empty_like(groups)
-    repeats = groups.shape[0] // max(rows.shape[0], 1)
-    grad_rows = rows.new_empty(_bands(rows.shape[0], repeats), *rows.shape)
-    eps_ = groups.numpy().dtype.type(eps)
-    _normalise_backward(
-        _groups(grad, dim, dtype).numpy(), groups.numpy(), rows.numpy(), eps_, grad_raw.numpy(), grad_rows.numpy()
-    )
-    grad_std = grad_rows.sum(0).view(part.shape).movedim(-1, dim).sum_to_size(std.shape)
-    return _ungroup(grad_raw, raw, dim), grad_std
+        gain = gain.detach().to(dtype)
+        grad_base = torch.empty_like(grad_channel)
+        grad_, x_, spatial_, scaled = (t.numpy() for t in (grad, x, spatial, channel * gain))
+        base_ = _base_taps_first(base, dtype).numpy()
+        on_base.backward_x(grad_, spatial_, scaled, base_, stride, dilation, grad_x.numpy())
+        sums = (t.numpy() for t in (grad_spatial, grad_channel, grad_base))
+        on_base.backward_filters(grad_, x_, spatial_, scaled, stride, dilation, *sums)
+        of_scaled = grad_channel.sum(1)
+        of_base = grad_base.sum((0, 1), dtype=torch.float64).T  # the longest sums: over the batch and all positions
+        of_gain = (of_scaled * channel).sum((0, 1), dtype=torch.float64)
+        filters = ((of_scaled * gain).transpose(1, 2), of_base, of_gain)
+    return grad_x.permute(0, 3, 1, 2), grad_spatial.permute(0, 3, 1, 2), *filters

@@ -92,7 +92,9 @@ def _empty(shape: Sequence[int], dtype: torch.dtype, like: Tensor) -> Tensor:
     return torch.empty(tuple(shape), dtype=dtype, device=like.device, memory_format=layout)
 
 
-def _launch(kernel: Any, operands: Sequence[Tensor], sizes: Sequence[int], result: Tensor, **compiled_in: Any) -> None:
+def _launch(
+    kernel: Any, operands: Sequence[Tensor | None], sizes: Sequence[int], result: Tensor, **compiled_in: Any
+) -> None:
     """Run a kernel over tiles of `result` [B, C, ., .], tuned where there is a GPU to tune on."""
     batch, channels, rows, cols = result.shape
 
@@ -100,8 +102,8 @@ def _launch(kernel: Any, operands: Sequence[Tensor], sizes: Sequence[int], resul
         tiles = triton.cdiv(rows, meta["BLOCK_H"] * meta["ROWS"]) * triton.cdiv(cols, meta["BLOCK_W"])
         return (batch * tiles * triton.cdiv(channels, meta["BLOCK_C"]),)
 
-    first, spatial, channel = operands
-    arguments = (first, spatial, channel, result, *sizes, *first.stride(), *spatial.stride(), *result.stride())
+    maps = [t for t in (*operands[:2], result) if t is not None]
+    arguments = (*operands, result, *sizes, *(step for t in maps for step in t.stride()))
     with on_device_of(result):
         if result.is_cuda:
             _tuned(kernel, _channels_last(result))[grid](*arguments, **compiled_in)
@@ -121,31 +123,50 @@ def _sizes(x: Tensor, spatial: Tensor) -> tuple[int, ...]:
 # The functions that `dynamic_filter.py` calls
 
 
-def dynamic_filter(x: Tensor, spatial: Tensor, channel: Tensor, stride: int, dilation: int) -> Tensor:
+def dynamic_filter(
+    x: Tensor,
+    spatial: Tensor,
+    channel: Tensor,
+    stride: int,
+    dilation: int,
+    base: Tensor | None = None,
+    gain: Tensor | None = None,
+) -> Tensor:
     """The operator on checked tensors; see `jointreid.models.dynamic_filter.dynamic_filter`."""
     y = _empty((*x.shape[:2], *spatial.shape[2:]), x.dtype, x)
     if y.numel():
-        operands = (x, spatial, channel.contiguous())
+        operands = (x, spatial, channel.contiguous(), _contiguous(base), _contiguous(gain))
         _launch(kernels.forward, operands, _sizes(x, spatial), y, **_compiled_in(x, spatial, stride, dilation))
     return y
 
 
 def dynamic_filter_backward(
-    grad: Tensor, x: Tensor, spatial: Tensor, channel: Tensor, stride: int, dilation: int
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Gradients of x, spatial and channel for `grad` [B, C, H', W']."""
+    grad: Tensor,
+    x: Tensor,
+    spatial: Tensor,
+    channel: Tensor,
+    stride: int,
+    dilation: int,
+    base: Tensor | None = None,
+    gain: Tensor | None = None,
+) -> tuple[Tensor, ...]:
+    """Gradients of x, spatial and channel, and of base and gain where they are given, for `grad` [B, C, H', W']."""
     if not x.numel():
-        return torch.zeros_like(x), torch.zeros_like(spatial), torch.zeros_like(channel)
-    channel = channel.contiguous()
+        return tuple(torch.zeros_like(t) for t in (x, spatial, channel, base, gain) if t is not None)
+    channel, base, gain = channel.contiguous(), _contiguous(base), _contiguous(gain)
     grad_x = _empty(x.shape, x.dtype, x)
     compiled_in = _compiled_in(x, spatial, stride, dilation)
-    _launch(kernels.backward_x, (grad, spatial, channel), _sizes(x, spatial), grad_x, **compiled_in)
-    return grad_x, *_gradients_of_filters(grad, x, spatial, channel, compiled_in)
+    _launch(kernels.backward_x, (grad, spatial, channel, base, gain), _sizes(x, spatial), grad_x, **compiled_in)
+    return grad_x, *_gradients_of_filters(grad, x, spatial, channel, gain, compiled_in)
+
+
+def _contiguous(t: Tensor | None) -> Tensor | None:
+    return None if t is None else t.contiguous()
 
 
 def _gradients_of_filters(
-    grad: Tensor, x: Tensor, spatial: Tensor, channel: Tensor, compiled_in: dict[str, Any]
-) -> tuple[Tensor, Tensor]:
+    grad: Tensor, x: Tensor, spatial: Tensor, channel: Tensor, gain: Tensor | None, compiled_in: dict[str, Any]
+) -> tuple[Tensor, ...]:
     (batch, channels), (taps, rows, cols) = x.shape[:2], spatial.shape[1:]
     tile = _summing_tile(channels, _channels_last(x))
     channel_tiles = triton.cdiv(channels, tile["BLOCK_C"])
@@ -153,16 +174,23 @@ def _gradients_of_filters(
     kind = torch.promote_types(x.dtype, torch.float32)
     grad_spatial = _empty((channel_tiles * batch, taps, rows, cols), kind, spatial)
     grad_channel = channel.new_empty((position_tiles, batch, channels, taps), dtype=kind)
+    grad_base = None if gain is None else torch.empty_like(grad_channel)
     strides = (*grad.stride(), *x.stride(), *spatial.stride(), *grad_spatial.stride())
     with on_device_of(x):
         kernels.backward_filters[(batch * position_tiles * channel_tiles,)](
-            *(grad, x, spatial, channel, grad_spatial, grad_channel),
+            *(grad, x, spatial, channel, gain, grad_spatial, grad_channel, grad_base),
             *(batch, *_sizes(x, spatial)),
             *strides,
             **compiled_in,
             **tile,
         )
-    return _add_slots(grad_spatial.view(channel_tiles, batch, *grad_spatial.shape[1:])), _add_slots(grad_channel)
+    of_spatial = _add_slots(grad_spatial.view(channel_tiles, batch, *grad_spatial.shape[1:]))
+    of_scaled = _add_slots(grad_channel)
+    if gain is None or grad_base is None:
+        return of_spatial, of_scaled
+    of_base = grad_base.sum((0, 1), dtype=torch.float64)  # the longest sums: over the batch and all positions
+    of_gain = (of_scaled * channel).sum((0, 2), dtype=torch.float64)
+    return of_spatial, of_scaled * gain.to(kind)[:, None], of_base, of_gain
 
 
 def _add_slots(slots: Tensor) -> Tensor:

@@ -4,7 +4,8 @@ A program owns one tile of the result: some positions of one image times some ch
 gradient of x each thread holds ROWS rows that lie below each other: what their windows share is loaded and converted
 once, because the loops over taps are written out and equal loads become one.
 
-Offsets are 64 bits wide. Outside the image x is 0, by masked loads.
+Offsets are 64 bits wide. Outside the image x is 0, by masked loads. `base` [C, T] and `gain` [C] are contiguous, or
+both None: then the kernel is compiled without them.
 
 Legend: B batch, C channels, H W input, H' W' output, K kernel size, T = K*K taps, P = BLOCK_H * BLOCK_W positions, S
 slots. SUM is the type that products and sums are taken in. Sizes: height and width of x, rows and cols of the output.
@@ -35,8 +36,26 @@ def tile(
 
 
 @triton.jit
+def _scaled(factor, gain, c, held):
+    """The factors [BLOCK_C] of one tap times the gain of their channels."""
+    if gain is None:
+        return factor
+    else:
+        return factor * tl.load(gain + c, held, other=0).to(factor.dtype)
+
+
+@triton.jit
+def _on_base(generated, base, c, held, t, K: tl.constexpr):
+    """The kernels [P, BLOCK_C] at tap t: the generated ones, and the base of their channels."""
+    if base is None:
+        return generated
+    else:
+        return generated + tl.load(base + c * (K * K) + t, held, other=0).to(generated.dtype)[None, :]
+
+
+@triton.jit
 def forward(
-    x, spatial, channel, y,
+    x, spatial, channel, base, gain, y,
     channels, height, width, rows, cols,
     x_image, x_channel, x_row, x_col,
     spatial_image, spatial_tap, spatial_row, spatial_col,
@@ -67,7 +86,8 @@ def forward(
                 to_weight = spatial_tap * (u * K + v) + spatial_row * n
                 weight = tl.load(spatial_at + to_weight, owned, other=0)
                 factor = tl.load(channel_at + (u * K + v), held, other=0)
-                total += weight.to(SUM)[:, None] * factor.to(SUM)[None, :] * value.to(SUM)
+                generated = weight.to(SUM)[:, None] * _scaled(factor.to(SUM), gain, c, held)[None, :]
+                total += _on_base(generated, base, c, held, u * K + v, K) * value.to(SUM)
         totals = totals + (total,)  # type: ignore[assignment]  # noqa: RUF005
     y_at = y + b * y_image + (i * y_row + j * y_col)[:, None] + (c * y_channel)[None, :]
     for n in tl.static_range(ROWS):
@@ -77,7 +97,7 @@ def forward(
 
 @triton.jit
 def backward_x(
-    grad, spatial, channel, grad_x,
+    grad, spatial, channel, base, gain, grad_x,
     channels, height, width, rows, cols,
     grad_image, grad_channel, grad_row, grad_col,
     spatial_image, spatial_tap, spatial_row, spatial_col,
@@ -112,7 +132,8 @@ def backward_x(
                     to_weight = spatial_tap * (u * K + v) + (r * spatial_row + q * spatial_col)
                     weight = tl.load(spatial_at + to_weight, saw, other=0)
                     factor = tl.load(channel_at + (u * K + v), held, other=0)
-                    total += weight.to(SUM)[:, None] * factor.to(SUM)[None, :] * value.to(SUM)
+                    generated = weight.to(SUM)[:, None] * _scaled(factor.to(SUM), gain, c, held)[None, :]
+                    total += _on_base(generated, base, c, held, u * K + v, K) * value.to(SUM)
         totals = totals + (total,)  # type: ignore[assignment]  # noqa: RUF005
     x_at = grad_x + b * x_image + (i * x_row + j * x_col)[:, None] + (c * x_channel)[None, :]
     for n in tl.static_range(ROWS):
@@ -122,7 +143,7 @@ def backward_x(
 
 @triton.jit
 def backward_filters(
-    grad, x, spatial, channel, grad_spatial, grad_channel,
+    grad, x, spatial, channel, gain, grad_spatial, grad_channel, grad_base,
     batch, channels, height, width, rows, cols,
     grad_image, grad_step, grad_row, grad_col,
     x_image, x_channel, x_row, x_col,
@@ -134,7 +155,7 @@ def backward_filters(
     """The share of one tile of the output in the gradients of both filters.
 
     grad_spatial [S, B, T, H', W'] has a slot for each tile of channels, grad_channel [S, B, C, T], contiguous, one for
-    each tile of positions.
+    each tile of positions. grad_channel is that of gain * channel; grad_base is laid out like it, or None.
     """
     x_row, x_col = tl.cast(x_row, tl.int64), tl.cast(x_col, tl.int64)
     spatial_tap, slot_tap = tl.cast(spatial_tap, tl.int64), tl.cast(slot_tap, tl.int64)
@@ -149,7 +170,7 @@ def backward_filters(
     spatial_at = spatial + b * spatial_image + i * spatial_row + j * spatial_col
     channel_at = channel + (b * channels + c) * (K * K)
     grad_spatial_at = grad_spatial + (spatial_slot * batch + b) * slot_image + i * slot_row + j * slot_col
-    grad_channel_at = grad_channel + ((channel_slot * batch + b) * channels + c) * (K * K)
+    slot_at = ((channel_slot * batch + b) * channels + c) * (K * K)
     for u in tl.static_range(K):
         r = i * STRIDE + (u - K // 2) * DILATION
         for v in tl.static_range(K):
@@ -160,7 +181,9 @@ def backward_filters(
             weight = tl.load(spatial_at + spatial_tap * (u * K + v), owned, other=0)
             factor = tl.load(channel_at + (u * K + v), held, other=0)
             product = grad_here * value.to(SUM)
-            over_channels = tl.sum(product * factor.to(SUM)[None, :], 1)
+            over_channels = tl.sum(product * _scaled(factor.to(SUM), gain, c, held)[None, :], 1)
             over_positions = tl.sum(product * weight.to(SUM)[:, None], 0)
             tl.store(grad_spatial_at + slot_tap * (u * K + v), over_channels, owned)
-            tl.store(grad_channel_at + (u * K + v), over_positions, held)
+            tl.store(grad_channel + slot_at + (u * K + v), over_positions, held)
+            if grad_base is not None:
+                tl.store(grad_base + slot_at + (u * K + v), tl.sum(product, 0), held)

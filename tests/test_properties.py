@@ -22,8 +22,8 @@ from jointreid.data.joint import LabelSpace, join
 from jointreid.data.manifest import read_manifest, write_manifest
 from jointreid.data.protocols import canonical_order
 from jointreid.data.records import MAX_CAMID, SPLITS, Domain, ImageRecord
-from jointreid.data.sampling import UnionPK
 from jointreid.data.table_row import camera_name
+from jointreid.data.union_pk import UnionPK
 from jointreid.messages.errors import JointreidError
 from jointreid.retrieval.ranking import RankingMetrics, evaluate_distmat, evaluate_ranking
 

@@ -44,7 +44,15 @@ Factor = Literal["sample", "domain", "camera"]
 TripletNumerics = Literal["stable", "published"]
 Compile = Literal["auto", "always", "never"]
 Metric = Literal["cosine", "euclidean"]
-SamplerKind = Literal["union_pk", "interleaved"]
+SamplerKind = Literal[
+    "union_pk",
+    "interleaved",
+    "id_uniform",
+    "domain_balanced",
+    "domain_temperature",
+    "domain_weighted",
+    "grouped_domains",
+]
 
 # The same for the options of `jointreid data ingest`; they stand here so that help needs nothing of that room.
 Layout = Literal[
@@ -77,6 +85,17 @@ def setting(default: Any, help: str, *, metavar: str = "", short: str = "", cust
 def _require(condition: bool, key: str, value: object, expected: str) -> None:
     if not condition:
         raise JointreidError(f"{key} is {value!r}; expected {expected}")
+
+
+def _weighted_name(text: str) -> str:
+    """Return the name in NAME=WEIGHT, once the weight is known to be one."""
+    name, _, weight = text.rpartition("=")
+    try:
+        is_weight = 0 < float(weight) < math.inf
+    except ValueError:
+        is_weight = False
+    _require(bool(name) and is_weight, "sampler.domain_weights", text, "NAME=WEIGHT with a positive weight")
+    return name
 
 
 def conform_fields(config: Any, prefix: str) -> None:
@@ -234,15 +253,22 @@ class LossConfig:
 class SamplerConfig:
     """Images that share a batch."""
 
-    kind: str = setting("union_pk", "union_pk (P x K over all data sets as if they were one), interleaved (the same, with each data set and identity spread evenly over a pass), or a custom one, my_package.module:function", custom=True)
+    kind: str = setting("union_pk", "union_pk (P x K over all data sets as if they were one), interleaved (the same, with each data set and identity spread evenly over a pass); as interleaved, id_uniform (each identity equally often), domain_balanced (each data set equally often), domain_temperature (between the two, see temperature), domain_weighted (see domain_weights); grouped_domains (batches of few data sets, see domains_per_batch); or a custom one, my_package.module:function", custom=True)
     ids_per_batch: int = setting(16, "identities in a batch (P)")
     images_per_id: int = setting(4, "images of each identity in a batch (K)")
+    temperature: float = setting(2.0, "domain_temperature: data sets appear in proportion to their size to the power of 1 / this; 1 for their size, large for all alike")
+    domain_weights: tuple[str, ...] = setting((), "domain_weighted: how often each data set appears, NAME=WEIGHT for each; only ratios matter", metavar="NAME=WEIGHT")
+    domains_per_batch: int = setting(2, "grouped_domains: data sets in a batch; 1 for batches of one")
 
     def __post_init__(self) -> None:
         conform_fields(self, "sampler.")
         require_known_or_custom("sampler.kind", "sampler", self.kind, get_args(SamplerKind))
         _require(self.ids_per_batch >= 2, "sampler.ids_per_batch", self.ids_per_batch, "at least 2: a triplet needs a negative")
         _require(self.images_per_id >= 2, "sampler.images_per_id", self.images_per_id, "at least 2: a triplet needs a positive")
+        _require(1 <= self.temperature < math.inf, "sampler.temperature", self.temperature, "a number of 1 or more")
+        _require(self.domains_per_batch >= 1, "sampler.domains_per_batch", self.domains_per_batch, "1 or more")
+        names = [_weighted_name(text) for text in self.domain_weights]
+        _require(len(set(names)) == len(names), "sampler.domain_weights", self.domain_weights, "each data set once")
 
     @property
     def batch_size(self) -> int:
@@ -385,6 +411,9 @@ ADDED_LATER = (
     ("model", "width"),
     ("model", "depthwise"),
     ("train", "log_domains"),
+    ("sampler", "temperature"),
+    ("sampler", "domain_weights"),
+    ("sampler", "domains_per_batch"),
 )
 
 
@@ -427,7 +456,8 @@ def config_hash(config: RunConfig) -> str:
         plain["train"]["processes"] = processes
     del plain["data"]["cache_mode"]
     plain["data"]["cache"] = plain["data"]["cache"] or FORMER_CACHE  # the default when hashes began
+    defaults = to_dict(RunConfig())
     for section, name in ADDED_LATER:
-        if plain[section][name] == getattr(SECTIONS[section](), name):
+        if plain[section][name] == defaults[section][name]:
             del plain[section][name]
     return text_sha256(json.dumps(plain, sort_keys=True))[:8]

@@ -12,8 +12,9 @@ from jointreid.cli import main
 from jointreid.config import RunConfig
 from jointreid.data.batch_shares import check_batches, fit_identities, step_config
 from jointreid.data.joint import join
+from jointreid.data.pk_sampler import PKSampler
 from jointreid.data.records import Domain, ImageRecord
-from jointreid.data.sampling import PKSampler, make_sampler
+from jointreid.data.sampling import make_sampler
 from jointreid.messages.errors import JointreidError
 
 

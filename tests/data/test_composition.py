@@ -11,11 +11,14 @@ from hypothesis import strategies as st
 
 from jointreid.config import RunConfig
 from jointreid.data.composition import PassComposition, compose_pass, realised_histogram, render_composition
+from jointreid.data.even_pk import InterleavedPK
 from jointreid.data.interleaving import interleaved_batches
 from jointreid.data.joint import JointTrainSet, join
+from jointreid.data.pk_sampler import PKSampler
 from jointreid.data.protocols import TABLE_I
 from jointreid.data.records import Domain, ImageRecord
-from jointreid.data.sampling import InterleavedPK, PKSampler, UnionPK, batches_per_epoch, make_sampler
+from jointreid.data.sampling import batches_per_epoch, make_sampler
+from jointreid.data.union_pk import UnionPK
 
 
 def test_the_histogram_counts_what_the_batches_held() -> None:

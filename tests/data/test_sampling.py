@@ -14,8 +14,9 @@ from numpy.typing import NDArray
 from jointreid.config import EpochLength, RunConfig
 from jointreid.data.joint import join
 from jointreid.data.records import Domain, ImageRecord
-from jointreid.data.sampling import UnionPK, batches_per_epoch, make_sampler
+from jointreid.data.sampling import batches_per_epoch, make_sampler
 from jointreid.data.sampling_numba import draw_identities
+from jointreid.data.union_pk import UnionPK
 from jointreid.messages.errors import JointreidError
 from jointreid.recipes import apply_recipe
 

@@ -11,7 +11,7 @@ from jointreid.data import decode
 from jointreid.data.protocols import TABLE_I
 from jointreid.data.readers import READERS
 from jointreid.data.readers.cuhk03 import _MARKET_FOLDERS
-from jointreid.data.sampling import SAMPLERS
+from jointreid.data.sampling import PASSES
 from jointreid.models.families import TRUNKS
 from jointreid.models.pretrained import NONE, SOURCES
 from jointreid.models.reid import SYSTEMS
@@ -26,7 +26,7 @@ TABLES: dict[str, tuple[Any, Collection[str]]] = {
     "systems of a report": (config.SystemName, report.SYSTEMS),
     "trunks": (config.TrunkName, TRUNKS),
     "sources of weights": (config.PretrainSource, {NONE, *SOURCES}),
-    "samplers": (config.SamplerKind, SAMPLERS),
+    "samplers": (config.SamplerKind, PASSES),
     "readers": (DATASETS, READERS),
     "counts of Table I": (DATASETS, TABLE_I),
     "columns of the paper's tables": (DATASETS, facts.TESTS),

@@ -106,7 +106,12 @@ def check_batches(domains: Sequence[Domain], config: RunConfig) -> tuple[list[Pr
             f"(sampler.ids_per_batch): batches of {found} identities are drawn; add people for larger ones"
         )
         problems.append(Problem("warning", "", text))
-    return problems, None if is_custom(config.sampler.kind) else _compose(trained, fitted)
+    if is_custom(config.sampler.kind):
+        return problems, None
+    try:
+        return problems, _compose(trained, fitted)
+    except JointreidError as error:
+        return [*problems, Problem("error", "", str(error))], None
 
 
 def _compose(domains: Sequence[Domain], config: RunConfig) -> PassComposition | None:
@@ -118,5 +123,5 @@ def _compose(domains: Sequence[Domain], config: RunConfig) -> PassComposition | 
         labels += [ranks[record.pid] for record in domain.train]
         first += len(ranks)
     domain_ids = np.repeat(np.arange(len(domains)), [len(domain.train) for domain in domains])
-    sampler = pk_sampler(np.array(labels), domain_ids, config)
-    return compose_pass(sampler, domain_ids, [domain.name for domain in domains])
+    names = [domain.name for domain in domains]
+    return compose_pass(pk_sampler(np.array(labels), domain_ids, names, config), domain_ids, names)

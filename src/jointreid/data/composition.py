@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from jointreid.data.joint import JointTrainSet
-from jointreid.data.sampling import PKSampler
+from jointreid.data.pk_sampler import PKSampler
 from jointreid.messages.tables import text_table
 
 FIFTHS = 5
@@ -72,7 +72,7 @@ def compose_pass(sampler: PKSampler, domain_ids: ArrayLike, names: Sequence[str]
     parts = np.array_split(np.asarray(domain_ids)[batches], FIFTHS)
     counts = np.stack([np.bincount(part.ravel(), minlength=len(names)) for part in parts], axis=1)
     mean, spread = counts.mean(axis=1), np.ptp(counts, axis=1)
-    chance = _DEVIATIONS * np.sqrt(mean * sampler.images_per_id)
+    chance = _DEVIATIONS * np.sqrt(mean * sampler.images_together)
     uneven = [name for name, is_uneven in zip(names, spread > mean / 2 + chance, strict=True) if is_uneven]
     return PassComposition(dict(zip(names, counts.tolist(), strict=True)), uneven)
 

@@ -68,3 +68,30 @@ def group_counts(images: Indices, size: int) -> Indices:
         size: K.
     """
     return np.maximum(images // size, 1)
+
+
+def draw_groups(identity: Indices, used: Indices, size: int, rng: np.random.Generator) -> Indices:
+    """Draw as many groups of K images as each identity is to give, fewer or more than its images make once.
+
+    The images of an identity are shuffled and cut into whole groups as often as is needed: no image comes twice before
+    all groups of the identity came once.
+
+    Args:
+        identity: the identity of every image, [N], each of 0..I-1 at least once.
+        used: groups that each identity gives, [I], 0 or more.
+        size: K.
+        rng: where the shuffles come from.
+
+    Returns:
+        The images of every group, int64 [sum of used, K], identity after identity.
+    """
+    counts = group_counts(np.bincount(identity), size)
+    shuffles = -(-used // counts)
+    image = np.repeat(np.arange(len(identity)), shuffles[identity])
+    nth = np.arange(len(image)) - np.repeat(np.cumsum(shuffles[identity]) - shuffles[identity], shuffles[identity])
+    shuffled = Groups(((np.cumsum(shuffles) - shuffles)[identity[image]]) + nth, size)  # each shuffle as an identity
+    cut = image[shuffled.cut(shuffled.draw(rng))]
+    made = shuffles * counts
+    place = np.arange(len(cut)) - np.repeat(np.cumsum(made) - made, made)
+    groups: Indices = cut[place < np.repeat(used, made)]
+    return groups

@@ -47,25 +47,42 @@ def interleave(counts: Indices, domains: Indices, ids_per_batch: int, rng: np.ra
         The groups of every batch as positions in the list of all groups, [batches, P].
     """
     batches = interleaved_batches(counts, ids_per_batch)
-    owner, group, used = _used_groups(counts, batches, batches * ids_per_batch, rng)
+    group, used = _used_groups(counts, batches, batches * ids_per_batch, rng)
+    drawn: Indices = group[spread_evenly(used, domains, ids_per_batch, rng)]
+    return drawn
+
+
+def spread_evenly(used: Indices, domains: Indices, ids_per_batch: int, rng: np.random.Generator) -> Indices:
+    """Return the order of the groups of a pass that `interleave` describes.
+
+    Args:
+        used: groups that each identity gives to the pass, [I], 0 or more. They add up to batches * P, and none is more
+            than there are batches.
+        domains: the domain of every identity, [I].
+        ids_per_batch: P.
+        rng: where the times come from.
+
+    Returns:
+        The groups of every batch as positions in the list of all groups, identity after identity, [batches, P].
+    """
+    batches = int(used.sum()) // ids_per_batch
+    owner = np.repeat(np.arange(len(used)), used)
     nth = np.arange(len(owner)) - (np.cumsum(used) - used)[owner]
     times = _equal_distances((nth + rng.random(len(owner))) / used[owner], domains[owner], rng)
     order = np.argsort(times, kind="stable")
     in_batches = np.sort(owner[order].reshape(batches, ids_per_batch), axis=1)
     if (in_batches[:, 1:] == in_batches[:, :-1]).any():
         order = _separate(order, owner, batches - used[owner] + nth, batches, ids_per_batch)
-    drawn: Indices = group[order].reshape(batches, ids_per_batch)
+    drawn: Indices = order.reshape(batches, ids_per_batch)
     return drawn
 
 
-def _used_groups(
-    counts: Indices, batches: int, total: int, rng: np.random.Generator
-) -> tuple[Indices, Indices, Indices]:
+def _used_groups(counts: Indices, batches: int, total: int, rng: np.random.Generator) -> tuple[Indices, Indices]:
     """Choose the groups that a pass uses.
 
     Returns:
-        The identity of each used group and its position in the list of all groups, [total], identity after identity;
-        and how many of them each identity has, [I].
+        The position of each used group in the list of all groups, [total], identity after identity; and how many of
+        them each identity has, [I].
     """
     most = np.minimum(counts, batches)
     owner = np.repeat(np.arange(len(counts)), most)
@@ -73,7 +90,7 @@ def _used_groups(
     group = (np.cumsum(counts) - counts)[owner] + nth
     kept = np.ones(len(owner), dtype=bool)
     kept[rng.choice(len(owner), len(owner) - total, replace=False)] = False
-    return owner[kept], group[kept], np.bincount(owner[kept], minlength=len(counts))
+    return group[kept], np.bincount(owner[kept], minlength=len(counts))
 
 
 def _equal_distances(times: NDArray[np.float64], domains: Indices, rng: np.random.Generator) -> NDArray[np.float64]:

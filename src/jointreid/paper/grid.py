@@ -5,9 +5,9 @@ An entry of a table is (recipe, training data, test set); one training serves ev
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
-from jointreid.config import RunConfig
+from jointreid.config import RunConfig, SamplerKind
 from jointreid.data.protocols import TABLE_I
 from jointreid.data.sampling import batches_per_epoch
 from jointreid.messages.errors import JointreidError, no_such
@@ -142,19 +142,21 @@ def plan_grid(
     )
 
 
-def iterations(images: Sequence[int], config: RunConfig) -> int:
+def iterations(images: Sequence[int], config: RunConfig, domains: Sequence[int] | None = None) -> int:
     """Return the steps of a run: its epochs (`batches_per_epoch`), or `train.max_steps`.
 
     Args:
         images: train images of each identity; only their sum counts, unless `schedule.epoch_length` is `pass`.
         config: the settings of the run, with a sampler of this package.
+        domains: the number of the data set of each identity, from 0, where there are several.
 
     >>> iterations([12_936], RunConfig()) // 120
     202
     """
     sampler = config.sampler
     size = sampler.ids_per_batch, sampler.images_per_id
-    batches = batches_per_epoch(images, *size, config.schedule.epoch_length, sampler.kind)
+    kind, each = cast(SamplerKind, sampler.kind), sampler.domains_per_batch
+    batches = batches_per_epoch(images, *size, config.schedule.epoch_length, kind, domains, each)
     total = config.schedule.epochs * max(1, batches // config.train.accumulate)
     return min(total, config.train.max_steps or total)
 

@@ -188,13 +188,15 @@ def calibrate(plan: GridPlan) -> SecondsPerStep:
 
 
 def _task(request: Request, run: PlannedRun, datasets: Sequence[GridDataset]) -> GridTask:
-    images = [count for dataset in datasets if dataset.slot in run.train_slots for count in dataset.train_images]
+    trained = [dataset for dataset in datasets if dataset.slot in run.train_slots]
+    images = [count for dataset in trained for count in dataset.train_images]
+    domains = [number for number, dataset in enumerate(trained) for _ in dataset.train_images]
     name = run_name(run, datasets)
     try:
         config = config_for(request, run, datasets)
     except JointreidError as error:
         return GridTask(name, run, None, str(error), 0, 0, run.tests)
-    path, steps = Path(config.train.out), iterations(images, config)
+    path, steps = Path(config.train.out), iterations(images, config, domains)
     names = {dataset.slot: dataset.name for dataset in datasets}
     done, evaluated = run_progress(path, config)
     missing = tuple(slot for slot in run.tests if done < steps or names[slot] not in evaluated)

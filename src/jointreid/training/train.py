@@ -16,8 +16,8 @@ from jointreid.custom import is_custom
 from jointreid.data.batch_shares import step_config
 from jointreid.data.composition import compose_pass, realised_histogram, render_composition
 from jointreid.data.moved import resolve_paths
+from jointreid.data.pk_sampler import PKSampler
 from jointreid.data.run_images import load_images, save_images
-from jointreid.data.sampling import PKSampler
 from jointreid.machine.device import pick_device
 from jointreid.machine.memory import kept_memory
 from jointreid.machine.paths import cache_folder, user_path

@@ -26,7 +26,7 @@ from jointreid.losses import (
     weighted_regularised_triplet,
 )
 from jointreid.messages.errors import JointreidError
-from jointreid.models.dcsd import FactorLogits
+from jointreid.models.context import FactorLogits
 from jointreid.models.norms import Restitution
 from jointreid.models.reid import ModelOutput
 

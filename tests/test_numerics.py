@@ -25,7 +25,8 @@ from jointreid.losses import (
 )
 from jointreid.models import build_model
 from jointreid.models.agw import GeM, NonLocal
-from jointreid.models.dcsd import DCSD, FactorLogits
+from jointreid.models.context import FactorLogits
+from jointreid.models.dcsd import DCSD
 from jointreid.models.dynamic_filter import dynamic_filter, dynamic_filter_reference, filter_norm, filter_norm_reference
 from jointreid.models.norms import SNR, InstanceNorm, Restitution
 

@@ -27,6 +27,16 @@ VARIANTS: list[tuple[str, str, dict[str, Any]]] = [
     ("bot-dcsd-sc", "bot-dcsd", {"dcsd.factors": ["sample", "camera"]}),
     ("bot-dcsd-no-sg", "bot-dcsd", {"dcsd.stop_gradient": False}),
     ("agw-dcsd-no-sg", "agw-dcsd", {"dcsd.stop_gradient": False}),
+    (
+        "joint",
+        "bot-dcsd",
+        {
+            "dcsd.base": "static",
+            "dcsd.context": "network",
+            "dcsd.decay_generators": False,
+            "optim.generator_lr": 6.0,
+        },
+    ),
 ]
 
 

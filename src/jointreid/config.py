@@ -41,6 +41,8 @@ PretrainSource = Literal[
     "convnext_tiny.fb_in1k",
 ]
 Factor = Literal["sample", "domain", "camera"]
+Base = Literal["none", "static"]
+ContextSource = Literal["block", "block-stats", "network", "labels"]
 TripletNumerics = Literal["stable", "published"]
 Compile = Literal["auto", "always", "never"]
 Metric = Literal["cosine", "euclidean"]
@@ -211,7 +213,14 @@ class DcsdConfig:
     eps: float = setting(1e-10, "added to the standard deviation in FilterNorm")
     combine: Literal["mul", "add"] = setting("mul", "combine the channel and the spatial filter of a kernel by mul (the paper) or add")
     degenerate_heads: Literal["keep", "drop"] = setting("keep", "a domain or camera head with a single class, as for one data set: keep it, or drop it with its MLP and its loss")
-    context_init: Literal["auto", "default", "zero_last"] = setting("auto", "initial last layer of the domain and camera MLPs: default (random), zero_last (0, so that the filters start from the sample alone), or auto (0 if the loaded weights were trained without these MLPs, else random)")
+    context_init: Literal["auto", "default", "zero_last"] = setting("auto", "initial last layer of the domain and camera MLPs, or with context network the layer by which its vectors enter a block: default (random), zero_last (0, so that the filters start from the sample alone), or auto (0 if the loaded weights were trained without these layers, else random)")
+    base: Base = setting("none", "kernel that is independent of the image, beside the generated one: none (the paper), or static (W0 + gain x generated; W0 is the convolution that the plain network has there, and starts from its weights)")
+    gain_relative: bool = setting(False, "base static: the gain of a channel is relative to the size of its W0, the root of the mean square of its taps")
+    generated_start: Literal["gain", "zeros"] = setting("gain", "base static: how the generated kernel starts from nothing: gain (a learnt gain per channel, 0 at the start, under FilterNorm), or zeros (no gain and no FilterNorm, and 0 in the last layer of the channel branch)")
+    context: ContextSource = setting("block", "source of the domain and camera vectors: block (MLPs in every block, from the mean of its map: the paper), block-stats (the same, from mean and standard deviation), network (one context network that sees the image), or labels (the true domain and camera, also at test: a control, not a method)")
+    context_dropout: float = setting(0.0, "share of training images whose domain and camera vectors are set to 0 in every block, so that the network learns to do without")
+    hidden_floor: int = setting(0, "hidden width of the channel branch at least, whatever squeeze says; 0 for no floor")
+    decay_generators: bool = setting(True, "weight decay on the generators too: both branches, the layer by which a context enters them, and the gain")
 
     def __post_init__(self) -> None:
         conform_fields(self, "dcsd.")
@@ -220,6 +229,13 @@ class DcsdConfig:
         _require(self.mlp_reduction >= 1, "dcsd.mlp_reduction", self.mlp_reduction, "1 or more")
         _require("sample" in self.factors and len(set(self.factors)) == len(self.factors), "dcsd.factors", self.factors, "sample, and at most domain and camera, each once")
         _require(self.eps > 0, "dcsd.eps", self.eps, "a positive number")
+        _require(0 <= self.context_dropout < 1, "dcsd.context_dropout", self.context_dropout, "a share in [0, 1)")
+        _require(self.hidden_floor >= 0, "dcsd.hidden_floor", self.hidden_floor, "0 or more")
+
+    @property
+    def needs_context(self) -> bool:
+        """Whether the model passes a context to every block: one context for all of them, or which images go without."""
+        return self.factors != ("sample",) and (self.context in ("network", "labels") or self.context_dropout > 0)
 
 
 @dataclass(frozen=True)
@@ -306,11 +322,12 @@ class OptimConfig:
     weight_decay: float = setting(5e-4, "L2 penalty on every parameter, added to the gradient")
     bias_lr_factor: float = setting(1.0, "learning rate of biases, as a multiple of lr")
     clip_norm: float = setting(0.0, "largest gradient norm; 0 never clips")
+    generator_lr: float = setting(1.0, "learning rate of what generates kernels (both branches, the gain, the domain and camera MLPs or the context network), as a multiple of lr")
 
     def __post_init__(self) -> None:
         conform_fields(self, "optim.")
         _require(self.lr > 0 and math.isfinite(self.lr), "optim.lr", self.lr, "a positive number")
-        for name in ("weight_decay", "bias_lr_factor", "clip_norm"):
+        for name in ("weight_decay", "bias_lr_factor", "clip_norm", "generator_lr"):
             _require(getattr(self, name) >= 0, f"optim.{name}", getattr(self, name), "0 or more")
 
 
@@ -414,6 +431,14 @@ ADDED_LATER = (
     ("sampler", "temperature"),
     ("sampler", "domain_weights"),
     ("sampler", "domains_per_batch"),
+    ("dcsd", "base"),
+    ("dcsd", "gain_relative"),
+    ("dcsd", "generated_start"),
+    ("dcsd", "context"),
+    ("dcsd", "context_dropout"),
+    ("dcsd", "hidden_floor"),
+    ("dcsd", "decay_generators"),
+    ("optim", "generator_lr"),
 )
 
 

@@ -15,7 +15,7 @@ from jointreid.custom import custom_function, is_custom
 from jointreid.data.images import Batch
 from jointreid.machine.device import sent
 from jointreid.messages.errors import JointreidError
-from jointreid.models.dcsd import FactorLogits
+from jointreid.models.context import FactorLogits
 from jointreid.models.norms import Restitution
 from jointreid.models.reid import ModelOutput
 

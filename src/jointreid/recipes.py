@@ -100,6 +100,16 @@ def agw_dcsd_no_sg(config: RunConfig) -> RunConfig:
     return agw_dcsd(config).replace(dcsd={"stop_gradient": False})
 
 
+def joint(config: RunConfig) -> RunConfig:
+    """Bot-dcsd with a static kernel beside each generated one, and one context network: the form we recommend.
+
+    The trunk starts from the weights of a plain network. The generators learn faster than it, without weight decay.
+    """
+    return bot_dcsd(config).replace(
+        dcsd={"base": "static", "context": "network", "decay_generators": False}, optim={"generator_lr": 6.0}
+    )
+
+
 def paper(config: RunConfig) -> RunConfig:
     """The paper's epochs on fast-reid's architecture and augmentation; the defaults of `RunConfig`."""
     return config.replace(schedule={"kind": "paper"})
@@ -145,6 +155,7 @@ RECIPES: dict[str, Recipe] = {
     "bot-dcsd-sc": bot_dcsd_sc,
     "bot-dcsd-no-sg": bot_dcsd_no_sg,
     "agw-dcsd-no-sg": agw_dcsd_no_sg,
+    "joint": joint,
 }
 PRESETS: dict[str, Recipe] = {"paper": paper, "fastreid": fastreid, "bot-repo": bot_repo, "agw-repo": agw_repo}
 

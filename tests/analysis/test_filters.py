@@ -21,7 +21,8 @@ from jointreid.data.augment import normalise
 from jointreid.data.joint import join
 from jointreid.data.records import Domain, ImageRecord
 from jointreid.messages.errors import JointreidError
-from jointreid.models.dcsd import DCSD, FactorLogits
+from jointreid.models.context import FactorLogits
+from jointreid.models.dcsd import DCSD
 from jointreid.run import Run, model_for, open_run, write_config
 from jointreid.training.checkpoint import save_checkpoint
 

@@ -10,8 +10,9 @@ from torch.nn import functional
 
 from jointreid.config import DcsdConfig
 from jointreid.messages.errors import JointreidError
-from jointreid.models.dcsd import DCSD, FilterNorm, global_average_pool
+from jointreid.models.dcsd import DCSD, FilterNorm
 from jointreid.models.dynamic_filter import dynamic_filter, dynamic_filter_sum
+from jointreid.models.pooling import global_average_pool
 
 C, NUM_DOMAINS, NUM_CAMERAS = 16, 3, 5
 
@@ -45,6 +46,7 @@ def literal_forward(dcsd: DCSD, x: Tensor, kernel_size: int, branches: tuple[str
     z_channel = z if "channel" in branches else x
     z_spatial = z if "spatial" in branches else x
     channel_branch, conv = dcsd.channel_branch, dcsd.spatial_branch.conv
+    assert isinstance(channel_branch.norm, FilterNorm)
     hidden = functional.relu(channel_branch.fc1(z_channel.mean((2, 3))))
     channel = norm(channel_branch.fc2(hidden).reshape(len(x), C, taps), channel_branch.norm.std)
     spatial = functional.conv2d(z_spatial, conv.weight, conv.bias, stride=dcsd.stride)
@@ -245,7 +247,7 @@ def test_the_context_starts_at_random_otherwise(context_init: Any) -> None:
 
 def test_evaluation_needs_no_labels_and_samples_are_independent() -> None:
     dcsd = make().eval()
-    assert list(inspect.signature(dcsd.forward).parameters) == ["x"]
+    assert list(inspect.signature(dcsd.forward).parameters) == ["x", "context"]
     x = images(batch=3)
     together, alone = dcsd(x)[0], torch.cat([dcsd(x[i : i + 1])[0] for i in range(3)])
     torch.testing.assert_close(together, alone, rtol=1e-4, atol=1e-5)

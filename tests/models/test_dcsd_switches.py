@@ -62,6 +62,16 @@ CASES = [
     Case("degenerate_heads", "drop"),  # with one class: below
     Case("context_init", "zero_last"),  # weights being equal, nothing: it is about how they start
     Case("context_init", "default"),
+    Case("base", "static", "weight gain", "output", task="x weight gain"),  # the gain starts at 0
+    Case("context", "block-stats", "domain.fc1 camera.fc1", "channel spatial output logits"),
+    Case("context", "network", f"{CONTEXT} projection", "channel spatial output logits", factors=""),
+    Case("context", "labels", f"{CONTEXT} projection", "channel spatial output logits", factors=""),
+    Case("hidden_floor", 8, "channel_branch.fc1 channel_branch.fc2.weight", "channel output"),
+    Case("context_dropout", 0.5),  # the model drops contexts: tests/models/test_context.py
+    Case("decay_generators", False),  # the optimiser's: tests/training/test_optim.py
+    Case("gain_relative", True),  # of a static base: below
+    Case("generated_start", "zeros", "channel_branch.norm", "channel spatial output",
+         task="channel_branch. spatial_branch. x"),  # without a base the factory refuses it
 ]  # fmt: skip
 
 

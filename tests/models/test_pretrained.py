@@ -315,13 +315,14 @@ def test_torchvisions_second_weights_are_not_mistaken_for_the_first(
             "ddf_imagenet",
             "bot",
             "resnet50",
-            "generated 3x3s in resnet50; .* fitting are tv_in1k, a1_in1k, r50_imagenet and none",
+            "generated convolutions in resnet50; .* fitting are tv_in1k, a1_in1k, r50_imagenet and none",
         ),
         (
             "tv_in1k",
             "bot-dcsd",
             "resnet50",
-            "has generated 3x3s in resnet50, and fitting are ddf_imagenet, dcsd_imagenet, r50_partial and none",
+            "has generated convolutions in resnet50, and fitting are ddf_imagenet, dcsd_imagenet, r50_partial and "
+            "none. With --dcsd.base static",
         ),
         ("ddf_imagenet", "agw-dcsd", "resnet50-w16", "in resnet50-w16, and fitting are dcsd_imagenet and none"),
         ("r50_partial", "bot", "resnet101", "fitting are r50_imagenet and none"),

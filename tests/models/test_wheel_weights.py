@@ -257,7 +257,9 @@ def test_a_model_starts_from_the_file_by_name_or_by_path(tmp_path: Path, monkeyp
         assert all(torch.equal(tensor, ours[name]) for name, tensor in model.trunk.state_dict().items())
     with pytest.raises(JointreidError, match=r"fitting are .*r50_imagenet.* and none"):
         check_source(str(path), "", system="bot", trunk="resnet50")
-    with pytest.raises(JointreidError, match=r"is for static 3x3s in mobilenetv2_100; this model has generated"):
+    with pytest.raises(
+        JointreidError, match=r"is for static convolutions in mobilenetv2_100; this model has generated"
+    ):
         check_source(str(path), "", system="bot-dcsd", trunk="mobilenetv2_100")
     with pytest.raises(JointreidError, match=r"both name a file"):
         check_source(str(path), "other.pth", **fit)

@@ -18,7 +18,7 @@ from jointreid.data.joint import LabelSpace, join
 from jointreid.data.protocols import ProtocolMatch, identify
 from jointreid.data.records import Domain, ImageRecord
 from jointreid.messages.errors import JointreidError
-from jointreid.models.dcsd import FactorLogits
+from jointreid.models.context import Context, FactorLogits, Origins
 from jointreid.models.reid import ModelOutput, ReIDModel
 from jointreid.retrieval.evaluate import evaluate_domains, evaluate_run
 from jointreid.retrieval.result_files import load_results
@@ -41,7 +41,7 @@ class ColourModel(ReIDModel):
         nn.Module.__init__(self)
         self.heads = heads
 
-    def forward(self, images: Tensor) -> ModelOutput:
+    def forward(self, images: Tensor, origins: Origins | None = None, given: Context | None = None) -> ModelOutput:
         colour = images.mean((2, 3))  # B 3
         logits = (FactorLogits(colour[:, :2], colour),) if self.heads else ()
         return ModelOutput(colour, colour, colour, logits)

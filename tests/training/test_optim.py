@@ -2,7 +2,8 @@ import pytest
 import torch
 from torch import nn
 
-from jointreid.config import OptimConfig, ScheduleConfig
+from jointreid.config import DcsdConfig, OptimConfig, ScheduleConfig
+from jointreid.models.reid import ReIDModel, build_model
 from jointreid.training.optim import WeightAverage, build_optimizer, lr_factor, render_lrs, set_lr
 
 # floor(training images / 64) of each data set, in the paper's numbers.
@@ -101,3 +102,52 @@ def test_weight_average_is_the_written_recurrence() -> None:
     assert average.tensors["weight"].tolist() == [2.0, 2.0]
     assert average.tensors["num_batches_tracked"].item() == 1
     assert model.weight.tolist() == [5.0, 5.0]
+
+
+def joint_model(**switches: object) -> ReIDModel:
+    with torch.device("meta"):
+        dcsd = DcsdConfig(**{"base": "static", "context": "network"} | switches)  # type: ignore[arg-type]
+        return build_model("bot-dcsd", 4, 2, 3, "resnet50-w16", dcsd=dcsd)
+
+
+def settings_of(model: nn.Module, config: OptimConfig, **options: bool) -> dict[str, tuple[float, float]]:
+    """The factor on lr and the weight decay of each parameter that is trained."""
+    optimizer = build_optimizer(model, config, fused=False, **options)
+    names = {parameter: name for name, parameter in model.named_parameters()}
+    return {
+        names[parameter]: (group["lr_scale"], group["weight_decay"])
+        for group in optimizer.param_groups
+        for parameter in group["params"]
+    }
+
+
+def test_generators_and_context_have_their_own_lr_and_generators_no_decay() -> None:
+    model = joint_model()
+    config = OptimConfig(generator_lr=6.0, bias_lr_factor=2.0, weight_decay=0.5)
+    found = settings_of(model, config, decay_generators=False)
+    assert found.keys() == {name for name, p in model.named_parameters() if p.requires_grad}
+    block = "trunk.layer1.0.conv2"
+    for name in ("channel_branch.fc1.weight", "channel_branch.norm.std", "spatial_branch.conv.weight", "gain"):
+        assert found[f"{block}.{name}"] == (6.0, 0.0)
+    assert found[f"{block}.projection.weight"] == (6.0, 0.0)
+    assert found[f"{block}.channel_branch.fc2.bias"] == (12.0, 0.0)
+    assert found["context.convs.0.weight"] == found["context.camera.classifier.weight"] == (6.0, 0.5)
+    assert found["context.hidden.bias"] == (12.0, 0.5)
+    for name in (f"{block}.weight", "trunk.layer1.0.conv1.weight", "classifier.weight", "bnneck.weight"):
+        assert found[name] == (1.0, 0.5)
+    assert found["trunk.bn1.bias"] == (2.0, 0.5)
+
+
+def test_domain_and_camera_mlps_of_the_blocks_learn_as_fast_as_the_generators() -> None:
+    found = settings_of(joint_model(context="block"), OptimConfig(generator_lr=6.0))
+    assert found["trunk.layer1.0.conv2.domain.fc1.weight"] == (6.0, 5e-4)
+
+
+def test_by_default_there_are_the_two_groups_of_older_checkpoints() -> None:
+    model = joint_model()
+    optimizer = build_optimizer(model, OptimConfig(), fused=False)
+    trained = [(name, parameter) for name, parameter in model.named_parameters() if parameter.requires_grad]
+    expected = [[p for n, p in trained if n.endswith("bias") == biases] for biases in (False, True)]
+    assert [group["params"] for group in optimizer.param_groups] == expected
+    generators = build_optimizer(build_model("bot", 4), OptimConfig(generator_lr=6.0), decay_generators=False)
+    assert len(generators.param_groups) == 2

@@ -6,7 +6,7 @@ Letters: B images, C channels, H x W = N positions.
 import torch
 from torch import Tensor, nn
 
-from jointreid.models.dcsd import global_average_pool
+from jointreid.models.pooling import global_average_pool
 
 
 class NonLocal(nn.Module):

@@ -13,7 +13,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from jointreid.messages.errors import JointreidError
-from jointreid.models.dcsd import FactorLogits
+from jointreid.models.context import Context, FactorLogits
+from jointreid.models.dcsd import DCSD
 from jointreid.models.trunk import SpatialConvFactory, Trunk, TrunkOutput, filter_map, require_stride
 
 KERNEL_SIZE = 7
@@ -38,9 +39,10 @@ class ConvNeXtShape:
 CONVNEXTS = {"convnext_tiny": ConvNeXtShape((3, 3, 9, 3), (96, 192, 384, 768))}
 
 
-def _start(layer: nn.Conv2d | nn.Linear) -> None:
-    """Draw the paper's initial weights."""
-    nn.init.trunc_normal_(layer.weight, std=0.02)
+def _start(layer: nn.Conv2d | nn.Linear | DCSD) -> None:
+    """Draw the paper's initial weights; of a DCSD, those of its static base."""
+    if layer.weight is not None:
+        nn.init.trunc_normal_(layer.weight, std=0.02)
     if layer.bias is not None:
         nn.init.zeros_(layer.bias)
 
@@ -82,15 +84,15 @@ class ConvNeXtBlock(nn.Module):
     def __init__(self, channels: int, spatial: SpatialConvFactory) -> None:
         super().__init__()
         self.conv_dw = spatial(channels, 1, KERNEL_SIZE, groups=channels, bias=True)
-        if isinstance(self.conv_dw, nn.Conv2d):
+        if isinstance(self.conv_dw, nn.Conv2d | DCSD):
             _start(self.conv_dw)
         self.norm = nn.LayerNorm(channels, eps=EPS)
         self.mlp = Mlp(channels)
         self.gamma = nn.Parameter(torch.full((channels,), LAYER_SCALE))
 
-    def forward(self, x: Tensor) -> tuple[Tensor, FactorLogits | None]:
+    def forward(self, x: Tensor, context: Context | None = None) -> tuple[Tensor, FactorLogits | None]:
         """Map [B, C, H, W] to the same shape and the factor logits; None for a static 7x7."""
-        y, logits = filter_map(self.conv_dw, x)
+        y, logits = filter_map(self.conv_dw, x, context)
         y = self.mlp(self.norm(y.permute(0, 2, 3, 1))).permute(0, 3, 1, 2)
         return y * self.gamma.reshape(1, -1, 1, 1) + x, logits
 
@@ -122,12 +124,12 @@ class ConvNeXtStage(nn.Module):
         self.downsample = nn.Identity() if first else Downsample(in_channels, channels, stride)
         self.blocks = nn.ModuleList(ConvNeXtBlock(channels, spatial) for _ in range(depth))
 
-    def forward(self, x: Tensor) -> tuple[Tensor, list[FactorLogits]]:
+    def forward(self, x: Tensor, context: Context | None = None) -> tuple[Tensor, list[FactorLogits]]:
         """Map [B, in_channels, H, W] to [B, channels, H', W'] and the factor logits of its DCSDs."""
         x = self.downsample(x)
         factor_logits = []
         for block in self.blocks:
-            x, logits = block(x)
+            x, logits = block(x, context)
             if logits is not None:
                 factor_logits.append(logits)
         return x, factor_logits
@@ -162,7 +164,7 @@ class ConvNeXt(Trunk):
             in_channels = channels
         self.stages = nn.ModuleList(stages)
 
-    def forward(self, images: Tensor) -> TrunkOutput:
+    def forward(self, images: Tensor, context: Context | None = None) -> TrunkOutput:
         """Map images [B, 3, H, W] to a feature map and factor logits.
 
         Raises:
@@ -176,6 +178,6 @@ class ConvNeXt(Trunk):
         x = self.stem(images)
         factor_logits: list[FactorLogits] = []
         for stage in self.stages:
-            x, of_stage = stage(x)
+            x, of_stage = stage(x, context)
             factor_logits += of_stage
         return TrunkOutput(x, tuple(factor_logits), ())

@@ -2,12 +2,14 @@
 
 A depthwise K x K convolution whose kernel at channel c and position p is the product of two generated kernels, one
 per channel and one per position. Both are generated from Z = X + Domain + Camera, where Domain and Camera are vectors
-that two MLPs predict from X itself: the MLPs need labels in training, the kernels need none.
+that two MLPs predict from X itself: the MLPs need labels in training, the kernels need none. With a static base the
+product is added to the kernel of an ordinary convolution, and with a context network the vectors come from it.
 
 Letters: B images, C channels, H x W input and H' x W' output positions, K kernel side, KK its K*K taps.
 """
 
-from typing import NamedTuple, cast
+import math
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -15,24 +17,9 @@ from torch.nn import functional
 
 from jointreid.config import DcsdConfig, Factor
 from jointreid.messages.errors import JointreidError
+from jointreid.models.context import VECTOR, Context, FactorLogits, used_factors
 from jointreid.models.dynamic_filter import dynamic_filter, dynamic_filter_sum, filter_norm
-
-
-class FactorLogits(NamedTuple):
-    """Predictions of one DCSD about where each image comes from; None where it has no such head.
-
-    Attributes:
-        domain: [B, num_domains], or None.
-        camera: [B, num_cameras], over the global camera ids of Fig. 3, or None.
-    """
-
-    domain: Tensor | None
-    camera: Tensor | None
-
-
-def global_average_pool(x: Tensor) -> Tensor:
-    """Return the mean over positions: [B, C, H, W] -> [B, C], in fp32 under autocast too (float64 stays float64)."""
-    return x.mean(dim=(2, 3), dtype=torch.promote_types(x.dtype, torch.float32))
+from jointreid.models.pooling import global_average_pool, mean_and_deviation
 
 
 class FilterNorm(nn.Module):
@@ -76,12 +63,16 @@ class FactorPredictor(nn.Module):
     def __init__(self, channels: int, num_classes: int, config: DcsdConfig) -> None:
         super().__init__()
         hidden = max(1, channels // config.mlp_reduction)
-        self.fc1 = nn.Linear(channels, hidden, bias=config.mlp_bias)
+        statistics = 2 if config.context == "block-stats" else 1
+        self.fc1 = nn.Linear(statistics * channels, hidden, bias=config.mlp_bias)
         self.fc2 = nn.Linear(hidden, channels, bias=config.mlp_bias)
         self.classifier = nn.Linear(channels, num_classes, bias=config.cls_bias)
 
     def forward(self, pooled: Tensor) -> tuple[Tensor, Tensor | None]:
-        """Map pooled features [B, C] to the vector [B, C] and its logits [B, num_classes] (None once pruned)."""
+        """Map pooled features [B, C] to the vector [B, C] and its logits [B, num_classes] (None once pruned).
+
+        With `dcsd.context block-stats` the features are means and standard deviations [B, 2 C].
+        """
         vector = self.fc2(functional.relu(self.fc1(pooled)))
         logits = None if self.classifier is None else self.classifier(vector)
         return vector, logits
@@ -92,13 +83,18 @@ class ChannelBranch(nn.Module):
 
     def __init__(self, channels: int, config: DcsdConfig) -> None:
         super().__init__()
-        hidden = max(1, int(config.squeeze * channels))
+        hidden = max(1, config.hidden_floor, int(config.squeeze * channels))
         self.kernels = (channels, config.kernel_size**2)
         self.fc1 = nn.Linear(channels, hidden)
         self.fc2 = nn.Linear(hidden, channels * config.kernel_size**2)
-        self.norm = FilterNorm(2, config.kernel_size, channels if config.learnable_std else None, config.eps)
+        self.norm: FilterNorm | nn.Identity = nn.Identity()
+        if config.generated_start == "gain":
+            self.norm = FilterNorm(2, config.kernel_size, channels if config.learnable_std else None, config.eps)
         for layer in (self.fc1, self.fc2):  # as 1x1 convolutions, which they are in DDF, start in the trunk
             nn.init.kaiming_normal_(layer.weight, mode="fan_out", nonlinearity="relu")
+        if config.generated_start == "zeros":
+            nn.init.zeros_(self.fc2.weight)
+            nn.init.zeros_(self.fc2.bias)
 
     def forward(self, pooled: Tensor, context: Tensor | None) -> Tensor:
         """Map GAP(X) and the context, both [B, C], to kernels [B, C, KK]."""
@@ -113,8 +109,13 @@ class SpatialBranch(nn.Module):
     def __init__(self, channels: int, config: DcsdConfig, stride: int) -> None:
         super().__init__()
         self.conv = nn.Conv2d(channels, config.kernel_size**2, 1, stride)
-        self.norm = FilterNorm(1, config.kernel_size, eps=config.eps)
-        nn.init.kaiming_normal_(self.conv.weight, mode="fan_out", nonlinearity="relu")
+        self.norm: FilterNorm | nn.Identity = nn.Identity()
+        if config.generated_start == "gain":
+            self.norm = FilterNorm(1, config.kernel_size, eps=config.eps)
+            nn.init.kaiming_normal_(self.conv.weight, mode="fan_out", nonlinearity="relu")
+        else:  # of about the size that FilterNorm would give the kernels
+            spread = nn.init.calculate_gain("relu") / config.kernel_size
+            nn.init.normal_(self.conv.weight, 0, spread / math.sqrt(channels))
 
     def forward(self, x: Tensor, context: Tensor | None) -> Tensor:
         """Map X [B, C, H, W] and the context [B, C] to kernels [B, KK, H', W']."""
@@ -130,7 +131,9 @@ COMBINE = {"mul": dynamic_filter, "add": dynamic_filter_sum}
 class DCSD(nn.Module):
     """A K x K depthwise convolution generated from the sample, its domain and its camera (section III-A, Eq. 2).
 
-    With `factors=("sample",)` it is DDF, the decoupled dynamic filter that it extends.
+    With `factors=("sample",)` it is DDF, the decoupled dynamic filter that it extends. With `base="static"` the kernel
+    of channel c at position p is W0[c] + gain[c] * spatial[p] * channel[c], where W0 is the convolution of the plain
+    network. A W0 that is not depthwise is applied beside the generated kernels, and both outputs are added.
 
     Its state_dict, beside the names in DDF's, where layers are numbered and the two fully connected layers are 1x1
     convolutions; m = int(squeeze * C), h = C // mlp_reduction:
@@ -143,6 +146,13 @@ class DCSD(nn.Module):
         domain.classifier.weight, .bias           [num_domains, C], [num_domains]
         camera.*                                  as domain.*, with num_cameras
 
+    With a static base also those of the plain convolution, under its names, and with a context network the layer by
+    which its vectors enter, in the place of domain.* and camera.*:
+
+        weight, bias                              [C, C / groups, K, K], [C] where the plain one has a bias
+        gain                                      [C]                       not with generated_start="zeros"
+        projection.weight                         [C, 32]
+
     Args:
         channels: C, of input and output.
         num_domains: classes of the domain head.
@@ -150,6 +160,8 @@ class DCSD(nn.Module):
         config: the switches; `DcsdConfig` says what each does.
         stride: of the output grid; H' = ceil(H / stride).
         dilation: distance between neighbouring taps, in positions.
+        groups: of the plain convolution, with a static base: 1 if it is dense, C if it is depthwise.
+        bias: whether it has a bias; without a base there is none.
 
     Raises:
         JointreidError: fewer than one channel, domain or camera.
@@ -157,6 +169,10 @@ class DCSD(nn.Module):
 
     domain: FactorPredictor | None
     camera: FactorPredictor | None
+    projection: nn.Linear | None
+    weight: nn.Parameter | None
+    bias: nn.Parameter | None
+    gain: nn.Parameter | None
 
     def __init__(
         self,
@@ -167,6 +183,8 @@ class DCSD(nn.Module):
         *,
         stride: int = 1,
         dilation: int = 1,
+        groups: int = 1,
+        bias: bool = False,
     ) -> None:
         super().__init__()
         for name, size in (("channels", channels), ("num_domains", num_domains), ("num_cameras", num_cameras)):
@@ -175,13 +193,16 @@ class DCSD(nn.Module):
         self.config = config
         self.stride = stride
         self.dilation = dilation
+        self.groups = groups
+        self._add_base(channels, bias)
         self.channel_branch = ChannelBranch(channels, config)
         self.spatial_branch = SpatialBranch(channels, config, stride)
+        factors = used_factors(config, num_domains, num_cameras)
+        shared = config.context in ("network", "labels")
+        self.projection = nn.Linear(VECTOR, channels, bias=False) if shared and factors else None
 
         def predictor(factor: Factor, num_classes: int) -> FactorPredictor | None:
-            if factor not in config.factors or (num_classes == 1 and config.degenerate_heads == "drop"):
-                return None
-            return FactorPredictor(channels, num_classes, config)
+            return FactorPredictor(channels, num_classes, config) if factor in factors and not shared else None
 
         self.domain = predictor("domain", num_domains)
         self.camera = predictor("camera", num_cameras)
@@ -190,18 +211,72 @@ class DCSD(nn.Module):
         if config.context_init == "zero_last":
             self.zero_context()
 
-    def forward(self, x: Tensor) -> tuple[Tensor, FactorLogits]:
-        """Filter X [B, C, H, W] with its own kernels: ([B, C, H', W'], the logits of the heads)."""
-        pooled = global_average_pool(x)  # B C
-        context, logits = self.predict_context(pooled)  # B C: Domain + Camera
-        channel = self.channel_branch(pooled, context if self.config.context_to != "spatial" else None)  # B C KK
-        spatial = self.spatial_branch(x, context if self.config.context_to != "channel" else None)  # B KK H' W'
-        y = COMBINE[self.config.combine](x, spatial, channel, self.stride, self.dilation)  # B C H' W'
-        return y, logits
+    def _add_base(self, channels: int, bias: bool) -> None:
+        """Make W0, drawn as in the plain network, and the gain."""
+        size = self.config.kernel_size
+        self.weight = self.bias = self.gain = None
+        if self.config.base == "none":
+            return
+        self.weight = nn.Parameter(torch.empty(channels, channels // self.groups, size, size))
+        fan_out = channels // self.groups * size**2
+        nn.init.normal_(self.weight, 0, nn.init.calculate_gain("relu") / math.sqrt(fan_out))
+        self.bias = nn.Parameter(torch.zeros(channels)) if bias else None
+        if self.config.generated_start == "gain":
+            self.gain = nn.Parameter(torch.zeros(channels))
 
-    def predict_context(self, pooled: Tensor) -> tuple[Tensor | None, FactorLogits]:
-        """Map GAP(X) [B, C] to Domain + Camera [B, C], None without either factor, and to the logits of the heads."""
-        source = pooled.detach() if self.config.detach_context_input else pooled
+    def forward(self, x: Tensor, context: Context | None = None) -> tuple[Tensor, FactorLogits]:
+        """Filter X [B, C, H, W] with its own kernels: ([B, C, H', W'], the logits of the heads).
+
+        Args:
+            x: the map.
+            context: of all blocks; by default X's own, and with a context network none.
+        """
+        pooled = global_average_pool(x)  # B C
+        vector, logits = self.context_of(x, pooled, context or Context())  # B C: Domain + Camera
+        channel = self.channel_branch(pooled, vector if self.config.context_to != "spatial" else None)  # B C KK
+        spatial = self.spatial_branch(x, vector if self.config.context_to != "channel" else None)  # B KK H' W'
+        y = COMBINE[self.config.combine](x, spatial, channel, self.stride, self.dilation)  # B C H' W'
+        return (y if self.weight is None else self._on_base(x, y, self.weight)), logits
+
+    def _on_base(self, x: Tensor, generated: Tensor, weight: Tensor) -> Tensor:
+        """Add the output of the generated kernels, times the gain, to that of W0; both [B, C, H', W']."""
+        padding = self.dilation * (self.config.kernel_size // 2)
+        y = functional.conv2d(x, weight, self.bias, self.stride, padding, self.dilation, self.groups)
+        gain = self.effective_gain()
+        return y + (generated if gain is None else generated * gain.to(generated.dtype)[:, None, None])
+
+    def effective_gain(self) -> Tensor | None:
+        """Return the factor on the generated kernels [C]; None for 1.
+
+        With `gain_relative` it is the gain times the size of W0, which the gradient does not reach: the root of the
+        mean over taps of the sum of squares over the input channels.
+        """
+        if self.gain is None or self.weight is None or not self.config.gain_relative:
+            return self.gain
+        size = self.weight.detach().square().sum(1).mean((1, 2)).sqrt()
+        return self.gain * size
+
+    def context_of(self, x: Tensor, pooled: Tensor, context: Context) -> tuple[Tensor | None, FactorLogits]:
+        """Return the vectors that enter the generators [B, C], None for none, and the logits of the heads.
+
+        Args:
+            x: the map [B, C, H, W].
+            pooled: GAP(X) [B, C].
+            context: of all blocks.
+        """
+        if self.projection is not None:
+            vector = None if context.vector is None else self.projection(context.vector)
+            return vector, FactorLogits(None, None)
+        statistics = mean_and_deviation(x) if self.config.context == "block-stats" else pooled
+        own, logits = self.predict_context(statistics)
+        return None if own is None else context.changed(own), logits
+
+    def predict_context(self, statistics: Tensor) -> tuple[Tensor | None, FactorLogits]:
+        """Map GAP(X) [B, C] to Domain + Camera [B, C], None without either factor, and to the logits of the heads.
+
+        With `dcsd.context block-stats`, means and standard deviations [B, 2 C].
+        """
+        source = statistics.detach() if self.config.detach_context_input else statistics
         domain, domain_logits = (None, None) if self.domain is None else self.domain(source)
         camera, camera_logits = (None, None) if self.camera is None else self.camera(source)
         logits = FactorLogits(domain_logits, camera_logits)
@@ -212,7 +287,9 @@ class DCSD(nn.Module):
         return context.detach() if self.config.stop_gradient else context, logits
 
     def zero_context(self) -> None:
-        """Zero the last layer of both MLPs: the kernels are those of the sample alone, until these layers learn."""
+        """Zero the layer by which a context enters: the kernels are those of the sample alone, until it learns."""
+        if self.projection is not None:
+            nn.init.zeros_(self.projection.weight)
         for predictor in (self.domain, self.camera):
             if predictor is not None:
                 for parameter in predictor.fc2.parameters():

@@ -1,5 +1,6 @@
 """All trunks by name, and the function that builds one."""
 
+import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import partial
@@ -60,7 +61,7 @@ def build_trunk(
         raise JointreidError(f"trunk {name}: model.width and model.depthwise are settings of ResNets; leave them out")
     spatial = static_conv if dcsd is None else dcsd_conv(dcsd, num_domains, num_cameras)
     if is_custom(name):
-        return _custom_trunk(name, spatial, last_stride)
+        return _custom_trunk(name, spatial, last_stride, needs_context=dcsd is not None and dcsd.needs_context)
     if name in DEPTHWISE:
         return DEPTHWISE[name](spatial, last_stride)
     shape = replace(RESNETS[name], width=width) if width else RESNETS[name]
@@ -98,11 +99,16 @@ def _require_place(name: str, additions: Additions) -> None:
     )
 
 
-def _custom_trunk(name: str, spatial: SpatialConvFactory, last_stride: int) -> Trunk:
+def _custom_trunk(name: str, spatial: SpatialConvFactory, last_stride: int, *, needs_context: bool) -> Trunk:
     trunk = custom_function("model.trunk", name)(spatial, last_stride)
     if not isinstance(trunk, Trunk) or not isinstance(getattr(trunk, "out_channels", None), int):
         raise JointreidError(
             f"trunk {name} returned {type(trunk).__name__}; expected a subclass of jointreid.models.trunk.Trunk with "
             "out_channels set"
+        )
+    if needs_context and "context" not in inspect.signature(trunk.forward).parameters:
+        raise JointreidError(
+            f"trunk {name}: its forward takes images alone, and with these settings of dcsd every block is told a "
+            "context; let it take `context` too, and pass it to `filter_map(module, x, context)`"
         )
     return trunk

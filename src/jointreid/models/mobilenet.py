@@ -14,7 +14,8 @@ from typing import cast
 from torch import Tensor, nn
 from torch.nn import functional
 
-from jointreid.models.dcsd import DCSD, FactorLogits
+from jointreid.models.context import Context, FactorLogits
+from jointreid.models.dcsd import DCSD
 from jointreid.models.trunk import SpatialConvFactory, Trunk, TrunkOutput, conv, filter_map, require_stride
 
 STEM_CHANNELS = 32
@@ -79,9 +80,9 @@ class DepthwiseSeparable(nn.Module):
         self.conv_pw = conv(in_channels, stage.channels, 1)
         self.bn2 = nn.BatchNorm2d(stage.channels)
 
-    def forward(self, x: Tensor) -> tuple[Tensor, FactorLogits | None]:
+    def forward(self, x: Tensor, context: Context | None = None) -> tuple[Tensor, FactorLogits | None]:
         """Map [B, in_channels, H, W] to [B, channels, H', W'] and the factor logits; None for a static convolution."""
-        y, logits = filter_map(self.conv_dw, x)
+        y, logits = filter_map(self.conv_dw, x, context)
         y = functional.relu6(self.bn1(y))
         return self.bn2(self.conv_pw(y)), logits
 
@@ -106,13 +107,13 @@ class InvertedResidual(nn.Module):
         self.conv_pwl = conv(width, stage.channels, 1)
         self.bn3 = nn.BatchNorm2d(stage.channels)
         self.has_shortcut = stride == 1 and in_channels == stage.channels
-        if self.has_shortcut and isinstance(self.conv_dw, DCSD):
+        if self.has_shortcut and isinstance(self.conv_dw, DCSD) and self.conv_dw.weight is None:
             nn.init.zeros_(self.bn3.weight)  # starts as its shortcut, see `jointreid.models.resnet.Bottleneck`
 
-    def forward(self, x: Tensor) -> tuple[Tensor, FactorLogits | None]:
+    def forward(self, x: Tensor, context: Context | None = None) -> tuple[Tensor, FactorLogits | None]:
         """Map [B, in_channels, H, W] to [B, channels, H', W'] and the factor logits; None for a static convolution."""
         y = functional.relu6(self.bn1(self.conv_pw(x)))
-        y, logits = filter_map(self.conv_dw, y)
+        y, logits = filter_map(self.conv_dw, y, context)
         y = functional.relu6(self.bn2(y))
         y = self.bn3(self.conv_pwl(y))
         return y + x if self.has_shortcut else y, logits
@@ -151,13 +152,13 @@ class MobileNet(Trunk):
         self.conv_head = conv(in_channels, OUT_CHANNELS, 1)
         self.bn2 = nn.BatchNorm2d(OUT_CHANNELS)
 
-    def forward(self, images: Tensor) -> TrunkOutput:
+    def forward(self, images: Tensor, context: Context | None = None) -> TrunkOutput:
         """Map images [B, 3, H, W] to a feature map and factor logits."""
         x = functional.relu6(self.bn1(self.conv_stem(images)))
         factor_logits = []
         for stage in cast(Iterable[nn.Sequential], self.blocks):
             for block in stage:
-                x, logits = block(x)
+                x, logits = block(x, context)
                 if logits is not None:
                     factor_logits.append(logits)
         x = functional.relu6(self.bn2(self.conv_head(x)))

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from jointreid.messages.errors import JointreidError
-from jointreid.models.dcsd import global_average_pool
+from jointreid.models.pooling import global_average_pool
 
 
 class InstanceNorm(nn.InstanceNorm2d):

@@ -51,7 +51,8 @@ class Source:
 
     Attributes:
         label: its name in results; the SHA-256 follows, and for weights of `jointreid pretrain` their accuracy.
-        generated: whether it is for trunks whose 3x3 convolutions are generated (-dcsd), or for those of static ones.
+        generated: whether it is for trunks whose spatial convolutions are generated alone (-dcsd with `dcsd.base
+            none`), or for those with static ones (a plain system, or -dcsd with `dcsd.base static`).
         trunk: the one that it fits; empty for any.
         how: how to get a file.
         hub: the repository on the Hugging Face hub from which the file is fetched if none is given; "" for none.
@@ -136,7 +137,7 @@ def label_of(source: str) -> str:
     return SOURCES[source].label if source in SOURCES else source
 
 
-def check_source(source: str, file: str, *, system: str, trunk: str) -> None:
+def check_source(source: str, file: str, *, system: str, trunk: str, base: str = "none") -> None:
     """Refuse weights that cannot be loaded, without reading their tensors.
 
     Args:
@@ -144,6 +145,7 @@ def check_source(source: str, file: str, *, system: str, trunk: str) -> None:
         file: the file of the weights; empty to download them.
         system: the system that starts from them, such as "bot-dcsd".
         trunk: its trunk, such as "resnet50".
+        base: `dcsd.base`; a static one starts from weights of a plain network.
 
     Raises:
         JointreidError: the source is unknown or for other networks (the message names those that fit), or its file is
@@ -156,7 +158,7 @@ def check_source(source: str, file: str, *, system: str, trunk: str) -> None:
             )
         return
     source, file = _source_and_file(source, file)
-    _require_fitting(source, system.endswith("-dcsd"), trunk)
+    _require_fitting(source, system.endswith("-dcsd") and base == "none", trunk)
     if file or not SOURCES[source].hub:
         _local_file(source, file)
 
@@ -177,7 +179,7 @@ def load_pretrained(model: ReIDModel, source: str, file: str = "", *, zero_conte
     """
     source, file = _source_and_file(source, file)
     trunk = model.trunk
-    blocks = [module for module in trunk.modules() if isinstance(module, DCSD)]
+    blocks = [module for module in trunk.modules() if isinstance(module, DCSD) and module.weight is None]
     _require_fitting(source, bool(blocks))
     if any(block.config.combine != "mul" for block in blocks):
         raise JointreidError(f"model.pretrain {source} is for kernels that are products; dcsd.combine must be mul")
@@ -197,7 +199,7 @@ def load_pretrained(model: ReIDModel, source: str, file: str = "", *, zero_conte
         for block in trunk.modules():
             if isinstance(block, Bottleneck):
                 block.bn2.reset_parameters()  # its statistics are those of the outputs of the static 3x3
-    elif zero_context:
+    elif zero_context and blocks:  # generators beside a static base were not loaded, and start at random
         trunk.zero_context()
     learnt = dict(trunk.named_parameters())
     return Pretraining(label, path, sha256, sum(learnt[name].numel() for name in tensors if name in learnt))
@@ -237,17 +239,22 @@ def read_weights(path: Path) -> dict[str, Tensor]:
 
 
 def _require_fitting(source: str, generated: bool, trunk: str = "") -> None:
-    """Refuse a source that is unknown, or for other 3x3 convolutions or another trunk ("" for any)."""
+    """Refuse a source that is unknown, or for other spatial convolutions or another trunk ("" for any)."""
     if source not in SOURCES:
         raise JointreidError(no_such("source of weights", source, [NONE, *SOURCES]))
     fitting = [
         name for name, s in SOURCES.items() if s.generated == generated and (not trunk or s.trunk in ("", trunk))
     ]
     if source not in fitting:
-        wanted, here = (f"{'generated' if kind else 'static'} 3x3s" for kind in (SOURCES[source].generated, generated))
+        wanted, here = (
+            f"{'generated' if kind else 'static'} convolutions" for kind in (SOURCES[source].generated, generated)
+        )
+        hint = ""
+        if generated and not SOURCES[source].generated:
+            hint = ". With --dcsd.base static generated kernels are added to static ones, which start from such weights"
         raise JointreidError(
             f"model.pretrain {source} is for {wanted} in {SOURCES[source].trunk or 'any trunk'}; this model has {here} "
-            f"in {trunk or 'its trunk'}, and fitting are {', '.join(fitting)} and none"
+            f"in {trunk or 'its trunk'}, and fitting are {', '.join(fitting)} and none{hint}"
         )
 
 
@@ -302,8 +309,9 @@ def _download(source: str) -> Path:
         ) from error
 
 
-# Names of the parts of our trunks that ImageNet networks do not have.
-_NEW = re.compile(r"(^|\.)(domain|camera|non_local|sum_norm|snr)\.")
+# Names of the parts of our trunks that ImageNet networks do not have, and of those that generate kernels.
+_NEW = re.compile(r"(^|\.)(domain|camera|projection|non_local|sum_norm|snr)\.")
+_GENERATORS = re.compile(r"(^|\.)((channel_branch|spatial_branch)\.|gain$)")
 # Parts of a ResNet that a generated convolution replaces, and the batch normalisation after it.
 _REPLACED = re.compile(r"\.(conv2|bn2)\.")
 _DDF_NAMES = {
@@ -319,6 +327,8 @@ def _slots(trunk: Trunk, source: str) -> dict[str, Slot]:
     slots = {}
     for name, tensor in trunk.state_dict().items():
         if _NEW.search(name) or (SOURCES[source].partial and _REPLACED.search(name)):
+            continue
+        if not SOURCES[source].generated and _GENERATORS.search(name):
             continue
         file_name, shape = _in_ddf(name, tensor.shape) if source == "ddf_imagenet" else (name, tensor.shape)
         slots[file_name] = Slot(name, shape)

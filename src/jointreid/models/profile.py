@@ -20,8 +20,9 @@ from jointreid.config import DcsdConfig
 from jointreid.messages.errors import JointreidError, no_such
 from jointreid.messages.tables import text_table
 from jointreid.models.agw import NonLocal
-from jointreid.models.dcsd import DCSD, SpatialBranch, global_average_pool
+from jointreid.models.dcsd import DCSD, SpatialBranch
 from jointreid.models.families import TRUNKS, build_trunk
+from jointreid.models.pooling import global_average_pool
 from jointreid.models.reid import SYSTEMS, ReIDModel, build_model
 from jointreid.models.trunk import Trunk
 
@@ -39,6 +40,8 @@ SPATIAL = re.compile(r"trunk\..*\.(conv2|conv_dw)")
 IDENTITY_CLASSIFIER = "identity classifier"
 # Pattern of a module's name in the network -> the part it is counted in; the first pattern that fits is used.
 PARTS = (
+    (r"context\.(domain|camera)\.classifier", "domain and camera classifiers"),
+    (r"context(\..*)?", "context network"),
     (r"trunk\.(conv1|conv_stem|stem\.0)", "stem"),
     (r".*\.(bn\d|layer\d\.\d+\.downsample\.1|stem\.1|stages\.\d\.downsample\.0|blocks\.\d+\.norm)", "norm"),
     (r".*\.(conv\d|conv_\w+|layer\d\.\d+\.downsample\.0|stages\.\d\.downsample\.1)", "static convolutions"),
@@ -47,6 +50,7 @@ PARTS = (
     (r".*\.spatial_branch(\.conv)?", "spatial branches"),
     (r".*\.channel_branch\.fc\d", "channel branches"),
     (r".*\.channel_branch\.norm", "channel spreads"),
+    (r".*\.projection", "context projections"),
     (r".*\.(domain|camera)\.fc\d", "domain and camera MLPs"),
     (r".*\.(domain|camera)\.classifier", "domain and camera classifiers"),
     (r".*\.non_local(\.\w+)?", "non-local blocks"),
@@ -265,9 +269,11 @@ def _macs(call: ModuleCall) -> int:
         case SpatialBranch() as branch:  # its weights are also applied to the context vector
             context = call.inputs[1]
             return 0 if context is None else branch.conv.weight.numel()
-        case DCSD() as dcsd:  # K*K taps at every channel and position
+        case DCSD() as dcsd:  # K*K taps at every channel and position, which those of a depthwise base are added to
             y, _ = call.output
-            return dcsd.spatial_branch.conv.out_channels * int(y.numel())
+            taps = dcsd.spatial_branch.conv.out_channels
+            dense = 0 if dcsd.weight is None else dcsd.weight.shape[1]
+            return taps * int(y.numel()) * (1 + (dense if dense > 1 else 0))
         case NonLocal() as block:  # its two products, inner x N x inner each
             return 2 * block.g.out_channels**2 * int(math.prod(call.output.shape[2:]))
         case _:
@@ -277,7 +283,7 @@ def _macs(call: ModuleCall) -> int:
 def _part(name: str, module: nn.Module) -> str:
     """Return the part of the network in which a module's parameters and multiply-adds are counted."""
     if isinstance(module, DCSD):
-        return "operator"
+        return "operator" if module.weight is None else "operator and static kernels"
     return next((part for pattern, part in PARTS if re.fullmatch(pattern, name)), "other")
 
 
@@ -325,7 +331,7 @@ def _extra_macs_per_position(network: nn.Module, size: tuple[int, int]) -> int:
     extra = 0
     for call in _trace(network, size):
         if isinstance(call.module, DCSD):
-            (x,) = call.inputs
+            x = call.inputs[0]
             predictors = [predictor for predictor in (call.module.domain, call.module.camera) if predictor is not None]
             weights = sum(mlp.fc1.weight.numel() + mlp.fc2.weight.numel() for mlp in predictors)
             extra += weights * (math.prod(x.shape[2:]) - 1)

@@ -7,14 +7,24 @@ from collections.abc import Callable
 from dataclasses import fields
 from typing import Any, NamedTuple
 
+import torch
 from torch import Tensor, nn
 
 from jointreid.config import DcsdConfig, ModelConfig, SystemName
 from jointreid.messages.errors import JointreidError, no_such
 from jointreid.models.agw import GeM, NonLocal
-from jointreid.models.dcsd import FactorLogits, global_average_pool
+from jointreid.models.context import (
+    Context,
+    ContextNetwork,
+    FactorLogits,
+    LabelContext,
+    Origins,
+    PredictedContext,
+    context_module,
+)
 from jointreid.models.families import build_trunk
 from jointreid.models.norms import SNR, InstanceNorm, Restitution
+from jointreid.models.pooling import global_average_pool
 from jointreid.models.resnet import PLAIN, Additions
 from jointreid.models.trunk import Trunk
 
@@ -22,11 +32,13 @@ from jointreid.models.trunk import Trunk
 class ModelOutput(NamedTuple):
     """Output of a model, for the losses and the retrieval; nothing in it depends on a label.
 
+    (With `dcsd.context labels`, a control, the embeddings depend on the domain and camera that were given.)
+
     Attributes:
         embedding: [B, D], fp32, before BNNeck: the triplet's feature.
         bn_embedding: [B, D], fp32, after BNNeck: the feature to search with, by cosine.
         id_logits: [B, num_ids].
-        factor_logits: one per DCSD, from input to output; empty without.
+        factor_logits: one per DCSD, from input to output; those of a context network alone; empty without either.
         restitutions: one per SNR module, from input to output; empty without, and in evaluation.
     """
 
@@ -45,6 +57,8 @@ class ReIDModel(nn.Module):
         num_ids: identities of the training set.
         classifier_std: standard deviation of the classifier's initial weights.
         pool: feature map [B, D, H, W] -> embedding [B, D].
+        context: gives all DCSDs of the trunk one context; None where each predicts its own.
+        without_context: share of training images whose context is zero.
     """
 
     def __init__(
@@ -53,22 +67,67 @@ class ReIDModel(nn.Module):
         num_ids: int,
         classifier_std: float = 0.01,
         pool: Callable[[Tensor], Tensor] = global_average_pool,
+        context: ContextNetwork | LabelContext | None = None,
+        without_context: float = 0.0,
     ) -> None:
         super().__init__()
         self.trunk = trunk
+        self.context = context
+        self.without_context = without_context
         self.pool = pool
         self.bnneck = nn.BatchNorm1d(trunk.out_channels)
         self.bnneck.bias.requires_grad_(False)  # stays 0: the classifier's hyperplanes then pass through the origin
         self.classifier = nn.Linear(trunk.out_channels, num_ids, bias=False)
         nn.init.normal_(self.classifier.weight, std=classifier_std)
 
-    def forward(self, images: Tensor) -> ModelOutput:
-        """Map normalised images [B, 3, H, W] to embeddings and logits."""
-        feature_map, factor_logits, restitutions = self.trunk(images)  # B D H/16 W/16 with last stride 1
+    def forward(self, images: Tensor, origins: Origins | None = None, given: Context | None = None) -> ModelOutput:
+        """Map normalised images [B, 3, H, W] to embeddings and logits.
+
+        Args:
+            images: the images.
+            origins: where they come from; only a model with `needs_origins` reads it, and takes none for unknown.
+            given: changes the context that the blocks are told, to study a model: other vectors, another order, or
+                zeros. The logits stay those of the images.
+        """
+        predicted = self.predict_context(images, origins)
+        context = self._context_of(images, None if predicted is None else predicted.vector, given or Context())
+        # A custom trunk without a context takes the images alone.
+        output = self.trunk(images) if context is None else self.trunk(images, context)
+        feature_map, factor_logits, restitutions = output  # B D H/16 W/16 with last stride 1
+        if predicted is not None:
+            factor_logits = (predicted.logits,)
         embedding = self.pool(feature_map)  # B D
         bn_embedding = self.bnneck(embedding)  # B D
         id_logits = self.classifier(bn_embedding)  # B num_ids
         return ModelOutput(embedding, bn_embedding, id_logits, factor_logits, restitutions)
+
+    @property
+    def needs_origins(self) -> bool:
+        """Whether the true domain and camera of each image are an input: `dcsd.context labels`."""
+        return isinstance(self.context, LabelContext)
+
+    def predict_context(self, images: Tensor, origins: Origins | None = None) -> PredictedContext | None:
+        """Return the domain and camera vectors of images; None where every block predicts its own, or none does.
+
+        Args:
+            images: normalised, [B, 3, H, W].
+            origins: see `forward`.
+        """
+        if isinstance(self.context, LabelContext):
+            unknown = torch.full((len(images),), -1, device=images.device)
+            return self.context(origins or Origins(unknown, unknown))  # type: ignore[no-any-return]
+        return None if self.context is None else self.context(images)
+
+    def _context_of(self, images: Tensor, vector: Tensor | None, given: Context) -> Context | None:
+        """Return what the blocks are told: the predicted vector and what `given` changes; None for nothing."""
+        kept = given.kept
+        if kept is None and self.training and self.without_context:
+            kept = torch.rand(len(images), device=images.device) >= self.without_context
+        change = Context(None, given.order, kept)
+        vector = vector if given.vector is None else given.vector
+        if vector is not None:
+            return Context(change.changed(vector))
+        return None if given.order is None and kept is None else change
 
     def head_names(self) -> list[str]:
         """Return the names in `state_dict` whose shape depends on the training set: all classifiers."""
@@ -77,6 +136,8 @@ class ReIDModel(nn.Module):
     def prune_heads(self) -> None:
         """Drop the domain and camera classifiers, for deployment; embeddings stay the same."""
         self.trunk.prune_heads()
+        if isinstance(self.context, ContextNetwork):
+            self.context.prune_heads()
 
 
 class Classes(NamedTuple):
@@ -198,4 +259,6 @@ def _assemble(
         stem_pool="ceil" if model.stem_relu else "pad",
         additions=additions,
     )
-    return ReIDModel(trunk, classes.ids, model.classifier_std, pool)
+    context = None if dcsd is None else context_module(dcsd, classes.domains, classes.cameras)
+    without = 0.0 if dcsd is None else dcsd.context_dropout
+    return ReIDModel(trunk, classes.ids, model.classifier_std, pool, context, without)

@@ -12,7 +12,7 @@ from typing import Literal, get_args
 from torch import Tensor, nn
 
 from jointreid.messages.errors import JointreidError, no_such
-from jointreid.models.dcsd import FactorLogits
+from jointreid.models.context import Context, FactorLogits
 from jointreid.models.norms import SNR
 from jointreid.models.trunk import SpatialConvFactory, Trunk, TrunkOutput, conv, filter_map, require_stride
 
@@ -104,10 +104,10 @@ class Bottleneck(nn.Module):
         self.sum_norm = sum_norm or nn.Identity()
         self.non_local = non_local or nn.Identity()
 
-    def forward(self, x: Tensor) -> tuple[Tensor, FactorLogits | None]:
+    def forward(self, x: Tensor, context: Context | None = None) -> tuple[Tensor, FactorLogits | None]:
         """Map [B, in_channels, H, W] to [B, 4 width, H', W'] and the factor logits; None for a static 3x3."""
         y = self.relu(self.bn1(self.conv1(x)))
-        y, logits = filter_map(self.conv2, y)
+        y, logits = filter_map(self.conv2, y, context)
         y = self.relu(self.bn2(y))
         y = self.bn3(self.conv3(y))
         y = self.relu(self.sum_norm(y + self.downsample(x)))
@@ -159,13 +159,13 @@ class ResNet(Trunk):
         self.layer4 = _stage(3, shape, conv3x3, last_stride, additions)
         self.snr = nn.ModuleList(additions.snr(EXPANSION * width) for width in widths) if additions.snr else None
 
-    def forward(self, images: Tensor) -> TrunkOutput:
+    def forward(self, images: Tensor, context: Context | None = None) -> TrunkOutput:
         """Map images [B, 3, H, W] to a feature map, factor logits and restitutions."""
         x = self.maxpool(self.relu(self.bn1(self.conv1(images))))
         factor_logits, restitutions = [], []
         for number, stage in enumerate((self.layer1, self.layer2, self.layer3, self.layer4)):
             for block in stage:
-                x, logits = block(x)
+                x, logits = block(x, context)
                 if logits is not None:
                     factor_logits.append(logits)
             if self.snr is not None:

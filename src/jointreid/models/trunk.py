@@ -15,7 +15,8 @@ from torch import Tensor, nn
 
 from jointreid.config import DcsdConfig
 from jointreid.messages.errors import JointreidError
-from jointreid.models.dcsd import DCSD, FactorLogits
+from jointreid.models.context import Context, FactorLogits
+from jointreid.models.dcsd import DCSD
 from jointreid.models.norms import Restitution
 
 
@@ -36,14 +37,21 @@ class TrunkOutput(NamedTuple):
 class Trunk(nn.Module):
     """A network from images to a feature map; a custom trunk is a subclass.
 
+    A custom trunk may leave the argument `context` out; then its DCSDs have no context but that of their own maps.
+
     Attributes:
         out_channels: channels of the feature map.
     """
 
     out_channels: int
 
-    def forward(self, images: Tensor) -> TrunkOutput:
-        """Map images [B, 3, H, W] to a feature map, factor logits and restitutions."""
+    def forward(self, images: Tensor, context: Context | None = None) -> TrunkOutput:
+        """Map images [B, 3, H, W] to a feature map, factor logits and restitutions.
+
+        Args:
+            images: normalised.
+            context: what every DCSD is told about where the images come from, see `filter_map`.
+        """
         raise NotImplementedError(f"{type(self).__name__} has no forward")
 
     def prune_heads(self) -> None:
@@ -121,22 +129,54 @@ def static_conv(
 def dcsd_conv(config: DcsdConfig, num_domains: int, num_cameras: int) -> SpatialConvFactory:
     """Return a factory that puts a DCSD of these settings in the place of a spatial convolution.
 
-    `dcsd.kernel_size` is the side of a kernel in the place of a 3x3; a larger convolution keeps its side. A DCSD is
-    depthwise and has no bias, whatever it replaces.
+    `dcsd.kernel_size` is the side of a kernel in the place of a 3x3; a larger convolution keeps its side. The generated
+    kernels are depthwise and have no bias, whatever they replace; a static base keeps groups and bias.
+
+    Raises:
+        JointreidError: settings of the base that exclude each other.
     """
+    _require_consistent(config)
 
     def make(
         channels: int, stride: int, kernel_size: int = 3, *, dilation: int = 1, groups: int = 1, bias: bool = False
     ) -> nn.Module:
         here = config if kernel_size == 3 else replace(config, kernel_size=kernel_size)
-        return DCSD(channels, num_domains, num_cameras, here, stride=stride, dilation=dilation)
+        return DCSD(
+            channels, num_domains, num_cameras, here, stride=stride, dilation=dilation, groups=groups, bias=bias
+        )
 
     return make
 
 
-def filter_map(spatial: nn.Module, x: Tensor) -> tuple[Tensor, FactorLogits | None]:
-    """Apply a module of a `SpatialConvFactory` to [B, C, H, W]: (the filtered map, the factor logits of a DCSD)."""
-    return spatial(x) if isinstance(spatial, DCSD) else (spatial(x), None)
+def _require_consistent(config: DcsdConfig) -> None:
+    """Refuse settings of the base that exclude each other.
+
+    Raises:
+        JointreidError: the message names both.
+    """
+    static, zeros = config.base == "static", config.generated_start == "zeros"
+    refused = {
+        "dcsd.gain_relative true needs a gain: dcsd.base static and dcsd.generated_start gain": config.gain_relative
+        and (not static or zeros),
+        "dcsd.generated_start zeros needs dcsd.base static; without a base nothing would get through": zeros
+        and not static,
+        f"dcsd.kernel_size is {config.kernel_size}; expected 3 with dcsd.base static, where generated kernels have the "
+        "side of W0": static and config.kernel_size != 3,
+    }
+    for message, applies in refused.items():
+        if applies:
+            raise JointreidError(message)
+
+
+def filter_map(spatial: nn.Module, x: Tensor, context: Context | None = None) -> tuple[Tensor, FactorLogits | None]:
+    """Apply a module of a `SpatialConvFactory` to [B, C, H, W]: (the filtered map, the factor logits of a DCSD).
+
+    Args:
+        spatial: the module.
+        x: the map.
+        context: what the trunk was given; a static convolution does not use it.
+    """
+    return spatial(x, context) if isinstance(spatial, DCSD) else (spatial(x), None)
 
 
 def require_stride(last_stride: int) -> None:

@@ -1,5 +1,6 @@
 """The learning rate as a pure function of the step, the optimiser, and the moving average of the weights."""
 
+import re
 from collections.abc import Sequence
 from itertools import groupby
 
@@ -60,25 +61,43 @@ def render_lrs(by_epoch: Sequence[float]) -> str:
     return ", ".join(parts)
 
 
-def build_optimizer(model: nn.Module, config: OptimConfig, *, fused: bool = True) -> torch.optim.Adam:
-    """Return Adam over the trainable parameters, in two groups: weights and biases.
+# Names of what generates kernels, in the model, and of what tells it where an image comes from.
+_GENERATORS = re.compile(r".*\.(channel_branch|spatial_branch)\..*|.*\.(projection\.weight|gain)")
+_CONTEXT = re.compile(r"context\..*|trunk\..*\.(domain|camera)\..*")
+
+
+def build_optimizer(
+    model: nn.Module, config: OptimConfig, *, decay_generators: bool = True, fused: bool = True
+) -> torch.optim.Adam:
+    """Return Adam over the trainable parameters, in groups of equal settings: weights, biases, generators, context.
 
     The weight decay is added to the gradient (coupled), on every parameter, batch normalisation included, as in BoT.
-    Each group carries `lr_scale`, the factor between its learning rate and the scheduled one.
+    Each group carries `lr_scale`, the factor between its learning rate and the scheduled one. Generators and context
+    are groups of their own only where their settings differ, so that older checkpoints fit.
 
     Args:
         model: on its device.
         config: the settings.
+        decay_generators: whether the weight decay applies to both branches, the gain and the projections too.
         fused: update each tensor in one pass instead of a dozen; possible on CPUs and CUDA devices.
     """
-    named = [(name, parameter) for name, parameter in model.named_parameters() if parameter.requires_grad]
-    weights = [parameter for name, parameter in named if not name.endswith("bias")]
-    biases = [parameter for name, parameter in named if name.endswith("bias")]
-    groups = [
-        {"params": weights, "lr_scale": 1.0},
-        {"params": biases, "lr_scale": config.bias_lr_factor},
+    groups: dict[tuple[float, float], list[nn.Parameter]] = {(1.0, config.weight_decay): []}
+    biases: dict[tuple[float, float], list[nn.Parameter]] = {(config.bias_lr_factor, config.weight_decay): []}
+    for name, parameter in model.named_parameters():
+        if not parameter.requires_grad:
+            continue
+        is_bias, generates = name.endswith("bias"), _GENERATORS.fullmatch(name) is not None
+        scale = config.bias_lr_factor if is_bias else 1.0
+        if generates or _CONTEXT.fullmatch(name):
+            scale *= config.generator_lr
+        decay = config.weight_decay if decay_generators or not generates else 0.0
+        (biases if is_bias else groups).setdefault((scale, decay), []).append(parameter)
+    settings = [
+        {"params": parameters, "lr_scale": scale, "weight_decay": decay}
+        for kind in (groups, biases)
+        for (scale, decay), parameters in kind.items()
     ]
-    return torch.optim.Adam(groups, lr=config.lr, weight_decay=config.weight_decay, fused=fused)
+    return torch.optim.Adam(settings, lr=config.lr, fused=fused)
 
 
 def set_lr(optimizer: torch.optim.Optimizer, lr: float) -> None:

@@ -27,7 +27,7 @@ def check_start_weights(config: RunConfig) -> None:
             f"{model.pretrain}); leave one out"
         )
     if not config.train.resume:  # a resumed run loads its own checkpoint
-        check_source(model.pretrain, model.pretrain_file, system=model.name, trunk=model.trunk)
+        check_source(model.pretrain, model.pretrain_file, system=model.name, trunk=model.trunk, base=config.dcsd.base)
 
 
 def load_start_weights(model: ReIDModel, config: RunConfig, console: Console) -> str:

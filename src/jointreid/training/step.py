@@ -13,6 +13,7 @@ from jointreid.config import RunConfig
 from jointreid.data.images import Batch
 from jointreid.data.records import ImageRecord
 from jointreid.losses import HeadAccuracy, LossFunction, Terms, head_accuracy, identity_by_domain
+from jointreid.models.context import Origins
 from jointreid.models.reid import ReIDModel
 from jointreid.training.arithmetic import Arithmetic
 from jointreid.training.batches import TrainingBatch
@@ -70,7 +71,7 @@ class TrainingStep:
         # With several processes the network is compiled, not the wrapper that exchanges its gradients.
         self.network, self.optimizer = self._fabric.setup(
             arithmetic.network(model),
-            build_optimizer(model, config.optim, fused=arithmetic.fused),
+            build_optimizer(model, config.optim, decay_generators=config.dcsd.decay_generators, fused=arithmetic.fused),
             _reapply_compile=processes.world_size == 1,
         )
         self.average = WeightAverage(model, config.train.ema) if config.train.ema else None
@@ -104,11 +105,16 @@ class TrainingStep:
             batch: this process's part, on the device.
             generator: draws the pairs of SNR's loss; PyTorch's shared one by default.
         """
-        output = self.processes.outputs_for_loss(self.network(batch.images), gather=self._config.train.gather)
+        output = self.network(batch.images, *self._origins(batch))
+        output = self.processes.outputs_for_loss(output, gather=self._config.train.gather)
         terms = self._loss(output, batch, self._config.loss, generator)
         accuracy = head_accuracy(output.factor_logits, batch.domain_ids, batch.global_camids)
         by_domain = identity_by_domain(output, batch, len(self._domains)) if self._domains else None
         return BatchValues(terms, accuracy, by_domain)
+
+    def _origins(self, batch: Batch) -> tuple[Origins, ...]:
+        """Return the labels that a model is told, as its arguments; nothing for one that sees none."""
+        return (Origins(batch.domain_ids, batch.global_camids),) if self.model.needs_origins else ()
 
     def backward(self, loss: Tensor) -> None:
         """Add a batch's share to the gradients of the step."""

@@ -1,0 +1,197 @@
+"""The context: what the generators of all blocks are told about where each image comes from.
+
+In the paper every block predicts its own domain and camera vectors from its map. Here one small network of its own
+predicts them, from what light, colour, blur and style are made of: means and standard deviations over positions. Only
+domain and camera labels train it, so it asks nothing of the trunk, which has to forget where an image comes from.
+
+Letters: B images of a batch, H x W positions, V numbers of a vector.
+"""
+
+from typing import NamedTuple, cast
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from jointreid.config import DcsdConfig, Factor
+from jointreid.models.pooling import mean_and_deviation
+
+VECTOR = 32  # V
+HIDDEN = 128
+CHANNELS = (16, 32, 64)
+
+
+class FactorLogits(NamedTuple):
+    """Predictions about where each image comes from; None without such a head.
+
+    Attributes:
+        domain: [B, num_domains], or None.
+        camera: [B, num_cameras], over the global camera ids of Fig. 3, or None.
+    """
+
+    domain: Tensor | None
+    camera: Tensor | None
+
+
+class Origins(NamedTuple):
+    """The true domain and camera of each image, for `dcsd.context labels`; -1 for one that training has not seen.
+
+    Attributes:
+        domain_ids: int64 [B].
+        global_camids: int64 [B].
+    """
+
+    domain_ids: Tensor
+    global_camids: Tensor
+
+
+class Context(NamedTuple):
+    """What all blocks are told; None in each place tells nothing.
+
+    Attributes:
+        vector: [B, V], of a context network; None lets every block predict its own vectors.
+        order: int64 [B]: image i gets the context of image order[i], for tests with a shuffled context.
+        kept: [B]: 1 for an image that keeps its context, 0 for one whose context is zero.
+    """
+
+    vector: Tensor | None = None
+    order: Tensor | None = None
+    kept: Tensor | None = None
+
+    def changed(self, vector: Tensor) -> Tensor:
+        """Return a context [B, any] in this order, and 0 for images that do not keep theirs."""
+        if self.order is not None:
+            vector = vector[self.order]
+        return vector if self.kept is None else vector * self.kept[:, None].to(vector.dtype)
+
+
+class PredictedContext(NamedTuple):
+    """Vectors of a batch, as they enter the generators, and the logits that train them.
+
+    Attributes:
+        domain: [B, V]; None without this factor.
+        camera: [B, V]; None without this factor.
+        logits: of the two classifiers.
+    """
+
+    domain: Tensor | None
+    camera: Tensor | None
+    logits: FactorLogits
+
+    @property
+    def vector(self) -> Tensor:
+        """The sum of the vectors [B, V]."""
+        vectors = [vector for vector in (self.domain, self.camera) if vector is not None]
+        return sum(vectors[1:], start=vectors[0])
+
+
+def used_factors(config: DcsdConfig, num_domains: int, num_cameras: int) -> tuple[Factor, ...]:
+    """Return domain and camera, as far as the settings and the number of classes leave them."""
+    classes: dict[Factor, int] = {"domain": num_domains, "camera": num_cameras}
+    drop = config.degenerate_heads == "drop"
+    return tuple(name for name, n in classes.items() if name in config.factors and not (drop and n == 1))
+
+
+class VectorHead(nn.Module):
+    """A vector of an image's domain, or of its camera, and the classifier that gives it its meaning in training."""
+
+    classifier: nn.Linear | None
+
+    def __init__(self, num_classes: int, config: DcsdConfig) -> None:
+        super().__init__()
+        self.fc = nn.Linear(HIDDEN, VECTOR)
+        self.classifier = nn.Linear(VECTOR, num_classes, bias=config.cls_bias)
+
+    def forward(self, hidden: Tensor) -> tuple[Tensor, Tensor | None]:
+        """Map [B, 128] to the vector [B, V] and its logits [B, num_classes] (None once pruned)."""
+        vector = self.fc(hidden)
+        return vector, None if self.classifier is None else self.classifier(vector)
+
+
+class ContextNetwork(nn.Module):
+    """Predict an image's domain and camera from the image itself, as two vectors (`dcsd.context network`).
+
+    Three 3x3 convolutions of stride 2 with ReLU; mean and standard deviation of the input and of each map, batch
+    normalisation, and a hidden layer.
+
+    Args:
+        num_domains: classes of the domain head.
+        num_cameras: classes of the camera head.
+        config: the factors, and whether the vectors go on without their gradient (`stop_gradient`).
+    """
+
+    domain: VectorHead | None
+    camera: VectorHead | None
+
+    def __init__(self, num_domains: int, num_cameras: int, config: DcsdConfig) -> None:
+        super().__init__()
+        self.stop_gradient = config.stop_gradient
+        channels = (3, *CHANNELS)
+        pairs = zip(channels, CHANNELS, strict=False)
+        self.convs = nn.ModuleList(nn.Conv2d(before, after, 3, 2, padding=1) for before, after in pairs)
+        for conv in self.convs:
+            nn.init.kaiming_normal_(cast(nn.Conv2d, conv).weight, mode="fan_out", nonlinearity="relu")
+            nn.init.zeros_(cast(Tensor, conv.bias))
+        statistics = 2 * sum(channels)
+        self.norm = nn.BatchNorm1d(statistics)
+        self.hidden = nn.Linear(statistics, HIDDEN)
+        factors = used_factors(config, num_domains, num_cameras)
+        self.domain = VectorHead(num_domains, config) if "domain" in factors else None
+        self.camera = VectorHead(num_cameras, config) if "camera" in factors else None
+
+    def forward(self, images: Tensor) -> PredictedContext:
+        """Map normalised images [B, 3, H, W] to their vectors and logits."""
+        x, statistics = images, [mean_and_deviation(images)]
+        for conv in self.convs:
+            x = functional.relu(conv(x))
+            statistics.append(mean_and_deviation(x))
+        hidden = functional.relu(self.hidden(self.norm(torch.cat(statistics, dim=1))))  # B 128
+        domain, domain_logits = (None, None) if self.domain is None else self.domain(hidden)
+        camera, camera_logits = (None, None) if self.camera is None else self.camera(hidden)
+        if self.stop_gradient:
+            domain, camera = (None if vector is None else vector.detach() for vector in (domain, camera))
+        return PredictedContext(domain, camera, FactorLogits(domain_logits, camera_logits))
+
+    def prune_heads(self) -> None:
+        """Drop the two classifiers, for deployment: the vectors stay the same and the logits become None."""
+        for head in (self.domain, self.camera):
+            if head is not None:
+                head.classifier = None
+
+
+class LabelContext(nn.Module):
+    """Learn a vector of every domain and every camera (`dcsd.context labels`): what perfect knowledge would bring.
+
+    A control: it needs the labels of test images too. The task trains the vectors; there is nothing to predict.
+
+    Args:
+        num_domains: of the training set.
+        num_cameras: of the training set, over all domains.
+        config: the factors.
+    """
+
+    domain: nn.Embedding | None
+    camera: nn.Embedding | None
+
+    def __init__(self, num_domains: int, num_cameras: int, config: DcsdConfig) -> None:
+        super().__init__()
+        factors = used_factors(config, num_domains, num_cameras)
+        self.domain = nn.Embedding(num_domains, VECTOR) if "domain" in factors else None
+        self.camera = nn.Embedding(num_cameras, VECTOR) if "camera" in factors else None
+
+    def forward(self, origins: Origins) -> PredictedContext:
+        """Map labels to vectors, 0 for a label of -1; there are no logits."""
+        domain, camera = (
+            None if table is None else table(ids.clamp(min=0)) * (ids >= 0)[:, None]
+            for table, ids in zip((self.domain, self.camera), origins, strict=True)
+        )
+        return PredictedContext(domain, camera, FactorLogits(None, None))
+
+
+def context_module(config: DcsdConfig, num_domains: int, num_cameras: int) -> ContextNetwork | LabelContext | None:
+    """Return what gives all blocks their context; None where every block predicts its own, or no factor needs one."""
+    if not used_factors(config, num_domains, num_cameras):
+        return None
+    if config.context == "network":
+        return ContextNetwork(num_domains, num_cameras, config)
+    return LabelContext(num_domains, num_cameras, config) if config.context == "labels" else None

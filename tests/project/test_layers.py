@@ -37,7 +37,14 @@ STAGES: tuple[tuple[tuple[str, ...], ...], ...] = (
 
 # A system, a trunk and a DCSD are built from their section of the settings, so that a new setting is touched where it
 # is declared and where it acts, and nowhere between. Layers and operators take numbers, and work without settings.
-BUILT_FROM_CONFIG = {"models.dcsd", "models.reid", "models.trunk", "models.families", "models.profile"}
+BUILT_FROM_CONFIG = {
+    "models.context",
+    "models.dcsd",
+    "models.families",
+    "models.profile",
+    "models.reid",
+    "models.trunk",
+}
 
 # Asking which process this is, of how many. Others take it as an argument.
 RANK_NAMES = {

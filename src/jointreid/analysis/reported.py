@@ -125,7 +125,9 @@ def open_runs(groups: Iterable[RunGroup], cache: str = "") -> list[ReportedRun]:
         for position, (path, label) in enumerate(zip(paths, _labels(paths), strict=True)):
             run, (results, queries), log = open_run(path), load_results(path), _read_log(path)
             run = replace(run, config=run.config.replace(data={"cache": cache or run.config.data.cache}))
-            runs.append(ReportedRun(_key(len(runs)), label, number, group.label, position, run, results, queries, log))
+            runs.append(
+                ReportedRun(run_key(len(runs)), label, number, group.label, position, run, results, queries, log)
+            )
     if not runs:
         raise JointreidError("there are no runs to report; name one run directory or more")
     return runs
@@ -143,8 +145,8 @@ def _labels(paths: Sequence[Path]) -> list[str]:
     return [n if names.count(n) == 1 else f"{folder.parent.name}/{n}" for n, folder in zip(names, folders, strict=True)]
 
 
-def _key(index: int) -> str:
-    """Return A, B, ..., Z, A1, B1, ..."""
+def run_key(index: int) -> str:
+    """Return the letter of a run or an arm by its index: A, B, ..., Z, A1, B1, ..."""
     round_, letter = divmod(index, len(ascii_uppercase))
     return f"{ascii_uppercase[letter]}{round_ or ''}"
 

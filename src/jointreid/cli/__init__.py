@@ -34,6 +34,7 @@ COMMANDS = {
     "weights list": "weights:list_sources",
     "evaluate": "evaluate:evaluate",
     "compare": "compare:compare",
+    "gain": "gain:gain",
     "report": "report:report",
     "profile": "profile:profile",
     "paper plan": "paper:plan",

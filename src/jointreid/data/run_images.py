@@ -111,13 +111,18 @@ def save_images(images: Sequence[RunImage], run: Path) -> None:
         pq.write_table(table, temporary, compression="zstd")
 
 
-def load_images(run: Path) -> tuple[RunImage, ...]:
+def load_images(run: Path, splits: Sequence[RunSplit] = ()) -> tuple[RunImage, ...]:
     """Return the images that a run remembers; none if an earlier version wrote it.
+
+    Args:
+        run: the run directory.
+        splits: only images of these; all if empty.
 
     Raises:
         JointreidError: the file is damaged, or a link out of the run directory.
     """
     import pyarrow as pa
+    import pyarrow.compute as pc
     import pyarrow.parquet as pq
 
     path = run / IMAGES
@@ -125,7 +130,10 @@ def load_images(run: Path) -> tuple[RunImage, ...]:
         return ()
     require_inside(path, run)
     try:
-        rows = pq.ParquetFile(path).read().to_pylist()
+        table = pq.ParquetFile(path).read()
+        if splits:
+            table = table.filter(pc.is_in(table["split"], pa.array(splits)))
+        rows = table.to_pylist()
         return tuple(
             RunImage(
                 **(row | {"content": row["content"].hex(), "look": base64.b64encode(row.get("look", b"")).decode()})

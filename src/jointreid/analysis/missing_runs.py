@@ -1,0 +1,77 @@
+"""The runs that a comparison of solo with joint training lacks, in words, with a command that trains one of them."""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from jointreid.analysis.arms import Arm
+from jointreid.analysis.found_runs import EvaluatedRun
+from jointreid.data.sources import split_source
+from jointreid.messages.commands import command, source_word
+from jointreid.messages.listing import first_few
+
+
+def missing_runs(arms: Sequence[Arm], names: Sequence[str]) -> Iterator[str]:
+    """Yield what cannot be told about joint training on some data sets, and which run would tell it.
+
+    Args:
+        arms: the arms with runs on these data sets or on one of them.
+        names: the data sets.
+    """
+    if len(names) == 1:
+        yield f"No run was trained on two data sets or more, so there is nothing to compare. {_joint(arms)}"
+        return
+    if not any(arm.trained_on(names) for arm in arms):
+        yield f"No run was trained on all of {', '.join(names)} jointly, so there is no gain to show"
+    alone: dict[tuple[str, ...], list[Arm]] = {}
+    for arm in arms:
+        joint = list(arm.trained_on(names).values())
+        if not joint:
+            if arm.is_plain:
+                yield f"What joining gains for: {arm.label}. No run was trained on all of the data sets jointly"
+            continue
+        for name in (n for n in names if not any(n in run.domains for run in joint)):
+            evaluate = command("evaluate", joint[0].path)
+            yield f"{arm.label} on {name}. Its joint run was not evaluated there; evaluate it: `{evaluate}`"
+        untrained = tuple(name for name in names if not arm.trained_on([name]))
+        if untrained:
+            alone.setdefault(untrained, []).append(arm)
+    for untrained, lacking in alone.items():
+        of = "any of the data sets" if len(untrained) == len(names) else first_few(untrained)
+        first = next(iter(lacking[0].trained_on(names).values()))
+        labels = first_few((arm.label for arm in lacking), sep="; ")
+        yield (f"What joining gains for: {labels}. No run was trained on {of} alone{_solo(first, untrained[0])}")
+    if not any(arm.is_plain for arm in arms):
+        yield (f"What generated filters gain over a plain network. No run is of one (bot or agw){_plain(arms, names)}")
+
+
+def _solo(joint: EvaluatedRun, name: str) -> str:
+    """Return the command that trains on one data set alone with the settings of a joint run, where it can be told."""
+    source = _source_of(joint, name)
+    if not source:
+        return ""
+    out = joint.path.with_name(f"{joint.path.name}-{name}")
+    return f"; for {name}: `{command('train', '--config', joint.path / 'config.yaml', '--data', source, '--out', out)}`"
+
+
+def _source_of(run: EvaluatedRun, name: str) -> str:
+    """Return what `--data` takes for one data set of a run; empty if the settings leave it open."""
+    sources = [split_source(source) for source in run.config.data.sources]
+    named = [path for known, path in sources if known == name]
+    tables = [path for known, path in sources if not known]
+    if len(found := named or tables) != 1:
+        return ""
+    return source_word(name, found[0])
+
+
+def _plain(arms: Sequence[Arm], names: Sequence[str]) -> str:
+    joint = next((run for arm in arms for run in arm.trained_on(names).values()), None)
+    if joint is None:
+        return ""
+    out = joint.path.with_name("bot")
+    words: list[str | Path] = ["train", "--config", joint.path / "config.yaml", "--model.name", "bot"]
+    return f": `{command(*words, '--out', out)}`"
+
+
+def _joint(arms: Sequence[Arm]) -> str:
+    run = next(run for arm in arms for run in arm.runs)
+    return f"Train one with `{command('train', '--config', run.path / 'config.yaml', '--data', 'NAME=PATH')}`"

@@ -1,0 +1,120 @@
+"""The uncertainty of a difference between two arms, from resamples of people and of training seeds.
+
+Letters: Q queries of one data set, I identities among them, R resamples, A and B the seeds of the two arms.
+
+The queries of one person resemble each other, so whole people are drawn: with replacement, as many as there are, the
+same for both arms and for all seeds. Seeds are drawn too where an arm has several. If both arms have the same seeds,
+they are drawn in pairs, because a seed gives both the same order of batches; otherwise each arm's by themselves.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float64]
+
+RESAMPLES = 4_000
+# Numbers drawn at a time: 32 MB of counts.
+BLOCK = 2**22
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A mean difference, with its uncertainty.
+
+    Attributes:
+        value: the mean difference.
+        low: the 2.5th percentile of the difference over the resamples.
+        high: the 97.5th percentile.
+    """
+
+    value: float
+    low: float
+    high: float
+
+    @property
+    def is_clear(self) -> bool:
+        """True if the interval does not hold 0."""
+        return self.low > 0 or self.high < 0
+
+    @classmethod
+    def of(cls, value: float, resampled: Floats) -> "Estimate":
+        """Return the estimate for a difference and its resamples [R]."""
+        low, high = np.quantile(resampled, (0.025, 0.975))
+        return cls(float(value), float(low), float(high))
+
+
+@dataclass(frozen=True, eq=False)
+class QueryMetrics:
+    """A metric of each query of one data set, for each seed of an arm.
+
+    Attributes:
+        seeds: the seeds, ascending.
+        values: float64 [A, Q].
+        identities: [Q], a number for the person of each query, from 0 to I - 1.
+    """
+
+    seeds: tuple[int, ...]
+    values: Floats
+    identities: NDArray[np.int64]
+
+    @property
+    def mean(self) -> float:
+        """The mean over seeds and queries."""
+        return float(self.values.mean())
+
+
+def difference(a: QueryMetrics, b: QueryMetrics) -> float:
+    """Return the mean of b minus that of a."""
+    return b.mean - a.mean
+
+
+def resampled_difference(
+    a: QueryMetrics, b: QueryMetrics, *, resamples: int = RESAMPLES, seed: Sequence[int] = (0,)
+) -> Floats:
+    """Return the difference, b minus a, in each of the resamples, [R].
+
+    The seeds of training that a resample takes depend on its index and the numbers of seeds alone, so that the
+    resamples for several data sets, averaged, are those of runs that were trained on all of these jointly.
+
+    Args:
+        a: the one arm.
+        b: the other, on the same queries in the same order.
+        resamples: R.
+        seed: of the resamples of people; another one for each data set.
+    """
+    of_identities = np.random.default_rng(seed)
+    weights_a, weights_b = _seed_weights(a.seeds, b.seeds, resamples)
+    counts = np.bincount(a.identities).astype(float)  # I
+    sums_a, sums_b = _sums(a), _sums(b)  # A I, B I
+    identities = len(counts)
+    differences = np.empty(resamples)
+    rows = max(1, BLOCK // identities)
+    for start in range(0, resamples, rows):
+        stop = min(start + rows, resamples)
+        drawn = of_identities.multinomial(identities, np.full(identities, 1 / identities), size=stop - start)
+        queries = drawn @ counts
+        means_a, means_b = ((drawn @ sums.T) / queries[:, None] for sums in (sums_a, sums_b))
+        differences[start:stop] = (means_b * weights_b[start:stop]).sum(1) - (means_a * weights_a[start:stop]).sum(1)
+    return differences
+
+
+def estimate(a: QueryMetrics, b: QueryMetrics) -> Estimate:
+    """Return the difference in one data set, b minus a, with its interval."""
+    return Estimate.of(difference(a, b), resampled_difference(a, b))
+
+
+def _sums(metrics: QueryMetrics) -> Floats:
+    """Return the sum over the queries of each identity, for each seed, [A, I]."""
+    return np.stack([np.bincount(metrics.identities, weights=values) for values in metrics.values])
+
+
+def _seed_weights(a: Sequence[int], b: Sequence[int], resamples: int) -> tuple[Floats, Floats]:
+    """Return the share of each seed in each resample, [R, A] and [R, B], the same for equal seeds."""
+    generator = np.random.default_rng(1)
+    of_a = generator.multinomial(len(a), np.full(len(a), 1 / len(a)), size=resamples) / len(a)
+    if tuple(a) == tuple(b):
+        return of_a, of_a
+    return of_a, generator.multinomial(len(b), np.full(len(b), 1 / len(b)), size=resamples) / len(b)

@@ -33,6 +33,7 @@ COMMANDS = {
     "weights fetch": "weights:fetch",
     "weights list": "weights:list_sources",
     "evaluate": "evaluate:evaluate",
+    "extract": "extract:extract",
     "compare": "compare:compare",
     "gain": "gain:gain",
     "report": "report:report",

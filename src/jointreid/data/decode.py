@@ -3,6 +3,7 @@
 Letters in shapes: H height, W width, in pixels.
 """
 
+import io
 import stat
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -81,11 +82,31 @@ def read_boxes(path: Path, boxes: Sequence[Box | None]) -> list[NDArray[np.uint8
     return [np.array(cut) for cut in _open_boxes(path, boxes)]
 
 
-def _open_boxes(path: Path, boxes: Sequence[Box | None]) -> list[Image.Image]:
+def decode_boxes(content: bytes, name: str, boxes: Sequence[Box | None]) -> list[NDArray[np.uint8]]:
+    """Decode an image that was read from elsewhere than a file; see `read_boxes`.
+
+    Args:
+        content: the encoded image.
+        name: what messages call it.
+        boxes: `(x, y, width, height)` in pixels of the upright image, None for all of it.
+
+    Returns:
+        uint8 [H, W, 3] for each box.
+
+    Raises:
+        JointreidError: as `read_boxes` does.
+    """
+    return [np.array(cut) for cut in _open_boxes(name, boxes, content)]
+
+
+def _open_boxes(path: Path | str, boxes: Sequence[Box | None], content: bytes | None = None) -> list[Image.Image]:
     """Return RGB images as `read_boxes` does, before their pixels become arrays."""
     try:
-        _require_content(path)
-        with Image.open(path, formats=FORMATS) as opened:
+        if content is None:
+            _require_content(Path(path))
+        elif not content:
+            raise JointreidError("the file is empty")
+        with Image.open(path if content is None else io.BytesIO(content), formats=FORMATS) as opened:
             if opened.width * opened.height > MAX_PIXELS:
                 raise JointreidError(f"{opened.width} x {opened.height} pixels are more than {MAX_PIXELS}; shrink it")
             upright = _upright(opened)
@@ -93,7 +114,7 @@ def _open_boxes(path: Path, boxes: Sequence[Box | None]) -> list[Image.Image]:
     except UnidentifiedImageError as error:
         raise JointreidError(f"{path}: not an image of format {', '.join(FORMATS)}") from error
     except FileNotFoundError as error:
-        raise JointreidError(f"{path}: no such file{missing_hint(path)}") from error
+        raise JointreidError(f"{path}: no such file{missing_hint(Path(path))}") from error
     except Exception as error:
         # Pillow's decoders raise nearly anything on damaged bytes: OSError, SyntaxError, struct.error, zlib.error.
         plain = error.strerror if isinstance(error, OSError) else ""

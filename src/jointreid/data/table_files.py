@@ -52,7 +52,21 @@ def _other_kind(path: Path) -> str:
 
 
 def _read_csv(path: Path) -> Table:
-    data = path.read_bytes()
+    number, columns, rows = read_csv(path, path.read_bytes())
+    _check_columns(f"{path}, row {number}", columns)
+    return Table(columns, rows)
+
+
+def read_csv(path: Path | str, data: bytes) -> tuple[int, Sequence[str], Sequence[tuple[int, Sequence[str]]]]:
+    """Return the number of the header's row, its cells, and the rows below it, which may have other numbers of cells.
+
+    Args:
+        path: the file, for messages.
+        data: what it holds.
+
+    Raises:
+        JointreidError: it is not CSV in UTF-8, or is empty.
+    """
     if packed := next((kind for start, kind in _PACKED.items() if data.startswith(start)), ""):
         raise JointreidError(f"{path}: is no text but {packed}")
     try:
@@ -73,8 +87,7 @@ def _read_csv(path: Path) -> Table:
         raise JointreidError(f"{path}, row {number}: not CSV: {error}; check the quotes from this row on") from error
     if not rows:
         raise JointreidError(f"{path}: is empty; the first line names the columns {','.join(COLUMNS)}")
-    _check_columns(f"{path}, row {rows[0][0]}", rows[0][1])
-    return Table(rows[0][1], rows[1:])
+    return rows[0][0], rows[0][1], rows[1:]
 
 
 def _read_parquet(path: Path) -> Table:

@@ -37,6 +37,7 @@ COMMANDS = {
     "compare": "compare:compare",
     "gain": "gain:gain",
     "report": "report:report",
+    "conflict": "conflict:conflict",
     "profile": "profile:profile",
     "paper plan": "paper:plan",
     "paper run": "paper:run",

@@ -1,0 +1,119 @@
+"""The findings of a study in three sentences."""
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from jointreid.conflict.charts import number, share
+from jointreid.conflict.context import PREDICTED, SHUFFLED, ZEROED
+from jointreid.conflict.gradients import ALL, PartConflict
+from jointreid.conflict.layers import CONTEXT, EMBEDDING, HEAD
+from jointreid.conflict.study import ConflictStudy
+
+# A change of mean mAP that is worth a word.
+_NOTABLE = 0.01
+# A mean cosine below which gradients count as opposed, above its opposite as agreeing.
+_OPPOSED = 0.05
+
+
+def findings(study: ConflictStudy) -> list[str]:
+    """Return three sentences: of gradients, of features and context, of the data."""
+    return [_gradients(study), _features(study), " ".join(_data(study))]
+
+
+def worst_part(study: ConflictStudy) -> PartConflict | None:
+    """Return the part whose gradients are most opposed, of those that all data sets share for one task.
+
+    The heads and the context tell data sets apart, so that gradients of two of them oppose each other there anyway.
+    """
+    if study.gradients is None:
+        return None
+    left_out = (ALL, HEAD, CONTEXT)
+    shared = [part for part in study.gradients.parts if part.part not in left_out and np.isfinite(part.between)]
+    return min(shared, key=lambda part: part.between, default=None)
+
+
+def _gradients(study: ConflictStudy) -> str:
+    part = worst_part(study)
+    if study.gradients is None or part is None:
+        return "This run has a single data set, so no gradients of data sets can oppose each other."
+    whole = study.gradients.parts[-1]
+    kind = "pull the network in opposite directions"
+    if whole.between >= -_OPPOSED:
+        kind = "pull the network in unrelated directions"
+    if whole.between > _OPPOSED:
+        kind = "pull the network in similar directions"
+    return (
+        f"At the end of training the data sets {kind}: over all weights the gradients of two data sets have a mean "
+        f"cosine of {number(whole.between)} (two batches of one data set: {number(whole.within)}) and point against "
+        f"each other in {share(whole.opposing_between)} of the cases, most of all in the {part.part} "
+        f"(cosine {number(part.between)}, opposed in {share(part.opposing_between)}); unrelated gradients would be "
+        "opposed in half of the cases."
+    )
+
+
+def _features(study: ConflictStudy) -> str:
+    last = next((probe for probe in study.probes if probe.layer == EMBEDDING), None)
+    known = ""
+    if last and last.domain:
+        camera = (
+            f", and the camera within its data set in {share(last.camera.linear)} ({_than(last.camera.chance)})"
+            if last.camera
+            else ""
+        )
+        known = (
+            f"From the final features a linear probe tells the data set of {share(last.domain.linear)} of new people's "
+            f"images ({_than(last.domain.chance)}){camera}"
+        )
+    elif last and last.camera:
+        known = (
+            f"From the final features a linear probe tells the camera of {share(last.camera.linear)} of new people's "
+            f"images ({_than(last.camera.chance)})"
+        )
+    return f"{known}; {_context(study)}." if known else f"{_context(study).capitalize()}."
+
+
+def _than(chance: float) -> str:
+    return f"chance {share(chance)}"
+
+
+def _context(study: ConflictStudy) -> str:
+    own, shuffled, zeroed = (study.context.mean(arm) for arm in (PREDICTED, SHUFFLED, ZEROED))
+    if own is None or shuffled is None or zeroed is None:
+        return "the model has no context that it could use" if study.context.why_none else "context was not compared"
+    values = (
+        f"the mean mAP is {100 * own:.1f} with its own context, {100 * shuffled:.1f} with that of another image and "
+        f"{100 * zeroed:.1f} without"
+    )
+    if own - shuffled > _NOTABLE:
+        return f"the model uses its context: {values}"
+    return f"the model hardly uses its context: {values}"
+
+
+def _data(study: ConflictStudy) -> Iterator[str]:
+    cells = [
+        (float(pairs.error[a, b]), int(pairs.queries[a, b]), name, pairs.cameras[a], pairs.cameras[b])
+        for name, pairs in study.cameras.items()
+        for a, b in zip(*np.nonzero(pairs.queries >= 5), strict=True)
+    ]
+    words = []
+    if cells:
+        error, queries, name, a, b = max(cells)
+        words.append(
+            f"the hardest change of camera is from {a} to {b} of {name}, where {share(error)} of {queries} queries "
+            "find somebody else first"
+        )
+    found = study.candidates
+    if found:
+        images = _count(found.resembling, "image resembles", "images resemble")
+        people = _count(found.alike, "pair of identities is", "pairs of identities are")
+        words.append(
+            f"{images} another person of the same data set more than the own one, and {people} alike enough to be one "
+            "person: candidates for a look, not facts"
+        )
+    text = "; ".join(words) or "there are no test images to say more about the data"
+    yield f"In the data, {text}." if words else f"{text[0].upper()}{text[1:]}."
+
+
+def _count(count: int, one: str, many: str) -> str:
+    return f"{count or 'no'} {one if count == 1 else many}"

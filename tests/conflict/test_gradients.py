@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from jointreid.conflict.gradients import ConflictTally, cosine_of, gradients_by_part, select
 from jointreid.conflict.layers import part_of, parts_in_order
-from jointreid.models.dcsd import FactorLogits
+from jointreid.models.context import FactorLogits
 from jointreid.models.reid import ModelOutput
 
 

@@ -1,13 +1,12 @@
 """The gain of joint training in words and as text: sentences, tables for a terminal, CSV."""
 
-import csv
 from collections.abc import Iterator, Sequence
-from io import StringIO
 from pathlib import PurePath
 
 from jointreid.analysis.gain import JOINING, TRUNK, ArmAccuracy, Change, Gain, GainSplit, JointGain
 from jointreid.analysis.heat_map import signed
 from jointreid.analysis.resampling import RESAMPLES, Estimate
+from jointreid.messages.table_formats import csv_text
 from jointreid.messages.tables import text_table
 from jointreid.retrieval.results import percent
 
@@ -160,9 +159,7 @@ def _brief(value: object) -> str:
 
 def as_csv(gain: Gain) -> str:
     """Return every difference as CSV, one a line, in [0, 1]; `mean` stands for the mean over the data sets."""
-    text = StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow([*_SIDES, *_NUMBERS])
+    rows: list[Sequence[object]] = [(*_SIDES, *_NUMBERS)]
     for joint in gain.joint:
         for part, change in _changes(joint):
             values: list[tuple[str, Estimate]] = list(change.domains.items())
@@ -171,8 +168,8 @@ def as_csv(gain: Gain) -> str:
             for name, found in values:
                 sides = [change.before, change.before_training, change.after, change.after_training]
                 numbers = [found.value, found.low, found.high, gain.identities.get(name, "")]
-                writer.writerow([" ".join(joint.trained_on), gain.metric, part, *sides, name, *numbers])
-    return text.getvalue()
+                rows.append([" ".join(joint.trained_on), gain.metric, part, *sides, name, *numbers])
+    return csv_text(rows)
 
 
 def _changes(joint: JointGain) -> Iterator[tuple[str, Change]]:

@@ -46,14 +46,14 @@ def missing_runs(arms: Sequence[Arm], names: Sequence[str]) -> Iterator[str]:
 
 def _solo(joint: EvaluatedRun, name: str) -> str:
     """Return the command that trains on one data set alone with the settings of a joint run, where it can be told."""
-    source = _source_of(joint, name)
+    source = source_of(joint, name)
     if not source:
         return ""
     out = joint.path.with_name(f"{joint.path.name}-{name}")
     return f"; for {name}: `{command('train', '--config', joint.path / 'config.yaml', '--data', source, '--out', out)}`"
 
 
-def _source_of(run: EvaluatedRun, name: str) -> str:
+def source_of(run: EvaluatedRun, name: str) -> str:
     """Return what `--data` takes for one data set of a run; empty if the settings leave it open."""
     sources = [split_source(source) for source in run.config.data.sources]
     named = [path for known, path in sources if known == name]

@@ -36,6 +36,7 @@ COMMANDS = {
     "extract": "extract:extract",
     "compare": "compare:compare",
     "gain": "gain:gain",
+    "matrix": "matrix:matrix",
     "report": "report:report",
     "conflict": "conflict:conflict",
     "profile": "profile:profile",

@@ -1,15 +1,14 @@
 """Tables as files: Markdown for people, CSV and JSON for programs, LaTeX for papers."""
 
-import csv
 import json
 import re
 from collections.abc import Iterator, Sequence
-from io import StringIO
 from itertools import groupby
 from pathlib import Path
 from typing import Any
 
 from jointreid.machine.files import write_atomically
+from jointreid.messages.table_formats import csv_text, latex_table, markdown_table, tex
 from jointreid.paper.compared import QUOTED, ComparedNumber, ComparedTable
 from jointreid.paper.facts import TABLES
 
@@ -45,10 +44,9 @@ def markdown(table: ComparedTable) -> str:
     marks = _Marks(table)
     head = [*table.heads, *(f"{column.group} {column.name}".strip() for column in table.columns)]
     lines = [table.warning, ""] if table.warning else []
-    lines += [f"## {_title(table)}", "", f"Each cell: {LEGEND}.", "", _bar(head)]
-    lines.append(_bar(["---"] * len(table.heads) + ["--:"] * len(table.columns)))
-    for row in table.rows:
-        lines.append(_bar([*row.names, *(cell(number) + marks.of(number) for number in row.numbers)]))
+    lines += [f"## {_title(table)}", "", f"Each cell: {LEGEND}.", ""]
+    rows = ([*row.names, *(cell(number) + marks.of(number) for number in row.numbers)] for row in table.rows)
+    lines += markdown_table(head, rows, _align(table))
     for notes in (marks.lines(), [f"- {note}" for note in (*_behind(table), *table.notes)]):
         lines += ["", *notes] if notes else []
     if table.details:
@@ -58,18 +56,13 @@ def markdown(table: ComparedTable) -> str:
 
 def as_csv(table: ComparedTable) -> str:
     """Return a table as CSV, one line for each number; a warning comes first, after a `#`."""
-    text = StringIO()
-    if table.warning:
-        text.write(f"# {table.warning}\n")
     names = ("table", "row", "source", "column", "measure", "ours", "deviation", "paper", "difference", "status")
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow([*names, "remarks", "doubts", *_BEHIND])
+    rows: list[list[Any]] = [[*names, "remarks", "doubts", *_BEHIND]]
     for entry in _entries(table):
         behind = [_flat(entry["behind"].get(key, "")) for key in _BEHIND]
-        own = [entry[name] for name in names]
         lists = [" ".join(entry[name]) for name in ("remarks", "doubts")]
-        writer.writerow(["" if value is None else value for value in [*own, *lists, *behind]])
-    return text.getvalue()
+        rows.append([*(entry[name] for name in names), *lists, *behind])
+    return (f"# {table.warning}\n" if table.warning else "") + csv_text(rows)
 
 
 def as_json(table: ComparedTable) -> str:
@@ -91,37 +84,28 @@ def latex(table: ComparedTable) -> str:
     marks = _Marks(table)
     warning = [f"% {table.warning}"] if table.warning else []
     groups = [(name, len(list(members))) for name, members in groupby(table.columns, key=lambda column: column.group)]
-    spans = [f"\\multicolumn{{{width}}}{{c}}{{{_tex(name)}}}" for name, width in groups]
-    names = [*map(_tex, table.heads), *(_tex(column.name) for column in table.columns)]
+    names = [*map(tex, table.heads), *(tex(column.name) for column in table.columns)]
     body = [
-        " & ".join(
-            [
-                *map(_tex, row.names),
-                *(_tex_cell(f) + (f"$^{{{m}}}$" if (m := marks.keys(f)) else "") for f in row.numbers),
-            ]
-        )
+        [
+            *map(tex, row.names),
+            *(_tex_cell(f) + (f"$^{{{m}}}$" if (m := marks.keys(f)) else "") for f in row.numbers),
+        ]
         for row in table.rows
     ]
     caption = f"{_title(table)}. Each cell: {LEGEND}."
-    notes = [f"{mark}: {text}" for mark, text in marks.texts.items()] + [*_behind(table), *table.notes]
-    lines = [
-        *warning,
-        "\\begin{table*}",
-        f"\\caption{{{_tex(f'{table.warning} {caption}'.strip())}}}",
-        "\\centering",
-        "\\resizebox{\\textwidth}{!}{%",
-        f"\\begin{{tabular}}{{{'l' * len(table.heads)}{'r' * len(table.columns)}}}",
-        "\\hline",
-        *([" & ".join([""] * len(table.heads) + spans) + " \\\\"] if any(name for name, _ in groups) else []),
-        " & ".join(names) + " \\\\",
-        "\\hline",
-        *(f"{line} \\\\" for line in body),
-        "\\hline",
-        "\\end{tabular}}",
-        *(f"\\par\\footnotesize {_tex(note)}" for note in notes),
-        "\\end{table*}",
-    ]
-    return "\n".join(lines) + "\n"
+    lines = latex_table(
+        names,
+        body,
+        _align(table),
+        caption=f"{table.warning} {caption}".strip(),
+        groups=[("", 1)] * len(table.heads) + groups,
+        notes=[*(f"{mark}: {text}" for mark, text in marks.texts.items()), *_behind(table), *table.notes],
+    )
+    return "\n".join([*warning, *lines]) + "\n"
+
+
+def _align(table: ComparedTable) -> str:
+    return "l" * len(table.heads) + "r" * len(table.columns)
 
 
 def cell(number: ComparedNumber) -> str:
@@ -239,19 +223,5 @@ def _flat(value: Any) -> str:
     return " ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
 
 
-def _bar(cells: Sequence[str]) -> str:
-    return "| " + " | ".join(text.replace("|", "\\|") for text in cells) + " |"
-
-
-_TEX = {
-    "\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "±": r"$\pm$", "–": "--",
-    **{sign: f"\\{sign}" for sign in "&%$#_{}"},
-}  # fmt: skip
-
-
 def _tex_cell(number: ComparedNumber) -> str:
-    return re.sub(r"-(?=\d)", "$-$", _tex(cell(number)))  # a minus, not a hyphen
-
-
-def _tex(text: str) -> str:
-    return "".join(_TEX.get(sign, sign) for sign in text)
+    return re.sub(r"-(?=\d)", "$-$", tex(cell(number)))  # a minus, not a hyphen

@@ -1,0 +1,93 @@
+"""A matrix of training and test sets as Markdown, CSV, JSON and LaTeX; the best of a column is bold."""
+
+import json
+from collections.abc import Callable, Mapping
+from typing import Literal
+
+from jointreid.analysis.matrix import METRICS, OTHERS, Matrix, MatrixNumber, MatrixRow
+from jointreid.messages.table_formats import csv_text, latex_table, markdown_table, tex
+
+MatrixFormat = Literal["md", "csv", "json", "latex"]
+
+NONE = "–"
+HEADS = ("Network", "Trained on", "Seeds")
+CAPTION = (
+    "Rows: what a network was trained on. Columns: what it was evaluated on, in percent, the mean over seeds. Bold: "
+    "the best of a column."
+)
+ABOUT_OTHERS = (
+    f"{OTHERS}: over the data sets that the row was not trained on; bold among rows of the same training set."
+)
+
+
+def markdown(matrix: Matrix) -> str:
+    """Return a matrix as Markdown, with notes below it."""
+    heads = [*HEADS, *(f"{column} {name}" for column in matrix.columns for name in METRICS.values())]
+    rows = [_cells(matrix, row, lambda n: f"**{n.printed}**" if n.is_best else n.printed) for row in matrix.rows]
+    notes = [f"- {note}" for note in _notes(matrix)]
+    return "\n".join([CAPTION, "", *markdown_table(heads, rows, _align(matrix)), "", *notes]).rstrip("\n") + "\n"
+
+
+def as_csv(matrix: Matrix) -> str:
+    """Return a matrix as CSV, one line for each number, in [0, 1]."""
+    rows: list[list[object]] = [
+        ["network", "trained_on", "evaluated_on", "metric", "value", "deviation", "seeds", "is_best"]
+    ]
+    for row in matrix.rows:
+        for (column, metric), number in row.numbers.items():
+            if column in matrix.columns:
+                sides: list[object] = [row.network, " ".join(row.trained_on), column, metric]
+                rows.append([*sides, number.mean, number.deviation, len(number.by_seed), str(number.is_best).lower()])
+    return csv_text(rows)
+
+
+def as_json(matrix: Matrix) -> str:
+    """Return a matrix as JSON."""
+    return json.dumps(matrix.to_dict(), indent=2, allow_nan=False) + "\n"
+
+
+def latex(matrix: Matrix) -> str:
+    """Return a matrix as LaTeX, for `\\input` in a document that loads the package graphicx; as wide as the page."""
+
+    def bold(number: MatrixNumber) -> str:
+        printed = tex(number.printed)
+        return f"\\textbf{{{printed}}}" if number.is_best else printed
+
+    lines = latex_table(
+        [*HEADS, *(name for _ in matrix.columns for name in METRICS.values())],
+        [[*map(tex, _names(row)), *(map(str, _numbers(matrix, row, bold, "--")))] for row in matrix.rows],
+        _align(matrix),
+        caption=CAPTION,
+        groups=[*[("", 1)] * len(HEADS), *((column, len(METRICS)) for column in matrix.columns)],
+        notes=[note.replace("`", "") for note in _notes(matrix)],
+    )
+    return "\n".join(lines) + "\n"
+
+
+FORMATS: Mapping[MatrixFormat, Callable[[Matrix], str]] = {
+    "md": markdown,
+    "csv": as_csv,
+    "json": as_json,
+    "latex": latex,
+}
+
+
+def _notes(matrix: Matrix) -> list[str]:
+    return [*([ABOUT_OTHERS] if OTHERS in matrix.columns else []), *matrix.notes]
+
+
+def _names(row: MatrixRow) -> list[str]:
+    return [row.network, row.source, str(len(row.seeds))]
+
+
+def _cells(matrix: Matrix, row: MatrixRow, printed: Callable[[MatrixNumber], str]) -> list[str]:
+    return [*_names(row), *_numbers(matrix, row, printed, NONE)]
+
+
+def _numbers(matrix: Matrix, row: MatrixRow, printed: Callable[[MatrixNumber], str], none: str) -> list[str]:
+    found = [row.numbers.get((column, metric)) for column in matrix.columns for metric in METRICS]
+    return [none if number is None else printed(number) for number in found]
+
+
+def _align(matrix: Matrix) -> str:
+    return "lll" + "r" * len(matrix.columns) * len(METRICS)

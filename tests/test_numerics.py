@@ -14,15 +14,9 @@ from torch import Tensor
 
 from jointreid.config import DcsdConfig, LossConfig
 from jointreid.data.images import Batch
-from jointreid.losses import (
-    Pairs,
-    batch_hard_triplet,
-    dual_causality,
-    factor_cross_entropy,
-    identity_cross_entropy,
-    reid_loss,
-    weighted_regularised_triplet,
-)
+from jointreid.losses import dual_causality, factor_cross_entropy, reid_loss
+from jointreid.losses.identity import identity_cross_entropy
+from jointreid.losses.triplets import Pairs, batch_hard_triplet, weighted_regularised_triplet
 from jointreid.models import build_model
 from jointreid.models.agw import GeM, NonLocal
 from jointreid.models.context import FactorLogits

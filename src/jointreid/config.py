@@ -44,6 +44,8 @@ Factor = Literal["sample", "domain", "camera"]
 Base = Literal["none", "static"]
 ContextSource = Literal["block", "block-stats", "network", "labels"]
 TripletNumerics = Literal["stable", "published"]
+Mining = Literal["any", "within", "across"]
+IdHead = Literal["softmax", "per_domain", "masked"]
 Compile = Literal["auto", "always", "never"]
 Metric = Literal["cosine", "euclidean"]
 SamplerKind = Literal[
@@ -245,7 +247,9 @@ class LossConfig:
     kind: str = setting("paper", "paper (Eq. 5, with the terms below), or a custom one, my_package.module:function", custom=True)
     triplet: Literal["batch_hard", "wrt"] = setting("batch_hard", "triplet term: batch_hard (BoT, Eq. 3), or wrt (AGW's weighted regularised triplet, without a margin)")
     wrt_numerics: TripletNumerics = setting("stable", "softmax weights of wrt: stable, or as in the published code, which loses the negatives when all are far away")
+    mining: Mining = setting("any", "negatives of the triplet term: any identity, within the anchor's data set, or across, of other data sets; an anchor that has none in its batch is left out of the mean")
     margin: float = setting(0.3, "margin of batch_hard, in distance of embeddings")
+    id_head: IdHead = setting("softmax", "identity term: softmax over the identities of all data sets, masked (over those of the image's own data set), or per_domain (the same, with a mean for each data set, which count alike)")
     id_smoothing: float = setting(0.1, "label smoothing of the identity term")
     aux_smoothing: float = setting(0.0, "label smoothing of the domain and camera terms")
     w_triplet: float = setting(1.0, "weight of the triplet term (Eq. 3)")
@@ -428,6 +432,8 @@ ADDED_LATER = (
     ("model", "width"),
     ("model", "depthwise"),
     ("train", "log_domains"),
+    ("loss", "mining"),
+    ("loss", "id_head"),
     ("sampler", "temperature"),
     ("sampler", "domain_weights"),
     ("sampler", "domains_per_batch"),

@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from torch import Tensor
 
 from jointreid.config import CacheMode, ImageConfig
 from jointreid.data import decoding
-from jointreid.data.images import ImageStore, train_batch
+from jointreid.data.images import Batch, ImageStore, train_batch
 from jointreid.data.joint import join
 from jointreid.data.records import Domain, ImageRecord
 from jointreid.messages.errors import JointreidError
@@ -141,12 +142,21 @@ def test_a_batch_holds_each_image_with_its_labels(records: list[ImageRecord], tm
     assert batch.labels.tolist() == [3, 0, 3, 4]  # b has pids 0, 1; a has 1, 2, 3
     assert batch.global_camids.tolist() == [4, 0, 4, 3]  # both have cameras 0, 1, 2
     assert batch.domain_ids.tolist() == [1, 0, 1, 1]
-    assert {tensor.dtype for tensor in batch[1:]} == {torch.int64}
+    assert batch.id_domains is not None
+    assert batch.id_domains.tolist() == [0, 0, 1, 1, 1]
+    assert {tensor.dtype for tensor in tensors(batch)[1:]} == {torch.int64}
     for other in others:
-        assert all(torch.equal(ours, theirs) for ours, theirs in zip(batch, other, strict=True))
+        assert all(torch.equal(ours, theirs) for ours, theirs in zip(tensors(batch), tensors(other), strict=True))
     moved = batch.to("meta")
     assert type(moved) is type(batch)
-    assert all(tensor.is_meta for tensor in moved)
+    assert all(tensor.is_meta for tensor in tensors(moved))
+
+
+def tensors(batch: Batch) -> list[Tensor]:
+    """All fields, none of which is None in a batch of a train set."""
+    found = [tensor for tensor in batch if tensor is not None]
+    assert len(found) == len(batch)
+    return found
 
 
 @pytest.mark.gpu
@@ -155,7 +165,7 @@ def test_a_pinned_batch_reaches_the_gpu_whole(mode: CacheMode, records: list[Ima
     train_set = join([Domain("a", tuple(records))])
     store = ImageStore.build([sample.record for sample in train_set.samples], IMAGE, tmp_path, 2, mode)
     batch = train_batch(store, train_set, np.arange(7), pin=True)
-    assert all(tensor.is_pinned() for tensor in batch)
+    assert all(tensor.is_pinned() for tensor in tensors(batch))
     moved = batch.to("cuda")
     torch.cuda.synchronize()
-    assert all(torch.equal(there.cpu(), here) for there, here in zip(moved, batch, strict=True))
+    assert all(torch.equal(there.cpu(), here) for there, here in zip(tensors(moved), tensors(batch), strict=True))

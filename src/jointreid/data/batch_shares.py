@@ -93,6 +93,12 @@ def check_batches(domains: Sequence[Domain], config: RunConfig) -> tuple[list[Pr
         trained = left
     if problems or not trained:
         return problems, None
+    if config.loss.mining == "across" and len(trained) == 1:
+        text = (
+            f"loss.mining across takes negatives from other data sets, and only {trained[0].name} has train images; "
+            "choose --loss.mining any, or give several data sets"
+        )
+        return [Problem("error", "", text)], None
     identities = sum(len(domain.train_pids) for domain in trained)
     try:
         step = step_config(config)

@@ -35,16 +35,23 @@ class Batch(NamedTuple):
         labels: int64 [B].
         global_camids: int64 [B].
         domain_ids: int64 [B].
+        id_domains: the domain of every identity that a label may stand for, int64 [num_ids]; None where no loss asks.
     """
 
     images: Tensor
     labels: Tensor
     global_camids: Tensor
     domain_ids: Tensor
+    id_domains: Tensor | None = None
 
     def to(self, device: torch.device | str) -> "Batch":
         """Return the batch on a device; pinned memory is copied while the host does other things."""
-        return Batch(*(tensor.to(device, non_blocking=tensor.is_pinned()) for tensor in self))
+        moved = {
+            name: tensor.to(device, non_blocking=tensor.is_pinned())
+            for name, tensor in self._asdict().items()
+            if tensor is not None
+        }
+        return Batch(**moved)
 
 
 @dataclass(frozen=True, eq=False)
@@ -128,6 +135,7 @@ def train_batch(
     """
     arrays = (train_set.labels, train_set.global_camids, train_set.domain_ids)
     labels = [torch.from_numpy(array[indices if labelled is None else labelled]) for array in arrays]
+    labels.append(torch.tensor(train_set.label_space.id_domains))
     return Batch(store.take(indices, pin), *(tensor.pin_memory() if pin else tensor for tensor in labels))
 
 

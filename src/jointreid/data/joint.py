@@ -117,6 +117,11 @@ class LabelSpace:
         counts = [len(domain.cameras) for domain in self.domains]
         return sum(counts) if self.camera_ids == "global" else max(counts)
 
+    @cached_property
+    def id_domains(self) -> NDArray[np.int64]:
+        """The domain of every identity, int64 [num_ids]."""
+        return _read_only([number for number, domain in enumerate(self.domains) for _ in domain.pids])
+
     def domain_id(self, name: str) -> int:
         """Return the position of a domain.
 

@@ -19,7 +19,7 @@ from jointreid.data.augment import augment
 from jointreid.data.images import Batch, ImageStore, train_batch
 from jointreid.data.joint import JointTrainSet
 from jointreid.data.sampling import Sampler
-from jointreid.losses import require_triplets
+from jointreid.losses.triplets import require_triplets
 from jointreid.messages.errors import JointreidError
 
 

@@ -109,7 +109,9 @@ class TrainingStep:
         output = self.processes.outputs_for_loss(output, gather=self._config.train.gather)
         terms = self._loss(output, batch, self._config.loss, generator)
         accuracy = head_accuracy(output.factor_logits, batch.domain_ids, batch.global_camids)
-        by_domain = identity_by_domain(output, batch, len(self._domains)) if self._domains else None
+        by_domain = None
+        if self._domains:
+            by_domain = identity_by_domain(output, batch, len(self._domains), self._config.loss.id_head)
         return BatchValues(terms, accuracy, by_domain)
 
     def _origins(self, batch: Batch) -> tuple[Origins, ...]:

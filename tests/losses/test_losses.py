@@ -9,22 +9,19 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from jointreid import losses
 from jointreid.config import LossConfig
 from jointreid.data.images import Batch
 from jointreid.losses import (
-    Pairs,
-    batch_hard_triplet,
-    draw_pairs,
     dual_causality,
     factor_cross_entropy,
     head_accuracy,
     identity_by_domain,
-    identity_cross_entropy,
     reid_loss,
     trained_terms,
-    weighted_regularised_triplet,
+    triplets,
 )
+from jointreid.losses.identity import identity_cross_entropy
+from jointreid.losses.triplets import Pairs, batch_hard_triplet, draw_pairs, weighted_regularised_triplet
 from jointreid.messages.errors import JointreidError
 from jointreid.models.context import FactorLogits
 from jointreid.models.norms import Restitution
@@ -45,7 +42,7 @@ def test_batch_hard_on_four_points() -> None:
 
 
 def test_worked_example_of_the_docstring() -> None:
-    assert doctest.testmod(losses) == (0, 2)
+    assert doctest.testmod(triplets) == (0, 2)
 
 
 def brute_force(embedding: Tensor, labels: list[int], margin: float) -> float:

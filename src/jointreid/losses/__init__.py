@@ -1,6 +1,6 @@
 """The loss: Eq. 3-5 and the terms of AGW and SNR, as pure functions, in fp32 whatever the precision of the network.
 
-Letters: B images of a batch, D dimensions of an embedding.
+Letters: B images of a batch.
 """
 
 from collections.abc import Callable, Sequence
@@ -10,10 +10,11 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from jointreid.config import LossConfig, TripletNumerics
+from jointreid.config import IdHead, LossConfig
 from jointreid.custom import custom_function, is_custom
 from jointreid.data.images import Batch
-from jointreid.machine.device import sent
+from jointreid.losses.identity import identity_loss, own_domain_losses
+from jointreid.losses.triplets import Pairs, batch_hard_triplet, draw_pairs, minable, weighted_regularised_triplet
 from jointreid.messages.errors import JointreidError
 from jointreid.models.context import FactorLogits
 from jointreid.models.norms import Restitution
@@ -89,112 +90,6 @@ class HeadAccuracy(NamedTuple):
         return self.camera.mean()
 
 
-def batch_hard_triplet(embedding: Tensor, labels: Tensor, margin: float) -> Tensor:
-    """Return Eq. 3 with the farthest positive and the nearest negative of every anchor in the batch.
-
-    The distance is Euclidean, not squared. All anchors count in the mean, those without loss too.
-
-    Args:
-        embedding: [B, D].
-        labels: int64 [B].
-        margin: in units of the distance.
-
-    Raises:
-        JointreidError: on a CPU: an anchor has no positive or no negative; a P x K batch always has both. On a GPU
-            this is not checked: call `require_triplets` before the labels are sent there.
-
-    >>> embedding = torch.tensor([[0.0, 0.0], [1.0, 0.0], [0.0, 2.0], [3.0, 0.0]])
-    >>> round(batch_hard_triplet(embedding, torch.tensor([0, 0, 1, 1]), margin=0.3).item(), 6)
-    0.952776
-    """
-    same, distance = _same_identity(labels), _distances(embedding)
-    farthest_positive = distance.masked_fill(~same, -torch.inf).amax(1)
-    nearest_negative = distance.masked_fill(same, torch.inf).amin(1)
-    return functional.relu(farthest_positive - nearest_negative + margin).mean()
-
-
-def weighted_regularised_triplet(embedding: Tensor, labels: Tensor, numerics: TripletNumerics = "stable") -> Tensor:
-    """Return AGW's triplet term: log(1 + exp(mean positive - mean negative distance)), without a margin.
-
-    Both means are weighted: over all positives (and the anchor itself) by the softmax of their distances, over all
-    negatives by the softmax of minus their distances. So far positives and near negatives count most.
-
-    Args:
-        embedding: [B, D].
-        labels: int64 [B].
-        numerics: how the softmax is computed. "stable": over its members alone. "published": as in the public code,
-            which divides by a sum of exp(-distance) plus 1e-6: if no negative is near, their weights vanish, and so
-            does their mean. Sixty negatives at distance 20 count as if they were at 2.2, at 30 as if at 0.0002.
-
-    Raises:
-        JointreidError: as `batch_hard_triplet`.
-    """
-    same, distance = _same_identity(labels), _distances(embedding)
-    weights = _softmax_over if numerics == "stable" else _published_softmax_over
-    positive = (weights(distance, same) * distance).sum(1)
-    negative = (weights(-distance, ~same) * distance).sum(1)
-    return functional.softplus(positive - negative).mean()
-
-
-def require_triplets(labels: Tensor) -> None:
-    """Refuse a batch in which an image has no triplet.
-
-    Args:
-        labels: int64 [B], on the CPU; on a GPU the host would have to wait for all queued work.
-
-    Raises:
-        JointreidError: for some image the batch has no other image of its identity, or none of another identity.
-    """
-    positives = (labels[:, None] == labels[None, :]).sum(1) - 1
-    if bool(((positives < 1) | (positives + 1 == len(labels))).any()):
-        raise JointreidError(
-            f"labels {labels.tolist()}: every image needs another image of its identity and one of another identity "
-            "in its batch; draw batches of at least 2 identities with at least 2 images each"
-        )
-
-
-def _same_identity(labels: Tensor) -> Tensor:
-    """Return which images share an identity, bool [B, B]; on a CPU after `require_triplets`."""
-    if labels.device.type == "cpu":
-        require_triplets(labels)
-    return labels[:, None] == labels[None, :]
-
-
-def _distances(embedding: Tensor) -> Tensor:
-    """Return the Euclidean distances between embeddings, [B, D] -> [B, B], in fp32.
-
-    Differences are taken before squaring: in |a|^2 + |b|^2 - 2ab a small distance drowns in fp32. Below 1e-6 the clamp
-    stops the gradient, which has no direction at 0.
-    """
-    x = embedding.float()
-    return torch.cdist(x, x, compute_mode="donot_use_mm_for_euclid_dist").clamp(min=1e-6)
-
-
-def _softmax_over(values: Tensor, members: Tensor) -> Tensor:
-    """Return the softmax of each row over its members; 0 elsewhere."""
-    return values.masked_fill(~members, -torch.inf).softmax(1)
-
-
-def _published_softmax_over(values: Tensor, members: Tensor) -> Tensor:
-    """Return `_softmax_over` with 0 included in the maximum and 1e-6 added to the sum."""
-    largest = (values * members).amax(1, keepdim=True)
-    powers = (values - largest).masked_fill(~members, -torch.inf).exp()
-    return powers / (powers.sum(1, keepdim=True) + 1e-6)
-
-
-def identity_cross_entropy(id_logits: Tensor, labels: Tensor, smoothing: float) -> Tensor:
-    """Return Eq. 4 over identities, with label smoothing.
-
-    A target is 1 - smoothing + smoothing / num_ids on the true identity and smoothing / num_ids on the others.
-
-    Args:
-        id_logits: [B, num_ids].
-        labels: int64 [B].
-        smoothing: share of the target spread over all identities; 0 is Eq. 4 as printed.
-    """
-    return functional.cross_entropy(id_logits.float(), labels, label_smoothing=smoothing)
-
-
 def factor_cross_entropy(
     factor_logits: Sequence[FactorLogits], domain_ids: Tensor, global_camids: Tensor, smoothing: float = 0.0
 ) -> FactorTerms:
@@ -214,30 +109,6 @@ def factor_cross_entropy(
 
     domain, camera = by_factor(factor_logits)
     return FactorTerms(mean_over_blocks(domain, domain_ids), mean_over_blocks(camera, global_camids))
-
-
-class Pairs(NamedTuple):
-    """The index of an image of the same identity, and of one of another, for each image of a batch; int64 [B]."""
-
-    positive: Tensor
-    negative: Tensor
-
-
-def draw_pairs(labels: Tensor, generator: torch.Generator | None = None) -> Pairs:
-    """Draw a positive and a negative for every image, all with equal probability.
-
-    Args:
-        labels: int64 [B].
-        generator: on the CPU, so that a seed gives the same pairs on every device; None for PyTorch's default.
-
-    Raises:
-        JointreidError: as `batch_hard_triplet`.
-    """
-    same = _same_identity(labels)
-    lots = sent(torch.rand(same.shape, generator=generator), labels.device)
-    others = same & ~torch.eye(len(labels), dtype=torch.bool, device=labels.device)
-    positive, negative = (lots.masked_fill(~allowed, -1).argmax(1) for allowed in (others, ~same))
-    return Pairs(positive, negative)
 
 
 def dual_causality(restitution: Restitution, pairs: Pairs) -> Tensor:
@@ -280,13 +151,14 @@ def reid_loss(
         generator: draws the pairs of the SNR term; see `draw_pairs`.
 
     Raises:
-        JointreidError: see `batch_hard_triplet`.
+        JointreidError: see `batch_hard_triplet` and `identity_loss`.
     """
+    negatives = minable(batch.domain_ids, config.mining)
     if config.triplet == "wrt":
-        triplet = weighted_regularised_triplet(output.embedding, batch.labels, config.wrt_numerics)
+        triplet = weighted_regularised_triplet(output.embedding, batch.labels, config.wrt_numerics, negatives)
     else:
-        triplet = batch_hard_triplet(output.embedding, batch.labels, config.margin)
-    identity = identity_cross_entropy(output.id_logits, batch.labels, config.id_smoothing)
+        triplet = batch_hard_triplet(output.embedding, batch.labels, config.margin, negatives)
+    identity = identity_loss(output.id_logits, batch.labels, config.id_smoothing, config.id_head, batch.id_domains)
     domain, camera = factor_cross_entropy(
         output.factor_logits, batch.domain_ids, batch.global_camids, config.aux_smoothing
     )
@@ -334,21 +206,26 @@ def loss_function(kind: str) -> LossFunction:
 
 
 @torch.no_grad()
-def identity_by_domain(output: ModelOutput, batch: Batch, num_domains: int) -> Tensor:
+def identity_by_domain(output: ModelOutput, batch: Batch, num_domains: int, id_head: IdHead = "softmax") -> Tensor:
     """Return the identity loss of the images of each domain, and how many there are.
 
-    It is Eq. 4 over identities as printed, without smoothing. One product with the images' domains adds it up, in a
+    It is Eq. 4 over identities as printed, without smoothing, and with an identity head by domain over those of the
+    own domain. One product with the images' domains adds it up, in a
     fixed order, so that the sums are the same on every run and a GPU need not wait for the host.
 
     Args:
         output: of the model.
         batch: its input, with labels.
         num_domains: domains of the training set.
+        id_head: `loss.id_head`.
 
     Returns:
         [2, num_domains]: the sums, and the numbers of images.
     """
-    loss = functional.cross_entropy(output.id_logits.float(), batch.labels, reduction="none")
+    if id_head == "softmax":
+        loss = functional.cross_entropy(output.id_logits.float(), batch.labels, reduction="none")
+    else:
+        loss = own_domain_losses(output.id_logits, batch.labels, 0, batch.id_domains)
     members = functional.one_hot(batch.domain_ids, num_domains).to(loss.dtype)
     return torch.stack([loss, torch.ones_like(loss)]) @ members
 

@@ -14,6 +14,7 @@ TORCH := 2.13.0
 BIN := .venv/bin
 STAMP := .venv/.installed
 DOCS_STAMP := .venv/.installed-docs
+SCALE_STAMP := .venv/.installed-scale
 # A process of its own for each core, four at most: each takes about 1 GB.
 PYTEST := $(BIN)/pytest --numprocesses auto --maxprocesses 4 --dist worksteal
 UV := $(shell command -v uv || echo .tools/bin/uv)
@@ -48,10 +49,11 @@ test: $(STAMP) ## run all tests on all cores, also those of the GPU kernels in T
 	$(PYTEST) -m "not triton"
 	TRITON_INTERPRET=1 $(PYTEST) -m triton tests/models/test_dynamic_filter_triton.py
 
-soak: $(STAMP) ## run what takes long: train on every fault, kill runs, start several processes and hosts
+soak: $(SCALE_STAMP) ## run what takes long: train on every fault, kill runs, start several processes and hosts
 	timeout 1200 $(BIN)/python -m tests.soak.faults
 	timeout 900 $(BIN)/python -m tests.soak.kill_resume --kills 100 --minutes 10
 	timeout 900 $(BIN)/python -m tests.soak.ranks
+	timeout 900 $(BIN)/python -m tests.soak.ray_extract
 	@if [ "$$(id -u)" = 0 ] && command -v ip > /dev/null; \
 		then timeout 600 $(BIN)/python -m tests.soak.hosts; \
 		else echo "tests.soak.hosts: left out, needs root and the command ip (iproute2)"; fi
@@ -95,6 +97,10 @@ $(STAMP): pyproject.toml requirements.lock | $(UV)
 
 $(DOCS_STAMP): $(STAMP)
 	@$(INSTALL) '.[docs]'
+	@touch $@
+
+$(SCALE_STAMP): $(STAMP)
+	@$(INSTALL) '.[scale]'
 	@touch $@
 
 # --target leaves the machine's Python as it is, also one that the system manages.

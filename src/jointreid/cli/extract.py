@@ -33,6 +33,8 @@ class ExtractOptions:
     batch_size: int = setting(0, "images at a time (default: the run's, 64)")
     workers: int = setting(0, "threads that decode images (default: one a core)")
     device: Device = device()
+    engine: Literal["local", "ray"] = setting("local", "compute in this process, or on Ray: all cores, or a cluster")
+    address: str = setting("", "Ray cluster, or auto for this machine's (default: start Ray here)", metavar="HOST:PORT")
     json: bool = as_json("what was written")
 
 
@@ -44,6 +46,8 @@ def extract(options: ExtractOptions) -> int:
         raise JointreidError("--join takes shards that are complete; leave RUN, --images and --shard out")
     if not options.join and not (options.run and options.images):
         raise JointreidError("give a run directory and --images; or --join, to join shards")
+    if options.address and options.engine != "ray":
+        raise JointreidError("--address is that of a Ray cluster; add --engine ray")
     from rich.console import Console
 
     from jointreid.extraction.shards import Shard
@@ -68,6 +72,8 @@ def extract(options: ExtractOptions) -> int:
                 batch_size=options.batch_size or None,
                 threads=options.workers,
                 device=options.device,
+                engine=options.engine,
+                address=options.address,
                 on_progress=on_progress,
             )
     print_skipped(outcome.info)

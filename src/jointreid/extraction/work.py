@@ -14,6 +14,7 @@ from jointreid.extraction.feature_file import FeatureFile, FeatureInfo, write_fe
 from jointreid.extraction.image_table import TRACKLET, ImageTable, read_images
 from jointreid.extraction.parts import FeatureJob, compute_parts, part_file, part_ranges, rows_of_parts
 from jointreid.extraction.predictions import camera_names, domain_names
+from jointreid.extraction.ray_engine import Engine, compute_parts_on_ray
 from jointreid.extraction.shards import Shard, require_all, shard_files
 from jointreid.extraction.tracklets import pooled
 from jointreid.machine.files import remove
@@ -60,6 +61,8 @@ def extract_features(
     batch_size: int | None = None,
     threads: int = 0,
     device: str = "auto",
+    engine: Engine = "local",
+    address: str = "",
     on_progress: OnProgress = lambda done, total: None,
 ) -> Extracted:
     """Compute features of images and write them as one file; killed, the same call resumes.
@@ -78,6 +81,8 @@ def extract_features(
         batch_size: images at a time; None for the run's setting.
         threads: threads that decode; 0 for one a core.
         device: auto, cpu, cuda or mps.
+        engine: compute in this process, or on Ray, see `jointreid.extraction.ray_engine`.
+        address: of a Ray cluster; empty starts Ray on this machine.
         on_progress: called with (images done, images in all).
 
     Raises:
@@ -97,7 +102,10 @@ def extract_features(
     job = FeatureJob.of(embed, table, info, skip_unreadable=skip, threads=threads or os.cpu_count() or 1)
     ranges = part_ranges(start, stop, embed.evaluation.batch_size)
     with parts_folder(target, info) as folder:
-        compute_parts(job, folder, ranges, on_progress)
+        if engine == "ray":
+            compute_parts_on_ray(job, folder, ranges, on_progress, address=address, device=device)
+        else:
+            compute_parts(job, folder, ranges, on_progress)
         files = [FeatureFile.open(part_file(folder, *part)) for part in ranges]
         return write_joined(target, files, pool=info.tracklets and shard is None)
 

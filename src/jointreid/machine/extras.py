@@ -9,12 +9,13 @@ from typing import Any
 from jointreid.messages.errors import JointreidError
 
 
-def library(name: str, purpose: str) -> Any:
-    """Import a library of the extra `paper`.
+def library(name: str, purpose: str, extra: str = "paper") -> Any:
+    """Import a library of an extra.
 
     Args:
         name: of its module, such as `scipy.io`.
         purpose: beginning of a sentence that continues "with NAME".
+        extra: the extra of this package that installs it.
 
     Raises:
         JointreidError: it is not installed; the message says how to install it.
@@ -24,7 +25,7 @@ def library(name: str, purpose: str) -> Any:
     except ImportError as error:
         package = name.partition(".")[0]
         raise JointreidError(
-            f"{purpose} with {package}, which is missing; install it with pip install 'jointreid[paper]'"
+            f"{purpose} with {package}, which is missing; install it with pip install 'jointreid[{extra}]'"
         ) from error
 
 

@@ -1,0 +1,162 @@
+"""Parts of an extraction computed by Ray Data: on all cores of this machine, or on the machines of a cluster.
+
+Each part is a task for an actor that holds the model. Parts are files named by their rows, which appear whole: a worker
+that dies costs its part, which another one computes again, and no row can be there twice. The folder of the parts has
+to be the same for all machines, and so do the images (or they are in an object store).
+"""
+
+import logging
+import os
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+
+from jointreid import custom
+from jointreid.extraction.parts import FeatureJob, compute_part, finished
+from jointreid.machine.device import pick_device
+from jointreid.machine.extras import library
+from jointreid.messages.errors import JointreidError
+from jointreid.messages.progress import OnProgress
+
+Engine = Literal["local", "ray"]
+
+# Seconds that a worker has to start in: it imports PyTorch, and a worker that is given up is started again, until
+# the machine is full of them.
+_SECONDS_TO_START = "600"
+# Workers that start at a time, for the same reason.
+_STARTING = "2"
+# Of an actor, so that tasks that read have CPUs left.
+_CPUS = 0.5
+
+
+class PartActor:
+    """Holds the model on one worker and computes parts there.
+
+    Args:
+        job: reference in Ray's object store, where it lies once for all workers, to a `FeatureJob` whose model is on
+            the CPU.
+        device: where to compute.
+        folder: where parts go.
+        trusted: modules of custom functions that the run may use.
+    """
+
+    def __init__(self, job: Any, device: str, folder: str, trusted: Sequence[str]) -> None:
+        for module in trusted:
+            custom.trust(module)
+        where = pick_device(device)
+        held: FeatureJob = _ray("ray").get(job)
+        self.job = replace(held, embed=replace(held.embed, model=held.embed.model.to(where), device=where))
+        self.folder = Path(folder)
+
+    def __call__(self, batch: dict[str, Any]) -> dict[str, Any]:
+        """Compute the parts of a batch of rows `start`, `stop`; a mistake in the input is returned as `error`."""
+        errors = []
+        for start, stop in zip(batch["start"].tolist(), batch["stop"].tolist(), strict=True):
+            try:
+                compute_part(self.job, self.folder, start, stop, lambda _: None)
+                errors.append("")
+            except JointreidError as error:  # not raised: Ray would wrap it in its own, and try again
+                errors.append(str(error))
+        return {"start": batch["start"], "stop": batch["stop"], "error": errors}
+
+
+def compute_parts_on_ray(
+    job: FeatureJob,
+    folder: Path,
+    ranges: Sequence[tuple[int, int]],
+    on_progress: OnProgress,
+    *,
+    address: str = "",
+    device: str = "auto",
+) -> None:
+    """Compute those parts of a job that are not there yet, on Ray.
+
+    Args:
+        job: what to compute.
+        folder: where parts lie, for all machines.
+        ranges: of `jointreid.extraction.parts.part_ranges`.
+        on_progress: called with (rows done, rows in all) after each part.
+        address: of a Ray cluster, `host:port`, or `auto` for the one that this machine is in; empty starts Ray here.
+        device: where each computes.
+
+    Raises:
+        JointreidError: Ray is not installed or does not start, an image is unreadable, or the workers' parts do not
+            arrive in the folder.
+    """
+    there = set(finished(folder, ranges, job.info.job))
+    todo = [part for part in ranges if part not in there]
+    total, done = sum(stop - start for start, stop in ranges), sum(stop - start for start, stop in there)
+    on_progress(done, total)
+    if not todo:
+        return
+    ray = _start(address)
+    try:
+        for found in _results(ray, job, folder, todo, device):
+            if found["error"]:
+                raise JointreidError(found["error"])
+            done += found["stop"] - found["start"]
+            on_progress(done, total)
+    finally:
+        ray.shutdown()
+    if missing := len(ranges) - len(finished(folder, ranges, job.info.job)):
+        raise JointreidError(
+            f"{folder}: {missing} parts that workers wrote are not there; --out has to lie in a folder that all "
+            "machines of the cluster share"
+        )
+
+
+def _start(address: str) -> Any:
+    """Connect to Ray, or start it here; return its module."""
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    os.environ.setdefault("RAY_worker_register_timeout_seconds", _SECONDS_TO_START)
+    os.environ.setdefault("RAY_maximum_startup_concurrency", _STARTING)
+    ray = _ray("ray")
+    _ray("ray.data")
+    try:
+        ray.init(
+            address=address or "local", include_dashboard=None if address else False, log_to_driver=False,
+            logging_level="error",
+        )  # fmt: skip
+    except Exception as error:  # Ray raises its own, and those of sockets and of processes
+        hint = (
+            "is the address right, and does the cluster run?"
+            if address
+            else ("starting takes up to 30 seconds, in which nothing else should run")
+        )
+        raise JointreidError(f"Ray does not start: {error}; {hint}") from error
+    return ray
+
+
+def _ray(module: str) -> Any:
+    return library(module, "--engine ray computes", "scale")
+
+
+def _results(ray: Any, job: FeatureJob, folder: Path, todo: Sequence[tuple[int, int]], device: str) -> Any:
+    """Start the work, and return an iterator over its outcomes: `start`, `stop` and `error` of each part."""
+    resources = ray.cluster_resources()
+    gpus = int(resources.get("GPU", 0)) if device in ("auto", "cuda") else 0
+    count = min(len(todo), gpus or max(1, int(resources.get("CPU", 1))))
+    logging.getLogger("ray.data").setLevel(logging.ERROR)
+    context = ray.data.DataContext.get_current()
+    context.enable_progress_bars = False
+    context.print_on_execution_start = False
+    on_cpu = replace(job.embed, model=job.embed.model.cpu(), device=torch.device("cpu"))
+    shipped = ray.put(replace(job, embed=on_cpu))
+    parts = ray.data.from_items([{"start": start, "stop": stop} for start, stop in todo], override_num_blocks=len(todo))
+    return parts.map_batches(
+        PartActor,
+        fn_constructor_args=(shipped, device, str(folder.resolve()), custom.trusted_modules()),
+        batch_size=1,
+        compute=ray.data.ActorPoolStrategy(min_size=1, max_size=count),
+        num_cpus=_CPUS,
+        num_gpus=1 if gpus else None,
+        ray_remote_args_fn=_survive,
+    ).iter_rows()
+
+
+def _survive() -> dict[str, Any]:
+    """Return what lets an actor be started again, and its task be tried again, as often as its worker dies."""
+    return {"max_restarts": -1, "max_task_retries": -1}

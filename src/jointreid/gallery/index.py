@@ -1,0 +1,51 @@
+"""The index of a large table: IVF_HNSW_SQ over features, and indexes of columns that filters name.
+
+HNSW with features of 8 bits finds neighbours also among the few that a filter leaves, where product quantisation
+misses most; the best are compared again with whole features (`REFINE`).
+"""
+
+from typing import Any
+
+# Candidates that are compared again with whole features, as a multiple of those asked for.
+REFINE = 5
+
+_FEATURE = "feature"
+# How LanceDB looks up the rows that a filter leaves: few different values, or an order.
+_BITMAPS = ("camera", "domain", "source", "consent")
+_TREES = ("pid", "name", "time", "retention")
+
+# Rows that no index holds are compared one by one; above this many the index takes them in.
+_UNINDEXED = 20_000
+
+
+def build_index(table: Any, at_least: int) -> None:
+    """Build the indexes of a table with this many rows or more; a smaller one needs none."""
+    from lancedb.index import Bitmap, BTree, HnswSq
+
+    if table.count_rows() < at_least:
+        return
+    for names, config in ((_BITMAPS, Bitmap()), (_TREES, BTree())):
+        for name in names:
+            table.create_index(name, config=config, replace=True)
+    table.create_index(_FEATURE, config=HnswSq(distance_type="cosine"), replace=True)
+
+
+def extend_index(table: Any, at_least: int) -> None:
+    """Build the indexes of a table that has grown large, or take its new rows into them."""
+    state = index_state(table)
+    if state is None:
+        build_index(table, at_least)
+    elif state["unindexed"] > _UNINDEXED:
+        table.optimize()
+
+
+def index_state(table: Any) -> dict[str, Any] | None:
+    """Return kind, and rows with and without, of the index over features; None if there is none."""
+    for index in table.list_indices():
+        if index.columns == [_FEATURE]:
+            return {
+                "kind": "IVF_HNSW_SQ",
+                "indexed": index.num_indexed_rows,
+                "unindexed": index.num_unindexed_rows,
+            }
+    return None

@@ -18,6 +18,8 @@ from jointreid.extraction.image_table import read_images
 from jointreid.messages.errors import JointreidError
 from tests.extraction.small_runs import draw, untrained_run
 
+pytestmark = pytest.mark.usefixtures("models_loaded_once")
+
 HEADER = "domain,split,path,pid,camid,timestamp,colour"
 
 
@@ -34,21 +36,6 @@ def other_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def embed(run: Path) -> Embedder:
     return Embedder.load(run, device="cpu")
-
-
-@pytest.fixture(autouse=True)
-def _models_are_loaded_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Keep models between commands: loading one takes most of the time of a command."""
-    monkeypatch.setattr(Embedder, "load", loaded)
-
-
-LOAD = Embedder.load
-MODELS: dict[str, Embedder] = {}
-
-
-def loaded(run: Any, checkpoint: str = "last", device: str = "auto", **options: Any) -> Embedder:
-    key = f"{getattr(run, 'path', run)} {checkpoint} {device} {options}"
-    return MODELS.setdefault(key, MODELS.get(key) or LOAD(run, checkpoint, device, **options))
 
 
 @pytest.fixture

@@ -14,6 +14,8 @@ from jointreid.extraction import parts, ray_engine
 from jointreid.messages.errors import JointreidError
 from tests.extraction.small_runs import draw, untrained_run
 
+pytestmark = pytest.mark.usefixtures("models_loaded_once")
+
 
 class FakeRay:
     """Runs tasks one after another in this process, the last one first."""

@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from numba import prange
 from torch import Tensor
+from torch.nn import functional
 
 from jointreid.machine.numba_kernel import Array, Kernel, count_bands, inlined
 from jointreid.models import dynamic_filter_base_numba as on_base
@@ -216,9 +217,9 @@ def _taps_first(channel: Tensor, dtype: torch.dtype) -> Tensor:
     return channel.detach().to(dtype).transpose(1, 2).contiguous()
 
 
-def _base_taps_first(base: Tensor, dtype: torch.dtype) -> Tensor:
-    """[C, T] -> contiguous [T, C]."""
-    return base.detach().to(dtype).T.contiguous()
+def _base_above_zeros(base: Tensor, dtype: torch.dtype) -> Tensor:
+    """[C, T] -> contiguous [T + 1, C], zeros last."""
+    return functional.pad(base.detach().to(dtype), (0, 1)).T.contiguous()
 
 
 def dynamic_filter(
@@ -237,8 +238,8 @@ def dynamic_filter(
     if base is None or gain is None:
         _forward(x.numpy(), spatial.numpy(), channel.numpy(), stride, dilation, out.numpy())
     else:
-        scaled, base_ = (channel * gain.detach().to(dtype)).numpy(), _base_taps_first(base, dtype)
-        on_base.forward(x.numpy(), spatial.numpy(), scaled, base_.numpy(), stride, dilation, out.numpy())
+        scaled, static = channel * gain.detach().to(dtype), _base_above_zeros(base, dtype)
+        on_base.forward(x.numpy(), spatial.numpy(), scaled.numpy(), static.numpy(), stride, dilation, out.numpy())
     return out.permute(0, 3, 1, 2)
 
 
@@ -269,13 +270,18 @@ def dynamic_filter_backward(
         _backward_filters(grad_, x_, spatial_, channel_, stride, dilation, grad_spatial.numpy(), grad_channel.numpy())
         filters = (grad_channel.sum(1).transpose(1, 2),)
     else:
-        gain = gain.detach().to(dtype)
+        base, gain = base.detach(), gain.detach().to(dtype)
+        scaled = channel * gain
+        grad_, x_, spatial_, scaled_ = (t.numpy() for t in (grad, x, spatial, scaled))
+        if stride == 1:
+            flipped = scaled.flip(1).numpy(), _base_above_zeros(base.flip(1), dtype).numpy()
+            on_base.backward_x(grad_, spatial_, *flipped, dilation, grad_x.numpy())
+        else:
+            static = _base_above_zeros(base, dtype).numpy()
+            on_base.backward_x_strided(grad_, spatial_, scaled_, static, stride, dilation, grad_x.numpy())
         grad_base = torch.empty_like(grad_channel)
-        grad_, x_, spatial_, scaled = (t.numpy() for t in (grad, x, spatial, channel * gain))
-        base_ = _base_taps_first(base, dtype).numpy()
-        on_base.backward_x(grad_, spatial_, scaled, base_, stride, dilation, grad_x.numpy())
         sums = (t.numpy() for t in (grad_spatial, grad_channel, grad_base))
-        on_base.backward_filters(grad_, x_, spatial_, scaled, stride, dilation, *sums)
+        on_base.backward_filters(grad_, x_, spatial_, scaled_, stride, dilation, *sums)
         of_scaled = grad_channel.sum(1)
         of_base = grad_base.sum((0, 1), dtype=torch.float64).T  # the longest sums: over the batch and all positions
         of_gain = (of_scaled * channel).sum((0, 1), dtype=torch.float64)

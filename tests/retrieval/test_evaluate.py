@@ -384,6 +384,27 @@ def test_flip_and_checkpoint_best(run: Path) -> None:
     assert not (run / "results.json").exists()
 
 
+def test_the_galleries_of_all_domains_are_searched_together(run: Path, trained: Path) -> None:
+    both = DataConfig(sources=(str(trained / "own.csv"), str(trained / "new.csv")))
+    results = evaluate_run(run, both, device="cpu", merged_gallery=True)
+    names = tuple(result.domain for result in results.domains)
+    images = sum(result.num_gallery for result in results.domains)
+    assert len(names) >= 2
+    for result in results.domains:
+        merged = result.merged
+        assert merged is not None
+        assert (merged.domains, merged.num_gallery) == (names, images)
+        assert merged.mAP <= result.mAP
+        assert result.cmc[1] - merged.cmc[1] <= merged.overtaken
+    assert {r.domain: r.merged for r in load_results(run)[0].domains} == {r.domain: r.merged for r in results.domains}
+    alone = DataConfig(sources=(str(trained / "new.csv"),))
+    assert [r.merged for r in evaluate_run(run, alone, device="cpu").domains] == [None]
+    with pytest.raises(
+        JointreidError, match=r"a merged gallery takes two data sets or more, and only \w+ is evaluated"
+    ):
+        evaluate_run(run, alone, device="cpu", merged_gallery=True)
+
+
 def test_few_images_are_re_ranked_with_all_of_them_as_neighbours(run: Path) -> None:
     plain, reranked = (evaluate_run(run, rerank=rerank, device="cpu") for rerank in (False, True))
     assert reranked.rerank

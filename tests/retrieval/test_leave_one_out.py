@@ -19,7 +19,7 @@ from jointreid.data.protocols import LEAVE_ONE_OUT, identify
 from jointreid.data.records import Domain, ImageRecord
 from jointreid.ingest import ingest
 from jointreid.messages.errors import JointreidError
-from jointreid.retrieval.evaluate import images_of, split_rows
+from jointreid.retrieval.domain_ranking import images_of, split_rows
 from jointreid.retrieval.ranking import RankingMetrics, evaluate_distmat, evaluate_ranking
 from jointreid.retrieval.ranking_inputs import RankingLabels
 from jointreid.retrieval.ranking_torch import ranks

@@ -9,7 +9,7 @@ import pytest
 from jointreid.data.protocols import ProtocolMatch
 from jointreid.messages.errors import JointreidError
 from jointreid.retrieval.result_files import load_results, save_results
-from jointreid.retrieval.results import DomainResult, QueryResult, Results, render
+from jointreid.retrieval.results import DomainResult, MergedResult, QueryResult, Results, render
 
 PAPERS = ProtocolMatch("market1501", True, "Market-1501, as it was published")
 DETECTED = ProtocolMatch("cuhk03-x", False, "CUHK03, other boxes (the paper: labeled)", ("train: 1 (the paper: 2)",))
@@ -65,6 +65,30 @@ def test_results_come_back_from_json() -> None:
         Results.from_dict({**plain, "domains": 3})
     with pytest.raises(JointreidError, match="not the results"):
         Results.from_dict({**plain, "domains": [{**plain["domains"][0], "protocol": "market1501"}]})
+
+
+MERGED = MergedResult(("market1501", "[own] cats"), 16003, 0.375, 0.25, {1: 0.5, 5: 0.875, 10: 1.0}, 0.25)
+
+
+def test_a_merged_gallery_is_a_table_of_its_own_and_comes_back_from_json() -> None:
+    results = replace(RESULTS, domains=(replace(MARKET, merged=MERGED), SOLO))
+    plain = json.loads(json.dumps(results.to_dict()))
+    assert Results.from_dict(plain) == results
+    text = render(results)
+    assert "each query searched in the merged gallery of market1501, [own] cats, in percent" in text
+    row = next(line for line in text.splitlines() if "15,913 -> 16,003" in line)
+    cells = [cell.strip() for cell in row.strip("|").split("|")]
+    assert cells[:8] == ["market1501", "75.0", "50.0", "25.0", "50.0", "37.5", "12.5", "25.0"]
+    assert "merged" not in render(RESULTS)
+
+
+def test_results_of_earlier_versions_have_no_merged_gallery_and_these_read_what_is_new() -> None:
+    plain = RESULTS.to_dict()
+    for entry in plain["domains"]:
+        del entry["merged"]
+    assert Results.from_dict(plain) == RESULTS
+    plain["domains"][0]["of_a_later_version"] = 1  # a reader takes the keys it knows
+    assert Results.from_dict(plain) == RESULTS
 
 
 def test_each_domain_carries_its_protocol_and_counts() -> None:

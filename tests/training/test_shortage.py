@@ -19,7 +19,7 @@ from jointreid.config import RunConfig
 from jointreid.machine.shortage import short_of_disk, short_of_memory
 from jointreid.messages.errors import JointreidError
 from jointreid.models.resnet import ResNet
-from jointreid.retrieval import evaluate
+from jointreid.retrieval import domain_ranking, evaluate
 from jointreid.run import open_run
 from jointreid.training import train as train_module
 from jointreid.training.advice import disk_advice
@@ -158,12 +158,12 @@ def test_memory_that_runs_out_in_an_evaluation_names_its_settings_and_a_resume_m
     config: RunConfig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     config = config.replace(train={"max_steps": 1})
-    rank = evaluate._rank
-    monkeypatch.setattr(evaluate, "_rank", failing(2, ERRORS[0], rank))
+    rank = domain_ranking.rank_domain
+    monkeypatch.setattr(evaluate, "rank_domain", failing(2, ERRORS[0], rank))
     with pytest.raises(JointreidError, match=r"evaluation needs more.* --eval\.batch_size to 16 \(it is 64.*268435456"):
         start(config)
     assert (open_run(config.train.out).state()["step"], open_run(config.train.out).state()["evaluated"]) == (1, -1)
-    monkeypatch.setattr(evaluate, "_rank", rank)
+    monkeypatch.setattr(evaluate, "rank_domain", rank)
     start(config.replace(eval={"batch_size": 16, "max_memory": 2**28}), resume=True)
     assert (Path(config.train.out) / "results.json").is_file()
 

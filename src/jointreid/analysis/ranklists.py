@@ -21,7 +21,8 @@ from jointreid.messages.commands import command
 from jointreid.messages.errors import JointreidError
 from jointreid.models.reid import ReIDModel
 from jointreid.retrieval.distances import Doubles, Features, Floats, Indices
-from jointreid.retrieval.evaluate import OnBatch, embed, images_of, split_rows
+from jointreid.retrieval.domain_ranking import images_of, split_rows
+from jointreid.retrieval.evaluate import OnBatch, embed
 from jointreid.retrieval.rerank import reranked_blocks
 from jointreid.retrieval.results import QueryResult
 from jointreid.retrieval.run_data import load_evaluated_data

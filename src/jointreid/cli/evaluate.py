@@ -23,6 +23,7 @@ class EvaluateOptions:
     checkpoint: CheckpointName = setting("last", "which weights: the last, or the best on held-out identities")
     flip: bool = setting(False, "average each feature with that of the mirrored image")
     rerank: bool = setting(False, "re-rank by k-reciprocal neighbours")
+    merged_gallery: bool = setting(False, "search the galleries of all data sets together too, and show the drop")
     max_memory: str = setting("", "memory for ranking, such as 2GB (default: the run's, 1GiB)", metavar="SIZE")
     batch_size: int = setting(0, "images at a time (default: the run's, 64)")
     cache: str = cache()
@@ -48,6 +49,7 @@ def evaluate(options: EvaluateOptions) -> int:
         device=options.device,
         skip_unreadable=data.skip_unreadable,
         cache=options.cache,
+        merged_gallery=options.merged_gallery,
     )
     print_json(results.to_dict()) if options.json else print(render(results))
     return 0

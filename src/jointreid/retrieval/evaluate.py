@@ -5,11 +5,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, Literal
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from rich.console import Console
 
 from jointreid.config import DataConfig, RunConfig, config_hash
@@ -24,12 +22,12 @@ from jointreid.messages.errors import JointreidError
 from jointreid.messages.progress import progress_bars
 from jointreid.models.pretrained import label_of
 from jointreid.models.reid import ReIDModel
+from jointreid.retrieval.domain_ranking import images_of, rank_domain, rank_merged, without_junk
 from jointreid.retrieval.embeddings import Embeddings
 from jointreid.retrieval.extract import extract
-from jointreid.retrieval.ranking import RankingMetrics, evaluate_distmat, evaluate_ranking
-from jointreid.retrieval.rerank import reranked_blocks
+from jointreid.retrieval.ranking import RankingMetrics
 from jointreid.retrieval.result_files import save_results
-from jointreid.retrieval.results import RANKS, DomainResult, QueryResult, Results
+from jointreid.retrieval.results import RANKS, DomainResult, MergedResult, QueryResult, Results
 from jointreid.retrieval.run_data import load_evaluation_data
 from jointreid.run import Run, open_run
 
@@ -52,6 +50,7 @@ def evaluate_domains(
     pretraining: str = "",
     on_batch: OnBatch | None = None,
     embed_with: Embed | None = None,
+    merged_gallery: bool = False,
 ) -> tuple[Results, tuple[QueryResult, ...]]:
     """Evaluate a model on each domain by itself: its queries against its gallery, under its own camera rule.
 
@@ -69,25 +68,39 @@ def evaluate_domains(
         pretraining: weights that training started from, see `pretraining_of`; by default those of the settings.
         on_batch: called with (domain, images done, images in all) after each batch.
         embed_with: computes the features instead of `model`, for evaluation by several processes.
+        merged_gallery: search the galleries of all domains together for each query too, see `rank_merged`.
 
     Returns:
         The results, and one entry a query.
 
     Raises:
         JointreidError: no domains, or one without query images, gallery images or any query that has a match; an
-            unreadable image; a feature that is not finite; too little memory.
+            unreadable image; a feature that is not finite; too little memory; a merged gallery of one domain.
     """
     if not domains:
         raise JointreidError("no data set has a query and a gallery; evaluation needs one")
+    if merged_gallery and len(domains) < 2:
+        raise JointreidError(
+            f"a merged gallery takes two data sets or more, and only {domains[0].name} is evaluated; name others with "
+            "--data or --manifest"
+        )
     since = time.monotonic()
 
     def embed_here(records: Sequence[ImageRecord], domain: str) -> Embeddings:
         return embed(model, records, config, device, domain, on_batch)
 
+    results_of, queries, kept = [], [], []
     with short_of_memory(lambda: _memory_advice(config)):
-        outcomes = [
-            _evaluate_domain(domain, config, label_space, embed_with or embed_here, device) for domain in domains
-        ]
+        for domain in domains:
+            embeddings = (embed_with or embed_here)(images_of(domain), domain.name)
+            ranking = rank_domain(domain, embeddings, config.eval, device)
+            results_of.append(_domain_result(domain, embeddings, ranking, label_space))
+            queries += _query_results(domain, without_junk(domain, "query"), ranking)
+            if merged_gallery:
+                kept.append((embeddings, ranking))
+        if merged_gallery:
+            merged = _merged_results(domains, kept, config, device)
+            results_of = [replace(result, merged=found) for result, found in zip(results_of, merged, strict=True)]
     known = {domain.name: identify(domain) for domain in domains} if protocols is None else protocols
     results = Results(
         run=config.train.label or config.model.name,
@@ -97,7 +110,7 @@ def evaluate_domains(
             replace(
                 result, protocol=known[result.domain], marks=None if marks is None else marks.get(result.domain, ())
             )
-            for result, _ in outcomes
+            for result in results_of
         ),
         feature="bn_embedding",
         metric=config.eval.metric,
@@ -109,7 +122,7 @@ def evaluate_domains(
         versions={package: version(package) for package in ("jointreid", "torch")},
         rerank=config.eval.rerank,
     )
-    return results, tuple(query for _, queries in outcomes for query in queries)
+    return results, tuple(queries)
 
 
 def _memory_advice(config: RunConfig) -> str:
@@ -134,6 +147,7 @@ def evaluate_run(
     device: str = "auto",
     skip_unreadable: bool = False,
     cache: str = "",
+    merged_gallery: bool = False,
 ) -> Results:
     """Check the data, evaluate a run and write the results into its directory, see `save_results`.
 
@@ -149,6 +163,7 @@ def evaluate_run(
         device: auto, cpu, cuda or mps.
         skip_unreadable: leave out unreadable images, even if the run's settings do not.
         cache: folder for decoded images; empty for that of the run.
+        merged_gallery: search the galleries of all these data sets together too.
 
     Raises:
         JointreidError: not a run, no such checkpoint or device, data that cannot be read, other images under the name
@@ -175,6 +190,7 @@ def evaluate_run(
             marks=found.marks,
             pretraining=pretraining_of(run, checkpoint),
             on_batch=on_batch,
+            merged_gallery=merged_gallery,
         )
     results = replace(results, config=config_hash(run.config)).dated(step_of(run, checkpoint), found.sources)
     save_results(results, queries, run.path)
@@ -197,46 +213,50 @@ def pretraining_of(run: Run, checkpoint: str = "last") -> str:
     return str(run.state(checkpoint).get("pretraining", ""))
 
 
-def images_of(domain: Domain) -> tuple[ImageRecord, ...]:
-    """Return the images that evaluation embeds: query and gallery without junk; each once in leave-one-out.
-
-    Raises:
-        JointreidError: a split without images.
-    """
-    if domain.leave_one_out:
-        return _without_junk(domain, "gallery")
-    return _without_junk(domain, "query") + _without_junk(domain, "gallery")
-
-
-def split_rows(domain: Domain, rows: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any]]:
-    """Return the rows of the queries and those of the gallery, of rows for the images of `images_of`."""
-    if domain.leave_one_out:
-        return rows, rows
-    own, others = np.split(rows, [len(_without_junk(domain, "query"))])
-    return own, others
-
-
-def _evaluate_domain(
-    domain: Domain, config: RunConfig, label_space: LabelSpace, embed_with: Embed, device: torch.device
-) -> tuple[DomainResult, list[QueryResult]]:
-    query, gallery = _without_junk(domain, "query"), _without_junk(domain, "gallery")
-    embeddings = embed_with(images_of(domain), domain.name)
-    ranking = _rank(domain, query, gallery, embeddings, config, device)
+def _domain_result(
+    domain: Domain, embeddings: Embeddings, ranking: RankingMetrics, label_space: LabelSpace
+) -> DomainResult:
     domain_accuracy, camera_accuracy = _head_accuracies(domain.name, embeddings, label_space)
-    result = DomainResult(
+    return DomainResult(
         domain=domain.name,
         mAP=ranking.mAP,
         mINP=ranking.mINP,
-        cmc={rank: float(ranking.cmc[rank - 1]) for rank in RANKS},
-        num_query=len(query),
+        cmc=_cmc(ranking),
+        num_query=len(without_junk(domain, "query")),
         num_valid_queries=ranking.num_valid_queries,
-        num_gallery=len(gallery),
+        num_gallery=len(without_junk(domain, "gallery")),
         exclude_same_camera=domain.exclude_same_camera,
         trained_on=_domain_id(domain.name, label_space) is not None,
         domain_accuracy=domain_accuracy,
         camera_accuracy=camera_accuracy,
     )
-    return result, _query_results(domain, query, ranking)
+
+
+def _merged_results(
+    domains: Sequence[Domain],
+    separate: Sequence[tuple[Embeddings, RankingMetrics]],
+    config: RunConfig,
+    device: torch.device,
+) -> list[MergedResult]:
+    """Return the accuracy of each domain with the galleries of all, given features and ranking of each by itself."""
+    names = tuple(domain.name for domain in domains)
+    num_gallery = sum(len(without_junk(domain, "gallery")) for domain in domains)
+    rankings = rank_merged(domains, [embeddings for embeddings, _ in separate], config.eval, device)
+    return [
+        MergedResult(
+            domains=names,
+            num_gallery=num_gallery,
+            mAP=merged.mAP,
+            mINP=merged.mINP,
+            cmc=_cmc(merged),
+            overtaken=float((merged.first_match_rank > alone.first_match_rank).mean()),
+        )
+        for merged, (_, alone) in zip(rankings, separate, strict=True)
+    ]
+
+
+def _cmc(ranking: RankingMetrics) -> dict[int, float]:
+    return {rank: float(ranking.cmc[rank - 1]) for rank in RANKS}
 
 
 def embed(
@@ -272,64 +292,6 @@ def embed(
             cache_mode=config.data.cache_mode,
             on_batch=on_batch and (lambda done, total: on_batch(what, done, total)),
         )
-
-
-def _without_junk(domain: Domain, split: Literal["query", "gallery"]) -> tuple[ImageRecord, ...]:
-    records: tuple[ImageRecord, ...] = getattr(domain, split)
-    if kept := tuple(record for record in records if not record.junk):
-        return kept
-    where = f"{domain.name} ({domain.source})" if domain.source else domain.name
-    raise JointreidError(f"{where}: no images in {split}; evaluation needs a query and a gallery")
-
-
-def _rank(
-    domain: Domain,
-    query: Sequence[ImageRecord],
-    gallery: Sequence[ImageRecord],
-    embeddings: Embeddings,
-    config: RunConfig,
-    device: torch.device,
-) -> RankingMetrics:
-    own, others = split_rows(domain, embeddings.features)
-    labels = *_number_identities(query, gallery, domain.leave_one_out), *split_rows(domain, embeddings.camids)
-    how, longest = config.eval, max(RANKS)
-    rule = {"exclude_same_camera": domain.exclude_same_camera, "leave_one_out": domain.leave_one_out}
-    try:
-        if how.rerank:
-            blocks = reranked_blocks(
-                own, others, how.metric, max_memory=how.max_memory, leave_one_out=domain.leave_one_out
-            )
-            return evaluate_distmat(blocks, *labels, **rule, max_rank=longest)
-        return evaluate_ranking(
-            own,
-            others,
-            *labels,
-            **rule,
-            metric=how.metric,
-            max_rank=longest,
-            max_memory=how.max_memory,
-            device=device,
-        )
-    except JointreidError as error:
-        raise JointreidError(f"{domain.name}: {error}") from error
-
-
-def _number_identities(
-    query: Sequence[ImageRecord], gallery: Sequence[ImageRecord], leave_one_out: bool = False
-) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Return a number for each identity, [Q] and [G]; a distractor's is not that of any image in the other split."""
-    if leave_one_out:  # a distractor is alone with its number
-        known: dict[object, int] = {}
-        keys = [(record.pid, index if record.distractor else None) for index, record in enumerate(gallery)]
-        codes = np.array([known.setdefault(key, len(known)) for key in keys])
-        return codes, codes
-    numbers = {pid: number for number, pid in enumerate(sorted({record.pid for record in (*query, *gallery)}))}
-    distractors = {"query": -1, "gallery": -2}
-    query_numbers, gallery_numbers = (
-        np.array([distractors[split] if record.distractor else numbers[record.pid] for record in records])
-        for split, records in (("query", query), ("gallery", gallery))
-    )
-    return query_numbers, gallery_numbers
 
 
 def _query_results(domain: Domain, query: Sequence[ImageRecord], ranking: RankingMetrics) -> list[QueryResult]:

@@ -39,6 +39,29 @@ class Conditions:
 
 
 @dataclass(frozen=True)
+class MergedResult:
+    """The accuracy on one data set whose queries are searched in the galleries of several data sets at once.
+
+    Images of other data sets are wrong answers; the valid queries are those of the data set's own gallery.
+
+    Attributes:
+        domains: the data sets whose galleries are merged, its own among them.
+        num_gallery: gallery images of all of them, without junk.
+        mAP: mean average precision.
+        mINP: mean inverse negative penalty.
+        cmc: rank -> share of the valid queries with a match among that many first answers, for `RANKS`.
+        overtaken: share of the valid queries for which an image of another data set comes before the first match.
+    """
+
+    domains: tuple[str, ...]
+    num_gallery: int
+    mAP: float
+    mINP: float
+    cmc: Mapping[int, float]
+    overtaken: float
+
+
+@dataclass(frozen=True)
 class DomainResult:
     """The accuracy of a model on one data set.
 
@@ -60,6 +83,7 @@ class DomainResult:
         marks: remarks of the check of the data for which the figures mean less, such as that query images are copies
             of train images; None if the data were not checked, as by earlier versions.
         conditions: when and how it was evaluated; None in results that are not saved yet.
+        merged: the accuracy with the galleries of several data sets; None if that was not asked for.
     """
 
     domain: str
@@ -76,6 +100,7 @@ class DomainResult:
     protocol: ProtocolMatch | None = None
     marks: tuple[str, ...] | None = None
     conditions: Conditions | None = None
+    merged: MergedResult | None = None
 
     @property
     def is_marked(self) -> bool:
@@ -214,7 +239,28 @@ def render(results: Results) -> str:
     rows.append(["mean", *map(percent, results.mean.values()), "", ""])
     how = ", re-ranked" if results.rerank else ""
     title = f"{results.run}, checkpoint {results.checkpoint}{how}, in percent"
-    return "\n".join((title, text_table(rows, "lrrrrrrl"), *_notes(results)))
+    return "\n".join((title, text_table(rows, "lrrrrrrl"), *_notes(results), *_merged_table(results)))
+
+
+def _merged_table(results: Results) -> Iterator[str]:
+    """Yield how accuracy drops when the galleries of several data sets are merged, if that was evaluated."""
+    rows = [["Domain", "Rank-1", "merged", "drop", "mAP", "merged", "drop", "Overtaken", "Gallery images"]]
+    found = [(result, result.merged) for result in results.domains if result.merged]
+    if not found:
+        return
+    for result, merged in found:
+        pairs = ((result.cmc[1], merged.cmc[1]), (result.mAP, merged.mAP))
+        cells = [text for own, other in pairs for text in (percent(own), percent(other), percent(own - other))]
+        counts = f"{result.num_gallery:,} -> {merged.num_gallery:,}"
+        rows.append([result.domain, *cells, percent(merged.overtaken), counts])
+    names = ", ".join(dict.fromkeys(name for _, merged in found for name in merged.domains))
+    yield ""
+    yield f"each query searched in the merged gallery of {names}, in percent"
+    yield text_table(rows, "lrrrrrrrr")
+    yield (
+        "people of other data sets are wrong answers. Overtaken: queries for which an image of another data set comes "
+        "before the first match"
+    )
 
 
 def percent(value: float) -> str:
@@ -254,10 +300,13 @@ def _metrics(result: DomainResult) -> dict[str, float]:
 
 
 def _domain_result(entry: Mapping[str, Any]) -> DomainResult:
-    entry = {"marks": None, "conditions": None, **entry}  # which earlier versions did not write
+    entry = {"marks": None, "conditions": None, "merged": None, **entry}  # which earlier versions did not write
     values = {field.name: entry[field.name] for field in fields(DomainResult)}
     values["marks"] = None if entry["marks"] is None else tuple(map(str, entry["marks"]))
     values["cmc"] = {int(rank): rate for rank, rate in entry["cmc"].items()}
     values["protocol"] = ProtocolMatch.from_dict(entry["protocol"])
     values["conditions"] = Conditions(**values["conditions"]) if values["conditions"] else None
+    if merged := entry["merged"]:
+        cmc = {int(rank): rate for rank, rate in merged["cmc"].items()}
+        values["merged"] = MergedResult(**{**merged, "domains": tuple(merged["domains"]), "cmc": cmc})
     return DomainResult(**values)

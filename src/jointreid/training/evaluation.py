@@ -10,8 +10,9 @@ from numpy.typing import NDArray
 from jointreid.config import RunConfig
 from jointreid.data.records import Domain, ImageRecord
 from jointreid.models.reid import ReIDModel
+from jointreid.retrieval.domain_ranking import images_of
 from jointreid.retrieval.embeddings import Embeddings
-from jointreid.retrieval.evaluate import embed, evaluate_domains, images_of
+from jointreid.retrieval.evaluate import embed, evaluate_domains
 from jointreid.retrieval.results import QueryResult, Results
 from jointreid.training.distributed.processes import Processes
 from jointreid.training.setup import TrainingSetup

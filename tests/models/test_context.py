@@ -134,7 +134,8 @@ def test_before_the_first_step_the_features_are_those_of_the_plain_network() -> 
     own = found.state_dict()
     assert plain.state_dict().keys() <= own.keys()
     found.load_state_dict(own | plain.state_dict())
-    assert torch.equal(embeddings(found), embeddings(plain))
+    # The depthwise layer sums its taps in one pass with the generated kernels, in another order than a convolution.
+    torch.testing.assert_close(embeddings(found), embeddings(plain), rtol=1e-5, atol=1e-6)
 
 
 def test_the_gain_lets_the_context_into_the_features() -> None:
@@ -297,7 +298,7 @@ def test_zeros_start_without_filter_norm_and_still_learn() -> None:
     assert found.gain is None
     assert found.weight is not None
     y, _ = found(x)
-    assert torch.equal(y, functional.conv2d(x, found.weight, padding=1, groups=8))
+    torch.testing.assert_close(y, functional.conv2d(x, found.weight, padding=1, groups=8))
     torch.autograd.backward(y.square().mean())
     gradient = found.channel_branch.fc2.weight.grad
     assert gradient is not None

@@ -235,15 +235,22 @@ class DCSD(nn.Module):
         vector, logits = self.context_of(x, pooled, context or Context())  # B C: Domain + Camera
         channel = self.channel_branch(pooled, vector if self.config.context_to != "spatial" else None)  # B C KK
         spatial = self.spatial_branch(x, vector if self.config.context_to != "channel" else None)  # B KK H' W'
-        y = COMBINE[self.config.combine](x, spatial, channel, self.stride, self.dilation)  # B C H' W'
-        return (y if self.weight is None else self._on_base(x, y, self.weight)), logits
+        return self._filter(x, spatial, channel), logits  # B C H' W'
 
-    def _on_base(self, x: Tensor, generated: Tensor, weight: Tensor) -> Tensor:
-        """Add the output of the generated kernels, times the gain, to that of W0; both [B, C, H', W']."""
+    def _filter(self, x: Tensor, spatial: Tensor, channel: Tensor) -> Tensor:
+        """Filter [B, C, H, W] with generated kernels on the base, if there is one, to [B, C, H', W']."""
+        operator, weight, gain = COMBINE[self.config.combine], self.weight, self.effective_gain()
+        if weight is None:
+            return operator(x, spatial, channel, self.stride, self.dilation)
+        gain = torch.ones_like(weight[:, 0, 0, 0]) if gain is None else gain
+        if weight.shape[1] == 1:  # depthwise: both kernels in one pass
+            base = weight.flatten(1)
+            y = operator(x, spatial, channel, self.stride, self.dilation, base=base, gain=gain)
+            return y if self.bias is None else y + self.bias.to(y.dtype)[:, None, None]
         padding = self.dilation * (self.config.kernel_size // 2)
         y = functional.conv2d(x, weight, self.bias, self.stride, padding, self.dilation, self.groups)
-        gain = self.effective_gain()
-        return y + (generated if gain is None else generated * gain.to(generated.dtype)[:, None, None])
+        generated = operator(x, spatial, channel, self.stride, self.dilation)
+        return y + generated * gain.to(generated.dtype)[:, None, None]
 
     def effective_gain(self) -> Tensor | None:
         """Return the factor on the generated kernels [C]; None for 1.

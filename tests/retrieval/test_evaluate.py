@@ -39,6 +39,7 @@ class ColourModel(ReIDModel):
 
     def __init__(self, heads: bool = True) -> None:
         nn.Module.__init__(self)
+        self.context = None
         self.heads = heads
 
     def forward(self, images: Tensor, origins: Origins | None = None, given: Context | None = None) -> ModelOutput:
@@ -105,6 +106,32 @@ def slow_measures(domain: Domain, colours: dict[Path, NDArray[np.float64]], metr
             precisions = [(k + 1) / rank for k, rank in enumerate(matches)]
             measures.append([sum(precisions) / len(matches), len(matches) / matches[-1], matches[0]])
     return measures
+
+
+class ToldModel(ColourModel):
+    """The feature is the colour of the domain and the camera that the model is told; it keeps what it was told."""
+
+    needs_origins = True
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.told: list[list[int]] = []
+
+    def forward(self, images: Tensor, origins: Origins | None = None, given: Context | None = None) -> ModelOutput:
+        assert origins is not None
+        self.told += torch.stack(list(origins), 1).tolist()
+        return super().forward(images)
+
+
+def test_a_model_with_true_labels_is_told_the_classes_it_knows(paint: Painter, tmp_path: Path) -> None:
+    def domain(name: str) -> Domain:
+        images = [paint((9, i, 3 * i), "p", camid) for i, camid in enumerate((0, 2, 7, 0))]
+        return Domain(name, query=tuple(images[:3]), gallery=tuple(images[3:]), exclude_same_camera=False)
+
+    config = CONFIG.replace(data={"cache": str(tmp_path / "cache")})
+    model = ToldModel()
+    evaluate_domains(model, [domain("a"), domain("c")], config, two_domains(), device=torch.device("cpu"))
+    assert model.told == [[0, 0], [0, 1], [0, -1], [0, 0], *[[-1, -1]] * 4]
 
 
 @pytest.mark.parametrize("metric", ["cosine", "euclidean"])

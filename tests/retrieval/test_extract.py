@@ -26,6 +26,7 @@ class PixelModel(ReIDModel):
 
     def __init__(self) -> None:
         nn.Module.__init__(self)
+        self.context = None
         self.frozen = nn.Dropout()
         self.seen: list[tuple[int, bool, bool]] = []
         self.spoilt_image = -1

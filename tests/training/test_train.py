@@ -10,9 +10,11 @@ from rich.console import Console
 from safetensors.torch import load_file
 
 from jointreid.config import RunConfig
+from jointreid.custom import trust
 from jointreid.data.augment import augment
 from jointreid.messages.errors import JointreidError
 from jointreid.models.reid import ReIDModel
+from jointreid.recipes import apply_recipe
 from jointreid.retrieval.evaluate import evaluate_run
 from jointreid.run import Run, model_for, open_run
 from jointreid.training import batches as room
@@ -104,6 +106,27 @@ def test_a_run_stopped_and_resumed_equals_an_unbroken_one(config: RunConfig, tmp
     for kind in ("train", "epoch"):
         assert [line["step"] for line in metrics(resumed, kind)][-1] == metrics(whole, kind)[-1]["step"]
     assert metrics(resumed, "train")[-1] == metrics(whole, "train")[-1]
+
+
+@pytest.mark.parametrize("context", ["network", "labels"])
+def test_a_run_of_joint_resumes_exactly_though_contexts_are_dropped_at_random(
+    config: RunConfig, tmp_path: Path, context: str
+) -> None:
+    trunk = "tests.models.test_context:Small"
+    trust("tests.models.test_context")
+    joint = apply_recipe("joint", base=config).replace(
+        model={"trunk": trunk}, dcsd={"context": context, "context_dropout": 0.5}
+    )
+    whole = train(joint.replace(train={"out": str(tmp_path / "whole")}), quiet())
+    cut = joint.replace(train={"out": str(tmp_path / "cut")})
+    train(cut.replace(train={"max_steps": 3}), quiet())
+    resumed = train(cut.replace(train={"resume": True}), quiet())
+    assert same(weights(resumed), weights(whole))
+    assert metrics(resumed, "train")[-1] == metrics(whole, "train")[-1]
+    assert ("camera" in metrics(whole, "train")[-1]) == (context == "network")
+    # Evaluation tells a model of `labels` the true ones.
+    found = [json.loads((run.path / "results.json").read_text())["domains"] for run in (whole, resumed)]
+    assert [domain["mAP"] for domain in found[0]] == [domain["mAP"] for domain in found[1]]
 
 
 def test_best_is_chosen_on_held_out_identities(config: RunConfig) -> None:

@@ -22,7 +22,7 @@ from jointreid.messages.errors import JointreidError
 from jointreid.models.reid import ReIDModel
 from jointreid.retrieval.distances import Doubles, Features, Floats, Indices
 from jointreid.retrieval.domain_ranking import images_of, split_rows
-from jointreid.retrieval.evaluate import OnBatch, embed
+from jointreid.retrieval.evaluate import OnBatch, embed, origins_of
 from jointreid.retrieval.rerank import reranked_blocks
 from jointreid.retrieval.results import QueryResult
 from jointreid.retrieval.run_data import load_evaluated_data
@@ -243,7 +243,9 @@ def _distances(
     how = run.domains[domain.name].conditions or run.results
     config = run.run.config.replace(eval={"flip": how.flip, "rerank": how.rerank})
     # All queries, though few are shown: the evaluation cached the decoded images in this order.
-    embeddings = embed(model, images_of(domain), config, device, f"{run.name}, {domain.name}", on_batch)
+    records, what = images_of(domain), f"{run.name}, {domain.name}"
+    origins = origins_of(model, records, domain.name, run.run.label_space)
+    embeddings = embed(model, records, config, device, what, on_batch, origins)
     own, others = split_rows(domain, embeddings.features)
     if config.eval.rerank:
         yield from _reranked(own, others, config.eval, domain.leave_one_out, indices)

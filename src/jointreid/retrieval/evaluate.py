@@ -24,7 +24,7 @@ from jointreid.models.pretrained import label_of
 from jointreid.models.reid import ReIDModel
 from jointreid.retrieval.domain_ranking import images_of, rank_domain, rank_merged, without_junk
 from jointreid.retrieval.embeddings import Embeddings
-from jointreid.retrieval.extract import extract
+from jointreid.retrieval.extract import Indices, extract
 from jointreid.retrieval.ranking import RankingMetrics
 from jointreid.retrieval.result_files import save_results
 from jointreid.retrieval.results import RANKS, DomainResult, MergedResult, QueryResult, Results
@@ -87,7 +87,8 @@ def evaluate_domains(
     since = time.monotonic()
 
     def embed_here(records: Sequence[ImageRecord], domain: str) -> Embeddings:
-        return embed(model, records, config, device, domain, on_batch)
+        origins = origins_of(model, records, domain, label_space)
+        return embed(model, records, config, device, domain, on_batch, origins)
 
     results_of, queries, kept = [], [], []
     with short_of_memory(lambda: _memory_advice(config)):
@@ -266,6 +267,7 @@ def embed(
     device: torch.device,
     what: str,
     on_batch: OnBatch | None,
+    origins: Indices | None = None,
 ) -> Embeddings:
     """Compute the features of images as a run's settings say.
 
@@ -276,6 +278,7 @@ def embed(
         device: where to compute.
         what: the name that `on_batch` is called with.
         on_batch: called with (what, images done, images in all) after each batch.
+        origins: see `origins_of`.
 
     Raises:
         JointreidError: an unreadable image, a feature that is not finite, or too little memory.
@@ -291,7 +294,31 @@ def embed(
             workers=config.train.workers,
             cache_mode=config.data.cache_mode,
             on_batch=on_batch and (lambda done, total: on_batch(what, done, total)),
+            origins=origins,
         )
+
+
+def origins_of(
+    model: ReIDModel, records: Sequence[ImageRecord], domain: str, label_space: LabelSpace
+) -> Indices | None:
+    """Return the domain id and the global camera id of images, [N, 2], for a model that is told them; else None.
+
+    An id is -1 for a domain, or a camera, that the model was not trained on.
+
+    Args:
+        model: the model.
+        records: images of one domain.
+        domain: its name.
+        label_space: of the model's training.
+    """
+    if not model.needs_origins:
+        return None
+    domain_id = _domain_id(domain, label_space)
+    if domain_id is None:
+        return np.full((len(records), 2), -1, dtype=np.int64)
+    known = label_space.domains[domain_id]
+    cameras = [known.global_camid(r.camid) if r.camid in known.cameras else -1 for r in records]
+    return np.stack([np.full(len(records), domain_id), np.array(cameras)], axis=1).astype(np.int64)
 
 
 def _query_results(domain: Domain, query: Sequence[ImageRecord], ranking: RankingMetrics) -> list[QueryResult]:

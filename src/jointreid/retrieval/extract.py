@@ -11,6 +11,7 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from jointreid.config import CacheMode, EvalConfig, ImageConfig
@@ -19,8 +20,11 @@ from jointreid.data.images import ImageStore
 from jointreid.data.records import ImageRecord
 from jointreid.machine.memory import kept_memory
 from jointreid.messages.errors import JointreidError
+from jointreid.models.context import Origins
 from jointreid.models.reid import ModelOutput, ReIDModel
 from jointreid.retrieval.embeddings import Embeddings, Floats
+
+Indices = NDArray[np.int64]
 
 
 def extract(
@@ -34,6 +38,7 @@ def extract(
     workers: int,
     cache_mode: CacheMode = "disk",
     on_batch: Callable[[int, int], None] | None = None,
+    origins: Indices | None = None,
 ) -> Embeddings:
     """Return the features of records, in their order.
 
@@ -50,6 +55,7 @@ def extract(
         workers: threads that decode.
         cache_mode: whether that folder is used (`disk`), as in training.
         on_batch: called with (images done, images in all) after each batch.
+        origins: [N, 2], the domain id and the global camera id of each image, for a model that `needs_origins`.
 
     Raises:
         JointreidError: no records, an unreadable image, or a feature that is not finite; names the image.
@@ -61,7 +67,9 @@ def extract(
     with evaluating(model), kept_memory(device.type):
         for start in range(0, len(records), evaluation.batch_size):
             stop = min(start + evaluation.batch_size, len(records))
-            part = forward(model, store.take(np.arange(start, stop)), image, evaluation.flip, device)
+            images = store.take(np.arange(start, stop))
+            own = None if origins is None else origins[start:stop]
+            part = forward(model, images, image, evaluation.flip, device, own)
             require_finite(part.features, [str(record.path) for record in records[start:stop]])
             parts.append(part)
             if on_batch is not None:
@@ -96,11 +104,19 @@ def evaluating(model: nn.Module) -> Iterator[None]:
             module.training = training
 
 
-def forward(model: ReIDModel, images: Tensor, image: ImageConfig, flip: bool, device: torch.device) -> BatchFeatures:
-    """Run the model on uint8 images [B, 3, H, W], and on their mirror images if asked to."""
+def forward(
+    model: ReIDModel,
+    images: Tensor,
+    image: ImageConfig,
+    flip: bool,
+    device: torch.device,
+    origins: Indices | None = None,
+) -> BatchFeatures:
+    """Run the model on uint8 images [B, 3, H, W], and on their mirror images if asked to; `origins` as in `extract`."""
+    told = () if origins is None else (Origins(*torch.from_numpy(origins).to(device).unbind(1)),)
     upright = normalise(images.to(device), image.mean, image.std)
     views = [upright, upright.flip(-1)] if flip else [upright]
-    outputs = [model(view.contiguous(memory_format=torch.channels_last)) for view in views]
+    outputs = [model(view.contiguous(memory_format=torch.channels_last), *told) for view in views]
     features = torch.stack([output.bn_embedding.float() for output in outputs]).mean(0)
     return BatchFeatures(features.cpu().numpy(), _posterior(outputs, "domain"), _posterior(outputs, "camera"))
 

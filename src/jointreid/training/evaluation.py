@@ -12,7 +12,7 @@ from jointreid.data.records import Domain, ImageRecord
 from jointreid.models.reid import ReIDModel
 from jointreid.retrieval.domain_ranking import images_of
 from jointreid.retrieval.embeddings import Embeddings
-from jointreid.retrieval.evaluate import embed, evaluate_domains
+from jointreid.retrieval.evaluate import embed, evaluate_domains, origins_of
 from jointreid.retrieval.results import QueryResult, Results
 from jointreid.training.distributed.processes import Processes
 from jointreid.training.setup import TrainingSetup
@@ -41,9 +41,15 @@ class Evaluation:
     def _on(self, domains: Sequence[Domain]) -> tuple[Results, tuple[QueryResult, ...]] | None:
         setup, processes, config = self._setup, self._setup.processes, self._setup.run.config
         with self._evaluated_model() as model, processes.error_barrier():
+
+            def embed_all(images: Sequence[ImageRecord], name: str) -> Embeddings:
+                origins = origins_of(model, images, name, setup.run.label_space)
+                on_batch = self._on_batch if processes.is_main else None
+                return embed_distributed(model, images, config, name, processes, on_batch, origins)
+
             if not processes.is_main:
                 for domain in domains:
-                    embed_distributed(model, images_of(domain), config, domain.name, processes)
+                    embed_all(images_of(domain), domain.name)
                 return None
             return evaluate_domains(
                 model,
@@ -54,9 +60,7 @@ class Evaluation:
                 protocols=setup.data.protocols if domains is setup.data.test else None,
                 marks=setup.data.marks,
                 pretraining=setup.pretraining,
-                embed_with=lambda images, name: embed_distributed(
-                    model, images, config, name, processes, self._on_batch
-                ),
+                embed_with=embed_all,
             )
 
     @contextmanager
@@ -80,6 +84,7 @@ def embed_distributed(
     name: str,
     processes: Processes,
     on_batch: Callable[..., None] | None = None,
+    origins: NDArray[np.int64] | None = None,
 ) -> Embeddings:
     """Return the embeddings of images in the main process, equal to the last bit to those of a single process.
 
@@ -93,14 +98,17 @@ def embed_distributed(
         name: of the data set.
         processes: the processes.
         on_batch: called between batches where there is one process.
+        origins: of the images, see `origins_of`.
     """
     device = next(model.parameters()).device
     if processes.world_size == 1:
-        return embed(model, records, config, device, name, on_batch)
+        return embed(model, records, config, device, name, on_batch, origins)
     owners = np.arange(len(records)) // config.eval.batch_size % processes.world_size
-    mine = [records[index] for index in np.flatnonzero(owners == processes.rank).tolist()]
+    mine = np.flatnonzero(owners == processes.rank)
     # A process without a batch embeds one image all the same, to know the shapes.
-    part = embed(model, mine or records[:1], config, device, name, None)
+    some = mine if len(mine) else np.zeros(1, np.int64)
+    own = None if origins is None else origins[some]
+    part = embed(model, [records[index] for index in some.tolist()], config, device, name, None, own)
     processes.exchange_errors()
 
     def gather(rows: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -44,6 +44,7 @@ COMMANDS = {
     "matrix": "matrix:matrix",
     "report": "report:report",
     "conflict": "conflict:conflict",
+    "predict": "predict:predict",
     "profile": "profile:profile",
     "paper plan": "paper:plan",
     "paper run": "paper:run",

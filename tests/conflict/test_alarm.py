@@ -1,0 +1,74 @@
+"""The alarm on points of known distance: thresholds, false alarms, and the layer that tells a new domain."""
+
+import doctest
+import math
+
+import numpy as np
+import pytest
+from sklearn.metrics import roc_auc_score
+
+from jointreid.conflict import alarm
+from jointreid.conflict.alarm import KnownImages, NearestDistance, auroc, fit_alarm, threshold
+
+
+def cloud(centres: list[list[float]], people: int, seed: int, first_person: int = 0) -> KnownImages:
+    """Images around the centre of each domain, two of each person; a second layer holds noise alone."""
+    generator = np.random.default_rng(seed)
+    domains = np.repeat(np.arange(len(centres)), 2 * people)
+    rows = np.array(centres)[domains] + 0.2 * generator.normal(size=(len(domains), len(centres[0])))
+    noise = generator.normal(size=(len(domains), 3))
+    owners = first_person + np.repeat(np.arange(len(centres) * people), 2)
+    return KnownImages({"noise": noise, "style": rows}, domains, owners)
+
+
+CENTRES = [[3.0, 0.0, 0.0, 0.0], [0.0, 3.0, 0.0, 0.0], [0.0, 0.0, 3.0, 0.0]]
+
+
+def test_the_area_under_the_curve_is_that_of_scikit_learn() -> None:
+    generator = np.random.default_rng(0)
+    inside, outside = generator.integers(0, 9, 40).astype(float), generator.integers(3, 12, 25).astype(float)
+    expected = roc_auc_score([0] * 40 + [1] * 25, np.concatenate([inside, outside]))
+    assert auroc(inside, outside) == pytest.approx(expected)
+    assert doctest.testmod(alarm) == (0, 1)
+
+
+def test_a_threshold_leaves_the_asked_share_above_it() -> None:
+    scores = np.arange(1.0, 20.0)  # 19 scores: the 19th of 20 places at 5 %
+    assert threshold(scores, 0.05) == 19.0
+    assert threshold(scores, 0.1) == 18.0
+    assert threshold(scores[:18], 0.05) == math.inf
+    assert threshold(np.array([]), 0.05) == math.inf
+
+
+def test_the_rate_of_false_alarms_is_kept_on_new_people() -> None:
+    generator = np.random.default_rng(0)
+    rates = [np.mean(generator.normal(size=400) > threshold(generator.normal(size=60), 0.1)) for _ in range(200)]
+    assert np.mean(rates) == pytest.approx(6 / 61, abs=0.01)
+
+
+def test_the_layer_that_tells_a_left_out_domain_is_chosen_and_a_new_one_raises_the_alarm() -> None:
+    reference, known = cloud(CENTRES, 20, seed=0), cloud(CENTRES, 30, seed=1, first_person=100)
+    found = fit_alarm(reference, known, 0.1)
+    assert found.layer == "style"
+    assert found.aurocs["style"] == pytest.approx(1.0)
+    assert found.aurocs["noise"] < 0.65
+    assert [count for count, _ in found.false_alarms.values()] == [30, 30, 30]
+    assert found.realised_rate == pytest.approx(np.mean([share for _, share in found.false_alarms.values()]))
+    assert found.realised_rate < 0.25
+    new = cloud([[0.0, 0.0, 0.0, 3.0]], 10, seed=2)
+    scores, alarms = found.judge(new.layers)
+    assert alarms.all()
+    assert scores.min() > max(found.thresholds.values())
+
+
+def test_a_score_of_one_is_usual_between_people_of_a_domain() -> None:
+    reference = cloud(CENTRES[:2], 30, seed=0)
+    scores, nearest = NearestDistance(reference, "style")(cloud(CENTRES[:2], 30, seed=3).layers["style"])
+    assert np.median(scores) == pytest.approx(1.0, abs=0.4)
+    assert (nearest == np.repeat([0, 1], 60)).all()
+
+
+def test_with_one_domain_the_first_layer_is_taken() -> None:
+    found = fit_alarm(cloud(CENTRES[:1], 20, seed=0), cloud(CENTRES[:1], 20, seed=1, first_person=50), 0.1)
+    assert found.layer == "noise"
+    assert found.aurocs == {}

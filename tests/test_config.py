@@ -129,6 +129,7 @@ OTHER_VALUES: dict[str, Any] = {
     "loss.w_snr": (1.0, 1.0, 1.0, 1.0),
     "sampler.kind": "mine:sampler",
     "sampler.domain_weights": ("a=1",),
+    "dcsd.context_stages": (1, 2),
     "schedule.milestones": (3,),
 }
 

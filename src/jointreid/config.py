@@ -44,6 +44,8 @@ Factor = Literal["sample", "domain", "camera"]
 Base = Literal["none", "static"]
 ContextSource = Literal["block", "block-stats", "network", "labels"]
 TripletNumerics = Literal["stable", "published"]
+Inject = Literal["kernel", "film", "norm"]
+ContextLabels = Literal["correct", "shuffled"]
 Mining = Literal["any", "within", "across"]
 IdHead = Literal["softmax", "per_domain", "masked"]
 Compile = Literal["auto", "always", "never"]
@@ -220,6 +222,9 @@ class DcsdConfig:
     gain_relative: bool = setting(False, "base static: the gain of a channel is relative to the size of its W0, the root of the mean square of its taps")
     generated_start: Literal["gain", "zeros"] = setting("gain", "base static: how the generated kernel starts from nothing: gain (a learnt gain per channel, 0 at the start, under FilterNorm), or zeros (no gain and no FilterNorm, and 0 in the last layer of the channel branch)")
     context: ContextSource = setting("block", "source of the domain and camera vectors: block (MLPs in every block, from the mean of its map: the paper), block-stats (the same, from mean and standard deviation), network (one context network that sees the image), or labels (the true domain and camera, also at test: a control, not a method)")
+    inject: Inject = setting("kernel", "what one context for all blocks changes in each of them: kernel (a generated kernel is added to the static one), film (a control: scale and shift of the static convolution's output by a linear layer from the context), or norm (a control: batch normalisation per domain of that output, mixed by the predicted domain)")
+    context_stages: tuple[int, ...] = setting((), "stages of the trunk whose blocks get domain and camera, counted from 1; empty for all. 1,2,3 keeps them from the last stage of a ResNet")
+    camera_shrinkage: float = setting(0.0, "one context for all blocks: a camera vector is multiplied by n / (n + this), n being the train images of the camera, so that of a rare one little more is left than its domain's vector; 0 never shrinks")
     context_dropout: float = setting(0.0, "share of training images whose domain and camera vectors are set to 0 in every block, so that the network learns to do without")
     hidden_floor: int = setting(0, "hidden width of the channel branch at least, whatever squeeze says; 0 for no floor")
     decay_generators: bool = setting(True, "weight decay on the generators too: both branches, the layer by which a context enters them, and the gain")
@@ -232,6 +237,8 @@ class DcsdConfig:
         _require("sample" in self.factors and len(set(self.factors)) == len(self.factors), "dcsd.factors", self.factors, "sample, and at most domain and camera, each once")
         _require(self.eps > 0, "dcsd.eps", self.eps, "a positive number")
         _require(0 <= self.context_dropout < 1, "dcsd.context_dropout", self.context_dropout, "a share in [0, 1)")
+        _require(len(set(self.context_stages)) == len(self.context_stages) and all(n >= 1 for n in self.context_stages), "dcsd.context_stages", self.context_stages, "numbers of stages from 1, each once")
+        _require(0 <= self.camera_shrinkage < math.inf, "dcsd.camera_shrinkage", self.camera_shrinkage, "0 or more images")
         _require(self.hidden_floor >= 0, "dcsd.hidden_floor", self.hidden_floor, "0 or more")
 
     @property
@@ -249,6 +256,7 @@ class LossConfig:
     wrt_numerics: TripletNumerics = setting("stable", "softmax weights of wrt: stable, or as in the published code, which loses the negatives when all are far away")
     mining: Mining = setting("any", "negatives of the triplet term: any identity, within the anchor's data set, or across, of other data sets; an anchor that has none in its batch is left out of the mean")
     margin: float = setting(0.3, "margin of batch_hard, in distance of embeddings")
+    context_labels: ContextLabels = setting("correct", "labels that train domain and camera: correct, or shuffled (a control: those of another image of the batch, so that nothing can be learnt of them)")
     id_head: IdHead = setting("softmax", "identity term: softmax over the identities of all data sets, masked (over those of the image's own data set), or per_domain (the same, with a mean for each data set, which count alike)")
     id_smoothing: float = setting(0.1, "label smoothing of the identity term")
     aux_smoothing: float = setting(0.0, "label smoothing of the domain and camera terms")
@@ -434,6 +442,10 @@ ADDED_LATER = (
     ("train", "log_domains"),
     ("loss", "mining"),
     ("loss", "id_head"),
+    ("loss", "context_labels"),
+    ("dcsd", "inject"),
+    ("dcsd", "context_stages"),
+    ("dcsd", "camera_shrinkage"),
     ("sampler", "temperature"),
     ("sampler", "domain_weights"),
     ("sampler", "domains_per_batch"),

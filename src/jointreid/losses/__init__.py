@@ -15,6 +15,7 @@ from jointreid.custom import custom_function, is_custom
 from jointreid.data.images import Batch
 from jointreid.losses.identity import identity_loss, own_domain_losses
 from jointreid.losses.triplets import Pairs, batch_hard_triplet, draw_pairs, minable, weighted_regularised_triplet
+from jointreid.machine.device import sent
 from jointreid.messages.errors import JointreidError
 from jointreid.models.context import FactorLogits
 from jointreid.models.norms import Restitution
@@ -148,7 +149,7 @@ def reid_loss(
         output: of the model, in training.
         batch: its input, with labels.
         config: weights of the terms and other settings.
-        generator: draws the pairs of the SNR term; see `draw_pairs`.
+        generator: draws the pairs of the SNR term, see `draw_pairs`, and the order of shuffled domains and cameras.
 
     Raises:
         JointreidError: see `batch_hard_triplet` and `identity_loss`.
@@ -159,9 +160,11 @@ def reid_loss(
     else:
         triplet = batch_hard_triplet(output.embedding, batch.labels, config.margin, negatives)
     identity = identity_loss(output.id_logits, batch.labels, config.id_smoothing, config.id_head, batch.id_domains)
-    domain, camera = factor_cross_entropy(
-        output.factor_logits, batch.domain_ids, batch.global_camids, config.aux_smoothing
-    )
+    origins = batch.domain_ids, batch.global_camids
+    if config.context_labels == "shuffled":
+        order = sent(torch.randperm(len(batch.labels), generator=generator), batch.labels.device)
+        origins = batch.domain_ids[order], batch.global_camids[order]
+    domain, camera = factor_cross_entropy(output.factor_logits, *origins, config.aux_smoothing)
     total = config.w_triplet * triplet + config.w_id * identity + config.w_domain * domain + config.w_camera * camera
     snr = None
     if config.snr and output.restitutions:

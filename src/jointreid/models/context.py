@@ -52,17 +52,29 @@ class Context(NamedTuple):
         vector: [B, V], of a context network; None lets every block predict its own vectors.
         order: int64 [B]: image i gets the context of image order[i], for tests with a shuffled context.
         kept: [B]: 1 for an image that keeps its context, 0 for one whose context is zero.
+        posterior: [B, domains], how likely each domain is, with `dcsd.inject norm`; None tells nothing.
     """
 
     vector: Tensor | None = None
     order: Tensor | None = None
     kept: Tensor | None = None
+    posterior: Tensor | None = None
 
     def changed(self, vector: Tensor) -> Tensor:
         """Return a context [B, any] in this order, and 0 for images that do not keep theirs."""
         if self.order is not None:
             vector = vector[self.order]
         return vector if self.kept is None else vector * self.kept[:, None].to(vector.dtype)
+
+    def changed_posterior(self, posterior: Tensor | None) -> Tensor | None:
+        """Return [B, domains] in this order, all domains equally likely for images that do not keep their context."""
+        if posterior is None:
+            return None
+        if self.order is not None:
+            posterior = posterior[self.order]
+        if self.kept is None:
+            return posterior
+        return torch.where(self.kept[:, None].bool(), posterior, 1 / posterior.shape[1])
 
 
 class PredictedContext(NamedTuple):
@@ -72,11 +84,13 @@ class PredictedContext(NamedTuple):
         domain: [B, V]; None without this factor.
         camera: [B, V]; None without this factor.
         logits: of the two classifiers.
+        posterior: [B, num_domains], how likely each domain is; None without `dcsd.inject norm`.
     """
 
     domain: Tensor | None
     camera: Tensor | None
     logits: FactorLogits
+    posterior: Tensor | None = None
 
     @property
     def vector(self) -> Tensor:
@@ -108,6 +122,36 @@ class VectorHead(nn.Module):
         return vector, None if self.classifier is None else self.classifier(vector)
 
 
+class CameraShrinkage(nn.Module):
+    """Shrink the vectors of cameras with few train images, so that little more than their domain's vector is left.
+
+    A camera of n train images keeps n / (n + k) of its vector, k being `dcsd.camera_shrinkage`: with 48 images of a
+    camera and k = 48 a half. An image gets the mean of these shares, weighted by how likely each camera is.
+
+    Args:
+        num_cameras: of the training set, over all domains.
+        images: k.
+
+    Attributes:
+        kept: the share that each camera keeps, [num_cameras]; 1 until `set_counts`. Saved with the weights.
+    """
+
+    kept: Tensor
+
+    def __init__(self, num_cameras: int, images: float) -> None:
+        super().__init__()
+        self.images = images
+        self.register_buffer("kept", torch.ones(num_cameras))
+
+    def set_counts(self, counts: Tensor) -> None:
+        """Take the number of train images of each camera, [num_cameras]."""
+        self.kept.copy_(counts / (counts + self.images))
+
+    def forward(self, vector: Tensor, posterior: Tensor) -> Tensor:
+        """Map camera vectors [B, V] and how likely each camera is [B, num_cameras] to the shrunken vectors."""
+        return vector * (posterior @ self.kept)[:, None].to(vector.dtype)
+
+
 class ContextNetwork(nn.Module):
     """Predict an image's domain and camera from the image itself, as two vectors (`dcsd.context network`).
 
@@ -117,7 +161,10 @@ class ContextNetwork(nn.Module):
     Args:
         num_domains: classes of the domain head.
         num_cameras: classes of the camera head.
-        config: the factors, and whether the vectors go on without their gradient (`stop_gradient`).
+        config: the factors, whether the vectors go on without their gradient (`stop_gradient`), and what of them.
+
+    Attributes:
+        shrinkage: shrinks the camera vectors; None without `dcsd.camera_shrinkage`.
     """
 
     domain: VectorHead | None
@@ -138,6 +185,8 @@ class ContextNetwork(nn.Module):
         factors = used_factors(config, num_domains, num_cameras)
         self.domain = VectorHead(num_domains, config) if "domain" in factors else None
         self.camera = VectorHead(num_cameras, config) if "camera" in factors else None
+        self.shrinkage = CameraShrinkage(num_cameras, config.camera_shrinkage) if config.camera_shrinkage else None
+        self.names_domains = config.inject == "norm"
 
     def forward(self, images: Tensor) -> PredictedContext:
         """Map normalised images [B, 3, H, W] to their vectors and logits."""
@@ -150,13 +199,22 @@ class ContextNetwork(nn.Module):
         camera, camera_logits = (None, None) if self.camera is None else self.camera(hidden)
         if self.stop_gradient:
             domain, camera = (None if vector is None else vector.detach() for vector in (domain, camera))
-        return PredictedContext(domain, camera, FactorLogits(domain_logits, camera_logits))
+        if self.shrinkage is not None and camera is not None and camera_logits is not None:
+            camera = self.shrinkage(camera, camera_logits.detach().float().softmax(1))
+        posterior = None
+        if self.names_domains and domain_logits is not None:
+            posterior = domain_logits.detach().float().softmax(1)
+        return PredictedContext(domain, camera, FactorLogits(domain_logits, camera_logits), posterior)
 
     def prune_heads(self) -> None:
-        """Drop the two classifiers, for deployment: the vectors stay the same and the logits become None."""
-        for head in (self.domain, self.camera):
-            if head is not None:
-                head.classifier = None
+        """Drop the classifiers, for deployment: the vectors stay the same and the logits become None.
+
+        One whose prediction the blocks or the shrinkage are told stays.
+        """
+        if self.domain is not None and not self.names_domains:
+            self.domain.classifier = None
+        if self.camera is not None and self.shrinkage is None:
+            self.camera.classifier = None
 
 
 class LabelContext(nn.Module):
@@ -167,7 +225,10 @@ class LabelContext(nn.Module):
     Args:
         num_domains: of the training set.
         num_cameras: of the training set, over all domains.
-        config: the factors.
+        config: the factors, and what of them.
+
+    Attributes:
+        shrinkage: shrinks the camera vectors; None without `dcsd.camera_shrinkage`.
     """
 
     domain: nn.Embedding | None
@@ -178,6 +239,9 @@ class LabelContext(nn.Module):
         factors = used_factors(config, num_domains, num_cameras)
         self.domain = nn.Embedding(num_domains, VECTOR) if "domain" in factors else None
         self.camera = nn.Embedding(num_cameras, VECTOR) if "camera" in factors else None
+        self.shrinkage = CameraShrinkage(num_cameras, config.camera_shrinkage) if config.camera_shrinkage else None
+        self.num_domains = num_domains if config.inject == "norm" else 0
+        self.requires_grad_(config.inject != "norm")  # which is told the domain itself, not its vector
 
     def forward(self, origins: Origins) -> PredictedContext:
         """Map labels to vectors, 0 for a label of -1; there are no logits."""
@@ -185,7 +249,16 @@ class LabelContext(nn.Module):
             None if table is None else table(ids.clamp(min=0)) * (ids >= 0)[:, None]
             for table, ids in zip((self.domain, self.camera), origins, strict=True)
         )
-        return PredictedContext(domain, camera, FactorLogits(None, None))
+        if self.shrinkage is not None and camera is not None:
+            camera = camera * self.shrinkage.kept[origins.global_camids.clamp(min=0)][:, None]
+        posterior = _one_hot(origins.domain_ids, self.num_domains) if self.num_domains else None
+        return PredictedContext(domain, camera, FactorLogits(None, None), posterior)
+
+
+def _one_hot(domain_ids: Tensor, num_domains: int) -> Tensor:
+    """Return how likely each domain is, [B, num_domains]: 0 and 1, and all alike for a domain of -1."""
+    known = functional.one_hot(domain_ids.clamp(min=0), num_domains).float()
+    return torch.where((domain_ids >= 0)[:, None], known, 1 / num_domains)
 
 
 def context_module(config: DcsdConfig, num_domains: int, num_cameras: int) -> ContextNetwork | LabelContext | None:

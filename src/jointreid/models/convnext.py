@@ -164,6 +164,10 @@ class ConvNeXt(Trunk):
             in_channels = channels
         self.stages = nn.ModuleList(stages)
 
+    def all_stages(self) -> tuple[nn.Module, ...]:
+        """Return the four stages."""
+        return tuple(self.stages)
+
     def forward(self, images: Tensor, context: Context | None = None) -> TrunkOutput:
         """Map images [B, 3, H, W] to a feature map and factor logits.
 

@@ -13,7 +13,7 @@ from jointreid.messages.errors import JointreidError
 from jointreid.models.convnext import CONVNEXTS, ConvNeXt
 from jointreid.models.mobilenet import MOBILENETS, MobileNet
 from jointreid.models.resnet import PLAIN, RESNETS, Additions, ResNet, StemPool
-from jointreid.models.trunk import SpatialConvFactory, Trunk, dcsd_conv, static_conv
+from jointreid.models.trunk import SpatialConvFactory, Trunk, dcsd_conv, keep_context_to, static_conv
 
 # Trunks whose spatial convolutions are depthwise: (factory of these, stride of the last stage) -> trunk.
 DEPTHWISE: Mapping[str, Callable[[SpatialConvFactory, int], Trunk]] = {
@@ -60,15 +60,20 @@ def build_trunk(
     if (width or depthwise) and name not in RESNETS:
         raise JointreidError(f"trunk {name}: model.width and model.depthwise are settings of ResNets; leave them out")
     spatial = static_conv if dcsd is None else dcsd_conv(dcsd, num_domains, num_cameras)
+    trunk: Trunk
     if is_custom(name):
-        return _custom_trunk(name, spatial, last_stride, needs_context=dcsd is not None and dcsd.needs_context)
-    if name in DEPTHWISE:
-        return DEPTHWISE[name](spatial, last_stride)
-    shape = replace(RESNETS[name], width=width) if width else RESNETS[name]
-    spatial = _depthwise(spatial) if depthwise else spatial
-    return ResNet(
-        shape, spatial, last_stride=last_stride, stem_relu=stem_relu, stem_pool=stem_pool, additions=additions
-    )
+        trunk = _custom_trunk(name, spatial, last_stride, needs_context=dcsd is not None and dcsd.needs_context)
+    elif name in DEPTHWISE:
+        trunk = DEPTHWISE[name](spatial, last_stride)
+    else:
+        shape = replace(RESNETS[name], width=width) if width else RESNETS[name]
+        spatial = _depthwise(spatial) if depthwise else spatial
+        trunk = ResNet(
+            shape, spatial, last_stride=last_stride, stem_relu=stem_relu, stem_pool=stem_pool, additions=additions
+        )
+    if dcsd is not None and dcsd.context_stages:
+        keep_context_to(trunk.all_stages(), dcsd.context_stages)
+    return trunk
 
 
 def _depthwise(factory: SpatialConvFactory) -> SpatialConvFactory:

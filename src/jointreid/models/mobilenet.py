@@ -152,6 +152,10 @@ class MobileNet(Trunk):
         self.conv_head = conv(in_channels, OUT_CHANNELS, 1)
         self.bn2 = nn.BatchNorm2d(OUT_CHANNELS)
 
+    def all_stages(self) -> tuple[nn.Module, ...]:
+        """Return the seven stages."""
+        return tuple(self.blocks)
+
     def forward(self, images: Tensor, context: Context | None = None) -> TrunkOutput:
         """Map images [B, 3, H, W] to a feature map and factor logits."""
         x = functional.relu6(self.bn1(self.conv_stem(images)))

@@ -310,7 +310,7 @@ def _download(source: str) -> Path:
 
 
 # Names of the parts of our trunks that ImageNet networks do not have, and of those that generate kernels.
-_NEW = re.compile(r"(^|\.)(domain|camera|projection|non_local|sum_norm|snr)\.")
+_NEW = re.compile(r"(^|\.)(domain|camera|projection|domain_norm|non_local|sum_norm|snr)\.")
 _GENERATORS = re.compile(r"(^|\.)((channel_branch|spatial_branch)\.|gain$)")
 # Parts of a ResNet that a generated convolution replaces, and the batch normalisation after it.
 _REPLACED = re.compile(r"\.(conv2|bn2)\.")

@@ -51,6 +51,7 @@ PARTS = (
     (r".*\.channel_branch\.fc\d", "channel branches"),
     (r".*\.channel_branch\.norm", "channel spreads"),
     (r".*\.projection", "context projections"),
+    (r".*\.domain_norm", "norms by domain"),
     (r".*\.(domain|camera)\.fc\d", "domain and camera MLPs"),
     (r".*\.(domain|camera)\.classifier", "domain and camera classifiers"),
     (r".*\.non_local(\.\w+)?", "non-local blocks"),

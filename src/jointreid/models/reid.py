@@ -90,7 +90,7 @@ class ReIDModel(nn.Module):
                 zeros. The logits stay those of the images.
         """
         predicted = self.predict_context(images, origins)
-        context = self._context_of(images, None if predicted is None else predicted.vector, given or Context())
+        context = self._context_of(images, predicted, given or Context())
         # A custom trunk without a context takes the images alone.
         output = self.trunk(images) if context is None else self.trunk(images, context)
         feature_map, factor_logits, restitutions = output  # B D H/16 W/16 with last stride 1
@@ -118,20 +118,30 @@ class ReIDModel(nn.Module):
             return self.context(origins or Origins(unknown, unknown))  # type: ignore[no-any-return]
         return None if self.context is None else self.context(images)
 
-    def _context_of(self, images: Tensor, vector: Tensor | None, given: Context) -> Context | None:
-        """Return what the blocks are told: the predicted vector and what `given` changes; None for nothing."""
+    def _context_of(self, images: Tensor, predicted: PredictedContext | None, given: Context) -> Context | None:
+        """Return what the blocks are told: the predicted context and what `given` changes; None for nothing."""
         kept = given.kept
         if kept is None and self.training and self.without_context:
             kept = torch.rand(len(images), device=images.device) >= self.without_context
         change = Context(None, given.order, kept)
-        vector = vector if given.vector is None else given.vector
-        if vector is not None:
-            return Context(change.changed(vector))
+        if predicted is not None:
+            vector = predicted.vector if given.vector is None else given.vector
+            posterior = predicted.posterior if given.posterior is None else given.posterior
+            return Context(change.changed(vector), posterior=change.changed_posterior(posterior))
         return None if given.order is None and kept is None else change
 
+    def set_camera_images(self, counts: Tensor) -> None:
+        """Take the number of train images of each camera, [num_cameras], which `dcsd.camera_shrinkage` asks for."""
+        if self.context is not None and self.context.shrinkage is not None:
+            self.context.shrinkage.set_counts(counts)
+
     def head_names(self) -> list[str]:
-        """Return the names in `state_dict` whose shape depends on the training set: all classifiers."""
-        return [name for name in self.state_dict() if name.rpartition(".")[0].endswith("classifier")]
+        """Return the names in `state_dict` whose shape depends on the training set: all classifiers.
+
+        Also what is kept for each domain or camera by `dcsd.inject norm` and `dcsd.camera_shrinkage`.
+        """
+        ends = ("classifier", "domain_norm", "shrinkage")
+        return [name for name in self.state_dict() if name.rpartition(".")[0].endswith(ends)]
 
     def prune_heads(self) -> None:
         """Drop the domain and camera classifiers, for deployment; embeddings stay the same."""

@@ -159,11 +159,15 @@ class ResNet(Trunk):
         self.layer4 = _stage(3, shape, conv3x3, last_stride, additions)
         self.snr = nn.ModuleList(additions.snr(EXPANSION * width) for width in widths) if additions.snr else None
 
+    def all_stages(self) -> tuple[nn.Sequential, ...]:
+        """Return the four stages."""
+        return self.layer1, self.layer2, self.layer3, self.layer4
+
     def forward(self, images: Tensor, context: Context | None = None) -> TrunkOutput:
         """Map images [B, 3, H, W] to a feature map, factor logits and restitutions."""
         x = self.maxpool(self.relu(self.bn1(self.conv1(images))))
         factor_logits, restitutions = [], []
-        for number, stage in enumerate((self.layer1, self.layer2, self.layer3, self.layer4)):
+        for number, stage in enumerate(self.all_stages()):
             for block in stage:
                 x, logits = block(x, context)
                 if logits is not None:

@@ -8,14 +8,16 @@ Letters: B images, H x W positions of a map, C channels.
 """
 
 import math
+from collections.abc import Sequence
 from dataclasses import replace
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from torch import Tensor, nn
 
 from jointreid.config import DcsdConfig
 from jointreid.messages.errors import JointreidError
-from jointreid.models.context import Context, FactorLogits
+from jointreid.models.context import Context, FactorLogits, used_factors
+from jointreid.models.controls import ContextConv, DomainNormConv, FilmConv
 from jointreid.models.dcsd import DCSD
 from jointreid.models.norms import Restitution
 
@@ -45,6 +47,10 @@ class Trunk(nn.Module):
 
     out_channels: int
 
+    def all_stages(self) -> Sequence[nn.Module]:
+        """Return the stages from input to output, for `dcsd.context_stages`; a custom trunk may leave it out."""
+        raise JointreidError(f"{type(self).__name__} does not tell its stages, which dcsd.context_stages needs")
+
     def forward(self, images: Tensor, context: Context | None = None) -> TrunkOutput:
         """Map images [B, 3, H, W] to a feature map, factor logits and restitutions.
 
@@ -65,6 +71,32 @@ class Trunk(nn.Module):
         for module in self.modules():
             if isinstance(module, DCSD):
                 module.zero_context()
+
+
+def keep_context_to(stages: Sequence[nn.Module], chosen: Sequence[int]) -> None:
+    """Build the blocks of all other stages as those of a network without domain and camera.
+
+    Args:
+        stages: of a trunk.
+        chosen: numbers of stages, from 1.
+
+    Raises:
+        JointreidError: a number is none of the stages.
+    """
+    if wrong := [number for number in chosen if number > len(stages)]:
+        raise JointreidError(
+            f"dcsd.context_stages names stage {wrong[0]}, but this trunk has {len(stages)}, counted from 1"
+        )
+    for number, stage in enumerate(stages, start=1):
+        if number in chosen:
+            continue
+        for module in stage.modules():
+            if isinstance(module, DCSD):
+                module.domain = module.camera = module.projection = None
+            elif isinstance(module, FilmConv):
+                module.projection = None
+            elif isinstance(module, DomainNormConv):
+                module.domain_norm = None
 
 
 class SpatialConvFactory(Protocol):
@@ -127,7 +159,7 @@ def static_conv(
 
 
 def dcsd_conv(config: DcsdConfig, num_domains: int, num_cameras: int) -> SpatialConvFactory:
-    """Return a factory that puts a DCSD of these settings in the place of a spatial convolution.
+    """Return a factory that puts a DCSD of these settings in the place of a spatial convolution, or a control for it.
 
     `dcsd.kernel_size` is the side of a kernel in the place of a 3x3; a larger convolution keeps its side. The generated
     kernels are depthwise and have no bias, whatever they replace; a static base keeps groups and bias.
@@ -140,6 +172,12 @@ def dcsd_conv(config: DcsdConfig, num_domains: int, num_cameras: int) -> Spatial
     def make(
         channels: int, stride: int, kernel_size: int = 3, *, dilation: int = 1, groups: int = 1, bias: bool = False
     ) -> nn.Module:
+        static: dict[str, Any] = {"dilation": dilation, "groups": groups, "bias": bias}
+        if config.inject == "film":
+            told = bool(used_factors(config, num_domains, num_cameras))
+            return FilmConv(channels, stride, kernel_size, told=told, **static)
+        if config.inject == "norm":
+            return DomainNormConv(channels, stride, kernel_size, num_domains=num_domains, **static)
         here = config if kernel_size == 3 else replace(config, kernel_size=kernel_size)
         return DCSD(
             channels, num_domains, num_cameras, here, stride=stride, dilation=dilation, groups=groups, bias=bias
@@ -149,12 +187,13 @@ def dcsd_conv(config: DcsdConfig, num_domains: int, num_cameras: int) -> Spatial
 
 
 def _require_consistent(config: DcsdConfig) -> None:
-    """Refuse settings of the base that exclude each other.
+    """Refuse settings that exclude each other.
 
     Raises:
         JointreidError: the message names both.
     """
     static, zeros = config.base == "static", config.generated_start == "zeros"
+    one_context = config.context in ("network", "labels")
     refused = {
         "dcsd.gain_relative true needs a gain: dcsd.base static and dcsd.generated_start gain": config.gain_relative
         and (not static or zeros),
@@ -162,6 +201,12 @@ def _require_consistent(config: DcsdConfig) -> None:
         and not static,
         f"dcsd.kernel_size is {config.kernel_size}; expected 3 with dcsd.base static, where generated kernels have the "
         "side of W0": static and config.kernel_size != 3,
+        f"dcsd.inject {config.inject} needs dcsd.base static and dcsd.context network or labels: it changes the static "
+        "convolution by the context of all blocks": config.inject != "kernel" and not (static and one_context),
+        "dcsd.inject norm needs the factor domain (dcsd.factors)": config.inject == "norm"
+        and "domain" not in config.factors,
+        "dcsd.camera_shrinkage needs dcsd.context network or labels, and the factor camera": config.camera_shrinkage > 0
+        and not (one_context and "camera" in config.factors),
     }
     for message, applies in refused.items():
         if applies:
@@ -176,7 +221,9 @@ def filter_map(spatial: nn.Module, x: Tensor, context: Context | None = None) ->
         x: the map.
         context: what the trunk was given; a static convolution does not use it.
     """
-    return spatial(x, context) if isinstance(spatial, DCSD) else (spatial(x), None)
+    if isinstance(spatial, DCSD):
+        return spatial(x, context)  # type: ignore[no-any-return]
+    return spatial(x, context) if isinstance(spatial, ContextConv) else spatial(x), None
 
 
 def require_stride(last_stride: int) -> None:

@@ -1,0 +1,239 @@
+"""Controls for the generated kernel on the same context, stages without it, and rare cameras."""
+
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from jointreid.config import DcsdConfig, LossConfig
+from jointreid.custom import trust
+from jointreid.data.images import Batch
+from jointreid.losses import factor_cross_entropy, reid_loss
+from jointreid.messages.errors import JointreidError
+from jointreid.models.context import VECTOR, CameraShrinkage, Context, ContextNetwork, LabelContext, Origins
+from jointreid.models.controls import DomainNorm, DomainNormConv, FilmConv
+from jointreid.models.dcsd import DCSD
+from jointreid.models.reid import ReIDModel, build_model
+from tests.models import test_context
+
+IDS, DOMAINS, CAMERAS = 4, 3, 5
+
+
+def model(inject: str, system: str = "bot-dcsd", trunk: str = "", **switches: Any) -> ReIDModel:
+    trust(test_context.__name__)
+    torch.manual_seed(0)
+    dcsd = DcsdConfig(**{"base": "static", "context": "network", "inject": inject} | switches)
+    return build_model(system, IDS, DOMAINS, CAMERAS, trunk or f"{test_context.__name__}:Small", dcsd=dcsd)
+
+
+def images() -> Tensor:
+    return torch.randn(4, 3, 16, 8, generator=torch.Generator().manual_seed(1))
+
+
+def embeddings(found: ReIDModel, given: Context | None = None, origins: Origins | None = None) -> Tensor:
+    found.eval()
+    with torch.no_grad():
+        embedding: Tensor = found(images(), origins, given).embedding
+    return embedding
+
+
+def test_film_scales_and_shifts_the_output_of_the_static_convolution() -> None:
+    conv = FilmConv(6, 2, groups=6, bias=True)
+    x, vector = torch.randn(2, 6, 7, 5), torch.randn(2, VECTOR)
+    static = functional.conv2d(x, conv.weight, conv.bias, 2, 1, groups=6)
+    assert torch.equal(conv(x, Context(vector)), static)  # at the start
+    assert conv.projection is not None
+    nn.init.normal_(conv.projection.weight)
+    scale, shift = (vector @ conv.projection.weight.T).chunk(2, dim=1)
+    expected = static * (1 + scale[:, :, None, None]) + shift[:, :, None, None]
+    torch.testing.assert_close(conv(x, Context(vector)), expected)
+    assert torch.equal(conv(x, Context(torch.zeros(2, VECTOR))), static)
+    assert torch.equal(conv(x), static)
+
+
+def test_a_sure_posterior_gives_each_domain_its_own_batch_normalisation() -> None:
+    norm, parts = DomainNorm(4, 2), [nn.BatchNorm2d(4), nn.BatchNorm2d(4)]
+    with torch.no_grad():
+        for domain, part in enumerate(parts):
+            part.weight.copy_(norm.weight[domain].normal_())
+            part.bias.copy_(norm.bias[domain].normal_())
+    for step in range(3):
+        y = torch.randn(5, 4, 3, 2, generator=torch.Generator().manual_seed(step)) * 3 + 1
+        posterior = torch.tensor([[1.0, 0], [0, 1], [1, 0], [0, 1], [1, 0]])
+        found = norm(y, posterior)
+        torch.testing.assert_close(found[::2], parts[0](y[::2]))
+        torch.testing.assert_close(found[1::2], parts[1](y[1::2]))
+    for domain, part in enumerate(parts):
+        assert part.running_mean is not None
+        assert part.running_var is not None
+        torch.testing.assert_close(norm.running_mean[domain], part.running_mean)
+        torch.testing.assert_close(norm.running_var[domain], part.running_var)
+    norm.eval()
+    y = torch.randn(1, 4, 3, 2)
+    halves = [norm(y, functional.one_hot(torch.tensor([d]), 2).float()) for d in range(2)]
+    torch.testing.assert_close(norm(y, torch.tensor([[0.25, 0.75]])), 0.25 * halves[0] + 0.75 * halves[1])
+    torch.testing.assert_close(norm(y), (halves[0] + halves[1]) / 2)
+
+
+def test_a_domain_that_is_not_in_the_batch_keeps_its_statistics() -> None:
+    norm = DomainNorm(4, 2)
+    y = torch.randn(3, 4, 3, 2) + 5
+    found = norm(y, torch.tensor([[1.0, 0.0]] * 3))
+    assert torch.isfinite(found).all()
+    assert norm.running_mean[1].tolist() == [0] * 4
+    assert (norm.running_mean[0] > 0.2).all()
+    torch.autograd.backward(found.square().mean())
+    assert norm.weight.grad is not None
+    assert torch.isfinite(norm.weight.grad).all()
+
+
+@pytest.mark.parametrize("inject", ["film", "norm"])
+def test_controls_hold_the_weights_of_the_plain_network_under_its_names(inject: str) -> None:
+    plain, found = model("kernel", "bot"), model(inject)
+    own = found.state_dict()
+    assert plain.state_dict().keys() <= own.keys()
+    assert not any("branch" in name or name.endswith("gain") for name in own)
+    found.load_state_dict(own | plain.state_dict())
+    if inject == "film":
+        assert torch.equal(embeddings(found), embeddings(plain))
+
+
+@pytest.mark.parametrize("inject", ["film", "norm"])
+@pytest.mark.parametrize("context", ["network", "labels"])
+def test_the_context_changes_the_features_through_the_control(inject: str, context: str) -> None:
+    found = model(inject, context=context)
+    for name, parameter in found.named_parameters():
+        if "projection" in name or "domain_norm" in name:
+            nn.init.normal_(parameter)
+    ids = torch.tensor([0, 1, 2, 2])
+    origins = Origins(ids, ids) if context == "labels" else None
+    if isinstance(found.context, ContextNetwork):
+        assert found.context.domain is not None
+        assert found.context.domain.classifier is not None
+        nn.init.normal_(found.context.domain.classifier.weight, std=5)
+    own = embeddings(found, origins=origins)
+    assert torch.equal(embeddings(found, Context(order=torch.arange(4)), origins), own)
+    changes = [Context(kept=torch.zeros(4)), Context(order=torch.tensor([1, 2, 3, 0]))]
+    for change in changes:
+        assert not torch.allclose(embeddings(found, change, origins), own)
+    assert torch.equal(embeddings(found, Context(kept=torch.ones(4)), origins), own)
+    if context == "labels":
+        unknown = torch.full((4,), -1)
+        torch.testing.assert_close(embeddings(found, None, Origins(unknown, unknown)), embeddings(found, changes[0]))
+
+
+@pytest.mark.parametrize(("inject", "reached"), [("film", "projection.weight"), ("norm", "domain_norm.weight")])
+def test_every_parameter_learns_and_the_task_does_not_reach_the_context(inject: str, reached: str) -> None:
+    found = model(inject).train()
+    output = found(images())
+    torch.autograd.backward(output.id_logits.square().mean() + output.embedding.square().mean())
+    with_gradient = {name for name, p in found.named_parameters() if p.grad is not None}
+    assert not any(name.startswith("context.") for name in with_gradient)
+    assert {f"trunk.filter.{n}.{reached}" for n in (0, 1)} <= with_gradient
+    logits = found(images()).factor_logits[0]
+    assert logits.domain is not None
+    assert logits.camera is not None
+    torch.autograd.backward(logits.domain.square().mean() + logits.camera.square().mean())
+    trained = {name for name, p in found.named_parameters() if p.requires_grad}
+    assert {name for name, p in found.named_parameters() if p.grad is not None} == trained  # several processes need it
+
+
+def test_the_vectors_of_labels_do_not_wait_for_a_gradient_where_only_the_domain_is_told() -> None:
+    found = model("norm", context="labels")
+    assert [name for name, p in found.named_parameters() if name.startswith("context.") and p.requires_grad] == []
+
+
+@pytest.mark.parametrize("inject", ["norm", "kernel"])
+def test_pruning_keeps_what_the_blocks_are_told(inject: str) -> None:
+    found = model(inject, camera_shrinkage=0.0 if inject == "norm" else 10.0)
+    found.set_camera_images(torch.tensor([1, 10, 100, 5, 7]))
+    before = embeddings(found)
+    found.prune_heads()
+    assert torch.equal(embeddings(found), before)
+
+
+@pytest.mark.parametrize(
+    ("inject", "switches", "message"),
+    [
+        ("film", {"base": "none"}, "dcsd.inject film needs dcsd.base static and dcsd.context network or labels"),
+        ("norm", {"context": "block"}, "dcsd.inject norm needs dcsd.base static and dcsd.context network or labels"),
+        ("norm", {"factors": ("sample", "camera")}, "dcsd.inject norm needs the factor domain"),
+        ("kernel", {"context": "block", "camera_shrinkage": 5}, "dcsd.camera_shrinkage needs dcsd.context network"),
+        ("kernel", {"factors": ("sample", "domain"), "camera_shrinkage": 5}, "and the factor camera"),
+        ("kernel", {"context_stages": (1,)}, "Small does not tell its stages"),
+    ],
+)
+def test_settings_that_exclude_each_other_are_refused(inject: str, switches: dict[str, Any], message: str) -> None:
+    with pytest.raises(JointreidError, match=message):
+        model(inject, **switches)
+
+
+@pytest.mark.parametrize(
+    ("trunk", "last"), [("resnet50-w16", "trunk.layer4."), ("efficientnet_lite0", "trunk.blocks.6.")]
+)
+@pytest.mark.parametrize("inject", ["kernel", "film", "norm"])
+def test_stages_that_are_left_out_are_told_nothing(trunk: str, last: str, inject: str) -> None:
+    stages = (1, 2, 3) if trunk == "resnet50-w16" else (1, 2, 3, 4, 5, 6)
+    told = {"kernel": "projection", "film": "projection", "norm": "domain_norm"}[inject]
+    found = model(inject, trunk=trunk, context_stages=stages)
+    names = [name for name in found.state_dict() if f".{told}." in name]
+    assert names
+    assert not any(name.startswith(last) for name in names)
+    everywhere = [name for name in model(inject, trunk=trunk).state_dict() if f".{told}." in name]
+    assert [name for name in everywhere if not name.startswith(last)] == names
+    assert found(torch.randn(2, 3, 32, 32)).embedding.shape[0] == 2
+    with pytest.raises(JointreidError, match="context_stages names stage 8, but this trunk has"):
+        model(inject, trunk=trunk, context_stages=(8,))
+
+
+def test_blocks_of_left_out_stages_have_no_heads_of_their_own() -> None:
+    found = model("kernel", trunk="resnet50-w16", context="block", context_stages=(4,))
+    heads = [name for name, module in found.named_modules() if isinstance(module, DCSD) and module.domain is not None]
+    assert {name.split(".")[1] for name in heads} == {"layer4"}
+    logits = [logits for logits in found(torch.randn(2, 3, 32, 32)).factor_logits if logits.domain is not None]
+    assert len(logits) == 3
+
+
+def test_rare_cameras_keep_little_of_their_vector() -> None:
+    shrinkage = CameraShrinkage(3, 48)
+    shrinkage.set_counts(torch.tensor([48, 0, 432]))
+    assert shrinkage.kept.tolist() == pytest.approx([0.5, 0.0, 0.9])
+    posterior = torch.tensor([[1.0, 0, 0], [0, 0.5, 0.5], [0, 1, 0]])
+    shares = shrinkage(torch.ones(3, VECTOR), posterior)[:, 0]
+    assert shares.tolist() == pytest.approx([0.5, 0.45, 0.0])
+
+
+@pytest.mark.parametrize("context", ["network", "labels"])
+def test_a_camera_without_images_is_told_as_its_domain(context: str) -> None:
+    found, plain = model("kernel", context=context, camera_shrinkage=10.0), model("kernel", context=context)
+    assert "context.shrinkage.kept" in found.head_names()
+    ids = torch.tensor([0, 1, 2, 2])
+    origins = Origins(ids, ids)
+    before = found.predict_context(images(), origins), plain.predict_context(images(), origins)
+    assert before[0] is not None
+    assert before[1] is not None
+    torch.testing.assert_close(before[0].vector, before[1].vector)  # until the counts are known
+    found.set_camera_images(torch.zeros(CAMERAS))
+    after = found.predict_context(images(), origins)
+    assert after is not None
+    assert after.domain is not None
+    torch.testing.assert_close(after.vector, after.domain)
+    assert isinstance(found.context, ContextNetwork | LabelContext)
+
+
+def test_shuffled_labels_train_the_heads_with_those_of_other_images() -> None:
+    output = model("kernel").train()(images())
+    labels, ids = torch.tensor([0, 0, 1, 1]), torch.tensor([0, 1, 2, 1])
+    batch = Batch(images(), labels, ids + 2, ids)
+    config = LossConfig(context_labels="shuffled")
+    terms = reid_loss(output, batch, config, torch.Generator().manual_seed(3))
+    order = torch.randperm(4, generator=torch.Generator().manual_seed(3))
+    assert order.tolist() != [0, 1, 2, 3]
+    expected = factor_cross_entropy(output.factor_logits, ids[order], ids[order] + 2)
+    assert (terms.domain, terms.camera) == expected
+    correct = reid_loss(output, batch, LossConfig())
+    assert correct.domain != terms.domain
+    assert (correct.triplet, correct.identity) == (terms.triplet, terms.identity)
+    assert DomainNormConv(4, 1, num_domains=2).domain_norm is not None

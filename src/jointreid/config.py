@@ -70,6 +70,10 @@ EvaluationProtocol = Literal["query_gallery", "leave_one_out"]
 CameraChoice = Literal["auto", "name", "folder", "none"]
 SplitChoice = Literal["auto", "draw"]
 EpochLength = Literal["images", "pass"]
+# The same for `jointreid export`.
+FileFormat = Literal["onnx", "pt2"]
+GraphPrecision = Literal["fp32", "fp16", "int8"]
+InputKind = Literal["uint8", "raw255", "unit", "imagenet"]
 
 # One field a line reads better than the formatter's three.
 # fmt: off

@@ -31,7 +31,7 @@ STAGES: tuple[tuple[tuple[str, ...], ...], ...] = (
     (("losses",), ("retrieval",)),
     (("training",),),
     (("analysis",), ("extraction",)),
-    (("conflict",), ("gallery",)),
+    (("conflict",), ("gallery",), ("export",)),
     (("paper",), ("demo",)),
     (("cli", "__main__", ""),),  # "" is jointreid/__init__.py, which hands out names of other rooms
 )
@@ -93,6 +93,7 @@ STARTS_FAST = (
     "paper.render",
     "data.sources",
     "data.preflight",
+    "export.runtime",
     "ingest",
     "prepare",
 )

@@ -46,6 +46,7 @@ COMMANDS = {
     "conflict": "conflict:conflict",
     "predict": "predict:predict",
     "profile": "profile:profile",
+    "export": "export:export",
     "paper plan": "paper:plan",
     "paper run": "paper:run",
     "paper tables": "paper:tables",

@@ -1,0 +1,277 @@
+"""`export_run`: a run directory -> one proved file with its contract."""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import partial
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from jointreid.config import DataConfig, FileFormat, GraphPrecision, InputKind
+from jointreid.custom import is_custom
+from jointreid.data.records import ImageRecord
+from jointreid.data.sources import load_domains
+from jointreid.export import proof as proofs
+from jointreid.export.contract import (
+    METADATA,
+    Contract,
+    contract_of,
+    contract_path,
+    contract_text,
+)
+from jointreid.export.graph import network_of, onnx_model, program_bytes, trace
+from jointreid.export.precision import in_8_bit, in_half_precision
+from jointreid.export.proof import Runner
+from jointreid.export.runtime import open_session
+from jointreid.extraction.fingerprint import fingerprint
+from jointreid.machine.files import write_atomically
+from jointreid.machine.hashing import bytes_sha256
+from jointreid.machine.paths import require_writable, user_path
+from jointreid.messages.errors import JointreidError
+from jointreid.models.reid import ReIDModel
+from jointreid.retrieval.evaluate import evaluate_domains, step_of
+from jointreid.retrieval.run_data import EvaluationData, load_evaluation_data
+from jointreid.run import Run, find_data, open_run
+
+SUFFIXES: dict[FileFormat, str] = {"onnx": ".onnx", "pt2": ".pt2"}
+# Called with a line that says what is done now.
+OnStep = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Exported:
+    """A file that was written.
+
+    Attributes:
+        path: the file.
+        contract: what stands beside it.
+        nodes: of its graph.
+        seconds: of CPU time to make it, without the proof.
+    """
+
+    path: Path
+    contract: Contract
+    nodes: int
+    seconds: float
+
+
+def export_run(
+    path: str | Path,
+    out: str | Path | None = None,
+    *,
+    file_format: FileFormat = "onnx",
+    kind: InputKind = "uint8",
+    precision: GraphPrecision = "fp32",
+    checkpoint: str = "last",
+    verify: bool = False,
+    allow_vacuous: bool = False,
+    data: DataConfig | None = None,
+    cache: str = "",
+    images: int = proofs.IMAGES,
+    name: str = "",
+    on_step: OnStep = lambda line: None,
+) -> Exported:
+    """Write a run's model as one file that runs without jointreid, with its contract as JSON beside it.
+
+    Args:
+        path: the run directory.
+        out: the folder to write to; None for `export` in the run directory.
+        file_format: onnx, or pt2 for `torch.export.load`.
+        kind: what images are when they enter the graph, see `jointreid.export.contract.INPUTS`.
+        precision: fp32; for ONNX also fp16 and int8, which are always evaluated.
+        checkpoint: last or best.
+        verify: compare its features with the model's on test images, see `jointreid.export.proof`.
+        allow_vacuous: write the file even if different people are too alike for a proof.
+        data: the data sets of the proof and of the calibration; None for the run's.
+        cache: folder for decoded images; empty for that of the run.
+        images: how many to compare.
+        name: of the file, without its suffix; by default the system's with the input and the precision.
+        on_step: called with a line for each step.
+
+    Raises:
+        JointreidError: not a run; a model that needs the true domain of each image; data that cannot be read; a package
+            is missing; or the file does not compute what the model does. Then nothing is written.
+    """
+    if precision != "fp32" and file_format != "onnx":
+        raise JointreidError(f"--precision {precision} is for --format onnx; a pt2 file is fp32")
+    run = open_run(path)
+    folder = user_path(out) if out is not None else run.path / "export"
+    require_writable(folder, "--out")
+    model = run.model(checkpoint)
+    if model.needs_origins:
+        raise JointreidError(
+            f"{run.path}: dcsd.context labels needs the true domain and camera of each image, which nobody has in use; "
+            "it is a control, not a model to export"
+        )
+    found = None
+    if verify or precision != "fp32":
+        found = load_evaluation_data(run, data, cache=cache)
+    contract = _contract(run, model, kind, precision, checkpoint)
+    contract = replace(contract, file=f"{name or _stem(run, contract)}{SUFFIXES[file_format]}")
+    began = time.process_time()
+    on_step(f"tracing {run.config.model.name} on {run.config.model.trunk}")
+    fuse = not is_custom(run.config.model.trunk)
+    program = trace(network_of(model, kind, run.config.image, fuse=fuse), run.config.image)
+    graph = None
+    if file_format == "onnx":
+        on_step("writing the graph")
+        graph = onnx_model(program)
+        if precision == "fp16":
+            graph = in_half_precision(graph)
+        if precision == "int8":
+            on_step("calibrating 8 bit on train images")
+            graph = in_8_bit(graph, contract, _train_images(run, data, cache), run.config)
+    seconds = time.process_time() - began
+    content = program_bytes(program) if graph is None else graph.SerializeToString()
+    runner = _program_runner(program) if graph is None else _onnx_runner(content, contract.file)
+    _require_sound(runner, contract)
+    if found is not None:
+        contract = _proved(contract, model, runner, found, run, images, allow_vacuous, on_step)
+    if graph is not None:
+        graph.metadata_props.add(key=METADATA, value=contract_text(contract))
+        content = graph.SerializeToString()
+    contract = replace(contract, sha256=bytes_sha256(content))
+    target = folder / contract.file
+    write_atomically(target, content)
+    write_atomically(contract_path(target), contract_text(contract))
+    nodes = len(program.graph.nodes) if graph is None else len(graph.graph.node)
+    return Exported(target, contract, nodes, seconds)
+
+
+def _contract(run: Run, model: ReIDModel, kind: InputKind, precision: GraphPrecision, checkpoint: str) -> Contract:
+    config = run.config
+    # Mirrored images do not take part in an exported file, and the fingerprint says so.
+    digest = fingerprint(model, config.image, replace(config.eval, flip=False), config.model, config.dcsd)
+    return contract_of(
+        config.image,
+        file="",
+        kind=kind,
+        dims=model.bnneck.num_features,
+        fingerprint=digest,
+        precision=precision,
+        model={
+            "system": config.model.name,
+            "trunk": config.model.trunk,
+            "run": run.path.name,
+            "checkpoint": checkpoint,
+            "step": step_of(run, checkpoint),
+        },
+        versions={name: _version(name) for name in ("jointreid", "torch", "onnx", "onnxscript", "onnxruntime")},
+    )
+
+
+def _version(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return ""
+
+
+def _stem(run: Run, contract: Contract) -> str:
+    parts = [run.config.model.name, contract.kind]
+    return "-".join(parts if contract.precision == "fp32" else [*parts, contract.precision])
+
+
+def _train_images(run: Run, data: DataConfig | None, cache: str) -> list[ImageRecord]:
+    """Return the train images of all domains, in turn, so that the first few are of all of them."""
+    settings = data if data is not None and data.sources else find_data(run, cache=cache).config.data
+    return [record for domain in load_domains(settings) for record in domain.train]
+
+
+def _onnx_runner(content: bytes, name: str) -> Runner:
+    session = open_session(content, name)
+    return lambda batch: session.run(["features"], {"images": batch})[0]
+
+
+def _program_runner(program: torch.export.ExportedProgram) -> Runner:
+    module = program.module()
+
+    def run(batch: NDArray[Any]) -> NDArray[np.float32]:
+        with torch.inference_mode():
+            features: NDArray[np.float32] = module(torch.from_numpy(batch)).numpy()
+        return features
+
+    return run
+
+
+def _require_sound(runner: Runner, contract: Contract) -> None:
+    """Refuse a file that fails for one image, for several, or for images without any structure.
+
+    Raises:
+        JointreidError: it fails, or returns a number that is not finite or not of a feature of length 1.
+    """
+    size = contract.height, contract.width, 3
+    noise = np.random.default_rng(0).integers(0, 256, (3, *size), dtype=np.uint8)
+    blank = np.stack([np.full(size, value, np.uint8) for value in (0, 127, 255)])
+    for pixels in (noise, noise[:1], blank):
+        features = runner(contract.prepare(pixels))
+        lengths = np.linalg.norm(features, axis=1)
+        if features.shape != (len(pixels), contract.dims) or not np.allclose(lengths, 1, atol=1e-2):
+            raise JointreidError(
+                f"{contract.file} returns {list(features.shape)} of lengths {lengths.round(3).tolist()} for "
+                f"{len(pixels)} images; expected {contract.dims} numbers of length 1 each. Nothing was written"
+            )
+
+
+def _proved(
+    contract: Contract,
+    model: ReIDModel,
+    runner: Runner,
+    found: EvaluationData,
+    run: Run,
+    count: int,
+    allow_vacuous: bool,
+    on_step: OnStep,
+) -> Contract:
+    """Return the contract with what was proved of the file.
+
+    Raises:
+        JointreidError: it does not compute what the model does, or nothing can be proved.
+    """
+    config = found.config
+    images = proofs.sample(found.domains, count)
+    on_step(f"comparing it with the model on {len(images)} test images")
+    pixels = proofs.read_pixels([record for _, record in images], config)
+    expected = proofs.model_features(model, pixels, config)
+    proof = proofs.compare(expected, proofs.file_features(runner, contract, pixels), images, contract.precision)
+    proofs.require_meaning(proof, allow_vacuous)
+    on_step(str(proof))
+    contract = replace(contract, proof=proof.to_dict())
+    if contract.precision == "fp32":
+        return contract
+    accuracy = _accuracy(contract, model, runner, found, run, on_step)
+    lost = float(np.mean([values["fp32"] - values["exported"] for values in accuracy.values()]))
+    if lost > proofs.LOSS[contract.precision]:
+        raise JointreidError(
+            f"in {contract.precision} the model loses {lost:.3f} mAP (mean over {len(accuracy)} data sets), more than "
+            f"{proofs.LOSS[contract.precision]}; nothing was written. Use --precision fp32 or fp16"
+        )
+    return replace(contract, accuracy=accuracy)
+
+
+def _accuracy(
+    contract: Contract, model: ReIDModel, runner: Runner, found: EvaluationData, run: Run, on_step: OnStep
+) -> dict[str, dict[str, float]]:
+    """Return domain -> mAP of the file and of the model."""
+    config = found.config.replace(eval={"flip": False, "rerank": False})
+    evaluate = partial(
+        evaluate_domains,
+        model,
+        found.domains,
+        config,
+        run.label_space,
+        device=torch.device("cpu"),
+        protocols={domain.name: None for domain in found.domains},
+    )
+    on_step(f"evaluating it in {contract.precision} and in fp32")
+    exported, _ = evaluate(embed_with=proofs.embed_with(runner, contract, config))
+    own, _ = evaluate()
+    return {
+        result.domain: {"exported": round(result.mAP, 5), "fp32": round(before.mAP, 5)}
+        for result, before in zip(exported.domains, own.domains, strict=True)
+    }

@@ -177,14 +177,14 @@ class PortableDCSD(DCSD):
         flat = x.view(-1, self.channels, 1, self.size[0] * self.size[1])
         spatial = self._spatial_kernels(x if self.stride > 1 else flat, hidden)  # B 1 T L
         if self.spatial_scale is None:
-            y = self._filter(x, flat, spatial, channel)
+            y = self._filtered(x, flat, spatial, channel)
         else:
-            y = self._filter(x, flat, spatial, self.spatial_scale)
-            y = y + self._filter(x, flat, self.inside.view(1, 1, -1, self.inside.shape[3]), channel)
+            y = self._filtered(x, flat, spatial, self.spatial_scale)
+            y = y + self._filtered(x, flat, self.inside.view(1, 1, -1, self.inside.shape[3]), channel)
         y = y if self.base is not None else y + self.shift
-        return self._on_base(x, y.view(-1, self.channels, *self.out_size)), FactorLogits(None, None)
+        return self._added_to_base(x, y.view(-1, self.channels, *self.out_size)), FactorLogits(None, None)
 
-    def _on_base(self, x: Tensor, generated: Tensor) -> Tensor:  # type: ignore[override]
+    def _added_to_base(self, x: Tensor, generated: Tensor) -> Tensor:
         if self.base is None:
             return generated
         padding = self.dilation * (self.kernel_size // 2)
@@ -222,7 +222,7 @@ class PortableDCSD(DCSD):
             raw = raw * self.inside
         return raw.view(-1, 1, self.kernel_size**2, self.out_size[0] * self.out_size[1])
 
-    def _filter(self, x: Tensor, flat: Tensor, spatial: Tensor, channel: Tensor) -> Tensor:
+    def _filtered(self, x: Tensor, flat: Tensor, spatial: Tensor, channel: Tensor) -> Tensor:
         if self.stride == 1:
             return flat_filter(flat, spatial, channel, self.size, self.kernel_size, self.dilation)
         return strided_filter(x, spatial, channel, self.kernel_size, self.stride, self.dilation)

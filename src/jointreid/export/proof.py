@@ -18,8 +18,8 @@ from jointreid.export.contract import Contract
 from jointreid.machine.paths import cache_folder
 from jointreid.messages.errors import JointreidError
 from jointreid.models.reid import ReIDModel
+from jointreid.retrieval.domain_ranking import images_of
 from jointreid.retrieval.embeddings import Embeddings
-from jointreid.retrieval.evaluate import images_of
 from jointreid.retrieval.extract import evaluating, forward
 
 Floats = NDArray[np.float32]

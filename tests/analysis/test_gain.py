@@ -202,3 +202,41 @@ def test_a_second_run_with_the_same_seed_is_left_out_or_another_arm(tmp_path: Pa
     made_run(tmp_path / "short", "bot", ["a", "b"], {"a": 0.25, "b": 0.25}, train={"max_steps": 50})
     labels = {arm.label: arm.joint["a"] for arm in measure_gain([tmp_path]).joint[0].arms}
     assert labels == {"bot, train.max_steps 0": 0.5, "bot, train.max_steps 50": 0.25}
+
+
+def test_arms_are_told_apart_by_their_base_and_their_context(tmp_path: Path) -> None:
+    names, static = ["a", "b"], {"base": "static"}
+    for index, (recipe, dcsd) in enumerate(
+        [
+            ("bot", {}),
+            ("bot-dcsd-s", {}),
+            ("bot-dcsd-s", static),
+            ("bot-dcsd", static),
+            ("bot-dcsd", {**static, "context": "network"}),
+        ]
+    ):
+        made_run(tmp_path / str(index), recipe, names, dict.fromkeys(names, index / 8), dcsd=dcsd)
+    (joint,) = measure_gain([tmp_path]).joint
+    assert [arm.label for arm in joint.arms] == [
+        "bot",
+        "bot-dcsd, S",
+        "bot-dcsd, S, static base",
+        "bot-dcsd, S + D + C, static base",
+        "bot-dcsd, S + D + C, static base, context network",
+    ]
+    # D + C is measured against S on the same base, and S without a base is compared with the plain network.
+    parts = {split.label: [(c.name, c.before) for c in split.changes] for split in joint.splits}
+    assert parts == {
+        "bot-dcsd, S + D + C, static base": [("S", "bot"), ("D + C", "bot-dcsd, S, static base")],
+        "bot-dcsd, S + D + C, static base, context network": [("S", "bot"), ("D + C", "bot-dcsd, S, static base")],
+        "bot-dcsd, S": [("S", "bot")],
+    }
+
+
+def test_means_are_over_the_data_sets_that_have_both(tmp_path: Path) -> None:
+    made_run(tmp_path / "alone", "bot", ["a"], {"a": 0.5})
+    made_run(tmp_path / "joint", "bot", ["a", "b"], {"a": 0.25, "b": 0.75})
+    gain = measure_gain([tmp_path])
+    assert gain.joint[0].arms[0].means == (0.5, 0.25)
+    assert "| A   | mean   |  50.0 |  25.0 |" in render(gain)
+    assert "No run was trained on b alone" in render(gain)

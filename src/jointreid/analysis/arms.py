@@ -23,7 +23,7 @@ _OF_GENERATED = {"loss.w_domain", "loss.w_camera", "loss.aux_smoothing", "optim.
 _LENGTH = {"train.max_steps", "train.minutes"}
 _LETTERS: Mapping[str, str] = {"sample": "S", "domain": "D", "camera": "C"}
 # The settings that a label spells out in words.
-_IN_WORDS = {"model.name", "model.trunk", "dcsd.factors"}
+_IN_WORDS = {"model.name", "model.trunk", "dcsd.factors", "dcsd.base", "dcsd.context"}
 
 
 @dataclass(frozen=True)
@@ -72,6 +72,19 @@ class Arm:
         """What its filters are generated from, in the order sample, domain, camera; empty if none is generated."""
         chosen = self.settings.get("dcsd.factors", ())
         return tuple(factor for factor in get_args(Factor) if factor in chosen)
+
+    @property
+    def base(self) -> str:
+        """The kernel beside the generated ones: none or static; empty if none is generated."""
+        return str(self.settings.get("dcsd.base", ""))
+
+    @property
+    def network(self) -> str:
+        """Its system and how its filters are generated, in words, such as `bot-dcsd, S + D + C, static base`."""
+        words = [self.system, self.letters] if self.factors else [self.system]
+        words += ["static base"] if self.base == "static" else []
+        context = self.settings.get("dcsd.context", "block")
+        return ", ".join([*words, *([f"context {context}"] if context != "block" and len(self.factors) > 1 else [])])
 
     @property
     def letters(self) -> str:
@@ -182,8 +195,8 @@ def _order(arm: Arm) -> tuple[Any, ...]:
 
 
 def _labelled(arms: Sequence[Arm]) -> list[Arm]:
-    """Return the arms with labels: system, factors, and the settings that differ between arms of the same label."""
-    words = [[arm.system, *([arm.letters] if arm.factors else [])] for arm in arms]
+    """Return the arms with labels: the network, and the settings that differ between arms of the same label."""
+    words = [[arm.network] for arm in arms]
     if len({arm.trunk for arm in arms}) > 1:
         words = [[*said, arm.trunk] for said, arm in zip(words, arms, strict=True)]
     if len({arm.is_random for arm in arms}) > 1 or len({(arm.system, arm.start) for arm in arms}) > len(

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from jointreid.config import RunConfig
 from jointreid.data.run_images import load_images
+from jointreid.machine.hashing import text_sha256
 from jointreid.machine.paths import user_path
 from jointreid.messages.commands import command
 from jointreid.messages.errors import JointreidError
@@ -62,13 +63,17 @@ class EvaluatedRun:
                 found[query.domain][query.path] = query
         return found
 
-    @cached_property
-    def test_images(self) -> dict[tuple[str, str], Counter[object]]:
-        """(domain, split) -> its test images by content, identity and camera; earlier versions kept none."""
-        found: dict[tuple[str, str], Counter[object]] = {}
+    def test_images(self) -> dict[tuple[str, str], Counter[str]]:
+        """Return (domain, split) -> its test images by content, identity and camera; earlier versions kept none."""
+        found: dict[tuple[str, str], Counter[str]] = {}
         for image in load_images(self.path, ("query", "gallery")):
-            found.setdefault((image.domain, image.split), Counter())[image.identity] += 1
+            found.setdefault((image.domain, image.split), Counter())[repr(image.identity)] += 1
         return found
+
+    @cached_property
+    def test_hashes(self) -> dict[tuple[str, str], str]:
+        """(domain, split) -> a hash of its test images; the images of many runs would fill the memory."""
+        return {key: text_sha256("\n".join(sorted(found.elements()))) for key, found in self.test_images().items()}
 
 
 def find_runs(paths: Sequence[str | Path]) -> tuple[tuple[EvaluatedRun, ...], tuple[str, ...]]:
@@ -144,9 +149,10 @@ def _difference(name: str, a: EvaluatedRun, b: EvaluatedRun) -> str:
     """Return what differs between the evaluations of two runs on a domain; empty if nothing does."""
     of_a, of_b = a.domains[name], b.domains[name]
     for split in ("query", "gallery"):
-        known = a.test_images.get((name, split)), b.test_images.get((name, split))
-        if known[0] is not None and known[1] is not None and known[0] != known[1]:
-            only_a, only_b = (known[0] - known[1]).total(), (known[1] - known[0]).total()
+        hashes = {run.test_hashes.get((name, split)) for run in (a, b)} - {None}
+        if len(hashes) > 1:
+            images_a, images_b = (run.test_images()[name, split] for run in (a, b))
+            only_a, only_b = (images_a - images_b).total(), (images_b - images_a).total()
             return (
                 f"their test data differ, {only_a:,} {split} images are only in the first and {only_b:,} only in the "
                 "second"

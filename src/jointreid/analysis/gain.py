@@ -83,6 +83,14 @@ class ArmAccuracy:
     joining: Change
     over_plain: Change | None
 
+    @property
+    def means(self) -> tuple[float | None, float | None]:
+        """The means, alone and joint, over the data sets that have both, or over all where none has; None without."""
+        both = self.joining.domains
+        sides = ([value for name, value in side.items() if name in (both or side)] for side in (self.alone, self.joint))
+        alone, joint = (sum(values) / len(values) if values else None for values in sides)
+        return alone, joint
+
 
 @dataclass(frozen=True)
 class GainSplit:
@@ -314,8 +322,9 @@ class _JointGainBuilder:
         """Return the arm that generates the same filters from the sample alone."""
         if len(arm.factors) == 1:
             return arm
-        alike = (a for a in self._in_joint() if (a.system, a.trunk, a.letters) == (arm.system, arm.trunk, "S"))
-        return _nearest(arm, list(alike))
+        wanted = arm.system, arm.trunk, arm.base, arm.is_random, "S"
+        joint = self._in_joint()
+        return _nearest(arm, [a for a in joint if (a.system, a.trunk, a.base, a.is_random, a.letters) == wanted])
 
 
 _KINDS: tuple[Training, Training] = ("alone", "joint")

@@ -4,12 +4,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from jointreid.analysis.gain import ArmAccuracy, Change, Gain, GainSplit, JointGain
-from jointreid.analysis.gain_text import METRIC_NAMES, NONE, cell, change_in_words, mean_of, notes, sentences
+from jointreid.analysis.gain_text import METRIC_NAMES, cell, change_in_words, notes, sentences, shown
 from jointreid.analysis.heat_map import bars, heat_map
 from jointreid.analysis.html import Html, header, join, page, table, tag
 from jointreid.analysis.resampling import Estimate
 from jointreid.machine.files import write_atomically
-from jointreid.retrieval.results import percent
 
 TITLE = "What joint training gains"
 MEAN = "mean"
@@ -130,7 +129,7 @@ def _accuracy(gain: Gain, joint: JointGain) -> Html:
         tag("tr", tag("th", name, scope="row"), *(td for arm in joint.arms for td in _values(arm, name)))
         for name in joint.trained_on
     ]
-    means = [td for arm in joint.arms for td in _cells([mean_of(side) for side in (arm.alone, arm.joint)])]
+    means = [td for arm in joint.arms for td in _cells([shown(value) for value in arm.means])]
     foot = tag("tr", tag("th", MEAN, scope="row"), *means)
     caption = (
         f"{METRIC_NAMES[gain.metric]} in percent, mean over seeds, trained on the data set alone and on all jointly."
@@ -142,7 +141,7 @@ _SIDES = ("alone", "joint")
 
 
 def _values(arm: ArmAccuracy, name: str) -> list[Html]:
-    return _cells([percent(side[name]) if name in side else NONE for side in (arm.alone, arm.joint)])
+    return _cells([shown(side.get(name)) for side in (arm.alone, arm.joint)])
 
 
 def _cells(texts: Sequence[str]) -> list[Html]:

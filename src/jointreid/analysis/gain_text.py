@@ -79,6 +79,7 @@ def notes(gain: Gain) -> Iterator[str]:
         parts = {**{name: None for name in parts if name not in "DC"}, "D + C": None}
     yield from (PARTS[name] for name in parts)
     people = ", ".join(f"{name} {count:,}" for name, count in gain.identities.items())
+    yield "mean: over the data sets that an arm was trained on both alone and jointly, or over all of them if none was"
     yield (
         f"interval: 95 %, from {RESAMPLES:,} resamples of the people among the queries ({people}) and of the seeds; "
         "with one seed it says how sure a difference is for these trained networks, not for another training"
@@ -107,16 +108,15 @@ def _accuracy_table(joint: JointGain) -> str:
     for arm in joint.arms:
         for name in joint.trained_on:
             if name in arm.alone or name in arm.joint:
-                values = (percent(side[name]) if name in side else NONE for side in (arm.alone, arm.joint))
+                values = (shown(side.get(name)) for side in (arm.alone, arm.joint))
                 rows.append([arm.key, name, *values, cell(arm.joining.domains.get(name)), seeds_of(arm, name)])
-        rows.append([arm.key, "mean", *map(mean_of, (arm.alone, arm.joint)), cell(arm.joining.mean), ""])
+        rows.append([arm.key, "mean", *map(shown, arm.means), cell(arm.joining.mean), ""])
     return "\n".join([*legend, text_table(rows, "llrrrr")])
 
 
-def mean_of(values: object) -> str:
-    """Return the mean over data sets in percent; a dash without any."""
-    found = list(values.values()) if isinstance(values, dict) else []
-    return percent(sum(found) / len(found)) if found else NONE
+def shown(value: float | None) -> str:
+    """Return a metric in percent, a dash for None."""
+    return NONE if value is None else percent(value)
 
 
 def seeds_of(arm: ArmAccuracy, name: str) -> str:

@@ -9,9 +9,10 @@ from PIL import Image, ImageFilter
 
 from jointreid.cli import main
 from jointreid.data.records import ImageRecord
-from jointreid.extraction import tracklets
+from jointreid.extraction import tracklets, work
 from jointreid.extraction.embedder import unit_length
 from jointreid.extraction.feature_file import FeatureFile
+from jointreid.extraction.shards import Shard
 from tests.extraction.small_runs import draw, untrained_run
 
 pytestmark = pytest.mark.usefixtures("models_loaded_once")
@@ -40,21 +41,23 @@ def records(tmp_path: Path) -> list[ImageRecord]:
     return draw(tmp_path, 5)
 
 
-def extract(run: Path, folder: Path, name: str, *options: str, rows: tuple[str, ...] = ROWS) -> FeatureFile:
+def extract(
+    run: Path, folder: Path, name: str, *, pool: bool = True, normalise: bool = True, rows: tuple[str, ...] = ROWS
+) -> FeatureFile:
     table = folder / "table.csv"
     table.write_text("\n".join((HEADER, *rows)) + "\n")
     out = folder / f"{name}.parquet"
-    assert main(["extract", str(run), "--images", str(table), "--out", str(out), "--device", "cpu", *options]) == 0
+    work.extract_features(run, table, out, pool_tracklets=pool, normalise=normalise, device="cpu")
     return FeatureFile.open(out)
 
 
-@pytest.mark.parametrize("options", [(), ("--raw",)])
+@pytest.mark.parametrize("normalise", [True, False])
 def test_a_tracklet_is_the_mean_of_its_images_by_quality(
-    run: Path, tmp_path: Path, records: list[ImageRecord], options: tuple[str, ...]
+    run: Path, tmp_path: Path, records: list[ImageRecord], normalise: bool
 ) -> None:
-    each = extract(run, tmp_path, "each", "--tracklets", "keep", *options)
+    each = extract(run, tmp_path, "each", pool=False, normalise=normalise)
     assert each.num_rows == len(ROWS)
-    pooled = extract(run, tmp_path, "pooled", *options)
+    pooled = extract(run, tmp_path, "pooled", normalise=normalise)
     images, rows = each.table(), pooled.table()
     qualities = np.array(images["quality"].to_pylist())
     features, posteriors = each.features(), np.array(images["camera_posterior"].to_pylist())
@@ -67,7 +70,7 @@ def test_a_tracklet_is_the_mean_of_its_images_by_quality(
     for at, members in enumerate(EXPECTED):
         weights = qualities[members] / qualities[members].sum()
         mean = weights @ features[members]
-        expected = mean if options else mean / np.linalg.norm(mean)
+        expected = mean / np.linalg.norm(mean) if normalise else mean
         np.testing.assert_allclose(pooled.features()[at], expected, rtol=1e-4, atol=1e-6)
         posterior = weights @ posteriors[members]
         assert rows["predicted_camera"][at].as_py() == pooled.info.cameras[int(posterior.argmax())]
@@ -78,7 +81,7 @@ def test_a_tracklet_is_the_mean_of_its_images_by_quality(
 
 def test_images_that_all_have_quality_0_count_alike(run: Path, tmp_path: Path, records: list[ImageRecord]) -> None:
     rows = ("00.png,d,a,0,1,,,,,0", "01.png,d,a,0,1,,,,,0")
-    each = extract(run, tmp_path, "each", "--tracklets", "keep", rows=rows).features()
+    each = extract(run, tmp_path, "each", pool=False, rows=rows).features()
     pooled = extract(run, tmp_path, "pooled", rows=rows).features()
     np.testing.assert_allclose(pooled[0], unit_length(each.mean(0, keepdims=True))[0], atol=1e-6)
 
@@ -93,7 +96,7 @@ def test_a_blurred_image_and_one_with_another_person_in_it_hardly_count(
         "02.png,d,a,0,1,0,0,20,30,",
         "02.png,d,b,0,2,1,1,22,36,",
     )
-    each = extract(run, tmp_path, "each", "--tracklets", "keep", rows=rows)
+    each = extract(run, tmp_path, "each", pool=False, rows=rows)
     pooled = extract(run, tmp_path, "pooled", rows=rows)
     features = each.features()
     plain = unit_length(features[:3].mean(0, keepdims=True))[0]
@@ -107,10 +110,10 @@ def test_shards_that_divide_a_tracklet_join_to_the_same_file(
 ) -> None:
     whole = extract(run, tmp_path, "whole")
     for number in (1, 2, 3):
-        shard = ["--images", str(tmp_path / "table.csv"), "--out", str(tmp_path / "s" / "f.parquet")]
-        assert main(["extract", str(run), *shard, "--shard", f"{number}/3", "--device", "cpu"]) == 0
+        out = tmp_path / "s" / "f.parquet"
+        work.extract_features(run, tmp_path / "table.csv", out, shard=Shard(number, 3), device="cpu")
     monkeypatch.setattr(tracklets, "ROW_GROUP", 3)
-    assert main(["extract", "--join", str(tmp_path / "s"), "--out", str(tmp_path / "f.parquet")]) == 0
+    work.join([tmp_path / "s"], tmp_path / "f.parquet")
     joined: Any = FeatureFile.open(tmp_path / "f.parquet").table()
     assert joined.equals(whole.table())
 

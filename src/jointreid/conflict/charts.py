@@ -81,7 +81,8 @@ def number(value: float | None, digits: int = 2) -> str:
     """Return a number with a true minus sign; a dash for none."""
     if value is None or not math.isfinite(value):
         return "–"
-    return f"{value:.{digits}f}".replace("-", "\N{MINUS SIGN}")
+    rounded = round(value, digits) + 0.0  # no minus sign for 0
+    return f"{rounded:.{digits}f}".replace("-", "\N{MINUS SIGN}")
 
 
 def share(value: float | None) -> str:

@@ -63,6 +63,8 @@ def study_context(
     """
     found = {PREDICTED: mean_ap_by_domain(studied.domains, features)}
     heads = context_heads(model)
+    if model.needs_origins:
+        return ContextUse(found, "This model is given the true data set and camera of an image, and predicts neither.")
     if not heads:
         return ContextUse(found, "This model has no context: nothing in it is told where an image comes from.")
     records = studied.test_records

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from jointreid.conflict.candidates import Candidates
 from jointreid.conflict.charts import number, share
 from jointreid.conflict.context import PREDICTED, SHUFFLED, ZEROED
 from jointreid.conflict.gradients import ALL, PartConflict
@@ -12,8 +13,10 @@ from jointreid.conflict.study import ConflictStudy
 
 # A change of mean mAP that is worth a word.
 _NOTABLE = 0.01
-# A mean cosine below which gradients count as opposed, above its opposite as agreeing.
+# A mean cosine below which gradients count as opposed, with a minus sign.
 _OPPOSED = 0.05
+# Share of images that resemble another person from which on the model says little about labels.
+_WEAK = 0.2
 
 
 def findings(study: ConflictStudy) -> list[str]:
@@ -38,17 +41,18 @@ def _gradients(study: ConflictStudy) -> str:
     if study.gradients is None or part is None:
         return "This run has a single data set, so no gradients of data sets can oppose each other."
     whole = study.gradients.parts[-1]
-    kind = "pull the network in opposite directions"
-    if whole.between >= -_OPPOSED:
-        kind = "pull the network in unrelated directions"
-    if whole.between > _OPPOSED:
-        kind = "pull the network in similar directions"
+    kind = "nearly unrelated"
+    if whole.between < -_OPPOSED:
+        kind = "opposite"
+    elif whole.between > max(_OPPOSED, whole.within / 2):
+        kind = "similar"
+    where = part.part if part.part.startswith("stage") else f"the {part.part}"
     return (
-        f"At the end of training the data sets {kind}: over all weights the gradients of two data sets have a mean "
-        f"cosine of {number(whole.between)} (two batches of one data set: {number(whole.within)}) and point against "
-        f"each other in {share(whole.opposing_between)} of the cases, most of all in the {part.part} "
-        f"(cosine {number(part.between)}, opposed in {share(part.opposing_between)}); unrelated gradients would be "
-        "opposed in half of the cases."
+        f"At the end of training the data sets pull the network in {kind} directions: over all weights the gradients "
+        f"of two data sets have a mean cosine of {number(whole.between)} (two batches of one data set: "
+        f"{number(whole.within)}) and point against each other in {share(whole.opposing_between)} of the cases, where "
+        f"unrelated ones would in half; they agree least in {where} (cosine {number(part.between)}, opposed in "
+        f"{share(part.opposing_between)})."
     )
 
 
@@ -105,15 +109,24 @@ def _data(study: ConflictStudy) -> Iterator[str]:
         )
     found = study.candidates
     if found:
-        images = _count(found.resembling, "image resembles", "images resemble")
-        people = _count(found.alike, "pair of identities is", "pairs of identities are")
-        words.append(
-            f"{images} another person of the same data set more than the own one, and {people} alike enough to be one "
-            "person: candidates for a look, not facts"
-        )
+        words.append(_labels(found, sum(train + test for train, test in study.images.values())))
     text = "; ".join(words) or "there are no test images to say more about the data"
     yield f"In the data, {text}." if words else f"{text[0].upper()}{text[1:]}."
 
 
+def _labels(found: Candidates, images: int) -> str:
+    if found.resembling > _WEAK * images:
+        return (
+            f"{found.resembling:,} of {images:,} images resemble another person of the same data set more than the own "
+            "one, so this model errs too often to say which labels are wrong"
+        )
+    resembling = _count(found.resembling, "image resembles", "images resemble")
+    alike = _count(found.alike, "pair of identities is", "pairs of identities are")
+    return (
+        f"{resembling} another person of the same data set more than the own one, and {alike} alike enough to be one "
+        "person: candidates for a look, not facts"
+    )
+
+
 def _count(count: int, one: str, many: str) -> str:
-    return f"{count or 'no'} {one if count == 1 else many}"
+    return f"{f'{count:,}' if count else 'no'} {one if count == 1 else many}"

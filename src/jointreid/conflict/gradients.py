@@ -23,6 +23,7 @@ from jointreid.data.augment import normalise
 from jointreid.data.images import Batch, ImageStore
 from jointreid.losses import loss_function, trained_terms
 from jointreid.machine.paths import cache_folder
+from jointreid.models.context import Origins
 from jointreid.models.reid import ReIDModel
 
 Matrix = NDArray[np.float64]
@@ -181,7 +182,8 @@ def study_gradients(
         batch = _batch(store, samples, indices, studied)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(studied.seed + number)
-            output = network(batch.images)
+            origins = (Origins(batch.domain_ids, batch.global_camids),) if network.needs_origins else ()
+            output = network(batch.images, *origins)
         of_domain = {}
         for domain, name in enumerate(studied.names):
             rows = torch.nonzero(batch.domain_ids == domain).flatten()

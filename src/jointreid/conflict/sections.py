@@ -1,6 +1,7 @@
 """The sections of the page about networks: gradients, losses, features, context and kernels."""
 
 from collections.abc import Sequence
+from string import ascii_uppercase
 
 import numpy as np
 
@@ -91,11 +92,11 @@ def loss_section(study: ConflictStudy) -> Html:
     content: list[Html | str] = []
     if study.losses:
         lines = [
-            Curve(name[:2], name, points, index, index // 6)
+            Curve(ascii_uppercase[index % 26], name, points, index, index // 6)
             for index, (name, points) in enumerate(study.losses.items())
         ]
         chart = line_chart("Identity loss", "nats, mean over some steps", lines, x_unit="steps")
-        legend = [tag("li", swatch(line), " ", line.label) for line in lines]
+        legend = [tag("li", tag("b", line.key, class_="badge"), " ", swatch(line), " ", line.label) for line in lines]
         content += [
             "A data set whose loss stays above the others' pays for the joint training, or is the hardest.",
             tag("ul", *legend, class_="legend"),

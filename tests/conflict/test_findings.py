@@ -1,0 +1,110 @@
+"""The three sentences, for studies whose figures are known."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from jointreid.conflict.candidates import Candidates
+from jointreid.conflict.charts import number, share
+from jointreid.conflict.context import ContextUse
+from jointreid.conflict.findings import findings, worst_part
+from jointreid.conflict.gradients import ALL, GradientConflict, PartConflict
+from jointreid.conflict.neighbours import CameraPairs
+from jointreid.conflict.page import render_page
+from jointreid.conflict.probe import ProbeResult
+from jointreid.conflict.study import ConflictStudy, LayerProbe
+
+NOTHING = ConflictStudy(
+    run="runs/x",
+    system="bot, resnet50",
+    step=None,
+    images={"east": (10, 0)},
+    gradients=None,
+    losses={},
+    probes=(),
+    cameras={},
+    cross=None,
+    candidates=None,
+    context=ContextUse({}, "This model has no context: nothing in it is told where an image comes from."),
+    kernels=(),
+)
+
+
+def part(name: str, between: float, within: float, opposing: float) -> PartConflict:
+    cosine = np.array([[within, between], [between, within]])
+    return PartConflict(name, 10, cosine, np.array([[0.0, opposing], [opposing, 0.0]]))
+
+
+def study(whole: PartConflict) -> ConflictStudy:
+    probe = ProbeResult(0.9, 0.8, 0.25, 4, 100)
+    arms = {"predicted": 0.8, "true": 0.85, "shuffled": 0.5, "zeroed": 0.4}
+    return replace(
+        NOTHING,
+        images={"east": (50, 50), "west": (50, 50)},
+        gradients=GradientConflict(
+            (part("stem", 0.2, 0.5, 0.1), part("stage 2", -0.3, 0.4, 0.9), part("head", -0.9, 0.4, 1.0), whole),
+            5,
+            16,
+            {},
+        ),
+        probes=(LayerProbe("stem", probe, None), LayerProbe("embedding", probe, probe)),
+        cameras={
+            "west": CameraPairs(
+                (1, 5), np.array([[np.nan, 0.2], [0.6, np.nan]]), np.array([[0, 40], [30, 0]], dtype=np.int64)
+            )
+        },
+        candidates=Candidates((), (), (), 1, 3),
+        context=ContextUse({arm: {"east": value, "west": None} for arm, value in arms.items()}),
+    )
+
+
+def test_sentences_name_the_figures() -> None:
+    first, second, third = findings(study(part(ALL, -0.2, 0.4, 0.7)))
+    assert "in opposite directions" in first
+    assert "a mean cosine of \N{MINUS SIGN}0.20 (two batches of one data set: 0.40)" in first
+    assert "in 70% of the cases" in first
+    assert "agree least in stage 2 (cosine \N{MINUS SIGN}0.30, opposed in 90%)" in first  # a head tells data sets apart
+    assert "the data set of 90% of new people's images (chance 25%)" in second
+    assert "the model uses its context: the mean mAP is 80.0 with its own context, 50.0" in second
+    assert "from 5 to 1 of west, where 60% of 30 queries find somebody else first" in third
+    assert "1 image resembles another person" in third
+    assert "3 pairs of identities are alike enough" in third
+
+
+def test_directions_are_judged_by_what_batches_of_one_data_set_show() -> None:
+    assert "nearly unrelated directions" in findings(study(part(ALL, 0.1, 0.4, 0.5)))[0]
+    assert "similar directions" in findings(study(part(ALL, 0.3, 0.4, 0.1)))[0]
+
+
+def test_a_weak_model_says_nothing_about_labels() -> None:
+    weak = replace(study(part(ALL, 0.0, 0.4, 0.5)), candidates=Candidates((), (), (), 41, 900))
+    assert "41 of 200 images resemble another person" in findings(weak)[2]
+    assert "errs too often to say which labels are wrong" in findings(weak)[2]
+
+
+def test_what_does_not_apply_is_said_in_a_line(tmp_path: Path) -> None:
+    assert worst_part(NOTHING) is None
+    assert findings(NOTHING) == [
+        "This run has a single data set, so no gradients of data sets can oppose each other.",
+        "The model has no context that it could use.",
+        "There are no test images to say more about the data.",
+    ]
+    page = render_page(NOTHING, terms={"east": ""}, command="jointreid conflict runs/x")
+    for line in (
+        "One data set has nothing to be in conflict with.",
+        "that needs train.log_domains",
+        "There are no test images to read it from.",
+        "This model has no context",
+        "This model applies the same kernels to every image.",
+        "No data set has test images from two cameras.",
+        "That needs test images of two data sets.",
+        "There are no images to compare.",
+    ):
+        assert line in page
+
+
+def test_numbers_for_people() -> None:
+    assert number(-0.001) == "0.00"
+    assert number(-0.25, 1) == "\N{MINUS SIGN}0.2"
+    assert (number(None), share(float("nan")), share(0.333)) == ("–", "–", "33%")

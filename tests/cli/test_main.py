@@ -194,6 +194,8 @@ def test_profile_counts_the_papers_network(capsys: pytest.CaptureFixture[str]) -
     counted = json.loads(capsys.readouterr().out)
     assert counted["params"] == 18_241_524
     assert counted["macs"] == pytest.approx(2.268e9, rel=5e-4)
+    assert main(["profile", "bot-dcsd", "--model.trunk", "mobilenetv2_100", "--image.height", "64", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["height"] == 64
     assert main(["profile", "resnet50-dcsd", "--dcsd.mlp_bias"]) == 0
     assert "18,250,964" in capsys.readouterr().out
 

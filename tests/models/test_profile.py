@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from jointreid.config import DcsdConfig
+from jointreid.config import DcsdConfig, ModelConfig
 from jointreid.messages.errors import JointreidError
 from jointreid.models.families import build_trunk
 from jointreid.models.profile import PROFILES, Count, profile, variants
@@ -75,6 +75,31 @@ def test_multiply_adds_of_one_block_by_hand() -> None:
     factors = 2 * (c * mlp + mlp * c) + 5 * c + 32 * c
     operator = 9 * c * positions
     assert profile("resnet50-dcsd").blocks[0].macs == 3 * (spatial + channel + factors + operator)
+
+
+@pytest.mark.parametrize(("depthwise", "inputs"), [(False, 64), (True, 1)])
+def test_a_static_base_and_a_context_network_by_hand(depthwise: bool, inputs: int) -> None:
+    settings, model = DcsdConfig(base="static", context="network"), ModelConfig(depthwise=depthwise)
+    found = profile("bot-dcsd", settings, model, (64, 32))
+    positions, c, hidden = 16 * 8, 64, 12
+    block = found.blocks[0]
+    generators = 9 * c + 9 + (c * hidden + hidden) + (9 * c * hidden + 9 * c) + 9 * c
+    assert block.params == generators + 32 * c + 9 * inputs * c + c  # the projection, W0 and the gain
+    spatial, channel = 9 * c * positions + 9 * c, c * hidden + hidden * 9 * c
+    dense = 9 * c * c * positions if inputs > 1 else 0  # a depthwise base takes part in the operator's pass
+    assert block.macs == 3 * (spatial + channel + 32 * c + 9 * c * positions + dense)
+    plain = profile("bot", model=model, size=(64, 32))
+    for part in ("stem", "norm", "BNNeck"):
+        assert found.parts[part] == plain.parts[part]
+    convs = 9 * (3 * 16 * 32 * 16 + 16 * 32 * 16 * 8 + 32 * 64 * 8 * 4)
+    assert found.parts["context network"].macs == convs + 230 * 128 + 2 * 128 * 32
+    assert found.parts["domain and camera classifiers"] == Count(32 * 37 + 37, 32 * 37)
+    assert found.parts["context projections"].macs == 32 * (3 * 64 + 4 * 128 + 6 * 256 + 3 * 512)
+
+
+def test_settings_of_a_system_are_refused_for_a_trunk() -> None:
+    with pytest.raises(JointreidError, match="resnet50 is a trunk"):
+        profile("resnet50", model=ModelConfig(width=8))
 
 
 def test_non_local_blocks_by_hand() -> None:

@@ -16,14 +16,14 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 from torch.utils.hooks import RemovableHandle
 
-from jointreid.config import DcsdConfig
+from jointreid.config import DcsdConfig, ModelConfig
 from jointreid.messages.errors import JointreidError, no_such
 from jointreid.messages.tables import text_table
 from jointreid.models.agw import NonLocal
 from jointreid.models.dcsd import DCSD, SpatialBranch
 from jointreid.models.families import TRUNKS, build_trunk
 from jointreid.models.pooling import global_average_pool
-from jointreid.models.reid import SYSTEMS, ReIDModel, build_model
+from jointreid.models.reid import SYSTEMS, Classes, ReIDModel, assemble
 from jointreid.models.trunk import Trunk
 
 IMAGENET_CLASSES = 1000
@@ -143,19 +143,29 @@ class ImageNetClassifier(nn.Module):
         return cast(Tensor, self.fc(global_average_pool(self.trunk(images).feature_map)))
 
 
-def profile(name: str, dcsd: DcsdConfig | None = None) -> Profile:
+def profile(
+    name: str,
+    dcsd: DcsdConfig | None = None,
+    model: ModelConfig | None = None,
+    size: tuple[int, int] | None = None,
+) -> Profile:
     """Count a network.
 
     Args:
         name: a trunk such as "resnet50" or "resnet50-dcsd": at 224 x 224, last stride 2, with a 1000-way classifier;
             or a system such as "bot-dcsd": at 256 x 128, last stride 1, up to BNNeck.
         dcsd: settings of the generated convolutions; None for the defaults. Static networks have none.
+        model: other settings of a system, such as its trunk; None for the defaults. A trunk has none.
+        size: height and width of the images instead of those above.
 
     Raises:
-        JointreidError: no such network; the message gives the nearest.
+        JointreidError: no such network (the message gives the nearest), settings that do not fit it, or images that
+            are too small for it.
     """
-    network, size = _build(name, dcsd or DcsdConfig())
-    return _count(name, network, size)
+    if model not in (None, ModelConfig()) and name not in SYSTEMS:
+        raise JointreidError(f"{name} is a trunk; settings of model.* are those of a system, such as bot or bot-dcsd")
+    network, default_size = _build(name, dcsd or DcsdConfig(), model or ModelConfig())
+    return _count(name, network, size or default_size)
 
 
 def variants(dcsd: DcsdConfig | None = None) -> tuple[Variant, ...]:
@@ -206,7 +216,7 @@ def _table(title: str, rows: Sequence[tuple[str, int, int]]) -> str:
 
 
 def _variant(name: str, dcsd: DcsdConfig, *, pruned: bool = False, mlp_per_position: bool = False) -> Variant:
-    network, size = _build("resnet50-dcsd", dcsd)
+    network, size = _build("resnet50-dcsd", dcsd, ModelConfig())
     if pruned:
         network.trunk.prune_heads()
     counts = _count("resnet50-dcsd", network, size)
@@ -214,13 +224,14 @@ def _variant(name: str, dcsd: DcsdConfig, *, pruned: bool = False, mlp_per_posit
     return Variant(name, counts.params, counts.macs + extra)
 
 
-def _build(name: str, dcsd: DcsdConfig) -> tuple[ImageNetClassifier | ReIDModel, tuple[int, int]]:
+def _build(name: str, dcsd: DcsdConfig, model: ModelConfig) -> tuple[ImageNetClassifier | ReIDModel, tuple[int, int]]:
     """Return a network on the meta device, and the height and width of its images."""
     if name not in PROFILES:
         raise JointreidError(no_such("network to profile", name, PROFILES))
     with torch.device("meta"), _WithoutInitialisation():
         if name in SYSTEMS:
-            return build_model(name, 1, NUM_DOMAINS, NUM_CAMERAS, dcsd=dcsd), SYSTEM_SIZE
+            system = replace(model, name=name)
+            return assemble(system, dcsd, Classes(1, NUM_DOMAINS, NUM_CAMERAS)), SYSTEM_SIZE
         trunk = name.removesuffix("-dcsd")
         built = build_trunk(trunk, dcsd if trunk != name else None, NUM_DOMAINS, NUM_CAMERAS)
         return ImageNetClassifier(built), TRUNK_SIZE

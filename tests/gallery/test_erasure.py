@@ -9,8 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from jointreid.gallery import gallery as gallery_module
-from jointreid.gallery import search as search_module
+from jointreid.gallery import index
 from jointreid.gallery.filters import parse_filter
 from jointreid.gallery.gallery import Gallery
 from jointreid.gallery.rows import FeatureModel, FeatureRows, Floats
@@ -135,8 +134,7 @@ def test_a_purge_leaves_nothing(filled: Gallery, images: Path) -> None:
 
 
 def test_a_purge_reaches_the_index(filled: Gallery, images: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    for module in (gallery_module, search_module):
-        monkeypatch.setattr(module, "EXACT_BELOW", 4)
+    monkeypatch.setattr(index, "EXACT_BELOW", 4)
     filled.compact()
     name = PEOPLE[SECRET].encode()
     assert any(path.startswith("people.lance/_indices") for path in found_in(Path(filled.uri), [name]))

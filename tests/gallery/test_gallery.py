@@ -6,11 +6,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from jointreid.gallery import gallery as gallery_module
-from jointreid.gallery import search as search_module
+from jointreid.gallery import index
 from jointreid.gallery.filters import condition, parse_filter
 from jointreid.gallery.gallery import Added, Gallery
 from jointreid.gallery.rows import FeatureModel, FeatureRows, Floats
+from jointreid.gallery.search import similarities
 from jointreid.messages.errors import JointreidError
 from tests.gallery.feature_files import DIMS, FINGERPRINT, people_file, person_features, write_features
 
@@ -32,7 +32,7 @@ def people(tmp_path_factory: pytest.TempPathFactory) -> Gallery:
     """A gallery of 30 people with 4 images each, by camera 0 to 3."""
     folder = tmp_path_factory.mktemp("people")
     gallery = Gallery.open(folder / "g")
-    assert gallery.add(people_file(folder / "e.parquet", people=30)) == Added(120, 0)
+    assert gallery.add(people_file(folder / "e.parquet", people=30)) == Added(120, 0, 0)
     return gallery
 
 
@@ -42,8 +42,7 @@ PIDS = [f"person-{row // 4}" for row in range(120)]
 @pytest.fixture
 def indexed(monkeypatch: pytest.MonkeyPatch) -> None:
     """Index galleries from 50 images on."""
-    monkeypatch.setattr(search_module, "EXACT_BELOW", 50)
-    monkeypatch.setattr(gallery_module, "EXACT_BELOW", 50)
+    monkeypatch.setattr(index, "EXACT_BELOW", 50)
 
 
 @pytest.mark.parametrize("cameras", [(), ("1",), ("0", "3"), ("1", "9")])
@@ -62,6 +61,15 @@ def test_search_finds_what_a_slow_search_finds(people: Gallery, cameras: tuple[s
             scores = sorted((slow_search(features, PIDS, query, [row])[PIDS[row]] for row in theirs), reverse=True)
             assert np.allclose([hit.similarity for hit in person.hits], scores[:2], atol=1e-6)
             assert {hit.path for hit in person.hits} <= {f"/data/{row}.jpg" for row in theirs}
+
+
+@pytest.mark.parametrize("share", [0.3, 0.9])
+def test_many_chosen_rows_are_compared_by_threads(share: float) -> None:
+    draw = np.random.default_rng(0)
+    features, query = draw.standard_normal((30_000, 8), dtype=np.float32), draw.standard_normal(8, dtype=np.float32)
+    chosen = np.sort(draw.choice(30_000, round(share * 30_000), replace=False))
+    found = similarities(features, query, chosen)
+    assert np.allclose(found, [row @ query for row in features[chosen]], atol=1e-5)
 
 
 def test_nobody_is_the_answer_below_the_threshold(people: Gallery) -> None:
@@ -99,15 +107,15 @@ def test_the_index_finds_what_a_whole_comparison_finds(tmp_path: Path, indexed: 
 def test_an_image_is_added_once(tmp_path: Path) -> None:
     gallery = Gallery.open(tmp_path / "g")
     file = people_file(tmp_path / "e.parquet")
-    assert gallery.add(file) == Added(24, 0)
-    assert gallery.add(file) == Added(0, 24)
+    assert gallery.add(file) == Added(24, 0, 0)
+    assert gallery.add(file) == Added(0, 24, 0)
     more = people_file(tmp_path / "more.parquet", people=7)
-    assert gallery.add(more) == Added(4, 24)
+    assert gallery.add(more) == Added(4, 24, 0)
     boxes = FeatureRows.of(person_features(2, 1), ["/data/0.jpg"] * 2, MODEL, columns={name: [1, 2] for name in "xywh"})
-    assert gallery.add(boxes) == Added(2, 0)
+    assert gallery.add(boxes) == Added(2, 0, 0)
     assert gallery.select().num_rows == 30
     twice = FeatureRows.of(person_features(2, 1), ["c", "c"], MODEL, columns={"pid": ["1", "1"]})
-    assert gallery.add(twice) == Added(1, 1)
+    assert gallery.add(twice) == Added(1, 0, 1)
     two = FeatureRows.of(person_features(2, 1), ["d", "d"], MODEL, columns={"pid": ["1", "2"]})
     with pytest.raises(JointreidError, match=r"row 1 \(d\): is listed with pid 2, and in an earlier row with 1"):
         gallery.add(two)

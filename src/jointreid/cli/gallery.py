@@ -51,9 +51,10 @@ def add(options: AddOptions) -> int:
         if options.thumbnails:
             rows = with_thumbnails(rows, options.thumbnails)
         added = gallery.add(rows)
-        counts.append({"file": file, "new": added.new, "present": added.present})
+        counts.append({"file": file, **vars(added)})
         if not options.json:
-            print(f"{file}: {added.new:,} images added, {added.present:,} were there already")
+            repeated = f", {added.repeated:,} rows repeat an image" if added.repeated else ""
+            print(f"{file}: {added.new:,} images added, {added.present:,} were there already{repeated}")
     if options.json:
         print_json(counts)
     return 0

@@ -18,7 +18,7 @@ from jointreid.gallery.filters import Filter, all_of, condition
 from jointreid.gallery.index import build_index, extend_index, index_state
 from jointreid.gallery.mirror import Mirror, refresh
 from jointreid.gallery.rows import FeatureRows, Floats
-from jointreid.gallery.search import EXACT_BELOW, search_mirror
+from jointreid.gallery.search import search_mirror
 from jointreid.gallery.store import Facts, Store
 from jointreid.messages.errors import JointreidError
 from jointreid.messages.listing import first_few
@@ -26,10 +26,11 @@ from jointreid.messages.listing import first_few
 
 @dataclass(frozen=True)
 class Added:
-    """What an addition did: rows that are new, and rows that were there already."""
+    """What an addition did: rows that are new, that were there already, and that name an image of an earlier row."""
 
     new: int
     present: int
+    repeated: int
 
 
 @dataclass(frozen=True)
@@ -127,11 +128,12 @@ class Gallery:
             if not self._store.exists():
                 self._store.create(rows)
             self.require_model(rows.model.fingerprint, rows.origin or "the features")
-            keep = self._new(rows)
+            present, repeated = self._known(rows)
+            keep = ~(present | repeated)
             if keep.any():
                 self._store.append(rows, keep)
-                extend_index(self._store.table(), EXACT_BELOW)
-        return Added(int(keep.sum()), int((~keep).sum()))
+                extend_index(self._store.table())
+        return Added(int(keep.sum()), int(present.sum()), int((repeated & ~present).sum()))
 
     def require_model(self, fingerprint: str, what: str) -> None:
         """Refuse features of another model than the gallery's.
@@ -261,7 +263,7 @@ class Gallery:
     def _rewrite(self, removed: NDArray[np.uint64]) -> None:
         self._mirror = None
         self._store.rewrite(removed)
-        build_index(self._store.table(), EXACT_BELOW)
+        build_index(self._store.table())
 
     def info(self) -> dict[str, Any]:
         """Return counts, the model, the index, and the files of features that were added, as plain values.
@@ -277,11 +279,12 @@ class Gallery:
         """Return the mirror of the newest version."""
         with self._refreshing:
             self._store.end_erasure()
-            self._mirror = refresh(self._store.mirror, self._store.mirror_lock, self._store.table, self._mirror)
+            store = self._store
+            self._mirror = refresh(store.mirror, store.mirror_lock, store.table(), store.open_table, self._mirror)
             return self._mirror
 
-    def _new(self, rows: FeatureRows) -> NDArray[np.bool_]:
-        """Return which rows are not in the table, and are the first of their key, bool [N]."""
+    def _known(self, rows: FeatureRows) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+        """Return which rows are in the table, and which name an image of an earlier row, bool [N] each."""
         import pyarrow.compute as pc
 
         keys = rows.metadata["key"].combine_chunks()
@@ -291,7 +294,7 @@ class Gallery:
         first[np.unique(codes, return_index=True)[1]] = True
         if not first.all():
             _require_same_people(rows, codes)
-        return np.asarray(first & ~present)
+        return present, ~first
 
 
 def _require_same_people(rows: FeatureRows, codes: NDArray[np.int32]) -> None:

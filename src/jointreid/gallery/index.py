@@ -1,13 +1,13 @@
 """The index of a large table: IVF_HNSW_SQ over features, and indexes of columns that filters name.
 
 HNSW with features of 8 bits finds neighbours also among the few that a filter leaves, where product quantisation
-misses most; the best are compared again with whole features (`REFINE`).
+misses most; `search.py` compares the best again with whole features.
 """
 
 from typing import Any
 
-# Candidates that are compared again with whole features, as a multiple of those asked for.
-REFINE = 5
+# Below this many images, in all or after a filter, every one is compared and no index is needed.
+EXACT_BELOW = 200_000
 
 _FEATURE = "feature"
 # How LanceDB looks up the rows that a filter leaves: few different values, or an order.
@@ -18,11 +18,11 @@ _TREES = ("pid", "name", "time", "retention")
 _UNINDEXED = 20_000
 
 
-def build_index(table: Any, at_least: int) -> None:
-    """Build the indexes of a table with this many rows or more; a smaller one needs none."""
+def build_index(table: Any) -> None:
+    """Build the indexes of a table of `EXACT_BELOW` rows or more; a smaller one needs none."""
     from lancedb.index import Bitmap, BTree, HnswSq
 
-    if table.count_rows() < at_least:
+    if table.count_rows() < EXACT_BELOW:
         return
     for names, config in ((_BITMAPS, Bitmap()), (_TREES, BTree())):
         for name in names:
@@ -30,11 +30,11 @@ def build_index(table: Any, at_least: int) -> None:
     table.create_index(_FEATURE, config=HnswSq(distance_type="cosine"), replace=True)
 
 
-def extend_index(table: Any, at_least: int) -> None:
+def extend_index(table: Any) -> None:
     """Build the indexes of a table that has grown large, or take its new rows into them."""
     state = index_state(table)
     if state is None:
-        build_index(table, at_least)
+        build_index(table)
     elif state["unindexed"] > _UNINDEXED:
         table.optimize()
 

@@ -51,31 +51,39 @@ class Mirror:
         people = (pid + 1) * (domain.max(initial=0) + 2) + domain + 1
         return np.where(pid < 0, -1 - np.arange(len(pid)), people)
 
+    @cached_property
+    def images_of_person(self) -> float:
+        """How many images a person has on average; an image without pid counts as a person."""
+        return len(self.people) / max(1, len(np.unique(self.people)))
+
     def positions(self, row_ids: NDArray[np.uint64]) -> NDArray[np.int64]:
         """Return where rows stand; the ids must be among them."""
         return np.searchsorted(self.row_ids, row_ids)
 
 
-def refresh(folder: Path, lock: Path, open_table: Callable[[], Any], current: Mirror | None = None) -> Mirror:
+def refresh(
+    folder: Path, lock: Path, table: Any, open_table: Callable[[], Any], current: Mirror | None = None
+) -> Mirror:
     """Return the mirror of a table's newest version, which is built or appended to if needed.
 
     Args:
         folder: of the mirror.
         lock: a file to lock meanwhile.
-        open_table: gives LanceDB's table at its newest version.
+        table: of LanceDB, which always reads the newest version.
+        open_table: opens it once more, to read one version.
         current: a mirror that is open.
     """
-    version = table_version(open_table())
+    version = table_version(table)
     if current is not None and (current.generation, current.version) == version:
         return current
     with locked(lock):
-        table = open_table()
-        table.checkout(table.version)  # what others append meanwhile is not seen
-        version = table_version(table)
+        frozen = open_table()
+        frozen.checkout(frozen.version)  # what others append meanwhile is not seen
+        version = table_version(frozen)
         state = _read_state(folder)
         if state is not None and (state["generation"], state["version"]) == version:
             return _open(folder, state)
-        return _build(folder, state, table, *version)
+        return _build(folder, state, frozen, *version)
 
 
 def table_version(table: Any) -> tuple[str, int]:

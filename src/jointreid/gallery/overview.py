@@ -7,7 +7,7 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
-from jointreid.gallery.search import EXACT_BELOW
+from jointreid.gallery.index import EXACT_BELOW
 from jointreid.gallery.store import Facts
 
 

@@ -3,23 +3,27 @@
 Letters: N rows of the gallery, D dimensions of a feature.
 """
 
+import os
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from jointreid.gallery import index
 from jointreid.gallery.answers import Person, SearchResult, group
 from jointreid.gallery.filters import Filter
-from jointreid.gallery.index import REFINE, index_state
 from jointreid.gallery.mirror import Mirror
 from jointreid.gallery.rows import Floats
 
-# Below this many images, in all or after a filter, every one is compared.
-EXACT_BELOW = 200_000
-
-# Features gathered at once from the rows that a filter leaves: 4 MiB of 512 dimensions.
-_GATHERED = 2048
+# Features gathered at once from the rows that a filter leaves: 0.5 MiB of 512 dimensions. So many rows need one thread.
+_GATHERED, _ALONE = 256, 8192
+# Candidates of the index that are compared again with whole features: this many times as many as are wanted, of up to
+# this many wanted; twice as many of more.
+REFINE, REFINED = 5, 20
+# Candidates among which the index looks at least: with fewer, filters that leave a third of the rows cost recall.
+EFFORT = 400
 # Images asked of the index at once, until they are of enough people.
 _MOST_FROM_INDEX = 4096
 
@@ -37,8 +41,8 @@ def search_mirror(
     total = len(mirror.row_ids)
     chosen = None if where is None else np.flatnonzero(where.mask(mirror.rows))
     searched = total if chosen is None else len(chosen)
-    table = open_table() if searched >= EXACT_BELOW else None
-    exact = table is None or index_state(table) is None
+    table = open_table() if searched >= index.EXACT_BELOW else None
+    exact = table is None or index.index_state(table) is None
     if exact:
         people = _exactly(mirror, query, chosen, top, images)
     else:
@@ -48,12 +52,27 @@ def search_mirror(
 
 def similarities(features: Floats, query: Floats, chosen: NDArray[np.int64] | None = None) -> Floats:
     """Return the cosine similarity of features [N, D] of length 1 to a query [D], [N] or that of the chosen rows."""
-    if chosen is None or len(chosen) == len(features):
+    if chosen is None:
         return np.asarray(features @ query)
+    if 2 * len(chosen) > len(features):  # reading rows one after the other takes half as long a row
+        return np.asarray((features @ query)[chosen])
     found = np.empty(len(chosen), dtype=np.float32)
-    for start in range(0, len(chosen), _GATHERED):
-        some = chosen[start : start + _GATHERED]
-        np.dot(features[some], query, out=found[start : start + len(some)])
+
+    def gather(start: int, stop: int) -> None:
+        some = np.empty((_GATHERED, features.shape[1]), dtype=np.float32)
+        for begin in range(start, stop, _GATHERED):
+            rows = chosen[begin : min(begin + _GATHERED, stop)]
+            part = some[: len(rows)]
+            np.take(features, rows, axis=0, out=part, mode="clip")  # without "clip" it copies once more
+            np.dot(part, query, out=found[begin : begin + len(rows)])
+
+    if len(chosen) < _ALONE:
+        gather(0, len(chosen))
+        return found
+    threads = os.cpu_count() or 1
+    bounds = np.linspace(0, len(chosen), threads + 1).astype(int).tolist()
+    with ThreadPoolExecutor(threads) as pool:
+        list(pool.map(gather, bounds[:-1], bounds[1:]))
     return found
 
 
@@ -82,17 +101,32 @@ def _exactly(mirror: Mirror, query: Floats, chosen: NDArray[np.int64] | None, to
     return _people(mirror, best if chosen is None else chosen[best], scores[best], images)
 
 
+def rows_by_index(
+    mirror: Mirror, table: Any, query: Floats, where: Filter | None, count: int
+) -> tuple[NDArray[np.int64], Floats]:
+    """Return the nearest rows that the index finds, at most so many, the nearest first, and their similarities.
+
+    The index compares features of 8 bits; more than `count` of its candidates are compared again with whole features.
+    """
+    candidates = max(REFINE * min(count, REFINED), 2 * count)
+    asked = table.search(query, vector_column_name="feature").distance_type("cosine")
+    asked = asked.limit(candidates).ef(max(EFFORT, candidates))
+    if where is not None:
+        asked = asked.where(where.expression(), prefilter=True)
+    found = asked.select(["_distance"]).with_row_id(True).to_arrow()["_rowid"].to_numpy()
+    rows = np.sort(mirror.positions(found))
+    scores = similarities(mirror.features, query, rows)
+    best = nearest(scores, count)
+    return rows[best], scores[best]
+
+
 def _by_index(mirror: Mirror, table: Any, query: Floats, where: Filter | None, top: int, images: int) -> list[Person]:
     """Return the nearest people among the images that the index finds; their lists may lack images."""
-    count = max(64, 4 * top * images)
+    count = min(max(64, round(1.5 * top * mirror.images_of_person)), _MOST_FROM_INDEX)
     while True:
-        asked = table.search(query, vector_column_name="feature").distance_type("cosine").limit(count)
-        if where is not None:
-            asked = asked.where(where.expression(), prefilter=True)
-        found = asked.refine_factor(REFINE).select(["_distance"]).with_row_id(True).to_arrow()
-        rows = mirror.positions(found["_rowid"].to_numpy())
+        rows, scores = rows_by_index(mirror, table, query, where, count)
         if len(_first_of_each(mirror.people[rows])) >= top or count >= _MOST_FROM_INDEX or len(rows) < count:
-            return _people(mirror, rows, 1 - found["_distance"].to_numpy(), images)[:top]
+            return _people(mirror, rows, scores, images)[:top]
         count *= 4
 
 

@@ -73,6 +73,7 @@ class Store:
                 raise JointreidError(f"{uri}: a gallery in an object store needs a cache folder; set JOINTREID_CACHE")
             self.folder = cache / "galleries" / text_sha256(self.uri)[:16]
         self._db: Any = None
+        self._table: Any = None
 
     @property
     def mirror(self) -> Path:
@@ -129,6 +130,16 @@ class Store:
         Raises:
             JointreidError: there is none.
         """
+        if self._table is None:
+            self._table = self.open_table()
+        return self._table
+
+    def open_table(self) -> Any:
+        """Return LanceDB's table, opened anew.
+
+        Raises:
+            JointreidError: there is none.
+        """
         if self.is_local and not (self.folder / f"{TABLE}.lance").is_dir():
             raise JointreidError(f"{self.uri}: is no gallery; `jointreid gallery add` makes one")
         try:
@@ -156,7 +167,7 @@ class Store:
     def create(self, rows: FeatureRows) -> None:
         """Make an empty table for rows of this kind."""
         facts = Facts(rows.model, rows.dims, _generation(), datetime.now(UTC).isoformat("T", "seconds"))
-        self._connected().create_table(TABLE, schema=schema(rows.dims, _plain(facts)))
+        self._table = self._connected().create_table(TABLE, schema=schema(rows.dims, _plain(facts)))
 
     def append(self, rows: FeatureRows, keep: NDArray[np.bool_]) -> None:
         """Append the rows that are marked in `keep`, bool [N], all in one new version.
@@ -228,7 +239,7 @@ class Store:
                         yield pa.RecordBatch.from_arrays([kept.column(name) for name in target.names], schema=target)
 
             reader = pa.RecordBatchReader.from_batches(target, batches())
-            self._connected().create_table(TABLE, reader, mode="overwrite")
+            self._table = self._connected().create_table(TABLE, reader, mode="overwrite")
             self._remove_leftovers()
 
     @property

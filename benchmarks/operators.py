@@ -1,4 +1,4 @@
-"""Speed of `dynamic_filter` beside the dense 3x3 convolution that it replaces.
+"""Speed of `dynamic_filter` beside the dense 3x3 convolution that it replaces, and on a static base beside without.
 
     python benchmarks/operators.py --json results/operators_cpu.json
     python benchmarks/operators.py --device cuda --json results/operators_gpu.json
@@ -18,6 +18,7 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import median
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -30,12 +31,16 @@ from jointreid.models.dynamic_filter import dynamic_filter, dynamic_filter_refer
 
 SHAPES = ((64, 64, 32), (128, 32, 16), (256, 16, 8), (512, 16, 8))  # channels, height, width
 STRIDES = (1, 2)
+OF_IMAGES = ("x", "spatial", "channel", "grad")  # operands with a row for each image
 SETS = {"cpu": 1, "cuda": 16}  # operands to go through in a round
 
 
 @dataclass(frozen=True)
 class Timing:
-    """Medians in milliseconds for one shape; quartiles over the rounds of how many times faster than dense it was."""
+    """Medians in milliseconds for one shape; quartiles over the rounds of how many times faster than dense it was.
+
+    And quartiles of how many times longer it took on a base (`base_forward`, `base_train`).
+    """
 
     channels: int
     height: int
@@ -50,6 +55,10 @@ class Timing:
     backward_bytes_ms: float
     forward_faster: list[float]
     train_faster: list[float]
+    base_forward_ms: float
+    base_train_ms: float
+    base_forward: list[float]
+    base_train: list[float]
 
     @property
     def backward_ms(self) -> float:
@@ -65,17 +74,19 @@ class Timing:
             f"{self.forward_ms:10.3f}{self.dense_forward_ms:10.3f}{self.train_ms:10.3f}{self.dense_train_ms:10.3f}"
             f"{self.copy_ms:9.3f}{self.forward_ms / self.copy_ms:8.1f}x"
             f"{self.forward_ms / self.forward_bytes_ms:8.1f}x{self.backward_ms / self.backward_bytes_ms:8.1f}x"
+            f"{spread(self.base_forward, 2):>20}{spread(self.base_train, 2):>20}"
         )
 
 
 HEADER = (
     f"{'C x HxW /stride':>16}{'fwd faster':>20}{'fwd+bwd faster':>20}{'fwd':>10}{'dense':>10}"
     f"{'fwd+bwd':>10}{'dense':>10}{'copy':>9}{'fwd/copy':>9}{'fwd/bytes':>9}{'bwd/bytes':>9}"
+    f"{'fwd base/without':>20}{'fwd+bwd':>20}"
 )
 
 
 def operands(batch: int, shape: tuple[int, int, int], stride: int, device: str) -> dict[str, Tensor]:
-    """Return x, spatial, channel, weight and grad of random numbers; x and maps channels-last."""
+    """Return x, spatial, channel, base, gain, weight and grad of random numbers; x and maps channels-last."""
     channels, height, width = shape
     rows, cols = -(-height // stride), -(-width // stride)
     dtype = torch.float32 if device == "cpu" else torch.bfloat16
@@ -83,28 +94,33 @@ def operands(batch: int, shape: tuple[int, int, int], stride: int, device: str) 
         "x": (batch, channels, height, width),
         "spatial": (batch, 9, rows, cols),
         "channel": (batch, channels, 9),
+        "base": (channels, 9),
+        "gain": (channels,),
         "weight": (channels, channels, 3, 3),
         "grad": (batch, channels, rows, cols),
     }
     made = {}
     for name, size in sizes.items():
-        kind = torch.float32 if name in ("spatial", "channel") else dtype  # FilterNorm gives float32 under autocast too
+        # FilterNorm gives float32 under autocast too, and parameters are float32.
+        kind = dtype if name in ("x", "weight", "grad") else torch.float32
         t = torch.randn(size, device=device, dtype=kind)
         made[name] = (t.to(memory_format=torch.channels_last) if t.ndim == 4 else t).requires_grad_(name != "grad")
     return made
 
 
 def check(given: dict[str, Tensor], stride: int) -> None:
-    """Stop if the operator and its reference differ, forward or backward."""
-    x, spatial, channel = (given[name] for name in ("x", "spatial", "channel"))
-    found, expected = (
-        (y := operator(x, spatial, channel, stride), *torch.autograd.grad(y, (x, spatial, channel), given["grad"]))
-        for operator in (dynamic_filter, dynamic_filter_reference)
-    )
-    tolerance = 1e-5 if given["x"].dtype == torch.float32 else 2e-2
-    for one, other in zip(found, expected, strict=True):
-        error = (one.float() - other.float()).abs().max() / other.float().abs().max()
-        assert error < tolerance, f"differs from the reference by {error:.1e} of its largest value"
+    """Stop if the operator and its reference differ, forward or backward, without a base or on one."""
+    for names in (("x", "spatial", "channel"), ("x", "spatial", "channel", "base", "gain")):
+        inputs = tuple(given[name] for name in names)
+        arguments: dict[str, Any] = {name: given[name] for name in names}
+        found, expected = (
+            (y := operator(**arguments, stride=stride), *torch.autograd.grad(y, inputs, given["grad"]))
+            for operator in (dynamic_filter, dynamic_filter_reference)
+        )
+        tolerance = 1e-5 if given["x"].dtype == torch.float32 else 2e-2
+        for one, other in zip(found, expected, strict=True):
+            error = (one.float() - other.float()).abs().max() / other.float().abs().max()
+            assert error < tolerance, f"differs from the reference by {error:.1e} of its largest value"
 
 
 def recorded(run: Callable[[], object]) -> Callable[[], None]:
@@ -127,17 +143,24 @@ def measure(batch: int, shape: tuple[int, int, int], stride: int, device: str, r
     if device == "cuda":
         check(given, stride)  # the whole batch: kernels are tuned for the first that they get
     else:
-        check({name: t[:2] if t.shape[0] == batch and name != "weight" else t for name, t in given.items()}, stride)
+        check({name: t[:2] if name in OF_IMAGES else t for name, t in given.items()}, stride)
     x, spatial, channel, grad = (given[name] for name in ("x", "spatial", "channel", "grad"))
 
     def ours(of: dict[str, Tensor]) -> Tensor:
         return dynamic_filter(of["x"], of["spatial"], of["channel"], stride)
+
+    def on_base(of: dict[str, Tensor]) -> Tensor:
+        return dynamic_filter(of["x"], of["spatial"], of["channel"], stride, base=of["base"], gain=of["gain"])
 
     def dense(of: dict[str, Tensor]) -> Tensor:
         return F.conv2d(of["x"], of["weight"], stride=stride, padding=1)
 
     def train_ours(of: dict[str, Tensor]) -> object:
         return torch.autograd.grad(ours(of), (of["x"], of["spatial"], of["channel"]), of["grad"])
+
+    def train_on_base(of: dict[str, Tensor]) -> object:
+        inputs = (of["x"], of["spatial"], of["channel"], of["base"], of["gain"])
+        return torch.autograd.grad(on_base(of), inputs, of["grad"])
 
     def train_dense(of: dict[str, Tensor]) -> object:
         return torch.autograd.grad(dense(of), (of["x"], of["weight"]), of["grad"])
@@ -146,8 +169,10 @@ def measure(batch: int, shape: tuple[int, int, int], stride: int, device: str, r
     runs: dict[str, Callable[[], object]] = {
         "forward_ms": torch.no_grad()(lambda: [ours(of) for of in sets]),
         "dense_forward_ms": torch.no_grad()(lambda: [dense(of) for of in sets]),
+        "base_forward_ms": torch.no_grad()(lambda: [on_base(of) for of in sets]),
         "train_ms": lambda: [train_ours(of) for of in sets],
         "dense_train_ms": lambda: [train_dense(of) for of in sets],
+        "base_train_ms": lambda: [train_on_base(of) for of in sets],
         "copy_ms": lambda: [to.copy_(of["x"].detach()) for to, of in zip(copies, sets, strict=True)],
     }
     if device == "cuda":
@@ -173,6 +198,10 @@ def measure(batch: int, shape: tuple[int, int, int], stride: int, device: str, r
         backward_bytes_ms=per_byte * (forward + size(x, spatial, channel)),
         forward_faster=ratio(times["dense_forward_ms"], times["forward_ms"]),
         train_faster=ratio(times["dense_train_ms"], times["train_ms"]),
+        base_forward_ms=medians["base_forward_ms"],
+        base_train_ms=medians["base_train_ms"],
+        base_forward=ratio(times["base_forward_ms"], times["forward_ms"]),
+        base_train=ratio(times["base_train_ms"], times["train_ms"]),
     )
 
 
@@ -186,8 +215,16 @@ def peak_beside_output(batch: int) -> float:
     return above[0] / (y.numel() * y.element_size())
 
 
+def geometric_mean(values: list[float]) -> float:
+    """Return the mean of ratios."""
+    return math.exp(sum(map(math.log, values)) / len(values))
+
+
 def compare_with_targets(timings: list[Timing], device: str, batch: int) -> Targets:
     targets = Targets()
+    for name, key in (("forward", "base_forward"), ("forward+backward", "base_train")):
+        longer = geometric_mean([getattr(t, key)[1] for t in timings])
+        targets.add(f"{name} on a base / without, geometric mean", longer, 1.05, at_most=True)
     if device == "cuda":
         for t in timings:
             name = f"{t.channels} /{t.stride}"
@@ -197,8 +234,8 @@ def compare_with_targets(timings: list[Timing], device: str, batch: int) -> Targ
     forward, train = ([getattr(t, key)[1] for t in timings] for key in ("forward_faster", "train_faster"))
     targets.add("slowest forward, times faster than dense", min(forward), 3)
     targets.add("slowest forward+backward, times faster", min(train), 4)
-    targets.add("forward, geometric mean", math.exp(sum(map(math.log, forward)) / len(forward)), 8)
-    targets.add("forward+backward, geometric mean", math.exp(sum(map(math.log, train)) / len(train)), 8)
+    targets.add("forward, geometric mean", geometric_mean(forward), 8)
+    targets.add("forward+backward, geometric mean", geometric_mean(train), 8)
     for wide, bound in ((True, 3), (False, 5)):
         of_width = [t.forward_ms / t.copy_ms for t in timings if (t.channels >= 128) == wide]
         targets.add(f"forward / copy, C {'>= 128' if wide else '= 64'}", max(of_width), bound, at_most=True)

@@ -175,6 +175,28 @@ def test_equals_reference_for_windows_of_other_sizes(
 
 
 @pytest.mark.gpu
+@pytest.mark.parametrize(
+    ("kernel_size", "stride", "dtype", "layout"),
+    [
+        *((3, stride, dtype, LAST) for stride in (1, 2) for dtype in (torch.bfloat16, torch.float32)),
+        (5, 1, torch.bfloat16, LAST),
+        (7, 2, torch.float64, torch.contiguous_format),
+    ],
+)
+def test_base_equals_reference(kernel_size: int, stride: int, dtype: torch.dtype, layout: torch.memory_format) -> None:
+    grad, inputs = make_inputs((48, 23, 13), stride, dtype, layout, kernel_size, batch=4)
+    base, gain = torch.randn(48, kernel_size**2, device="cuda"), torch.randn(48, device="cuda")
+    given = [t.detach().requires_grad_() for t in (*inputs, base, gain)]
+    y = dynamic_filter(given[0], given[1], given[2], stride, base=given[3], gain=given[4])
+    exact = [t.detach().double() for t in given]
+    x, spatial, channel, base, gain = exact
+    expected = dynamic_filter_reference(x, spatial, channel, stride, base=base, gain=gain)
+    gradients = dynamic_filter_backward_reference(grad.double(), x, spatial, channel, stride, 1, base, gain)
+    for got, wanted in zip((y.detach(), *torch.autograd.grad(y, given, grad)), (expected, *gradients), strict=True):
+        assert_near(got, wanted)
+
+
+@pytest.mark.gpu
 def test_every_tile_gives_the_same_bits_each_time(monkeypatch: pytest.MonkeyPatch) -> None:
     from jointreid.models import dynamic_filter_triton as kernels
 

@@ -1,13 +1,13 @@
 """CPU loops of `dynamic_filter` on a base: the kernel of a channel at a position is base + spatial * channel.
 
 `channel` holds the gain already. Beside the loops of `dynamic_filter_numba` there is one more number to load for each
-channel and tap, and one more sum to keep in the backward pass. So that this takes no more time, loops over channels
-handle several positions at once and load what these share once.
+channel and tap. So that this takes little time, loops over channels handle two positions at once and load what these
+share once. The gradients of the filters are in `dynamic_filter_base_sums_numba`.
 
 The forward pass adds in the order of the taps, by fused multiply-adds, as PyTorch's depthwise convolutions do on x86:
 where the generated part is 0, both give the same bits there.
 
-Legend: B batch, C channels, H W input, H' W' output, K kernel size, T = K*K taps, S partial sums.
+Legend: B batch, C channels, H W input, H' W' output, K kernel size, T = K*K taps.
 Arrays: x [B, H, W, C], spatial [B, H', W', T], channel [B, T, C], and their gradients alike; base [T + 1, C] with zeros
 in its last row.
 """
@@ -26,7 +26,8 @@ _in_order = functools.partial(inlined, fastmath=_IN_ORDER)
 
 
 @inlined
-def _kernel_size(taps: int) -> int:
+def kernel_size_of(taps: int) -> int:
+    """K for K*K taps."""
     return int(np.sqrt(taps) + 0.5)
 
 
@@ -132,7 +133,7 @@ def _nine_taps_twice(
 
 
 @inlined
-def _seeing(offset: int, stride: int, count: int, size: int) -> tuple[int, int]:
+def outputs_seeing(offset: int, stride: int, count: int, size: int) -> tuple[int, int]:
     """First and one past the last of `count` outputs whose tap at `offset` lies inside `size` columns of the input."""
     first = max(0, -(offset // stride))
     return first, max(first, min(count, (size - 1 - offset) // stride + 1))
@@ -177,7 +178,7 @@ def _filter_row(
 ) -> None:
     """One output row [W', C] from weights [W', T] and image [H, W, C], `dilation` between taps."""
     height, width = image.shape[:2]
-    kernel_size = _kernel_size(channel.shape[0])
+    kernel_size = kernel_size_of(channel.shape[0])
     reach = kernel_size // 2 * dilation
     if kernel_size == 3:
         j, rows_inside = 0, row >= reach and row + reach < height
@@ -196,7 +197,7 @@ def _filter_row(
         if 0 <= r < height:
             for v in range(kernel_size):
                 offset, t = v * dilation - reach, u * kernel_size + v
-                first, last = _seeing(offset, stride, out.shape[0], width)
+                first, last = outputs_seeing(offset, stride, out.shape[0], width)
                 _add_tap(out, 1, 0, image[r], stride, offset, weights, channel, base, t, first, last)
 
 
@@ -215,7 +216,7 @@ def _scatter_to_row(
     grad_x: Array, spatial: Array, channel: Array, base: Array, grad: Array, row: int, stride: int, dilation: int
 ) -> None:
     """Gradient [W, C] of input row `row` at any stride: each output row that read it adds its share."""
-    kernel_size = _kernel_size(channel.shape[0])
+    kernel_size = kernel_size_of(channel.shape[0])
     reach = kernel_size // 2 * dilation
     grad_x[:] = 0
     for u in range(kernel_size):
@@ -225,7 +226,7 @@ def _scatter_to_row(
             continue
         for v in range(kernel_size):
             offset, t = v * dilation - reach, u * kernel_size + v
-            first, last = _seeing(offset, stride, grad.shape[1], grad_x.shape[0])
+            first, last = outputs_seeing(offset, stride, grad.shape[1], grad_x.shape[0])
             _add_tap(grad_x, stride, offset, grad[i], 1, 0, spatial[i], channel, base, t, first, last)
 
 
@@ -233,7 +234,7 @@ def _scatter_to_row(
 def _mirrored_weights(spatial: Array, row: int, dilation: int) -> Array:
     """Weights [W, T] that row `row` of x had in the outputs around it at stride 1; 0 where there is no such output."""
     height, width, taps = spatial.shape
-    kernel_size = _kernel_size(taps)
+    kernel_size = kernel_size_of(taps)
     reach = kernel_size // 2 * dilation
     weights = np.zeros((width, taps), spatial.dtype)
     for u in range(kernel_size):
@@ -269,84 +270,3 @@ def backward_x_strided(
     for k in prange(grad_x.shape[0] * rows):
         b, r = k // rows, k % rows
         _scatter_to_row(grad_x[b, r], spatial[b], channel[b], base, grad[b], r, stride, dilation)
-
-
-@inlined
-def _filter_gradients_of_row(
-    grad_spatial: Array,
-    grad_channel: Array,
-    grad_base: Array,
-    grad: Array,
-    x: Array,
-    spatial: Array,
-    channel: Array,
-    row: int,
-    stride: int,
-    dilation: int,
-) -> None:
-    """Set grad_spatial [W', T] of one output row and add to grad_channel and grad_base [T, C]; grad is [W', C]."""
-    height, width, channels = x.shape
-    kernel_size = _kernel_size(channel.shape[0])
-    reach = kernel_size // 2 * dilation
-    grad_spatial[:] = 0
-    for u in range(kernel_size):
-        r = row - reach + u * dilation
-        if r < 0 or r >= height:
-            continue
-        for v in range(kernel_size):
-            offset, t = v * dilation - reach, u * kernel_size + v
-            j, last = _seeing(offset, stride, grad.shape[0], width)
-            while j < last:
-                q, weight = j * stride + offset, spatial[j, t]
-                total = next_total = grad.dtype.type(0)
-                if j + 1 < last:
-                    q_next, next_weight = q + stride, spatial[j + 1, t]
-                    for c in range(channels):
-                        product, next_product = grad[j, c] * x[r, q, c], grad[j + 1, c] * x[r, q_next, c]
-                        total += product * channel[t, c]
-                        next_total += next_product * channel[t, c]
-                        grad_channel[t, c] += weight * product + next_weight * next_product
-                        grad_base[t, c] += product + next_product
-                    grad_spatial[j + 1, t] = next_total
-                else:
-                    for c in range(channels):
-                        product = grad[j, c] * x[r, q, c]
-                        total += product * channel[t, c]
-                        grad_channel[t, c] += weight * product
-                        grad_base[t, c] += product
-                grad_spatial[j, t] = total
-                j += 2
-
-
-@Kernel
-def backward_filters(
-    grad: Array,
-    x: Array,
-    spatial: Array,
-    channel: Array,
-    stride: int,
-    dilation: int,
-    grad_spatial: Array,
-    grad_channel: Array,
-    grad_base: Array,
-) -> None:
-    """Set grad_spatial, and grad_channel and grad_base [B, S, T, C]: partial sums for each of S bands of rows."""
-    rows, bands = grad.shape[1], grad_channel.shape[1]
-    for k in prange(grad.shape[0] * bands):
-        b, band = k // bands, k % bands
-        of_channel, of_base = grad_channel[b, band], grad_base[b, band]
-        of_channel[:] = 0
-        of_base[:] = 0
-        for i in range(rows * band // bands, rows * (band + 1) // bands):
-            _filter_gradients_of_row(
-                grad_spatial[b, i],
-                of_channel,
-                of_base,
-                grad[b, i],
-                x[b],
-                spatial[b, i],
-                channel[b],
-                i * stride,
-                stride,
-                dilation,
-            )

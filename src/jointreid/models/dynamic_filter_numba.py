@@ -1,4 +1,4 @@
-"""CPU kernels of `dynamic_filter` and `filter_norm`, compiled by numba.
+"""CPU kernels of `dynamic_filter`, compiled by numba.
 
 Everything here works channels-last and in one precision, float32 or float64: the innermost loop runs over contiguous
 channels and becomes SIMD code. Callers check shapes first: compiled loops do not check bounds.
@@ -6,7 +6,7 @@ channels and becomes SIMD code. Callers check shapes first: compiled loops do no
 Every loop is split into pieces by the shapes alone, never by the number of threads, and no two pieces write to the same
 place: there are no races, and sums have the same order for any number of threads.
 
-Legend: B batch, C channels, H W input, H' W' output, K kernel size, T = K*K taps, S partial sums, G groups of taps.
+Legend: B batch, C channels, H W input, H' W' output, K kernel size, T = K*K taps, S partial sums.
 Arrays: x [B, H, W, C], spatial [B, H', W', T], channel [B, T, C], and their gradients alike.
 """
 
@@ -18,8 +18,9 @@ from torch.nn import functional
 
 from jointreid.machine.numba_kernel import Array, Kernel, count_bands, inlined
 from jointreid.models import dynamic_filter_base_numba as on_base
+from jointreid.models import dynamic_filter_base_sums_numba as sums_on_base
 
-# Dynamic filter, compiled loops
+# Compiled loops
 
 
 @inlined
@@ -281,7 +282,7 @@ def dynamic_filter_backward(
             on_base.backward_x_strided(grad_, spatial_, scaled_, static, stride, dilation, grad_x.numpy())
         grad_base = torch.empty_like(grad_channel)
         sums = (t.numpy() for t in (grad_spatial, grad_channel, grad_base))
-        on_base.backward_filters(grad_, x_, spatial_, scaled_, stride, dilation, *sums)
+        sums_on_base.backward_filters(grad_, x_, spatial_, scaled_, stride, dilation, *sums)
         of_scaled = grad_channel.sum(1)
         of_base = grad_base.sum((0, 1), dtype=torch.float64).T  # the longest sums: over the batch and all positions
         of_gain = (of_scaled * channel).sum((0, 1), dtype=torch.float64)

@@ -8,8 +8,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from jointreid.extraction import image_table
 from jointreid.extraction.image_table import ImageTable, read_images
-from jointreid.extraction.storage import read_image_boxes
+from jointreid.extraction.storage import object_below, read_image_boxes
 from jointreid.messages.errors import JointreidError
 from tests.extraction.small_runs import draw
 
@@ -122,6 +123,15 @@ def test_a_folder_and_a_table_in_an_object_store_are_read_as_files_are(tmp_path:
     assert with_root.files == table.files
 
 
+def test_options_of_a_store_stay_behind_the_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    table = b"path\nimages/1.jpg\n"
+    monkeypatch.setattr(image_table, "read_bytes", lambda location: table)
+    found = read_images("s3://bucket/shop/list.csv?region=eu-west-1&scheme=http")
+    assert found.files == ["s3://bucket/shop/images/1.jpg?region=eu-west-1&scheme=http"]
+    info_root = found.roots[""]
+    assert object_below(info_root, "images/1.jpg") == found.files[0]
+
+
 def test_what_is_not_in_an_object_store_is_told(tmp_path: Path) -> None:
     store = f"file://{tmp_path}"
     with pytest.raises(JointreidError, match=r"none\.csv: no such object"):
@@ -132,6 +142,9 @@ def test_what_is_not_in_an_object_store_is_told(tmp_path: Path) -> None:
         read_images(f"{store}/nowhere")
     with pytest.raises(JointreidError, match=r"cannot be opened.*expected a URI such as s3://"):
         read_images("gopher://hole/images")
+    with pytest.raises(JointreidError, match=r"^s3://\.\.\.@bucket: holds a password.*in the environment") as caught:
+        read_images("s3://me:secret@bucket/images")
+    assert "secret" not in str(caught.value)
     (tmp_path / "empty.png").touch()
     with pytest.raises(JointreidError, match=r"empty\.png: the file is empty"):
         read_image_boxes(f"{store}/empty.png", [None])

@@ -20,8 +20,7 @@ pytestmark = pytest.mark.usefixtures("models_loaded_once")
 class FakeRay:
     """Runs tasks one after another in this process, the last one first."""
 
-    def __init__(self, loses: str = "") -> None:
-        self.loses = loses
+    def __init__(self) -> None:
         self.started: list[dict[str, Any]] = []
         self.stopped = 0
         self.computed: list[dict[str, int]] = []
@@ -61,8 +60,6 @@ class FakeRay:
         actor = self.settings["actor"](*self.settings["fn_constructor_args"])
         for item in reversed(self.computed):
             batch = actor({name: np.array([value]) for name, value in item.items()})
-            if self.loses:
-                parts.part_file(Path(self.loses), item["start"], item["stop"]).unlink()
             yield {name: values[0] for name, values in batch.items()}
 
 
@@ -102,15 +99,6 @@ def test_the_file_is_that_of_the_local_engine_and_parts_that_are_there_are_not_c
     assert ray.settings["ray_remote_args_fn"]() == {"max_restarts": -1, "max_task_retries": -1}
     assert extract(run, tmp_path, "local.parquet") == 0
     assert (tmp_path / "ray.parquet").read_bytes() == (tmp_path / "local.parquet").read_bytes()
-
-
-def test_parts_that_do_not_arrive_are_told(
-    run: Path, tmp_path: Path, ray: FakeRay, capsys: pytest.CaptureFixture[str]
-) -> None:
-    draw(tmp_path / "images", 3)
-    ray.loses = str(tmp_path / "f.parquet.parts")
-    assert extract(run, tmp_path, "f.parquet", "--engine", "ray") == 2
-    assert "2 parts that workers wrote are not there" in capsys.readouterr().err
 
 
 def test_a_cluster_that_does_not_answer_is_told(

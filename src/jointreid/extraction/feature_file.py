@@ -9,12 +9,14 @@ The metadata key `jointreid` holds a `FeatureInfo` as JSON.
 """
 
 import json
+import os
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from jointreid.extraction.feature_columns import FEATURE, Floats, list_values
+from jointreid.extraction.storage import is_uri, object_below
 from jointreid.machine.files import replacing
 from jointreid.machine.hashing import text_sha256
 from jointreid.messages.errors import JointreidError
@@ -88,7 +90,7 @@ class FeatureInfo:
             domain: the column `domain` of its row, if there is one.
         """
         root = self.roots.get(domain or "", self.roots.get("", ""))
-        return path if path.startswith("/") or not root else f"{root.rstrip('/')}/{path}"
+        return object_below(root, path) if is_uri(root) else os.path.join(root, path)
 
     def to_json(self) -> str:
         """Return the fields as JSON, with the version of this format."""

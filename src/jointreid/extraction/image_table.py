@@ -19,7 +19,7 @@ from jointreid.data.manifest import read_side_file, side_file
 from jointreid.data.table_files import BOX_COLUMNS, FLAG_COLUMNS, read_csv
 from jointreid.data.table_row import parse_box, path_below
 from jointreid.extraction.feature_columns import WRITTEN_COLUMNS
-from jointreid.extraction.storage import is_uri, list_images, parent_of, read_bytes
+from jointreid.extraction.storage import is_uri, list_images, object_below, parent_of, read_bytes, suffix_of
 from jointreid.machine.hashing import text_sha256
 from jointreid.machine.paths import user_path
 from jointreid.messages.errors import JointreidError
@@ -80,7 +80,7 @@ def read_images(source: str | Path, root: str = "") -> ImageTable:
     """
     text = str(source)
     where = text if is_uri(text) else str(user_path(text))
-    suffix = os.path.splitext(where)[1].lower()
+    suffix = suffix_of(where)
     if suffix in (".csv", ".parquet"):
         return _of_table(where, suffix, root)
     if suffix in SUFFIXES:
@@ -96,7 +96,7 @@ def read_images(source: str | Path, root: str = "") -> ImageTable:
     if not paths:
         raise JointreidError(f"{where}: contains no images ({', '.join(SUFFIXES)})")
     folder = where if is_uri(where) else os.path.abspath(where)
-    files = [f"{folder.rstrip('/')}/{path}" for path in paths]
+    files = [object_below(where, path) if is_uri(where) else os.path.join(folder, path) for path in paths]
     return ImageTable(where, {"": folder}, pa.table({"path": pa.array(paths)}), files, [None] * len(paths))
 
 
@@ -147,7 +147,7 @@ def _located(path: Any, root: str) -> str:
     if is_uri(root):
         if path.startswith("/") or is_uri(path) or ".." in path.split("/"):
             raise JointreidError(f"column path: {path!r}; expected a path below {root}, as objects are named there")
-        return f"{root.rstrip('/')}/{path}"
+        return object_below(root, path)
     below = path_below(root, path)
     if below is None:
         raise JointreidError(f"column path: {path!r} does not stay below {root}; name a folder above with --root")

@@ -1,23 +1,25 @@
 """Parts of an extraction computed by Ray Data: on all cores of this machine, or on the machines of a cluster.
 
-Each part is a task for an actor that holds the model. Parts are files named by their rows, which appear whole: a worker
-that dies costs its part, which another one computes again, and no row can be there twice. The folder of the parts has
-to be the same for all machines, and so do the images (or they are in an object store).
+Each part is a task for an actor that holds the model. The process that was started writes the parts as they come back,
+into files named by their rows: a worker that dies costs its part, which another one computes again, and no row can be
+there twice. The images have to be in a folder that all machines share, or in an object store; nothing else does.
 """
 
 import logging
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, Literal
 
 import torch
 
 from jointreid import custom
-from jointreid.extraction.parts import FeatureJob, compute_part, finished
+from jointreid.extraction.parts import FeatureJob, compute_part, finished, part_file
 from jointreid.machine.device import pick_device
 from jointreid.machine.extras import library
+from jointreid.machine.files import write_atomically
 from jointreid.messages.errors import JointreidError
 from jointreid.messages.progress import OnProgress
 
@@ -39,28 +41,32 @@ class PartActor:
         job: reference in Ray's object store, where it lies once for all workers, to a `FeatureJob` whose model is on
             the CPU.
         device: where to compute.
-        folder: where parts go.
         trusted: modules of custom functions that the run may use.
     """
 
-    def __init__(self, job: Any, device: str, folder: str, trusted: Sequence[str]) -> None:
+    def __init__(self, job: Any, device: str, trusted: Sequence[str]) -> None:
         for module in trusted:
             custom.trust(module)
         where = pick_device(device)
         held: FeatureJob = _ray("ray").get(job)
         self.job = replace(held, embed=replace(held.embed, model=held.embed.model.to(where), device=where))
-        self.folder = Path(folder)
 
     def __call__(self, batch: dict[str, Any]) -> dict[str, Any]:
-        """Compute the parts of a batch of rows `start`, `stop`; a mistake in the input is returned as `error`."""
-        errors = []
+        """Compute the parts of a batch of `start`, `stop`; return each file as `content`, or a mistake as `error`."""
+        contents, errors = [], []
         for start, stop in zip(batch["start"].tolist(), batch["stop"].tolist(), strict=True):
+            content, error = self._compute(start, stop)
+            contents.append(content)
+            errors.append(error)
+        return {"start": batch["start"], "stop": batch["stop"], "content": contents, "error": errors}
+
+    def _compute(self, start: int, stop: int) -> tuple[bytes, str]:
+        with TemporaryDirectory(prefix="jointreid-") as folder:
             try:
-                compute_part(self.job, self.folder, start, stop, lambda _: None)
-                errors.append("")
-            except JointreidError as error:  # not raised: Ray would wrap it in its own, and try again
-                errors.append(str(error))
-        return {"start": batch["start"], "stop": batch["stop"], "error": errors}
+                compute_part(self.job, Path(folder), start, stop, lambda _: None)
+                return part_file(Path(folder), start, stop).read_bytes(), ""
+            except JointreidError as error:  # not raised: Ray would wrap it in its own
+                return b"", str(error)
 
 
 def compute_parts_on_ray(
@@ -76,15 +82,14 @@ def compute_parts_on_ray(
 
     Args:
         job: what to compute.
-        folder: where parts lie, for all machines.
+        folder: where parts lie on this machine.
         ranges: of `jointreid.extraction.parts.part_ranges`.
         on_progress: called with (rows done, rows in all) after each part.
         address: of a Ray cluster, `host:port`, or `auto` for the one that this machine is in; empty starts Ray here.
         device: where each computes.
 
     Raises:
-        JointreidError: Ray is not installed or does not start, an image is unreadable, or the workers' parts do not
-            arrive in the folder.
+        JointreidError: Ray is not installed or does not start, or an image is unreadable.
     """
     there = set(finished(folder, ranges, job.info.job))
     todo = [part for part in ranges if part not in there]
@@ -94,18 +99,14 @@ def compute_parts_on_ray(
         return
     ray = _start(address)
     try:
-        for found in _results(ray, job, folder, todo, device):
+        for found in _results(ray, job, todo, device):
             if found["error"]:
                 raise JointreidError(found["error"])
+            write_atomically(part_file(folder, found["start"], found["stop"]), found["content"])
             done += found["stop"] - found["start"]
             on_progress(done, total)
     finally:
         ray.shutdown()
-    if missing := len(ranges) - len(finished(folder, ranges, job.info.job)):
-        raise JointreidError(
-            f"{folder}: {missing} parts that workers wrote are not there; --out has to lie in a folder that all "
-            "machines of the cluster share"
-        )
 
 
 def _start(address: str) -> Any:
@@ -121,11 +122,8 @@ def _start(address: str) -> Any:
             logging_level="error",
         )  # fmt: skip
     except Exception as error:  # Ray raises its own, and those of sockets and of processes
-        hint = (
-            "is the address right, and does the cluster run?"
-            if address
-            else ("starting takes up to 30 seconds, in which nothing else should run")
-        )
+        here = "it has 30 seconds to start in, so start it when little else runs"
+        hint = "is the address right, and does the cluster run?" if address else here
         raise JointreidError(f"Ray does not start: {error}; {hint}") from error
     return ray
 
@@ -134,8 +132,8 @@ def _ray(module: str) -> Any:
     return library(module, "--engine ray computes", "scale")
 
 
-def _results(ray: Any, job: FeatureJob, folder: Path, todo: Sequence[tuple[int, int]], device: str) -> Any:
-    """Start the work, and return an iterator over its outcomes: `start`, `stop` and `error` of each part."""
+def _results(ray: Any, job: FeatureJob, todo: Sequence[tuple[int, int]], device: str) -> Iterator[dict[str, Any]]:
+    """Start the work, and return its outcomes: `start`, `stop`, and `content` or `error` of each part."""
     resources = ray.cluster_resources()
     gpus = int(resources.get("GPU", 0)) if device in ("auto", "cuda") else 0
     count = min(len(todo), gpus or max(1, int(resources.get("CPU", 1))))
@@ -146,15 +144,16 @@ def _results(ray: Any, job: FeatureJob, folder: Path, todo: Sequence[tuple[int, 
     on_cpu = replace(job.embed, model=job.embed.model.cpu(), device=torch.device("cpu"))
     shipped = ray.put(replace(job, embed=on_cpu))
     parts = ray.data.from_items([{"start": start, "stop": stop} for start, stop in todo], override_num_blocks=len(todo))
-    return parts.map_batches(
+    outcomes: Iterator[dict[str, Any]] = parts.map_batches(
         PartActor,
-        fn_constructor_args=(shipped, device, str(folder.resolve()), custom.trusted_modules()),
+        fn_constructor_args=(shipped, device, custom.trusted_modules()),
         batch_size=1,
         compute=ray.data.ActorPoolStrategy(min_size=1, max_size=count),
         num_cpus=_CPUS,
         num_gpus=1 if gpus else None,
         ray_remote_args_fn=_survive,
     ).iter_rows()
+    return outcomes
 
 
 def _survive() -> dict[str, Any]:

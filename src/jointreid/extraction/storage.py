@@ -4,6 +4,7 @@ Object stores are read by pyarrow's file systems (s3, gs, abfss, hdfs, file), wh
 environment, as the tools of each store do.
 """
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -20,12 +21,32 @@ def is_uri(text: str) -> bool:
 
 
 def parent_of(uri: str) -> str:
-    """Return the folder of an object.
+    """Return the folder of an object; options of the store, after `?`, stay.
 
-    >>> parent_of("s3://bucket/shop/manifest.csv")
-    's3://bucket/shop'
+    >>> parent_of("s3://bucket/shop/manifest.csv?region=eu-west-1")
+    's3://bucket/shop?region=eu-west-1'
     """
-    return uri.rstrip("/").rpartition("/")[0]
+    path, mark, options = uri.partition("?")
+    return path.rstrip("/").rpartition("/")[0] + mark + options
+
+
+def object_below(folder: str, path: str) -> str:
+    """Return the URI of an object below a folder.
+
+    >>> object_below("s3://bucket/shop/?region=eu-west-1", "images/1.jpg")
+    's3://bucket/shop/images/1.jpg?region=eu-west-1'
+    """
+    root, mark, options = folder.partition("?")
+    return f"{root.rstrip('/')}/{path}{mark}{options}"
+
+
+def suffix_of(location: str) -> str:
+    """Return how the name of a file or an object ends, in small letters.
+
+    >>> suffix_of("s3://bucket/manifest.CSV?region=eu-west-1")
+    '.csv'
+    """
+    return os.path.splitext(location.partition("?")[0] if is_uri(location) else location)[1].lower()
 
 
 def read_bytes(location: str) -> bytes:
@@ -96,11 +117,17 @@ def file_system(uri: str) -> tuple[Any, str]:
     """Return pyarrow's file system of a URI, and the path in it.
 
     Raises:
-        JointreidError: pyarrow knows no such store, or it cannot be reached.
+        JointreidError: the URI holds a password, pyarrow knows no such store, or it cannot be reached.
     """
     import pyarrow
     import pyarrow.fs
 
+    host = uri.partition("://")[2].partition("/")[0]
+    if "@" in host:
+        raise JointreidError(
+            f"{uri.partition('://')[0]}://...@{host.rpartition('@')[2]}: holds a password, which the file of features "
+            "would keep; give it in the environment, such as AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
+        )
     try:
         system, path = pyarrow.fs.FileSystem.from_uri(uri)
     except (OSError, pyarrow.ArrowException) as error:

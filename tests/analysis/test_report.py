@@ -19,7 +19,7 @@ from jointreid.data.sources import load_domains
 from jointreid.messages.errors import JointreidError
 from jointreid.retrieval.evaluate import evaluate_run
 from jointreid.retrieval.result_files import save_results
-from jointreid.retrieval.results import DomainResult, QueryResult, Results
+from jointreid.retrieval.results import DomainResult, MergedResult, QueryResult, Results
 from jointreid.run import model_for, write_config
 from jointreid.training.checkpoint import save_checkpoint
 from tests.small import small_config
@@ -341,3 +341,15 @@ def test_a_page_with_pictures_is_complete_repeatable_and_loads_nothing(
     report(tmp_path, {"Alone": [path]}, queries=3, device="cpu")
     assert (tmp_path / "out" / "report.html").read_bytes() == written
     assert len(written) < 500_000
+
+
+def test_a_merged_gallery_has_a_table_of_its_own(tmp_path: Path) -> None:
+    merged = MergedResult(("a", "b"), 2400, 0.25, 0.125, {1: 0.5, 5: 0.8, 10: 0.9}, 0.125)
+    a = make_run(tmp_path / "bot", {"a": (0.5, 0.75), "b": (0.75, 1.0)}, facts={"merged": merged})
+    b = make_run(tmp_path / "agw", {"a": (0.5, 0.75), "b": (0.75, 1.0)})
+    page = report(tmp_path, {"": [a, b]})
+    assert "All collections searched at once" in page.text
+    (rows,) = [page.rows(i) for i in range(len(page.tables)) if page.rows(i)[1][1:4] == ["own", "merged", "overtaken"]]
+    assert rows[2][1:] == ["50.0", "25.0", "12.5", "75.0", "25.0", "12.5"]
+    assert len(rows) == 3  # the other run was not evaluated so
+    assert "All collections" not in report(tmp_path, {"": [b]}).text

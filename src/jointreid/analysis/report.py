@@ -8,7 +8,7 @@ from jointreid.analysis.panels import heads_section, training_section
 from jointreid.analysis.pictures import differences, mark, render_domain, symbols
 from jointreid.analysis.ranklists import LENGTH, load_reported_domains, rank_domains
 from jointreid.analysis.reported import ReportedRun, RunGroup, domain_names, open_runs
-from jointreid.analysis.tables import accuracy_table, settings_table
+from jointreid.analysis.tables import accuracy_table, merged_table, settings_table
 from jointreid.data.records import Domain
 from jointreid.machine.files import write_atomically
 from jointreid.machine.paths import require_writable, user_path
@@ -139,7 +139,25 @@ def _results(runs: Sequence[ReportedRun], remarks: Sequence[str]) -> Html:
                 "Percent. Rank-5, Rank-10: a match is among the first 5, 10. mINP: how early the last match comes.",
             ),
         ),
+        *_merged(runs),
         id="results",
+    )
+
+
+def _merged(runs: Sequence[ReportedRun]) -> Iterator[Html]:
+    """Yield the accuracy in merged galleries, where it was evaluated."""
+    if not any(result.merged for run in runs for result in run.results.domains):
+        return
+    yield tag("h3", "All collections searched at once")
+    yield tag(
+        "p",
+        "Here each query is also searched in the galleries of all data sets together, where people of other data sets "
+        "are wrong answers. If accuracy hardly drops, one collection for all cameras works.",
+    )
+    yield merged_table(
+        runs,
+        "mAP in percent, with the data set's own gallery and with all galleries merged. Overtaken: queries for which a "
+        "picture of another data set comes before the first match.",
     )
 
 

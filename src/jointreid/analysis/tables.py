@@ -77,6 +77,24 @@ def head_table(runs: Sequence[ReportedRun], caption: str) -> Html:
     return metrics_table(runs, [*columns, chance], caption)
 
 
+def merged_table(runs: Sequence[ReportedRun], caption: str) -> Html:
+    """Return mAP with each data set's own gallery and with the galleries of several merged, and overtaken queries."""
+
+    def on(name: str) -> Callable[[ReportedRun], Metrics]:
+        def values(run: ReportedRun) -> Metrics:
+            found = run.domains.get(name)
+            if found is None or found.merged is None:
+                return None, None, None
+            return found.mAP, found.merged.mAP, found.merged.overtaken
+
+        return values
+
+    with_merged = [run for run in runs if any(result.merged for result in run.results.domains)]
+    names = [name for name in domain_names(with_merged) if any(on(name)(run)[0] is not None for run in with_merged)]
+    columns = [ReportColumn(name, ("own", "merged", "overtaken"), on(name), compared=False) for name in names]
+    return metrics_table(with_merged, columns, caption)
+
+
 def chances(run: ReportedRun) -> tuple[float, float]:
     """Return how often guessing gives an image's domain and camera."""
     space = run.run.label_space

@@ -168,6 +168,21 @@ def test_other_test_data_are_refused(tmp_path: Path) -> None:
         measure_gain([a, b])
 
 
+def test_runs_of_a_folder_with_other_test_data_are_left_out_by_name(tmp_path: Path) -> None:
+    made_run(tmp_path / "a", "bot", ["a"], {"a": [0.5, 0.5, 0.5]})
+    for name in ("b", "c"):
+        made_run(tmp_path / name, "bot", [name, "a"], {"a": 0.5})
+    gain = measure_gain([tmp_path])
+    assert gain.runs == (str(tmp_path / "b"), str(tmp_path / "c"))
+    (remark,) = gain.remarks
+    assert remark == (
+        f"left out {tmp_path / 'a'}: a: {tmp_path / 'b'} and {tmp_path / 'a'} cannot be compared: their test data "
+        "differ, 4 queries in the first and 3 in the second"
+    )
+    # A run that was named is kept, and the others of the folder left out.
+    assert measure_gain([tmp_path, tmp_path / "a"]).runs == (str(tmp_path / "a"),)
+
+
 def test_another_way_of_evaluating_is_refused(tmp_path: Path) -> None:
     a = made_run(tmp_path / "a", "bot", ["a"], {"a": 0.5})
     b = made_run(tmp_path / "b", "bot", ["a", "b"], {"a": 0.5}, rerank=True)

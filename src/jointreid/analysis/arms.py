@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import PurePath
 from typing import Any, get_args
 
-from jointreid.analysis.found_runs import EvaluatedRun
+from jointreid.analysis.evaluated_run import EvaluatedRun
 from jointreid.config import Factor, TrunkName, to_dict
 
 # Settings that do not make another arm: where things lie, what is printed or saved, how a run is evaluated. The initial

@@ -18,7 +18,8 @@ from typing import Any, Literal
 import numpy as np
 
 from jointreid.analysis.arms import Arm, letters_of, sort_into_arms
-from jointreid.analysis.found_runs import EvaluatedRun, find_runs, require_same_tests
+from jointreid.analysis.evaluated_run import EvaluatedRun
+from jointreid.analysis.found_runs import find_runs
 from jointreid.analysis.missing_runs import missing_runs
 from jointreid.analysis.reported import run_key
 from jointreid.analysis.resampling import Estimate, QueryMetrics, difference, resampled_difference
@@ -160,10 +161,9 @@ def measure_gain(paths: Sequence[str | Path], *, metric: GainMetric = "mAP", pla
             same kind of initial weights (random or not), and trained both ways, as far as there is one.
 
     Raises:
-        JointreidError: see `find_runs` and `require_same_tests`; `plain` is not among the runs, or not plain.
+        JointreidError: see `find_runs`; `plain` is not among the runs, or not plain.
     """
     runs, left_out = find_runs(paths)
-    require_same_tests(runs)
     arms, duplicates = sort_into_arms(runs)
     chosen = _arm_of(plain, arms) if plain else None
     trained = dict.fromkeys(frozenset(run.trained_on) for run in runs)

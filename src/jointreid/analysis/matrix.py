@@ -9,7 +9,8 @@ from statistics import fmean, stdev
 from typing import Any
 
 from jointreid.analysis.arms import Arm, sort_into_arms
-from jointreid.analysis.found_runs import EvaluatedRun, find_runs, require_same_tests
+from jointreid.analysis.evaluated_run import EvaluatedRun
+from jointreid.analysis.found_runs import find_runs
 from jointreid.analysis.missing_runs import source_of
 from jointreid.messages.commands import command
 
@@ -122,10 +123,9 @@ def build_matrix(paths: Sequence[str | Path]) -> Matrix:
         paths: run directories, and folders that hold some at any depth.
 
     Raises:
-        JointreidError: see `find_runs` and `require_same_tests`.
+        JointreidError: see `find_runs`.
     """
     runs, left_out = find_runs(paths)
-    require_same_tests(runs)
     arms, duplicates = sort_into_arms(runs)
     trained = list(dict.fromkeys(name for run in runs for name in run.trained_on))
     evaluated = list(dict.fromkeys(name for run in runs for name in run.domains))

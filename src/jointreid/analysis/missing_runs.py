@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from jointreid.analysis.arms import Arm
-from jointreid.analysis.found_runs import EvaluatedRun
+from jointreid.analysis.evaluated_run import EvaluatedRun
 from jointreid.data.sources import split_source
 from jointreid.messages.commands import command, source_word
 from jointreid.messages.listing import first_few

@@ -130,6 +130,7 @@ OTHER_VALUES: dict[str, Any] = {
     "sampler.kind": "mine:sampler",
     "sampler.domain_weights": ("a=1",),
     "dcsd.context_stages": (1, 2),
+    "data.leave_out_cameras": ("a:1",),
     "schedule.milestones": (3,),
 }
 

@@ -137,6 +137,7 @@ class DataConfig:
     cuhk03: Cuhk03Boxes = setting("labeled", "boxes of CUHK03: labeled by hand (as in the paper), or detected", short="--cuhk03")
     msmt17_trainval: bool = setting(False, "train on MSMT17's list_val too; the paper trains on list_train only", short="--msmt17-trainval")
     camera_ids: CameraIds = setting("global", "camera classes: global, one for each camera of each data set (Fig. 3), or local, shared by the data sets")
+    leave_out_cameras: tuple[str, ...] = setting((), "cameras whose train images are left out, each NAME:CAMID, so that evaluation shows the accuracy on a camera that the model has not seen; repeat for more", metavar="NAME:CAMID")
     skip_unreadable: bool = setting(False, "leave unreadable images out, with a list of them, instead of stopping", short="--skip-unreadable")
     cache: str = setting("", "folder for decoded images and results of the data check; may be deleted at any time; empty: JOINTREID_CACHE, or the user's cache folder", metavar="DIR", short="--cache")
     cache_mode: CacheMode = setting("disk", "where decoded images are kept, at height x width x 3 bytes each: disk (a file in data.cache, shared by runs and processes), memory (RAM, again in each process), or off (decoded anew for each batch)")
@@ -144,6 +145,9 @@ class DataConfig:
     def __post_init__(self) -> None:
         conform_fields(self, "data.")
         _require(self.val_ids >= 0, "data.val_ids", self.val_ids, "0 or more identities")
+        for text in self.leave_out_cameras:
+            name, _, camid = text.rpartition(":")
+            _require(bool(name) and camid.isascii() and camid.isdigit(), "data.leave_out_cameras", text, "NAME:CAMID, such as market1501:3")
 
 
 @dataclass(frozen=True)
@@ -450,6 +454,7 @@ ADDED_LATER = (
     ("dcsd", "inject"),
     ("dcsd", "context_stages"),
     ("dcsd", "camera_shrinkage"),
+    ("data", "leave_out_cameras"),
     ("sampler", "temperature"),
     ("sampler", "domain_weights"),
     ("sampler", "domains_per_batch"),

@@ -108,6 +108,25 @@ def slow_measures(domain: Domain, colours: dict[Path, NDArray[np.float64]], metr
     return measures
 
 
+def test_queries_of_a_camera_that_was_not_trained_with_are_told_apart(paint: Painter, tmp_path: Path) -> None:
+    """The label space has cameras 0 and 2 of domain a; 7 is new to the model, and domain c is new as a whole."""
+
+    def domain(name: str) -> Domain:
+        queries = [paint((200, 0, 9), "1", 0), paint((0, 200, 9), "2", 7), paint((9, 0, 200), "3", 7)]
+        gallery = [paint((200, 9, 9), "1", 2), paint((255, 0, 255), "2", 0), paint((0, 0, 220), "3", 0)]
+        return Domain(name, query=tuple(queries), gallery=tuple(gallery), cameras=(0, 2, 7))
+
+    results, queries = evaluate([domain("a"), domain("c")], tmp_path / "cache")
+    (camera,) = results.domains[0].unseen_cameras
+    of_it = [query for query in queries if query.domain == "a" and query.camid == 7]
+    assert (camera.camid, camera.num_valid_queries) == (7, 2)
+    assert [query.first_match_rank for query in of_it] == [3, 1]
+    assert camera.rank1 == 0.5
+    assert camera.mAP == pytest.approx((1 / 3 + 1) / 2)
+    assert camera.mINP == pytest.approx((1 / 3 + 1) / 2)
+    assert results.domains[1].unseen_cameras == ()
+
+
 class ToldModel(ColourModel):
     """The feature is the colour of the domain and the camera that the model is told; it keeps what it was told."""
 

@@ -9,7 +9,7 @@ import pytest
 from jointreid.data.protocols import ProtocolMatch
 from jointreid.messages.errors import JointreidError
 from jointreid.retrieval.result_files import load_results, save_results
-from jointreid.retrieval.results import DomainResult, MergedResult, QueryResult, Results, render
+from jointreid.retrieval.results import DomainResult, MergedResult, QueryResult, Results, UnseenCamera, render
 
 PAPERS = ProtocolMatch("market1501", True, "Market-1501, as it was published")
 DETECTED = ProtocolMatch("cuhk03-x", False, "CUHK03, other boxes (the paper: labeled)", ("train: 1 (the paper: 2)",))
@@ -50,6 +50,18 @@ QUERIES = (
 
 def test_mean_is_over_domains() -> None:
     assert RESULTS.mean == {"rank1": 0.5, "rank5": 0.6875, "rank10": 0.75, "mAP": 0.375, "mINP": 0.1875}
+
+
+def test_cameras_that_were_left_out_of_training_come_back_and_are_named() -> None:
+    camera = UnseenCamera(3, 1234, 0.5, 0.25, 0.125)
+    results = replace(RESULTS, domains=(replace(MARKET, unseen_cameras=(camera,)), SOLO))
+    plain = json.loads(json.dumps(results.to_dict()))
+    assert Results.from_dict(plain) == results
+    expected = "market1501: not trained with camera 3, whose 1,234 queries have Rank-1 50.0, mAP 25.0, mINP 12.5"
+    assert expected in render(results).splitlines()
+    for entry in plain["domains"]:
+        del entry["unseen_cameras"]  # as earlier versions wrote it
+    assert Results.from_dict(plain) == RESULTS
 
 
 def test_results_come_back_from_json() -> None:

@@ -12,6 +12,7 @@ from jointreid.custom import is_custom
 from jointreid.data.composition import PassComposition, compose_pass
 from jointreid.data.findings import Problem
 from jointreid.data.holdout import hold_out
+from jointreid.data.left_out import unknown_cameras
 from jointreid.data.records import Domain
 from jointreid.data.sampling import pk_sampler
 from jointreid.messages.errors import JointreidError
@@ -81,7 +82,7 @@ def check_batches(domains: Sequence[Domain], config: RunConfig) -> tuple[list[Pr
         What is wrong; and how a pass is composed, where it can be drawn and has parts to compare. Nothing is known of a
         custom sampler.
     """
-    problems: list[Problem] = []
+    problems = [Problem("error", "", text) for text in unknown_cameras(domains, config.data)]
     trained = [domain for domain in domains if domain.train]
     if config.data.val_ids:
         left = []

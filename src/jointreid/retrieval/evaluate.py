@@ -27,7 +27,7 @@ from jointreid.retrieval.embeddings import Embeddings
 from jointreid.retrieval.extract import Indices, extract
 from jointreid.retrieval.ranking import RankingMetrics
 from jointreid.retrieval.result_files import save_results
-from jointreid.retrieval.results import RANKS, DomainResult, MergedResult, QueryResult, Results
+from jointreid.retrieval.results import RANKS, DomainResult, MergedResult, QueryResult, Results, UnseenCamera
 from jointreid.retrieval.run_data import load_evaluation_data
 from jointreid.run import Run, open_run
 
@@ -96,7 +96,9 @@ def evaluate_domains(
             embeddings = (embed_with or embed_here)(images_of(domain), domain.name)
             ranking = rank_domain(domain, embeddings, config.eval, device)
             results_of.append(_domain_result(domain, embeddings, ranking, label_space))
-            queries += _query_results(domain, without_junk(domain, "query"), ranking)
+            own = _query_results(domain, without_junk(domain, "query"), ranking)
+            queries += own
+            results_of[-1] = replace(results_of[-1], unseen_cameras=_unseen_cameras(domain.name, own, label_space))
             if merged_gallery:
                 kept.append((embeddings, ranking))
         if merged_gallery:
@@ -340,6 +342,26 @@ def _query_results(domain: Domain, query: Sequence[ImageRecord], ranking: Rankin
         )
         for index, record in enumerate(query)
     ]
+
+
+def _unseen_cameras(name: str, queries: Sequence[QueryResult], label_space: LabelSpace) -> tuple[UnseenCamera, ...]:
+    """Return the accuracy on the cameras of a domain that the model was trained on, but not with these."""
+    domain_id = _domain_id(name, label_space)
+    if domain_id is None:
+        return ()
+    unseen = {query.camid for query in queries if query.valid} - set(label_space.domains[domain_id].cameras)
+    return tuple(
+        _unseen_camera(camid, [query for query in queries if query.valid and query.camid == camid])
+        for camid in sorted(unseen)
+    )
+
+
+def _unseen_camera(camid: int, queries: Sequence[QueryResult]) -> UnseenCamera:
+    """Return the means over the valid queries of a camera."""
+    rank1 = [query.first_match_rank == 1 for query in queries]
+    ap = [query.average_precision or 0.0 for query in queries]
+    inp = [query.inverse_negative_penalty or 0.0 for query in queries]
+    return UnseenCamera(camid, len(queries), *(float(np.mean(values)) for values in (rank1, ap, inp)))
 
 
 def _image_name(record: ImageRecord, source: str) -> str:

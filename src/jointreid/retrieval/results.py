@@ -62,6 +62,27 @@ class MergedResult:
 
 
 @dataclass(frozen=True)
+class UnseenCamera:
+    """The accuracy on the queries of a camera that the model was not trained with, though it was on the domain.
+
+    They are searched in the whole gallery, like all others.
+
+    Attributes:
+        camid: the camera.
+        num_valid_queries: its queries that the gallery holds a match for.
+        rank1: share of these with a match as first answer.
+        mAP: mean average precision over these.
+        mINP: mean inverse negative penalty over these.
+    """
+
+    camid: int
+    num_valid_queries: int
+    rank1: float
+    mAP: float
+    mINP: float
+
+
+@dataclass(frozen=True)
 class DomainResult:
     """The accuracy of a model on one data set.
 
@@ -84,6 +105,7 @@ class DomainResult:
             of train images; None if the data were not checked, as by earlier versions.
         conditions: when and how it was evaluated; None in results that are not saved yet.
         merged: the accuracy with the galleries of several data sets; None if that was not asked for.
+        unseen_cameras: the accuracy on each camera of the domain that the model was not trained with.
     """
 
     domain: str
@@ -101,6 +123,7 @@ class DomainResult:
     marks: tuple[str, ...] | None = None
     conditions: Conditions | None = None
     merged: MergedResult | None = None
+    unseen_cameras: tuple[UnseenCamera, ...] = ()
 
     @property
     def is_marked(self) -> bool:
@@ -287,6 +310,12 @@ def _notes(results: Results) -> Iterator[str]:
         heads = {"domain": result.domain_accuracy, "camera": result.camera_accuracy}
         if told := [f"the {factor} of {rate:.1%}" for factor, rate in heads.items() if rate is not None]:
             yield f"{result.domain}: the model's heads predict {' and '.join(told)} of the images"
+    for result in results.domains:
+        for camera in result.unseen_cameras:
+            yield (
+                f"{result.domain}: not trained with camera {camera.camid}, whose {camera.num_valid_queries:,} queries "
+                f"have Rank-1 {percent(camera.rank1)}, mAP {percent(camera.mAP)}, mINP {percent(camera.mINP)}"
+            )
     if unseen := [result.domain for result in results.domains if not result.trained_on]:
         yield f"not trained on: {', '.join(unseen)}"
     if results.pretraining == "none":
@@ -300,12 +329,14 @@ def _metrics(result: DomainResult) -> dict[str, float]:
 
 
 def _domain_result(entry: Mapping[str, Any]) -> DomainResult:
-    entry = {"marks": None, "conditions": None, "merged": None, **entry}  # which earlier versions did not write
+    earlier = {"marks": None, "conditions": None, "merged": None, "unseen_cameras": ()}  # not written by all versions
+    entry = {**earlier, **entry}
     values = {field.name: entry[field.name] for field in fields(DomainResult)}
     values["marks"] = None if entry["marks"] is None else tuple(map(str, entry["marks"]))
     values["cmc"] = {int(rank): rate for rank, rate in entry["cmc"].items()}
     values["protocol"] = ProtocolMatch.from_dict(entry["protocol"])
     values["conditions"] = Conditions(**values["conditions"]) if values["conditions"] else None
+    values["unseen_cameras"] = tuple(UnseenCamera(**camera) for camera in entry["unseen_cameras"])
     if merged := entry["merged"]:
         cmc = {int(rank): rate for rank, rate in merged["cmc"].items()}
         values["merged"] = MergedResult(**{**merged, "domains": tuple(merged["domains"]), "cmc": cmc})

@@ -10,6 +10,7 @@ from jointreid.data.findings import render
 from jointreid.data.gate import require_ready
 from jointreid.data.holdout import hold_out
 from jointreid.data.joint import JointTrainSet, join
+from jointreid.data.left_out import with_train_cameras
 from jointreid.data.protocols import ProtocolMatch
 from jointreid.data.records import Domain, ImageRecord
 from jointreid.data.remembered import content_hashes
@@ -52,7 +53,8 @@ def load_training_data(config: RunConfig) -> TrainingData:
         split = [hold_out(domain, config.data.val_ids, config.train.seed) for domain in domains]
         domains, val = tuple(rest for rest, _ in split), tuple(held for _, held in split)
     protocols = {name: summary.protocol for name, summary in result.domains.items()}
-    return TrainingData(join(domains, config.data.camera_ids), test, val, protocols, render(result), result.marks)
+    train_set = join([with_train_cameras(domain, config.data) for domain in domains], config.data.camera_ids)
+    return TrainingData(train_set, test, val, protocols, render(result), result.marks)
 
 
 def images_hash(train_set: JointTrainSet) -> str:

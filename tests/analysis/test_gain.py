@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from jointreid.analysis.gain import Gain, measure_gain
+from jointreid.analysis.gain import compute_gain
 from jointreid.analysis.gain_text import as_csv, render
+from jointreid.analysis.gain_values import Gain
 from jointreid.cli import main
 from jointreid.data.run_images import RunImage, save_images
 from jointreid.messages.errors import JointreidError
@@ -37,7 +38,7 @@ def parts_of(gain: Gain) -> dict[str, dict[str, float]]:
 
 
 def test_the_papers_gain_is_split_into_joining_s_and_d_and_c(tmp_path: Path) -> None:
-    gain = measure_gain([papers_runs(tmp_path)])
+    gain = compute_gain([papers_runs(tmp_path)])
     assert parts_of(gain) == {
         "joining": {"cuhk03": -1.6, "msmt17": -0.7},
         "S": {"cuhk03": 8.9, "msmt17": 9.3},
@@ -62,21 +63,21 @@ def test_another_trunk_is_a_part_of_its_own(tmp_path: Path) -> None:
     mobile = {"trunk": "mobilenetv2_100"}
     made_run(tmp_path / "mobile", "bot", names, {"a": 0.5, "b": 0.5}, model=mobile)
     made_run(tmp_path / "mobile-dcsd", "bot-dcsd", names, {"a": 0.75, "b": 0.625}, model=mobile)
-    assert parts_of(measure_gain([tmp_path])) == {
+    assert parts_of(compute_gain([tmp_path])) == {
         "joining": {"a": -12.5, "b": 0.0},
         "trunk": {"a": 12.5, "b": 25.0},
         "S + D + C": {"a": 25.0, "b": 12.5},
         "total": {"a": 25.0, "b": 37.5},
     }
-    by_hand = measure_gain([tmp_path], plain=tmp_path / "mobile")
+    by_hand = compute_gain([tmp_path], plain=tmp_path / "mobile")
     assert parts_of(by_hand) == {"S + D + C": {"a": 25.0, "b": 12.5}, "total": {"a": 25.0, "b": 12.5}}
     with pytest.raises(JointreidError, match="is a run of bot-dcsd; expected one of bot or agw"):
-        measure_gain([tmp_path], plain=tmp_path / "mobile-dcsd")
+        compute_gain([tmp_path], plain=tmp_path / "mobile-dcsd")
 
 
 def test_seeds_are_averaged_and_widen_the_interval(tmp_path: Path) -> None:
-    one = measure_gain([papers_runs(tmp_path / "one")])
-    two = measure_gain([papers_runs(tmp_path / "two", {0: -0.02, 1: 0.02})])
+    one = compute_gain([papers_runs(tmp_path / "one")])
+    two = compute_gain([papers_runs(tmp_path / "two", {0: -0.02, 1: 0.02})])
     assert parts_of(two) == parts_of(one)
     (joining_one, joining_two) = (gain.joint[0].splits[0].changes[0] for gain in (one, two))
     assert joining_one.mean is not None
@@ -107,7 +108,7 @@ def test_a_single_joint_run_is_shown_with_what_is_missing(tmp_path: Path, capsys
 
 def test_runs_that_were_trained_alone_only(tmp_path: Path) -> None:
     made_run(tmp_path / "a", "bot", ["a"], {"a": 0.5, "b": 0.25})
-    text = render(measure_gain([tmp_path]))
+    text = render(compute_gain([tmp_path]))
     assert "| A   | a      |  50.0 |     – |" in text
     assert "No run was trained on two data sets or more, so there is nothing to compare." in text
 
@@ -124,7 +125,7 @@ def test_files_hold_every_difference(tmp_path: Path, capsys: pytest.CaptureFixtu
     assert float(found["difference"]) == pytest.approx(0.027)
     assert (found["after"], found["after_training"], found["identities"]) == ("bot-dcsd, S + D + C", "joint", "4")
     assert (
-        as_csv(measure_gain([runs], metric="rank1")).splitlines()[1].startswith("cuhk03 msmt17,rank1,joining,bot,alone")
+        as_csv(compute_gain([runs], metric="rank1")).splitlines()[1].startswith("cuhk03 msmt17,rank1,joining,bot,alone")
     )
 
 
@@ -159,20 +160,20 @@ def test_other_test_data_are_refused(tmp_path: Path) -> None:
     with pytest.raises(
         JointreidError, match=f"a: {a} and {b} cannot be compared: their test data differ, 4 queries in"
     ):
-        measure_gain([a, b])
+        compute_gain([a, b])
     b = made_run(tmp_path / "b", "bot", ["a", "b"], {"a": 0.5})
     for run, contents in ((a, "00"), (b, "01")):
         image = RunImage("a", "gallery", "x.jpg", "", "1", 0, False, False, contents * 16)
         save_images([image, RunImage("a", "train", "y.jpg", "", "1", 0, False, False, contents * 16)], run)
     with pytest.raises(JointreidError, match="1 gallery images are only in the first and 1 only in the second"):
-        measure_gain([a, b])
+        compute_gain([a, b])
 
 
 def test_runs_of_a_folder_with_other_test_data_are_left_out_by_name(tmp_path: Path) -> None:
     made_run(tmp_path / "a", "bot", ["a"], {"a": [0.5, 0.5, 0.5]})
     for name in ("b", "c"):
         made_run(tmp_path / name, "bot", [name, "a"], {"a": 0.5})
-    gain = measure_gain([tmp_path])
+    gain = compute_gain([tmp_path])
     assert gain.runs == (str(tmp_path / "b"), str(tmp_path / "c"))
     (remark,) = gain.remarks
     assert remark == (
@@ -180,42 +181,42 @@ def test_runs_of_a_folder_with_other_test_data_are_left_out_by_name(tmp_path: Pa
         "differ, 4 queries in the first and 3 in the second"
     )
     # A run that was named is kept, and the others of the folder left out.
-    assert measure_gain([tmp_path, tmp_path / "a"]).runs == (str(tmp_path / "a"),)
+    assert compute_gain([tmp_path, tmp_path / "a"]).runs == (str(tmp_path / "a"),)
 
 
 def test_another_way_of_evaluating_is_refused(tmp_path: Path) -> None:
     a = made_run(tmp_path / "a", "bot", ["a"], {"a": 0.5})
     b = made_run(tmp_path / "b", "bot", ["a", "b"], {"a": 0.5}, rerank=True)
     with pytest.raises(JointreidError, match=r"different ways, rerank False and True.*`jointreid evaluate"):
-        measure_gain([a, b])
+        compute_gain([a, b])
 
 
 def test_what_is_no_evaluated_run_is_left_out_of_a_folder(tmp_path: Path) -> None:
     papers_runs(tmp_path)
     (tmp_path / "broken").mkdir()
     (tmp_path / "broken" / "config.yaml").write_text("train: {seed: 1}\n")
-    gain = measure_gain([tmp_path])
+    gain = compute_gain([tmp_path])
     assert len(gain.runs) == 5
     (remark,) = gain.remarks
     assert remark.startswith(f"left out {tmp_path / 'broken'}: ")
     with pytest.raises(JointreidError, match=r"labels\.json"):
-        measure_gain([tmp_path / "broken"])
+        compute_gain([tmp_path / "broken"])
     (tmp_path / "empty").mkdir()
     with pytest.raises(JointreidError, match="no evaluated run was found in"):
-        measure_gain([tmp_path / "empty"])
+        compute_gain([tmp_path / "empty"])
 
 
 def test_a_second_run_with_the_same_seed_is_left_out_or_another_arm(tmp_path: Path) -> None:
     made_run(tmp_path / "short", "bot", ["a", "b"], {"a": 0.25, "b": 0.25}, step=50)
     made_run(tmp_path / "long", "bot", ["a", "b"], {"a": 0.5, "b": 0.5}, step=100)
-    gain = measure_gain([tmp_path])
+    gain = compute_gain([tmp_path])
     assert [arm.joint for arm in gain.joint[0].arms] == [{"a": 0.5, "b": 0.5}]
     assert gain.remarks == (
         f"left out {tmp_path / 'short'}: {tmp_path / 'long'} has the same settings, data and seed (0), and was trained "
         "for more steps",
     )
     made_run(tmp_path / "short", "bot", ["a", "b"], {"a": 0.25, "b": 0.25}, train={"max_steps": 50})
-    labels = {arm.label: arm.joint["a"] for arm in measure_gain([tmp_path]).joint[0].arms}
+    labels = {arm.label: arm.joint["a"] for arm in compute_gain([tmp_path]).joint[0].arms}
     assert labels == {"bot, train.max_steps 0": 0.5, "bot, train.max_steps 50": 0.25}
 
 
@@ -231,7 +232,7 @@ def test_arms_are_told_apart_by_their_base_and_their_context(tmp_path: Path) -> 
         ]
     ):
         made_run(tmp_path / str(index), recipe, names, dict.fromkeys(names, index / 8), dcsd=dcsd)
-    (joint,) = measure_gain([tmp_path]).joint
+    (joint,) = compute_gain([tmp_path]).joint
     assert [arm.label for arm in joint.arms] == [
         "bot",
         "bot-dcsd, S",
@@ -251,7 +252,7 @@ def test_arms_are_told_apart_by_their_base_and_their_context(tmp_path: Path) -> 
 def test_means_are_over_the_data_sets_that_have_both(tmp_path: Path) -> None:
     made_run(tmp_path / "alone", "bot", ["a"], {"a": 0.5})
     made_run(tmp_path / "joint", "bot", ["a", "b"], {"a": 0.25, "b": 0.75})
-    gain = measure_gain([tmp_path])
+    gain = compute_gain([tmp_path])
     assert gain.joint[0].arms[0].means == (0.5, 0.25)
     assert "| A   | mean   |  50.0 |  25.0 |" in render(gain)
     assert "No run was trained on b alone" in render(gain)

@@ -3,8 +3,8 @@
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
-from jointreid.analysis.gain import ArmAccuracy, Change, Gain, GainSplit, JointGain
 from jointreid.analysis.gain_text import METRIC_NAMES, cell, change_in_words, notes, sentences, shown
+from jointreid.analysis.gain_values import ArmAccuracy, ArmDifference, Gain, GainSplit, JointGain
 from jointreid.analysis.heat_map import bars, heat_map
 from jointreid.analysis.html import Html, header, join, page, table, tag
 from jointreid.analysis.resampling import Estimate
@@ -28,7 +28,7 @@ def write_gain_page(gain: Gain, path: Path, command: str = "") -> Path:
     """Write the page; the same runs give the same bytes.
 
     Args:
-        gain: what `measure_gain` returned.
+        gain: what `compute_gain` returned.
         path: the HTML file; it appears whole or not at all.
         command: the command that makes the page, shown at the end.
     """
@@ -94,12 +94,12 @@ def _maps(joint: JointGain) -> Iterator[Html]:
         yield _map(joint, over, f"Jointly, minus {_plain(over)}, in percent.")
 
 
-def _plain(over: Mapping[str, Change]) -> str:
+def _plain(over: Mapping[str, ArmDifference]) -> str:
     names = dict.fromkeys(change.before for change in over.values())
     return " or ".join(names)
 
 
-def _map(joint: JointGain, changes: Mapping[str, Change], caption: str) -> Html:
+def _map(joint: JointGain, changes: Mapping[str, ArmDifference], caption: str) -> Html:
     values: dict[tuple[str, str], Estimate] = {}
     labels = {arm.key: f"{arm.key} {arm.label}" for arm in joint.arms}
     for key, change in changes.items():

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 from pathlib import PurePath
 
-from jointreid.analysis.gain import JOINING, TRUNK, ArmAccuracy, Change, Gain, GainSplit, JointGain
+from jointreid.analysis.gain_values import JOINING, TRUNK, ArmAccuracy, ArmDifference, Gain, GainSplit, JointGain
 from jointreid.analysis.heat_map import signed
 from jointreid.analysis.resampling import RESAMPLES, Estimate
 from jointreid.messages.table_formats import csv_text
@@ -138,11 +138,11 @@ def _split_table(split: GainSplit) -> str:
     return "\n".join([*lines, *(f"- {text}" for text in map(change_in_words, split.changes) if text)])
 
 
-def _training(total: Change) -> str:
+def _training(total: ArmDifference) -> str:
     return "on each data set alone" if total.before_training == "alone" else "jointly"
 
 
-def change_in_words(change: Change) -> str:
+def change_in_words(change: ArmDifference) -> str:
     """Return between which arms a part of a gain lies, and the settings that they differ in."""
     if change.name == JOINING:
         return f"joining: {change.before}, jointly minus alone"
@@ -172,11 +172,11 @@ def as_csv(gain: Gain) -> str:
     return csv_text(rows)
 
 
-def _changes(joint: JointGain) -> Iterator[tuple[str, Change]]:
+def _changes(joint: JointGain) -> Iterator[tuple[str, ArmDifference]]:
     for arm in joint.arms:
         yield JOINING, arm.joining
         if arm.over_plain is not None:
             yield "over plain", arm.over_plain
     for split in joint.splits:
-        parts: Sequence[Change] = (*split.changes, split.total)
+        parts: Sequence[ArmDifference] = (*split.changes, split.total)
         yield from ((f"{split.label}: {change.name}", change) for change in parts)

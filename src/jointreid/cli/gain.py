@@ -31,10 +31,10 @@ def gain(options: GainOptions) -> int:
     for option, file in files.items():
         if file:
             require_writable(user_path(file), option)
-    from jointreid.analysis.gain import measure_gain
+    from jointreid.analysis.gain import compute_gain
     from jointreid.analysis.gain_text import as_csv, render
 
-    found = measure_gain(options.runs, metric=options.metric, plain=options.plain)
+    found = compute_gain(options.runs, metric=options.metric, plain=options.plain)
     print_json(found.to_dict()) if options.json else print(render(found))
     if options.csv:
         write_atomically(user_path(options.csv), as_csv(found))

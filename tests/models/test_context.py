@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor, nn
+from torch._dynamo.testing import CompileCounterWithBackend
 from torch.nn import functional
 
 from jointreid.config import DcsdConfig, RunConfig
@@ -303,3 +304,24 @@ def test_zeros_start_without_filter_norm_and_still_learn() -> None:
     gradient = found.channel_branch.fc2.weight.grad
     assert gradient is not None
     assert bool(gradient.any())
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("context", ["network", "labels"])
+def test_a_step_compiles_as_one_graph(context: str) -> None:
+    found = open_gains(model(context=context, context_dropout=0.5, gain_relative=True)).train()
+    graphs = CompileCounterWithBackend("aot_eager")
+    compiled: Any = torch.compile(found, fullgraph=True, dynamic=False, backend=graphs)
+    ids = torch.tensor([0, 1, 2, 2])
+    told = (Origins(ids, ids),) if found.needs_origins else ()
+
+    def step(network: Any) -> Tensor:
+        found.zero_grad(set_to_none=True)
+        torch.manual_seed(0)
+        embedding: Tensor = network(images(), *told).embedding
+        torch.autograd.backward(embedding.square().mean())
+        return embedding
+
+    ours = step(compiled)
+    assert graphs.frame_count == 1
+    torch.testing.assert_close(ours, step(found))

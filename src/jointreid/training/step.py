@@ -115,8 +115,12 @@ class TrainingStep:
         return BatchValues(terms, accuracy, by_domain)
 
     def _origins(self, batch: Batch) -> tuple[Origins, ...]:
-        """Return the labels that a model is told, as its arguments; nothing for one that sees none."""
-        return (Origins(batch.domain_ids, batch.global_camids),) if self.model.needs_origins else ()
+        """Return the labels that a model is told of this process's images, as its arguments; nothing by default."""
+        if not self.model.needs_origins:
+            return ()
+        size = len(batch.images)
+        first = self.processes.rank * size if self._config.train.gather else 0  # the labels are then of all images
+        return (Origins(batch.domain_ids[first : first + size], batch.global_camids[first : first + size]),)
 
     def backward(self, loss: Tensor) -> None:
         """Add a batch's share to the gradients of the step."""

@@ -189,3 +189,52 @@ def test_a_gallery_that_is_open_sees_what_others_change(tmp_path: Path) -> None:
     assert np.allclose(
         reader.search(query).people[0].similarity, Gallery.open(reader.uri).search(query).people[0].similarity
     )
+
+
+def test_searches_go_on_while_others_purge_and_add(tmp_path: Path, indexed: None) -> None:
+    """A reader with the index, beside a writer that rewrites the table again and again."""
+    writer, file = Gallery.open(tmp_path / "g"), people_file(tmp_path / "e.parquet", people=30)
+    writer.add(file)
+    stop, errors, searches = threading.Event(), [], []
+
+    def search() -> None:
+        reader = Gallery.open(tmp_path / "g")
+        while not stop.is_set():
+            try:
+                found = reader.search(person_features(30, 4)[5], top=3)
+                assert found.people[0].pid == "person-1"
+                searches.append(found.total)
+            except BaseException as error:
+                errors.append(error)
+                return
+
+    thread = threading.Thread(target=search)
+    thread.start()
+    for round_ in range(4):
+        writer.remove(pid=f"person-{5 + round_}", purge=True)
+        writer.add(file)
+    stop.set()
+    thread.join()
+    assert not errors
+    assert len(searches) > 3
+    assert set(searches) <= {116, 120}
+
+
+def test_an_object_store_keeps_locks_and_the_matrix_in_the_cache_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A folder given as a URI stands for an object store: nothing beside the table is written to it."""
+    monkeypatch.setenv("JOINTREID_CACHE", str(tmp_path / "cache"))
+    (tmp_path / "store").mkdir()
+    uri = (tmp_path / "store").as_uri()
+    gallery = Gallery.open(uri)
+    assert not gallery.exists()
+    gallery.add(people_file(tmp_path / "e.parquet"))
+    assert gallery.search(person_features(6, 4)[9]).people[0].pid == "person-2"
+    assert [path.name for path in (tmp_path / "store").iterdir()] == ["people.lance"]
+    assert {path.name for path in (tmp_path / "cache").rglob("*")} >= {"mirror", "write.lock", "state.json"}
+    gallery.remove(pid="person-2", purge=True)
+    for folder in ("store", "cache"):
+        files = [path for path in (tmp_path / folder).rglob("*") if path.is_file()]
+        assert files
+        assert not [path for path in files if b"person-2" in path.read_bytes()]

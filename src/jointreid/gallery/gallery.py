@@ -16,12 +16,15 @@ from numpy.typing import NDArray
 from jointreid.gallery.answers import SearchResult
 from jointreid.gallery.filters import Filter, all_of, condition
 from jointreid.gallery.index import build_index, extend_index, index_state
-from jointreid.gallery.mirror import Mirror, refresh
+from jointreid.gallery.mirror import Mirror, UnknownRow, refresh
 from jointreid.gallery.rows import FeatureRows, Floats
 from jointreid.gallery.search import search_mirror
 from jointreid.gallery.store import Facts, Store
 from jointreid.messages.errors import JointreidError
 from jointreid.messages.listing import first_few
+
+# A search is repeated where others change the table meanwhile.
+_ATTEMPTS = 3
 
 
 @dataclass(frozen=True)
@@ -171,17 +174,27 @@ class Gallery:
         Raises:
             JointreidError: there is no gallery, or the feature has another size, is 0 or not finite.
         """
-        mirror = self._current()
         query = np.asarray(feature, dtype=np.float32).ravel()
         length = float(np.linalg.norm(query))
-        if query.shape != mirror.features.shape[1:] or not np.isfinite(length) or not length:
-            expected = f"{mirror.features.shape[1]} finite numbers that are not all 0"
+        dims = self.facts().dims
+        if query.size != dims or not np.isfinite(length) or not length:
+            expected = f"{dims} finite numbers that are not all 0"
             raise JointreidError(f"the feature to search for has {query.size} numbers; expected {expected}")
         if top < 1 or images < 1:
             raise JointreidError(f"top is {top} and images is {images}; expected 1 or more")
         if threshold is not None and not -1 <= threshold <= 1:
             raise JointreidError(f"threshold is {threshold}; expected a similarity, -1 to 1")
-        return search_mirror(mirror, self._store.table, query / length, top, images, where, threshold)
+        for attempt in range(_ATTEMPTS):
+            try:
+                return search_mirror(
+                    self._current(), self._store.table(), query / length, top, images, where, threshold
+                )
+            except (OSError, RuntimeError, UnknownRow):
+                # Another process has rewritten or extended the table between two steps of this search.
+                if attempt == _ATTEMPTS - 1:
+                    raise
+                self._store.forget()
+        raise AssertionError
 
     def select(self, where: Filter | None = None) -> "Any":
         """Return the metadata of the images that fulfil a filter, as an Arrow table in the order of addition."""

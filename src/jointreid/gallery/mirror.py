@@ -26,6 +26,10 @@ if TYPE_CHECKING:
 _STATE = "state.json"
 
 
+class UnknownRow(LookupError):
+    """A row id is of another version of the table than the mirror."""
+
+
 @dataclass(frozen=True, eq=False)
 class Mirror:
     """The rows of one version of a table, N, in the order of their row ids.
@@ -57,8 +61,15 @@ class Mirror:
         return len(self.people) / max(1, len(np.unique(self.people)))
 
     def positions(self, row_ids: NDArray[np.uint64]) -> NDArray[np.int64]:
-        """Return where rows stand; the ids must be among them."""
-        return np.searchsorted(self.row_ids, row_ids)
+        """Return where rows are.
+
+        Raises:
+            UnknownRow: one is not among them.
+        """
+        found = np.searchsorted(self.row_ids, row_ids)
+        if len(row_ids) and not np.array_equal(self.row_ids[np.minimum(found, len(self.row_ids) - 1)], row_ids):
+            raise UnknownRow("a row of the table is not in the mirror: the table has changed meanwhile")
+        return found
 
 
 def refresh(

@@ -4,7 +4,6 @@ Letters: N rows of the gallery, D dimensions of a feature.
 """
 
 import os
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -30,7 +29,7 @@ _MOST_FROM_INDEX = 4096
 
 def search_mirror(
     mirror: Mirror,
-    open_table: Callable[[], Any],
+    table: Any,
     query: Floats,
     top: int,
     images: int,
@@ -41,8 +40,7 @@ def search_mirror(
     total = len(mirror.row_ids)
     chosen = None if where is None else np.flatnonzero(where.mask(mirror.rows))
     searched = total if chosen is None else len(chosen)
-    table = open_table() if searched >= index.EXACT_BELOW else None
-    exact = table is None or index.index_state(table) is None
+    exact = searched < index.EXACT_BELOW or index.index_state(table) is None
     if exact:
         people = _exactly(mirror, query, chosen, top, images)
     else:

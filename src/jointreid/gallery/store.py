@@ -134,6 +134,10 @@ class Store:
             self._table = self.open_table()
         return self._table
 
+    def forget(self) -> None:
+        """Open the table anew at its next use."""
+        self._db = self._table = None
+
     def open_table(self) -> Any:
         """Return LanceDB's table, opened anew.
 

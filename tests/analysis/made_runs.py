@@ -1,15 +1,16 @@
 """Run directories with settings, labels and results alone, for comparisons of many runs."""
 
+import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from jointreid.config import RunConfig, config_difference
 from jointreid.data.joint import join
 from jointreid.data.records import Domain, ImageRecord
 from jointreid.recipes import apply_recipe
 from jointreid.retrieval.result_files import save_results
 from jointreid.retrieval.results import Conditions, DomainResult, QueryResult, Results
-from jointreid.run import write_config
 
 
 def made_run(
@@ -41,7 +42,8 @@ def made_run(
         sections: further changes to the settings.
     """
     config = apply_recipe(recipe).replace(train={"seed": seed}, data={"sources": tuple(sources)}).replace(**sections)
-    write_config(config, path / "config.yaml")
+    path.mkdir(parents=True, exist_ok=True)
+    (path / "config.yaml").write_text(json.dumps(_changed(config)))  # the others are the defaults
     space = join([Domain(name, train=(ImageRecord(Path("1"), "1", 0),)) for name in trained_on]).label_space
     space.save(path / "labels.json")
     domains, queries = [], []
@@ -62,3 +64,12 @@ def made_run(
     )
     save_results(results, queries, path)
     return path
+
+
+def _changed(config: RunConfig) -> dict[str, dict[str, Any]]:
+    """The settings that are not the defaults, in sections; JSON is YAML too."""
+    sections: dict[str, dict[str, Any]] = {}
+    for key, (_, value) in config_difference(RunConfig(), config).items():
+        section, _, name = key.partition(".")
+        sections.setdefault(section, {})[name] = value
+    return sections

@@ -74,6 +74,9 @@ EpochLength = Literal["images", "pass"]
 FileFormat = Literal["onnx", "pt2"]
 GraphPrecision = Literal["fp32", "fp16", "int8"]
 InputKind = Literal["uint8", "raw255", "unit", "imagenet"]
+InputChoice = Literal["auto", "uint8", "raw255", "unit", "imagenet"]
+ToolName = Literal["boxmot", "ultralytics", "deepstream", "deep-sort-realtime", "norfair"]
+ToolChoice = Literal["any", "boxmot", "ultralytics", "deepstream", "deep-sort-realtime", "norfair"]
 
 # One field a line reads better than the formatter's three.
 # fmt: off

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from jointreid.cli.options import Overrides, argument, as_json, cache, overrides, short_keys
 from jointreid.cli.output import print_json
-from jointreid.config import FileFormat, GraphPrecision, InputKind, RunConfig, setting
+from jointreid.config import FileFormat, GraphPrecision, InputChoice, RunConfig, ToolChoice, setting
 from jointreid.machine.run_files import CheckpointName
 
 # The run's settings say where decoded images lie.
@@ -19,11 +19,12 @@ class ExportOptions:
     run: str = argument("RUN", "a run directory")
     settings: Overrides = overrides(key for key in short_keys("data") if key not in _OF_THE_RUN)
     format: FileFormat = setting("onnx", "onnx, or pt2 for torch.export.load")
-    input: InputKind = setting(
-        "uint8",
+    input: InputChoice = setting(
+        "auto",
         "images as they enter: uint8 [B, H, W, 3]; or floats [B, 3, H, W] from 0 to 255 (raw255), from 0 to 1 (unit), "
-        "or normalised already (imagenet)",
+        "or normalised already (imagenet); auto takes what --for gives, else uint8",
     )
+    for_: ToolChoice = setting("any", "a tool that is to run the file, with what it reads beside it (docs/tools.md)")
     precision: GraphPrecision = setting("fp32", "arithmetic of an ONNX file; fp16 and int8 are evaluated beside fp32")
     out: str = setting("", "folder for the file and its contract (default: export in the run directory)", metavar="DIR")
     checkpoint: CheckpointName = setting("last", "which weights: the last, or the best on held-out identities")
@@ -53,6 +54,7 @@ def export(options: ExportOptions) -> int:
         data=data,
         cache=options.cache,
         images=options.images,
+        tool=options.for_,
         on_step=lambda line: print(line, file=sys.stderr),
     )
     contract = exported.contract
@@ -65,6 +67,8 @@ def export(options: ExportOptions) -> int:
         f"It takes images [{', '.join(map(str, contract.shape()))}], RGB, {contract.form.words}, resized by Pillow "
         f"({contract.interpolation}), and returns features of {contract.dims} numbers and length 1."
     )
+    for path in exported.companions:
+        print(f"For {options.for_}: {path}")
     for domain, values in (contract.accuracy or {}).items():
         print(f"  {domain}: mAP {values['exported']:.3f} in {contract.precision}, {values['fp32']:.3f} in fp32")
     if contract.proof is None:

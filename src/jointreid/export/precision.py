@@ -1,7 +1,9 @@
 """Smaller ONNX files: half precision, and 8-bit 1x1 convolutions calibrated on train images."""
 
+import logging
 import tempfile
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -29,12 +31,14 @@ def in_half_precision(model: Any) -> Any:
     copy.CopyFrom(model)
     # What the input head computes on, up to 255, has too few digits in half precision.
     head = [node.name for node in model.graph.node if _reads(node, "images") or _is_head(node, model)]
-    return halve.convert_float_to_float16(
+    made = halve.convert_float_to_float16(
         copy,
         keep_io_types=True,
         op_block_list=[*halve.DEFAULT_OP_BLOCK_LIST, *IN_FP32],
         node_block_list=head,
     )
+    _join_casts(made, onnx)
+    return made
 
 
 def in_8_bit(model: Any, contract: Contract, train: Sequence[ImageRecord], config: RunConfig) -> Any:
@@ -67,7 +71,7 @@ def in_8_bit(model: Any, contract: Contract, train: Sequence[ImageRecord], confi
             batch = next(self.batches, None)
             return None if batch is None else {"images": batch}
 
-    with tempfile.TemporaryDirectory(prefix="jointreid-") as folder:
+    with tempfile.TemporaryDirectory(prefix="jointreid-") as folder, _quiet():
         source, target = Path(folder) / "fp32.onnx", Path(folder) / "int8.onnx"
         onnx.save(model, source)
         tools.quantize_static(
@@ -102,6 +106,43 @@ def calibration_batches(contract: Contract, train: Sequence[ImageRecord], config
     for start in range(0, len(chosen), _BATCH):
         records = [train[place] for place in chosen[start : start + _BATCH]]
         yield contract.prepare(read_pixels(records, config))
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Leave out the advice to optimise the graph first, which it is."""
+    logger, before = logging.getLogger(), logging.getLogger().level
+    logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        logger.setLevel(before)
+
+
+def _join_casts(model: Any, onnx: Any) -> None:
+    """Pass a number in fp32 from one norm to the next: through fp16 between them, an eps would become 0."""
+    half, single = onnx.TensorProto.FLOAT16, onnx.TensorProto.FLOAT
+    casts = {
+        node.output[0]: (node.input[0], next(field.i for field in node.attribute if field.name == "to"))
+        for node in model.graph.node
+        if node.op_type == "Cast"
+    }
+    shorter = {
+        name: casts[source][0]
+        for name, (source, to) in casts.items()
+        if to == single and source in casts and casts[source][1] == half
+    }
+    for node in model.graph.node:
+        for place, name in enumerate(node.input):
+            node.input[place] = shorter.get(name, name)
+    results = {value.name for value in model.graph.output}
+    while True:
+        used = {name for node in model.graph.node for name in node.input} | results
+        unused = [node for node in model.graph.node if node.op_type == "Cast" and node.output[0] not in used]
+        if not unused:
+            return
+        for node in unused:
+            model.graph.node.remove(node)
 
 
 def _reads(node: Any, name: str) -> bool:

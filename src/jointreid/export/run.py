@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from jointreid.config import DataConfig, FileFormat, GraphPrecision, InputKind
+from jointreid.config import DataConfig, FileFormat, GraphPrecision, InputChoice, InputKind, ToolChoice
 from jointreid.custom import is_custom
 from jointreid.data.records import ImageRecord
 from jointreid.data.sources import load_domains
@@ -28,6 +28,7 @@ from jointreid.export.graph import network_of, onnx_model, program_bytes, trace
 from jointreid.export.precision import in_8_bit, in_half_precision
 from jointreid.export.proof import Runner
 from jointreid.export.runtime import open_session
+from jointreid.export.tools import TOOLS, require_fitting, write_companions
 from jointreid.extraction.fingerprint import fingerprint
 from jointreid.machine.files import write_atomically
 from jointreid.machine.hashing import bytes_sha256
@@ -52,12 +53,14 @@ class Exported:
         contract: what stands beside it.
         nodes: of its graph.
         seconds: of CPU time to make it, without the proof.
+        companions: files beside it that another tool reads.
     """
 
     path: Path
     contract: Contract
     nodes: int
     seconds: float
+    companions: tuple[Path, ...] = ()
 
 
 def export_run(
@@ -65,7 +68,7 @@ def export_run(
     out: str | Path | None = None,
     *,
     file_format: FileFormat = "onnx",
-    kind: InputKind = "uint8",
+    kind: InputChoice = "auto",
     precision: GraphPrecision = "fp32",
     checkpoint: str = "last",
     verify: bool = False,
@@ -73,7 +76,7 @@ def export_run(
     data: DataConfig | None = None,
     cache: str = "",
     images: int = proofs.IMAGES,
-    name: str = "",
+    tool: ToolChoice = "any",
     on_step: OnStep = lambda line: None,
 ) -> Exported:
     """Write a run's model as one file that runs without jointreid, with its contract as JSON beside it.
@@ -82,7 +85,8 @@ def export_run(
         path: the run directory.
         out: the folder to write to; None for `export` in the run directory.
         file_format: onnx, or pt2 for `torch.export.load`.
-        kind: what images are when they enter the graph, see `jointreid.export.contract.INPUTS`.
+        kind: what images are when they enter the graph, see `jointreid.export.contract.INPUTS`; auto takes what `tool`
+            gives, else uint8.
         precision: fp32; for ONNX also fp16 and int8, which are always evaluated.
         checkpoint: last or best.
         verify: compare its features with the model's on test images, see `jointreid.export.proof`.
@@ -90,7 +94,7 @@ def export_run(
         data: the data sets of the proof and of the calibration; None for the run's.
         cache: folder for decoded images; empty for that of the run.
         images: how many to compare.
-        name: of the file, without its suffix; by default the system's with the input and the precision.
+        tool: another tool that is to run the file; what it reads beside it is written too.
         on_step: called with a line for each step.
 
     Raises:
@@ -99,7 +103,10 @@ def export_run(
     """
     if precision != "fp32" and file_format != "onnx":
         raise JointreidError(f"--precision {precision} is for --format onnx; a pt2 file is fp32")
+    chosen = _input_of(kind, tool, file_format)
     run = open_run(path)
+    if tool != "any":
+        require_fitting(tool, run.config.image)
     folder = user_path(out) if out is not None else run.path / "export"
     require_writable(folder, "--out")
     model = run.model(checkpoint)
@@ -111,12 +118,12 @@ def export_run(
     found = None
     if verify or precision != "fp32":
         found = load_evaluation_data(run, data, cache=cache)
-    contract = _contract(run, model, kind, precision, checkpoint)
-    contract = replace(contract, file=f"{name or _stem(run, contract)}{SUFFIXES[file_format]}")
+    contract = _contract(run, model, chosen, precision, checkpoint)
+    contract = replace(contract, file=f"{_stem(run, contract)}{SUFFIXES[file_format]}")
     began = time.process_time()
     on_step(f"tracing {run.config.model.name} on {run.config.model.trunk}")
     fuse = not is_custom(run.config.model.trunk)
-    program = trace(network_of(model, kind, run.config.image, fuse=fuse), run.config.image)
+    program = trace(network_of(model, chosen, run.config.image, fuse=fuse), run.config.image)
     graph = None
     if file_format == "onnx":
         on_step("writing the graph")
@@ -139,8 +146,25 @@ def export_run(
     target = folder / contract.file
     write_atomically(target, content)
     write_atomically(contract_path(target), contract_text(contract))
+    companions = write_companions(tool, target, contract) if tool != "any" else []
     nodes = len(program.graph.nodes) if graph is None else len(graph.graph.node)
-    return Exported(target, contract, nodes, seconds)
+    return Exported(target, contract, nodes, seconds, tuple(companions))
+
+
+def _input_of(kind: InputChoice, tool: ToolChoice, file_format: FileFormat) -> InputKind:
+    """Return the input that a tool gives, or that was asked for.
+
+    Raises:
+        JointreidError: both, and they differ; or a tool that reads no pt2 files.
+    """
+    if tool == "any":
+        return "uint8" if kind == "auto" else kind
+    if file_format != "onnx":
+        raise JointreidError(f"--for {tool} needs --format onnx")
+    given = TOOLS[tool].kind
+    if kind not in ("auto", given):
+        raise JointreidError(f"{tool} gives images as {given}, not as {kind}; leave out --input")
+    return given
 
 
 def _contract(run: Run, model: ReIDModel, kind: InputKind, precision: GraphPrecision, checkpoint: str) -> Contract:

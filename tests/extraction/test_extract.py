@@ -90,7 +90,7 @@ def extract(run: Path, images: Path | str, out: Path, *options: str) -> int:
 def test_rows_are_the_images_in_order_with_their_columns_and_features(
     run: Path, embed: Embedder, shop: Path, whole: Path, tmp_path: Path
 ) -> None:
-    out = tmp_path / "features.parquet"
+    out = tmp_path / "feature=3" / "features.parquet"  # `feature=3` must not be read as a partition
     assert extract(run, shop, out) == 0
     assert out.read_bytes() == whole.read_bytes()
     opened = FeatureFile.open(out)

@@ -136,6 +136,15 @@ def test_predictions_name_the_domain_and_the_camera(embed: Embedder, run_and_rec
         assert found.domain_probability == described.domain[row].max()
 
 
+def test_a_model_in_memory_is_taken_as_well(embed: Embedder, run_and_records: RunAndRecords) -> None:
+    path, records = run_and_records
+    run = open_run(path)
+    made = Embedder.of(run.model(), run.config, run.label_space, "cpu")
+    assert made.fingerprint == embed.fingerprint
+    assert np.array_equal(made(records[0].path), embed(records[0].path))
+    assert made.cameras == ("d:0", "d:5", "d:10", "e:7")
+
+
 def test_a_model_without_heads_predicts_nothing(run_and_records: RunAndRecords, tmp_path: Path) -> None:
     embed = Embedder.load(untrained_run(tmp_path / "run", "bot"), device="cpu")
     described = embed.describe(run_and_records[1][0].path)

@@ -96,7 +96,6 @@ def test_the_file_is_that_of_the_local_engine_and_parts_that_are_there_are_not_c
     assert [options["address"] for options in ray.started] == ["local", "head:6379"]
     assert ray.stopped == 2
     assert ray.settings["num_cpus"] == 0.5
-    assert ray.settings["ray_remote_args_fn"]() == {"max_restarts": -1, "max_task_retries": -1}
     assert extract(run, tmp_path, "local.parquet") == 0
     assert (tmp_path / "ray.parquet").read_bytes() == (tmp_path / "local.parquet").read_bytes()
 

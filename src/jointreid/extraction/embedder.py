@@ -13,7 +13,7 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 from torch import nn
 
-from jointreid.config import EvalConfig, ImageConfig
+from jointreid.config import EvalConfig, ImageConfig, RunConfig
 from jointreid.data.decode import resize_image
 from jointreid.data.joint import LabelSpace
 from jointreid.extraction.fingerprint import fingerprint
@@ -27,7 +27,7 @@ from jointreid.extraction.image_input import (
     name_of,
     rgb_pixels,
 )
-from jointreid.extraction.predictions import Prediction, predictions
+from jointreid.extraction.predictions import Prediction, camera_names, domain_names, predictions
 from jointreid.machine.device import pick_device
 from jointreid.machine.memory import kept_memory
 from jointreid.models.reid import ReIDModel
@@ -51,7 +51,8 @@ class Embedder:
         image: size and normalisation.
         evaluation: batch size, and whether mirrored images take part.
         device: where to compute.
-        labels: the classes of its heads.
+        domains: names of the domain classes of its heads.
+        cameras: names of the camera classes of its heads, see `jointreid.extraction.predictions.camera_names`.
         fingerprint: of weights and settings, see `jointreid.extraction.fingerprint`.
     """
 
@@ -59,7 +60,8 @@ class Embedder:
     image: ImageConfig
     evaluation: EvalConfig
     device: torch.device
-    labels: LabelSpace
+    domains: tuple[str, ...]
+    cameras: tuple[str, ...]
     fingerprint: str
 
     @classmethod
@@ -84,13 +86,28 @@ class Embedder:
         Raises:
             JointreidError: not a run, no such checkpoint, no such device, or a batch size below 1.
         """
-        where = pick_device(device)
         run = run if isinstance(run, Run) else open_run(run)
         settings = {"flip": flip or run.config.eval.flip}
         config = run.config.replace(eval=settings if batch_size is None else {**settings, "batch_size": batch_size})
-        model = run.model(checkpoint)
+        return cls.of(run.model(checkpoint), config, run.label_space, device)
+
+    @classmethod
+    def of(cls, model: ReIDModel, config: RunConfig, labels: LabelSpace, device: str = "auto") -> "Embedder":
+        """Return the embedder of a model in memory.
+
+        Args:
+            model: the model, which is moved to `device`.
+            config: the settings that it was made with: its network, the size and normalisation of images, evaluation.
+            labels: the classes of its heads.
+            device: auto, cpu, cuda or mps.
+
+        Raises:
+            JointreidError: no such device.
+        """
+        where = pick_device(device)
         digest = fingerprint(model, config.image, config.eval, config.model, config.dcsd)
-        return cls(model.to(where), config.image, config.eval, where, run.label_space, digest)
+        names = tuple(domain_names(labels)), tuple(camera_names(labels))
+        return cls(model.to(where), config.image, config.eval, where, *names, digest)
 
     @cached_property
     def dims(self) -> int:
@@ -175,7 +192,7 @@ class Embedder:
 
     def predict(self, described: BatchFeatures) -> list[Prediction]:
         """Return the domain and the camera that the heads see in each of the images of `describe`."""
-        return predictions(self.labels, described.domain, described.camera, len(described.features))
+        return predictions(self.domains, self.cameras, described.domain, described.camera, len(described.features))
 
     def resize(self, pixels: Pixels) -> Pixels:
         """Return an image [H, W, 3] at the model's size."""

@@ -221,4 +221,7 @@ def write_features(path: Path, info: FeatureInfo, tables: Iterator[Any]) -> None
             for begin in range(0, waiting.num_rows, ROW_GROUP):
                 writer.write_table(waiting.slice(begin, ROW_GROUP).combine_chunks())
     except OSError as error:
-        raise JointreidError(f"{path}: cannot be written: {error.strerror or error}") from error
+        cause = error.strerror or error
+        raise JointreidError(
+            f"{path}: cannot be written: {cause}. Finished parts are kept: correct this, and the same command resumes"
+        ) from error

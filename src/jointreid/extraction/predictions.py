@@ -3,6 +3,7 @@
 Letters: N images.
 """
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -45,22 +46,24 @@ def camera_names(labels: LabelSpace) -> list[str]:
     return [f"{domain.name}:{camid}" for domain in labels.domains for camid in domain.cameras]
 
 
-def predictions(labels: LabelSpace, domain: Floats | None, camera: Floats | None, count: int) -> list[Prediction]:
+def predictions(
+    domains: Sequence[str], cameras: Sequence[str], domain: Floats | None, camera: Floats | None, count: int
+) -> list[Prediction]:
     """Return what the heads see in each of N images.
 
     Args:
-        labels: the label space of the model.
+        domains: names of the domain classes.
+        cameras: names of the camera classes.
         domain: probabilities [N, num_domains], or None.
         camera: probabilities [N, num_cameras], or None.
         count: N.
     """
-    domains, domain_shares = _highest(domain, domain_names(labels), count)
-    cameras, camera_shares = _highest(camera, camera_names(labels), count)
-    return [Prediction(*values) for values in zip(domains, domain_shares, cameras, camera_shares, strict=True)]
+    seen = *_highest(domain, domains, count), *_highest(camera, cameras, count)
+    return [Prediction(*values) for values in zip(*seen, strict=True)]
 
 
 def _highest(
-    probabilities: Floats | None, names: list[str], count: int
+    probabilities: Floats | None, names: Sequence[str], count: int
 ) -> tuple[list[str] | list[None], list[float] | list[None]]:
     """Return the name of the highest probability of each image, and that probability."""
     if probabilities is None:

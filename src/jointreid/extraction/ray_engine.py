@@ -142,6 +142,7 @@ def _results(ray: Any, job: FeatureJob, todo: Sequence[tuple[int, int]], device:
     context.enable_progress_bars = False
     context.print_on_execution_start = False
     on_cpu = replace(job.embed, model=job.embed.model.cpu(), device=torch.device("cpu"))
+    # Ray Data (2.60) starts actors whose worker dies again, and tries their tasks again, any number of times.
     shipped = ray.put(replace(job, embed=on_cpu))
     parts = ray.data.from_items([{"start": start, "stop": stop} for start, stop in todo], override_num_blocks=len(todo))
     outcomes: Iterator[dict[str, Any]] = parts.map_batches(
@@ -151,11 +152,5 @@ def _results(ray: Any, job: FeatureJob, todo: Sequence[tuple[int, int]], device:
         compute=ray.data.ActorPoolStrategy(min_size=1, max_size=count),
         num_cpus=_CPUS,
         num_gpus=1 if gpus else None,
-        ray_remote_args_fn=_survive,
     ).iter_rows()
     return outcomes
-
-
-def _survive() -> dict[str, Any]:
-    """Return what lets an actor be started again, and its task be tried again, as often as its worker dies."""
-    return {"max_restarts": -1, "max_task_retries": -1}

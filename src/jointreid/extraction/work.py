@@ -13,13 +13,13 @@ from jointreid.extraction.embedder import Embedder
 from jointreid.extraction.feature_file import FeatureFile, FeatureInfo, write_features
 from jointreid.extraction.image_table import TRACKLET, ImageTable, read_images
 from jointreid.extraction.parts import FeatureJob, compute_parts, part_file, part_ranges, rows_of_parts
-from jointreid.extraction.predictions import camera_names, domain_names
 from jointreid.extraction.ray_engine import Engine, compute_parts_on_ray
 from jointreid.extraction.shards import Shard, require_all, shard_files
 from jointreid.extraction.tracklets import pooled
 from jointreid.machine.files import remove
 from jointreid.machine.locks import LockHeld, ProcessLock
 from jointreid.machine.paths import require_writable, user_path
+from jointreid.machine.shortage import short_of_memory
 from jointreid.messages.errors import JointreidError
 from jointreid.messages.progress import OnProgress
 from jointreid.run import open_run
@@ -102,10 +102,11 @@ def extract_features(
     job = FeatureJob.of(embed, table, info, skip_unreadable=skip, threads=threads or os.cpu_count() or 1)
     ranges = part_ranges(start, stop, embed.evaluation.batch_size)
     with parts_folder(target, info) as folder:
-        if engine == "ray":
-            compute_parts_on_ray(job, folder, ranges, on_progress, address=address, device=device)
-        else:
-            compute_parts(job, folder, ranges, on_progress)
+        with short_of_memory(lambda: _memory_advice(embed)):
+            if engine == "ray":
+                compute_parts_on_ray(job, folder, ranges, on_progress, address=address, device=device)
+            else:
+                compute_parts(job, folder, ranges, on_progress)
         files = [FeatureFile.open(part_file(folder, *part)) for part in ranges]
         return write_joined(target, files, pool=info.tracklets and shard is None)
 
@@ -142,8 +143,8 @@ def feature_info(
         flip=embed.evaluation.flip,
         run=os.path.abspath(user_path(run)),
         checkpoint=checkpoint,
-        domains=tuple(domain_names(embed.labels)),
-        cameras=tuple(camera_names(embed.labels)),
+        domains=embed.domains,
+        cameras=embed.cameras,
         source=table.source,
         roots=dict(table.roots),
         images=table.digest,
@@ -225,6 +226,10 @@ def _out_file(out: str | Path) -> Path:
         raise JointreidError(f"--out is {path}; expected a file that ends in .parquet")
     require_writable(path, "--out")
     return path
+
+
+def _memory_advice(embed: Embedder) -> str:
+    return f"{embed.evaluation.batch_size} images at a time are too many for {embed.device}; lower --batch-size"
 
 
 def print_skipped(info: FeatureInfo) -> None:

@@ -131,6 +131,7 @@ OTHER_VALUES: dict[str, Any] = {
     "sampler.domain_weights": ("a=1",),
     "dcsd.context_stages": (1, 2),
     "data.leave_out_cameras": ("a:1",),
+    "data.places": ("a=b",),
     "schedule.milestones": (3,),
 }
 

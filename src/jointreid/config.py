@@ -140,6 +140,7 @@ class DataConfig:
     cuhk03: Cuhk03Boxes = setting("labeled", "boxes of CUHK03: labeled by hand (as in the paper), or detected", short="--cuhk03")
     msmt17_trainval: bool = setting(False, "train on MSMT17's list_val too; the paper trains on list_train only", short="--msmt17-trainval")
     camera_ids: CameraIds = setting("global", "camera classes: global, one for each camera of each data set (Fig. 3), or local, shared by the data sets")
+    places: tuple[str, ...] = setting((), "data sets whose cameras stand in one place, each NAME=PLACE: equal camera numbers of two data sets with the same PLACE are one camera; repeat for more", metavar="NAME=PLACE")
     leave_out_cameras: tuple[str, ...] = setting((), "cameras whose train images are left out, each NAME:CAMID, so that evaluation shows the accuracy on a camera that the model has not seen; repeat for more", metavar="NAME:CAMID")
     skip_unreadable: bool = setting(False, "leave unreadable images out, with a list of them, instead of stopping", short="--skip-unreadable")
     cache: str = setting("", "folder for decoded images and results of the data check; may be deleted at any time; empty: JOINTREID_CACHE, or the user's cache folder", metavar="DIR", short="--cache")
@@ -148,6 +149,9 @@ class DataConfig:
     def __post_init__(self) -> None:
         conform_fields(self, "data.")
         _require(self.val_ids >= 0, "data.val_ids", self.val_ids, "0 or more identities")
+        named = [text.partition("=")[::2] for text in self.places]
+        _require(all(name and place for name, place in named), "data.places", self.places, "NAME=PLACE for each")
+        _require(len({name for name, _ in named}) == len(named), "data.places", self.places, "each data set once")
         for text in self.leave_out_cameras:
             name, _, camid = text.rpartition(":")
             _require(bool(name) and camid.isascii() and camid.isdigit(), "data.leave_out_cameras", text, "NAME:CAMID, such as market1501:3")
@@ -457,6 +461,7 @@ ADDED_LATER = (
     ("dcsd", "inject"),
     ("dcsd", "context_stages"),
     ("dcsd", "camera_shrinkage"),
+    ("data", "places"),
     ("data", "leave_out_cameras"),
     ("sampler", "temperature"),
     ("sampler", "domain_weights"),

@@ -92,6 +92,8 @@ def _lead(runs: Sequence[ReportedRun]) -> Iterator[Html]:
         names = ", ".join(domain.name for domain in space.domains)
         sets = f"{space.num_domains} data sets at once" if space.num_domains > 1 else "one data set"
         cameras = sum(len(domain.cameras) for domain in space.domains)
+        if space.camera_ids == "global":  # where domains in one place share theirs
+            cameras = space.num_cameras
         data = f" on {sets} ({names}): {space.num_ids:,} people, seen by {cameras:,} cameras."
     else:
         counts = sorted(space.num_domains for space in spaces.values())

@@ -13,7 +13,7 @@ from jointreid.machine.paths import cache_folder
 
 # What a training is checked for: its data, and how its batches are drawn and shared.
 _CHECKED = (
-    *short_keys("data"), "data.val_ids", "data.leave_out_cameras",
+    *short_keys("data"), "data.val_ids", "data.places", "data.leave_out_cameras",
     "sampler.kind", "sampler.ids_per_batch", "sampler.images_per_id", "sampler.temperature",
     "sampler.domain_weights", "sampler.domains_per_batch",
     "train.seed", "train.devices", "train.nodes", "train.batch", "train.gather", "schedule.epoch_length",

@@ -9,10 +9,10 @@ import numpy as np
 
 from jointreid.config import RunConfig
 from jointreid.custom import is_custom
+from jointreid.data.camera_settings import unknown_cameras
 from jointreid.data.composition import PassComposition, compose_pass
 from jointreid.data.findings import Problem
 from jointreid.data.holdout import hold_out
-from jointreid.data.left_out import unknown_cameras
 from jointreid.data.records import Domain
 from jointreid.data.sampling import pk_sampler
 from jointreid.messages.errors import JointreidError

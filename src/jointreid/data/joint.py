@@ -34,9 +34,10 @@ class DomainLabels:
     Attributes:
         name: the domain's name.
         pids: the sorted identities of the train split.
-        cameras: the sorted cameras the domain defines, in whichever split they occur.
+        cameras: the sorted cameras that the domain defines, in whichever split they occur, or all domains in its place.
         label_offset: the label of the first identity.
         camera_offset: the global_camid of the first camera.
+        place: domains with the same place share their cameras; empty for a place of its own.
 
     Raises:
         JointreidError: `pids` or `cameras` is empty, unsorted or has duplicates.
@@ -47,6 +48,7 @@ class DomainLabels:
     cameras: tuple[int, ...]
     label_offset: int
     camera_offset: int
+    place: str = ""
 
     def __post_init__(self) -> None:
         _require_sorted(self.pids, f"{self.name}: pids")
@@ -93,7 +95,10 @@ class LabelSpace:
         names = [domain.name for domain in self.domains]
         if twice := sorted({name for name in names if names.count(name) > 1}):
             raise JointreidError(f"two domains are called {', '.join(twice)}; give each data set its own NAME=PATH")
-        expected = _offsets([(len(domain.pids), len(domain.cameras)) for domain in self.domains], self.camera_ids)
+        expected = _offsets([(len(d.pids), len(d.cameras), d.place) for d in self.domains], self.camera_ids)
+        of_place = {domain.place: domain.cameras for domain in self.domains if domain.place}
+        if other := [d.name for d in self.domains if d.place and d.cameras != of_place[d.place]]:
+            raise JointreidError(f"{other[0]}: its cameras are not those of the other domains in its place")
         for domain, (labels, cameras) in zip(self.domains, expected, strict=True):
             if (domain.label_offset, domain.camera_offset) != (labels, cameras):
                 raise JointreidError(
@@ -114,8 +119,8 @@ class LabelSpace:
     @property
     def num_cameras(self) -> int:
         """Classes of the camera classifiers: all cameras, or with "local" those of the domain with the most."""
-        counts = [len(domain.cameras) for domain in self.domains]
-        return sum(counts) if self.camera_ids == "global" else max(counts)
+        counts = [(domain.place or number, len(domain.cameras)) for number, domain in enumerate(self.domains)]
+        return sum(dict(counts).values()) if self.camera_ids == "global" else max(count for _, count in counts)
 
     @cached_property
     def id_domains(self) -> NDArray[np.int64]:
@@ -158,6 +163,9 @@ class LabelSpace:
     def to_dict(self) -> dict[str, Any]:
         """Return the label space as plain dicts, lists, strings and ints."""
         plain: dict[str, Any] = json.loads(json.dumps(asdict(self)))
+        for domain in plain["domains"]:
+            if not domain["place"]:  # which label spaces of earlier versions do not have
+                del domain["place"]
         return plain
 
     @classmethod
@@ -258,6 +266,7 @@ def join(domains: Iterable[Domain], camera_ids: CameraIds = "global") -> JointTr
         domain_id    = d
 
     Ranks, not the ids themselves: gaps never make two cameras collide. Equal pids of two domains are two people.
+    Domains with the same `Domain.place` have one set of cameras, the union of theirs, and so the same c_d and ranks.
 
     Args:
         domains: in the order of their ids.
@@ -281,16 +290,26 @@ def _label_space(domains: tuple[Domain, ...], camera_ids: CameraIds) -> LabelSpa
         if not domain.train:
             raise JointreidError(f"{domain.name}: has no train images; leave it out of training or add some")
     pids = [domain.train_pids for domain in domains]
-    offsets = _offsets([(len(own), len(domain.cameras)) for own, domain in zip(pids, domains, strict=True)], camera_ids)
-    entries = zip(domains, pids, offsets, strict=True)
-    return LabelSpace(tuple(DomainLabels(d.name, own, d.cameras, *offset) for d, own, offset in entries), camera_ids)
+    of_place: dict[str, set[int]] = {}
+    for domain in domains:
+        of_place.setdefault(domain.place, set()).update(domain.cameras)
+    cameras = [tuple(sorted(of_place[domain.place])) if domain.place else domain.cameras for domain in domains]
+    sizes = [(len(own), len(seen), d.place) for d, own, seen in zip(domains, pids, cameras, strict=True)]
+    entries = zip(domains, pids, cameras, _offsets(sizes, camera_ids), strict=True)
+    labels = (DomainLabels(d.name, own, seen, *offset, d.place) for d, own, seen, offset in entries)
+    return LabelSpace(tuple(labels), camera_ids)
 
 
-def _offsets(sizes: list[tuple[int, int]], camera_ids: CameraIds) -> list[tuple[int, int]]:
-    """Return label_offset and camera_offset of domains with so many identities and cameras."""
-    labels = accumulate((ids for ids, _ in sizes), initial=0)
-    cameras = accumulate((count if camera_ids == "global" else 0 for _, count in sizes), initial=0)
-    return list(zip(labels, cameras, strict=True))[:-1]
+def _offsets(sizes: list[tuple[int, int, str]], camera_ids: CameraIds) -> list[tuple[int, int]]:
+    """Return label_offset and camera_offset of domains with so many identities and cameras, each with its place."""
+    labels = accumulate((ids for ids, _, _ in sizes), initial=0)
+    cameras, of_place, used = [], {}, 0
+    for number, (_, count, place) in enumerate(sizes):
+        if (place or number) not in of_place:
+            of_place[place or number] = used
+            used += count if camera_ids == "global" else 0
+        cameras.append(of_place[place or number])
+    return list(zip(labels, cameras, strict=False))
 
 
 def _read_only(values: list[int]) -> NDArray[np.int64]:
@@ -312,7 +331,8 @@ def _require_sorted(values: tuple[Any, ...], what: str) -> None:
 
 
 def _domain_labels(plain: object, where: str) -> DomainLabels:
-    fields = _object(plain, where, name=str, pids=list, cameras=list, label_offset=int, camera_offset=int)
+    place = {"place": str} if isinstance(plain, dict) and "place" in plain else {}
+    fields = _object(plain, where, name=str, pids=list, cameras=list, label_offset=int, camera_offset=int, **place)
     for key, kind in (("pids", str), ("cameras", int)):
         for i, value in enumerate(fields[key]):
             _require_type(value, kind, f"{where}.{key}[{i}]")

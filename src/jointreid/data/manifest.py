@@ -2,7 +2,7 @@
 
 `table` says what is in a row. How a domain is evaluated is said beside the table, in `<stem>.domains.json`, every key
 optional: `{domain: {"exclude_same_camera": bool, "protocol": "leave_one_out", "cameras": a number n (0..n-1) or a list,
-"terms": text, "root": folder}}`.
+"place": text, "terms": text, "root": folder}}`.
 
 Images lie below the table's folder, so that a table from somebody else cannot reach other files. Only a domain's
 `root`, an absolute folder, changes that; it is then the domain's source, which every check of the data shows.
@@ -46,6 +46,7 @@ _POLICY_KEYS = {
     "exclude_same_camera": "true or false",
     "protocol": "query_gallery (the default) or leave_one_out: every test image asks all others",
     "cameras": f"how many there are (1 to {MAX_CAMERAS:,}), or a list of the camera ids or names in the table",
+    "place": "a text, the same for data sets whose cameras are the same",
     "terms": "a text",
     "root": "an absolute folder, which the paths in the table are relative to",
 }
@@ -183,6 +184,11 @@ def _domain(path: Path, name: str, rows: Sequence[TableRow], policy: Mapping[str
         index = {"": 0}
     elif all(CAMERA_NUMBER.fullmatch(camera) for camera in names):
         index = {camera: int(camera) for camera in names}
+    elif policy.get("place"):
+        raise JointreidError(
+            f"{path}, column camid: domain {name} names its cameras, and {side_file(path)} gives it a place, in which "
+            "data sets share cameras of equal number; write numbers, the same for the same camera"
+        )
     else:
         index = {camera: rank for rank, camera in enumerate(sorted(names))}
     cameras = tuple(range(declared)) if isinstance(declared, int) else tuple(sorted(index.values()))
@@ -204,6 +210,7 @@ def _domain(path: Path, name: str, rows: Sequence[TableRow], policy: Mapping[str
         exclude_same_camera=policy.get("exclude_same_camera", policy.get("protocol") != LEAVE_ONE_OUT),
         leave_one_out=policy.get("protocol") == LEAVE_ONE_OUT,
         cameras=cameras,
+        place=policy.get("place", ""),
         terms=policy.get("terms", ""),
         source=policy.get("root", str(path)),
     )
@@ -242,7 +249,7 @@ def _is_valid(key: str, value: object) -> bool:
         return isinstance(value, bool)
     if key == "protocol":
         return value in ("query_gallery", LEAVE_ONE_OUT)
-    if key == "terms":
+    if key in ("place", "terms"):
         return isinstance(value, str)
     if key == "root":
         return isinstance(value, str) and os.path.isabs(value) and "\0" not in value
@@ -267,6 +274,8 @@ def _policy_of(domain: Domain, root: str) -> dict[str, Any]:
         policy["exclude_same_camera"] = domain.exclude_same_camera
     if set(domain.cameras) != {record.camid for record in domain}:
         policy["cameras"] = list(domain.cameras)
+    if domain.place:
+        policy["place"] = domain.place
     if domain.terms:
         policy["terms"] = domain.terms
     if root:

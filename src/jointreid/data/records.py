@@ -132,6 +132,8 @@ class Domain:
         source: what the images were read from (a folder, a manifest), for messages and result files.
         variant: which edition of a published data set the reader found, in words ("V2, faces masked"), for the same.
         omissions: the files of the folder that its reader left out, by reason and split.
+        place: where the cameras stand; equal cameras of domains with the same place are one camera. Empty for a place
+            of its own.
 
     Raises:
         JointreidError: no name, a camera outside `cameras`, or a junk or distractor image in train.
@@ -148,6 +150,7 @@ class Domain:
     variant: str = field(default="", compare=False)
     omissions: tuple[SplitOmission, ...] = field(default=(), compare=False)
     leave_one_out: bool = False
+    place: str = ""
 
     def __post_init__(self) -> None:
         if not self.name:

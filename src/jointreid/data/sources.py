@@ -7,7 +7,7 @@ from difflib import get_close_matches
 from pathlib import Path
 
 from jointreid.config import DataConfig
-from jointreid.data.left_out import without_cameras
+from jointreid.data.camera_settings import with_settings
 from jointreid.data.manifest import read_manifest
 from jointreid.data.protocols import canonical_order
 from jointreid.data.readers import READERS
@@ -48,7 +48,7 @@ def load_by_source(data: DataConfig) -> dict[str, tuple[Domain, ...]]:
     given: dict[str, str] = {}
     for source in data.sources:
         with collection(on=False):
-            loaded[source] = tuple(without_cameras(domain, data) for domain in _load(source, data))
+            loaded[source] = tuple(with_settings(domain, data) for domain in _load(source, data))
         for domain in loaded[source]:
             if domain.name in given:
                 raise JointreidError(

@@ -5,12 +5,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from jointreid.config import RunConfig
+from jointreid.data.camera_settings import with_train_cameras
 from jointreid.data.decode import scan_images
 from jointreid.data.findings import render
 from jointreid.data.gate import require_ready
 from jointreid.data.holdout import hold_out
 from jointreid.data.joint import JointTrainSet, join
-from jointreid.data.left_out import with_train_cameras
 from jointreid.data.protocols import ProtocolMatch
 from jointreid.data.records import Domain, ImageRecord
 from jointreid.data.remembered import content_hashes

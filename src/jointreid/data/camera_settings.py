@@ -1,7 +1,7 @@
-"""Cameras left out of training, to see how a model does on one that it has not seen.
+"""Cameras as the settings change them: shared by data sets of one place, or left out of training.
 
-Their images stay in query and gallery. A whole data set is left out by not naming it among the sources of the training,
-and naming it for the evaluation.
+A camera is left out to see how a model does on one that it has not seen. Its images stay in query and gallery. A whole
+data set is left out by not naming it among the sources of the training, and naming it for the evaluation.
 """
 
 from collections.abc import Sequence
@@ -12,12 +12,15 @@ from jointreid.data.records import Domain
 from jointreid.messages.errors import no_such
 
 
-def without_cameras(domain: Domain, data: DataConfig) -> Domain:
-    """Return the domain without the train images of the cameras that `data.leave_out_cameras` names."""
+def with_settings(domain: Domain, data: DataConfig) -> Domain:
+    """Return the domain in the place that `data.places` names, without the train images of left-out cameras."""
+    places = dict(text.partition("=")[::2] for text in data.places)
     left_out = _left_out(domain.name, data)
-    if not left_out:
-        return domain
-    return replace(domain, train=tuple(record for record in domain.train if record.camid not in left_out))
+    if domain.name in places:
+        domain = replace(domain, place=places[domain.name])
+    if left_out:
+        domain = replace(domain, train=tuple(record for record in domain.train if record.camid not in left_out))
+    return domain
 
 
 def with_train_cameras(domain: Domain, data: DataConfig) -> Domain:
@@ -30,9 +33,10 @@ def with_train_cameras(domain: Domain, data: DataConfig) -> Domain:
 
 
 def unknown_cameras(domains: Sequence[Domain], data: DataConfig) -> list[str]:
-    """Return what is wrong with `data.leave_out_cameras`: names of no data set, and cameras that it has not."""
+    """Return what is wrong with both settings: names of no data set, and cameras that it has not."""
     cameras = {domain.name: domain.cameras for domain in domains}
-    problems = []
+    placed = [text.partition("=")[0] for text in data.places]
+    problems = [f"data.places: {no_such('domain', name, cameras)}" for name in placed if name not in cameras]
     for text in data.leave_out_cameras:
         name, _, camid = text.rpartition(":")
         if name not in cameras:

@@ -103,7 +103,10 @@ def test_a_single_joint_run_is_shown_with_what_is_missing(tmp_path: Path, capsys
         "What joining gains for: bot-dcsd, S + D + C. No run was trained on any of the data sets alone; for a: " in text
     )
     assert f"`jointreid train --config {run}/config.yaml --data a={table} --out {run}-a`" in text
-    assert "No run is of one (bot or agw)" in text
+    other = f"`jointreid train --config {run}/config.yaml"
+    assert f"No run generates filters from the sample alone: {other} --dcsd.factors '[sample]' --out {run}-s`" in text
+    assert f"No run is of one (bot or agw): {other} --model.name bot --out {run}-bot`" in text
+    assert "Parts of the gain" not in text
 
 
 def test_runs_that_were_trained_alone_only(tmp_path: Path) -> None:

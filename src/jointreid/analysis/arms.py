@@ -91,6 +91,11 @@ class Arm:
         """Its factors as the paper writes them, such as `S + D + C`."""
         return letters_of(self.factors)
 
+    def is_sample_of(self, other: "Arm") -> bool:
+        """Return whether it generates the filters of another arm from the sample alone."""
+        mine, theirs = ((arm.system, arm.trunk, arm.base, arm.is_random) for arm in (self, other))
+        return self.letters == "S" and mine == theirs
+
     def trained_on(self, domains: Iterable[str]) -> dict[int, EvaluatedRun]:
         """Return its runs on exactly these data sets, by seed, in the order of the seeds."""
         wanted = set(domains)

@@ -20,7 +20,7 @@ METRIC_WORDS = {
 NETWORKS = (
     "A plain network (bot, agw) applies the same filters to every picture. The others here generate filters for every "
     "picture: from the picture itself (S), and with D and C also from the data set and the camera that they recognise "
-    "in it. Nobody tells them either."
+    "in it. At test time they are told neither."
 )
 
 

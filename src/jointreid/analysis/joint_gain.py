@@ -133,7 +133,9 @@ class _JointGainBuilder:
         whole = [arm for arm in generated if len(arm.factors) > 1]
         samples = {id(found) for arm in whole if (found := self._sample_arm(arm))}
         for arm in (*whole, *(arm for arm in generated if len(arm.factors) == 1 and id(arm) not in samples)):
-            yield self._split(arm)
+            split = self._split(arm)
+            if split.changes:  # none where no run is of another network or another training
+                yield split
 
     def _split(self, arm: Arm) -> GainSplit:
         plain = [a for a in self._in_joint() if a.is_plain and a.is_random == arm.is_random]
@@ -168,9 +170,7 @@ class _JointGainBuilder:
         """Return the arm that generates the same filters from the sample alone."""
         if len(arm.factors) == 1:
             return arm
-        wanted = arm.system, arm.trunk, arm.base, arm.is_random, "S"
-        joint = self._in_joint()
-        return _nearest(arm, [a for a in joint if (a.system, a.trunk, a.base, a.is_random, a.letters) == wanted])
+        return _nearest(arm, [other for other in self._in_joint() if other.is_sample_of(arm)])
 
 
 _KINDS: tuple[Training, Training] = ("alone", "joint")

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from jointreid.analysis.arms import Arm
+from jointreid.analysis.arms import Arm, letters_of
 from jointreid.analysis.evaluated_run import EvaluatedRun
 from jointreid.data.sources import split_source
 from jointreid.messages.commands import command, source_word
@@ -40,8 +40,27 @@ def missing_runs(arms: Sequence[Arm], names: Sequence[str]) -> Iterator[str]:
         first = next(iter(lacking[0].trained_on(names).values()))
         labels = first_few((arm.label for arm in lacking), sep="; ")
         yield (f"What joining gains for: {labels}. No run was trained on {of} alone{_solo(first, untrained[0])}")
-    if not any(arm.is_plain for arm in arms):
-        yield (f"What generated filters gain over a plain network. No run is of one (bot or agw){_plain(arms, names)}")
+    joint_arms = [arm for arm in arms if arm.trained_on(names)]
+    for arm in joint_arms:
+        if len(arm.factors) > 1 and not any(other.is_sample_of(arm) for other in joint_arms):
+            other = _other(arm, names, "s", "--dcsd.factors", "[sample]")
+            yield (
+                f"How much of its gain {arm.label} owes to S, and how much to {letters_of(arm.factors[1:])}. No run "
+                f"generates filters from the sample alone: `{other}`"
+            )
+    if joint_arms and not any(arm.is_plain for arm in arms):
+        host = joint_arms[0].host
+        yield (
+            "What generated filters gain over a plain network. No run is of one (bot or agw): "
+            f"`{_other(joint_arms[0], names, host, '--model.name', host)}`"
+        )
+
+
+def _other(arm: Arm, names: Sequence[str], suffix: str, *options: str) -> str:
+    """Return the command that trains another network as a joint run of an arm was."""
+    run = next(iter(arm.trained_on(names).values()))
+    words: list[str | Path] = ["train", "--config", run.path / "config.yaml", *options]
+    return command(*words, "--out", run.path.with_name(f"{run.path.name}-{suffix}"))
 
 
 def _solo(joint: EvaluatedRun, name: str) -> str:
@@ -61,15 +80,6 @@ def source_of(run: EvaluatedRun, name: str) -> str:
     if len(found := named or tables) != 1:
         return ""
     return source_word(name, found[0])
-
-
-def _plain(arms: Sequence[Arm], names: Sequence[str]) -> str:
-    joint = next((run for arm in arms for run in arm.trained_on(names).values()), None)
-    if joint is None:
-        return ""
-    out = joint.path.with_name("bot")
-    words: list[str | Path] = ["train", "--config", joint.path / "config.yaml", "--model.name", "bot"]
-    return f": `{command(*words, '--out', out)}`"
 
 
 def _joint(arms: Sequence[Arm]) -> str:

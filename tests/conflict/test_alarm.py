@@ -68,7 +68,12 @@ def test_a_score_of_one_is_usual_between_people_of_a_domain() -> None:
     assert (nearest == np.repeat([0, 1], 60)).all()
 
 
-def test_with_one_domain_the_first_layer_is_taken() -> None:
-    found = fit_alarm(cloud(CENTRES[:1], 20, seed=0), cloud(CENTRES[:1], 20, seed=1, first_person=50), 0.1)
-    assert found.layer == "noise"
-    assert found.aurocs == {}
+def test_with_one_domain_the_second_stage_is_taken_where_there_is_one() -> None:
+    reference, known = cloud(CENTRES[:1], 20, seed=0), cloud(CENTRES[:1], 20, seed=1, first_person=50)
+    assert fit_alarm(reference, known, 0.1).layer == "noise"  # the first
+    reference, known = (
+        KnownImages({"stem": images.layers["noise"], "stage 2": images.layers["style"]}, images.domains, images.people)
+        for images in (reference, known)
+    )
+    found = fit_alarm(reference, known, 0.1)
+    assert (found.layer, found.aurocs) == ("stage 2", {})

@@ -87,7 +87,7 @@ def test_what_does_not_apply_is_said_in_a_line(tmp_path: Path) -> None:
     assert worst_part(NOTHING) is None
     assert findings(NOTHING) == [
         "This run has a single data set, so no gradients of data sets can oppose each other.",
-        "The model has no context that it could use.",
+        "This model has no context: nothing in it is told where an image comes from.",
         "There are no test images to say more about the data.",
     ]
     page = render_page(NOTHING, terms={"east": ""}, command="jointreid conflict runs/x")

@@ -21,6 +21,7 @@ Matrix = NDArray[np.float64]
 Codes = NDArray[np.int64]
 
 NEIGHBOURS = 5
+USUAL_LAYER = "stage 2"
 
 
 @dataclass(frozen=True, eq=False)
@@ -146,8 +147,7 @@ def fit_alarm(reference: KnownImages, known: KnownImages, rate: float, seed: int
     """
     aurocs = {layer: _left_out(reference, known, layer) for layer in reference.layers}
     aurocs = {layer: value for layer, value in aurocs.items() if not math.isnan(value)}
-    # A domain differs in light, colour and blur, which the first layers hold: without other domains, the first.
-    layer = max(aurocs, key=lambda name: aurocs[name]) if aurocs else next(iter(reference.layers))
+    layer = max(aurocs, key=lambda name: aurocs[name]) if aurocs else _without_others(list(reference.layers))
     distance = NearestDistance(reference, layer)
     people, owners = np.unique(known.people, return_inverse=True)
     first = halves(known.domains, owners, len(people), seed)[owners]
@@ -164,6 +164,11 @@ def fit_alarm(reference: KnownImages, known: KnownImages, rate: float, seed: int
         if (rows := ~first & (known.domains == domain)).any()
     }
     return DriftAlarm(layer, aurocs, thresholds, rate, false_alarms, distance)
+
+
+def _without_others(layers: Sequence[str]) -> str:
+    """Return the layer where no domain can be left out: the second stage, which was best or nearly so in trials."""
+    return USUAL_LAYER if USUAL_LAYER in layers else layers[0]
 
 
 def _left_out(reference: KnownImages, known: KnownImages, layer: str) -> float:

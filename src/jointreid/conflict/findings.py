@@ -74,7 +74,8 @@ def _features(study: ConflictStudy) -> str:
             f"From the final features a linear probe tells the camera of {share(last.camera.linear)} of new people's "
             f"images ({_than(last.camera.chance)})"
         )
-    return f"{known}; {_context(study)}." if known else f"{_context(study).capitalize()}."
+    text = _context(study)
+    return f"{known}; {text}." if known else f"{text[0].upper()}{text[1:]}."
 
 
 def _than(chance: float) -> str:
@@ -84,7 +85,8 @@ def _than(chance: float) -> str:
 def _context(study: ConflictStudy) -> str:
     own, shuffled, zeroed = (study.context.mean(arm) for arm in (PREDICTED, SHUFFLED, ZEROED))
     if own is None or shuffled is None or zeroed is None:
-        return "the model has no context that it could use" if study.context.why_none else "context was not compared"
+        why = study.context.why_none
+        return f"{why[0].lower()}{why[1:].rstrip('.')}" if why else "no other context was compared"
     values = (
         f"the mean mAP is {100 * own:.1f} with its own context, {100 * shuffled:.1f} with that of another image and "
         f"{100 * zeroed:.1f} without"

@@ -17,17 +17,21 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from jointreid.config import LossConfig
 from jointreid.conflict.layers import part_of, parts_in_order
 from jointreid.conflict.material import OnProgress, StudiedRun
 from jointreid.data.augment import normalise
 from jointreid.data.images import Batch, ImageStore
-from jointreid.losses import loss_function, trained_terms
+from jointreid.losses import LossFunction, Terms, loss_function, trained_terms
+from jointreid.machine.memory import kept_memory
 from jointreid.machine.paths import cache_folder
 from jointreid.models.context import Origins
 from jointreid.models.reid import ReIDModel
 
 Matrix = NDArray[np.float64]
 ALL = "whole network"
+# Backward passes at most, one for each domain and batch: they take most of the time of a study.
+MOST_PASSES = 28
 
 
 @dataclass(frozen=True)
@@ -158,6 +162,7 @@ def study_gradients(
     """Compute the gradients of each domain's loss in some batches, with the weights of the end of the training.
 
     A batch has as many identities of each domain as an equal share of the run's, two at least, and is not augmented.
+    There are at most `MOST_PASSES` backward passes, or two batches.
 
     Args:
         studied: the run.
@@ -178,28 +183,37 @@ def study_gradients(
     sizes = {part: sum(p.numel() for p in own) for part, own in parameters.items()}
     tally, loss = ConflictTally({**sizes, ALL: sum(sizes.values())}, count), loss_function(config.loss.kind)
     terms: dict[str, dict[str, list[float]]] = {name: {} for name in studied.names}
-    for number, indices in enumerate(batches):
-        batch = _batch(store, samples, indices, studied)
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(studied.seed + number)
-            origins = (Origins(batch.domain_ids, batch.global_camids),) if network.needs_origins else ()
-            output = network(batch.images, *origins)
-        of_domain = {}
-        for domain, name in enumerate(studied.names):
-            rows = torch.nonzero(batch.domain_ids == domain).flatten()
-            if not len(rows):
-                continue
-            generator = torch.Generator().manual_seed(studied.seed + number)
-            found = loss(select(output, rows), select(batch, rows), config.loss, generator)
-            for term, value in trained_terms(found).items():
-                terms[name].setdefault(term, []).append(value.item())
-            gradients = gradients_by_part(found.total, parameters)
-            of_domain[domain] = {**gradients, ALL: torch.cat(list(gradients.values()))}
-        tally.add(of_domain)
-        if on_progress is not None:
-            on_progress("gradients", number + 1, len(batches))
+    with kept_memory(studied.device.type):
+        for number, indices in enumerate(batches):
+            batch = _batch(store, samples, indices, studied)
+            found = _domain_losses(network, batch, loss, config.loss, studied.seed + number)
+            of_domain = {}
+            for domain, values in found.items():
+                for term, value in trained_terms(values).items():
+                    terms[studied.names[domain]].setdefault(term, []).append(value.item())
+                gradients = gradients_by_part(values.total, parameters)
+                of_domain[domain] = {**gradients, ALL: torch.cat(list(gradients.values()))}
+            tally.add(of_domain)
+            if on_progress is not None:
+                on_progress("gradients", number + 1, len(batches))
     losses = {name: {term: float(np.mean(values)) for term, values in own.items()} for name, own in terms.items()}
     return GradientConflict(tally.parts(), len(batches), ids * config.sampler.images_per_id, losses)
+
+
+def _domain_losses(
+    network: ReIDModel, batch: Batch, loss: LossFunction, config: LossConfig, seed: int
+) -> dict[int, Terms]:
+    """Return the loss of the images of each domain in a batch, after one forward pass for all of them."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        origins = (Origins(batch.domain_ids, batch.global_camids),) if network.needs_origins else ()
+        output = network(batch.images, *origins)
+    found = {}
+    for domain in sorted(set(batch.domain_ids.tolist())):
+        rows = torch.nonzero(batch.domain_ids == domain).flatten()
+        generator = torch.Generator().manual_seed(seed)
+        found[domain] = loss(select(output, rows), select(batch, rows), config, generator)
+    return found
 
 
 def _draw_batches(studied: StudiedRun, ids: int, images_per_id: int, images: int) -> Iterator[NDArray[np.int64]]:
@@ -208,7 +222,8 @@ def _draw_batches(studied: StudiedRun, ids: int, images_per_id: int, images: int
     places: list[dict[int, list[int]]] = [{} for _ in studied.domains]
     for index, sample in enumerate(studied.train_samples):
         places[sample.domain_id].setdefault(sample.label, []).append(index)
-    for _ in range(max(2, round(images / (ids * images_per_id)))):
+    most = max(2, MOST_PASSES // len(places))
+    for _ in range(min(most, max(2, round(images / (ids * images_per_id))))):
         batch: list[int] = []
         for own in places:
             labels = generator.permutation(list(own))[:ids].tolist()

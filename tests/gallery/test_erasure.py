@@ -133,6 +133,7 @@ def test_a_purge_leaves_nothing(filled: Gallery, images: Path) -> None:
     require_whole(filled, images, {SECRET})
 
 
+@pytest.mark.slow
 def test_a_purge_reaches_the_index(filled: Gallery, images: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(index, "EXACT_BELOW", 4)
     filled.compact()
@@ -164,6 +165,7 @@ def test_expired_images_go(filled: Gallery, images: Path) -> None:
     require_whole(filled, images, {0, 1})
 
 
+@pytest.mark.slow
 def test_the_last_person_goes_too(filled: Gallery, images: Path) -> None:
     for person in range(len(PEOPLE)):
         filled.remove(pid=PEOPLE[person], purge=True)

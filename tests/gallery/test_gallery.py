@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 
 from jointreid.gallery import index
+from jointreid.gallery.changes import Added
 from jointreid.gallery.filters import condition, parse_filter
-from jointreid.gallery.gallery import Added, Gallery
+from jointreid.gallery.gallery import Gallery
 from jointreid.gallery.rows import FeatureModel, FeatureRows, Floats
 from jointreid.gallery.search import similarities
 from jointreid.messages.errors import JointreidError
@@ -87,6 +88,7 @@ def test_nobody_is_the_answer_below_the_threshold(people: Gallery) -> None:
     assert "no image is left to compare with" in nothing.render()
 
 
+@pytest.mark.slow
 def test_the_index_finds_what_a_whole_comparison_finds(tmp_path: Path, indexed: None) -> None:
     gallery = Gallery.open(tmp_path / "g")
     gallery.add(people_file(tmp_path / "e.parquet", people=30))
@@ -135,6 +137,19 @@ def test_features_of_another_model_are_refused(tmp_path: Path) -> None:
         Gallery.open(tmp_path / "none").search(np.ones(DIMS, dtype=np.float32))
 
 
+def test_nothing_is_made_where_there_is_no_gallery(tmp_path: Path) -> None:
+    none = Gallery.open(tmp_path / "none")
+    for ask in (none.info, none.compact, none.select, lambda: none.remove(pid="1", purge=True)):
+        with pytest.raises(JointreidError, match="is no gallery; `jointreid gallery add` makes one"):
+            ask()
+    assert not (tmp_path / "none").exists()
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "config.yaml").touch()
+    with pytest.raises(JointreidError, match=r"holds other files than a gallery's \(config.yaml\); name a new folder"):
+        Gallery.open(tmp_path / "run").add(people_file(tmp_path / "e.parquet"))
+    assert [path.name for path in (tmp_path / "run").iterdir()] == ["config.yaml"]
+
+
 def test_a_batch_with_a_wrong_feature_adds_nothing(tmp_path: Path) -> None:
     gallery = Gallery.open(tmp_path / "g")
     gallery.add(people_file(tmp_path / "e.parquet"))
@@ -147,6 +162,7 @@ def test_a_batch_with_a_wrong_feature_adds_nothing(tmp_path: Path) -> None:
     assert gallery.search(person_features(1, 1)[0]).total == 24
 
 
+@pytest.mark.slow
 def test_several_writers_and_readers_at_once(tmp_path: Path) -> None:
     """Each thread opens the gallery for itself, as processes do; all add one file in common."""
     common = people_file(tmp_path / "common.parquet")
@@ -173,6 +189,7 @@ def test_several_writers_and_readers_at_once(tmp_path: Path) -> None:
     assert len(set(gallery.select()["key"].to_pylist())) == 44
 
 
+@pytest.mark.slow
 def test_a_gallery_that_is_open_sees_what_others_change(tmp_path: Path) -> None:
     reader, writer = Gallery.open(tmp_path / "g"), Gallery.open(tmp_path / "g")
     writer.add(people_file(tmp_path / "e.parquet"))
@@ -191,6 +208,7 @@ def test_a_gallery_that_is_open_sees_what_others_change(tmp_path: Path) -> None:
     )
 
 
+@pytest.mark.slow
 def test_searches_go_on_while_others_purge_and_add(tmp_path: Path, indexed: None) -> None:
     """A reader with the index, beside a writer that rewrites the table again and again."""
     writer, file = Gallery.open(tmp_path / "g"), people_file(tmp_path / "e.parquet", people=30)

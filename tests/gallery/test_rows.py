@@ -9,7 +9,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from jointreid.gallery.rows import FeatureModel, FeatureRows, image_key, read_feature
+from jointreid.gallery.columns import image_key
+from jointreid.gallery.rows import FeatureModel, FeatureRows, read_feature
 from jointreid.messages.errors import JointreidError
 from tests.gallery.feature_files import DIMS, FINGERPRINT, people_file, person_features, write_features
 

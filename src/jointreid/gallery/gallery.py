@@ -5,7 +5,6 @@ Letters: N rows, D dimensions of a feature.
 
 import threading
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from jointreid.gallery.answers import SearchResult
+from jointreid.gallery.changes import Added, Removed
 from jointreid.gallery.filters import Filter, all_of, condition
 from jointreid.gallery.index import build_index, extend_index, index_state
 from jointreid.gallery.mirror import Mirror, UnknownRow, refresh
@@ -25,53 +25,6 @@ from jointreid.messages.listing import first_few
 
 # A search is repeated where others change the table meanwhile.
 _ATTEMPTS = 3
-
-
-@dataclass(frozen=True)
-class Added:
-    """What an addition did: rows that are new, that were there already, and that name an image of an earlier row."""
-
-    new: int
-    present: int
-    repeated: int
-
-
-@dataclass(frozen=True)
-class Removed:
-    """What a removal did.
-
-    Attributes:
-        images: how many rows it removed.
-        people: `pid` of those who were in them.
-        files: the files of features that they had been added from, which are as they were.
-        purged: nothing of them is left in the gallery's files.
-        dry_run: nothing was removed.
-    """
-
-    images: int
-    people: tuple[str, ...]
-    files: tuple[str, ...]
-    purged: bool
-    dry_run: bool
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return it as plain values for JSON."""
-        return {**vars(self), "people": list(self.people), "files": list(self.files)}
-
-    def render(self) -> str:
-        """Return it for a terminal, with what a removal does not reach."""
-        count = f"{self.images:,} images of {len(self.people):,} people"
-        if self.dry_run:
-            return f"{count} would be removed"
-        lines = [f"removed {count}"]
-        if self.purged:
-            lines.append("nothing of them is left in the gallery's files")
-        else:
-            lines.append("their bytes stay in the gallery's files until `gallery compact` or a removal with --purge")
-        if self.images:
-            files = f", and the features in {first_few(self.files)}" if self.files else ""
-            lines.append(f"not touched: the images themselves{files}, backups and copies")
-        return "\n".join(lines)
 
 
 class Gallery:
@@ -127,6 +80,8 @@ class Gallery:
             JointreidError: the features are of another model, damaged, or an image is listed twice with two people.
         """
         rows = rows if isinstance(rows, FeatureRows) else FeatureRows.read(rows)
+        if not self._store.exists():
+            self._store.require_free()
         with self._store.writing():
             if not self._store.exists():
                 self._store.create(rows)
@@ -247,6 +202,7 @@ class Gallery:
         )
         if chosen is None:
             raise JointreidError(f"{self.uri}: nothing says whom to remove; give a pid, a filter or a retention date")
+        self._store.facts()  # where there is no gallery, no folder is made for the lock
         with self._store.writing():
             mirror = self._current()
             rows = mirror.rows
@@ -270,6 +226,7 @@ class Gallery:
         Raises:
             JointreidError: there is no gallery.
         """
+        self._store.facts()
         with self._store.writing():
             self._rewrite(np.zeros(0, dtype=np.uint64))
 

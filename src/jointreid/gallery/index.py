@@ -9,6 +9,10 @@ from typing import Any
 # Below this many images, in all or after a filter, every one is compared and no index is needed.
 EXACT_BELOW = 200_000
 
+# Candidates among which each row's neighbours are looked for. With LanceDB's 300, building takes 1.5 times as long, and
+# recall at 50,000 rows is no better.
+EFFORT = 150
+
 _FEATURE = "feature"
 # How LanceDB looks up the rows that a filter leaves: few different values, or an order.
 _BITMAPS = ("camera", "domain", "source", "consent")
@@ -27,7 +31,7 @@ def build_index(table: Any) -> None:
     for names, config in ((_BITMAPS, Bitmap()), (_TREES, BTree())):
         for name in names:
             table.create_index(name, config=config, replace=True)
-    table.create_index(_FEATURE, config=HnswSq(distance_type="cosine"), replace=True)
+    table.create_index(_FEATURE, config=HnswSq(distance_type="cosine", ef_construction=EFFORT), replace=True)
 
 
 def extend_index(table: Any) -> None:

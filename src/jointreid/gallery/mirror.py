@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from jointreid.gallery.rows import BATCH, METADATA, TEXT_COLUMNS, Floats
+from jointreid.gallery.columns import METADATA, TEXT_COLUMNS
+from jointreid.gallery.rows import BATCH, Floats
 from jointreid.machine.files import sync, write_atomically
 from jointreid.machine.locks import locked
 

@@ -1,13 +1,10 @@
-"""Rows of a gallery: their columns, and features with metadata as a Parquet file or arrays give them.
+"""Features with metadata, as a Parquet file or arrays give them, to be added to a gallery.
 
 Letters: N rows, D dimensions of a feature.
 """
 
-import hashlib
-import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from jointreid.extraction.feature_file import FeatureFile
-from jointreid.gallery.filters import parse_date, parse_time
+from jointreid.gallery.columns import BOX, FILE_COLUMNS, metadata_columns
 from jointreid.machine.paths import absolute, user_path
 from jointreid.messages.errors import JointreidError, no_such
 
@@ -24,43 +21,8 @@ if TYPE_CHECKING:
 
 Floats = NDArray[np.float32]
 
-# The metadata of a Parquet file and of a gallery's table: JSON with `fingerprint`, `run` and more.
-METADATA = b"jointreid"
-
-TEXT_COLUMNS = ("pid", "name", "camera", "domain", "source", "consent")
-BOX = ("x", "y", "w", "h")
-
-# Columns that a file of features may have, the preferred name first.
-_NAMES: dict[str, tuple[str, ...]] = {
-    "pid": ("pid",),
-    "name": ("name",),
-    "camera": ("camera", "camid"),
-    "time": ("time", "timestamp"),
-    "domain": ("domain",),
-    "source": ("source",),
-    "consent": ("consent",),
-    "retention": ("retention", "retention_date"),
-}
-
 # Rows whose features are in memory at once.
 BATCH = 8192
-
-
-def schema(dims: int, metadata: Mapping[str, Any]) -> "pa.Schema":
-    """Return the columns of a gallery's table.
-
-    Args:
-        dims: D.
-        metadata: facts about the gallery as a whole.
-    """
-    import pyarrow as pa
-
-    fields = [("key", pa.string()), ("path", pa.string()), *((name, pa.int32()) for name in BOX)]
-    fields += [(name, pa.string()) for name in TEXT_COLUMNS]
-    fields += [("time", pa.timestamp("us", "UTC")), ("retention", pa.date32())]
-    fields += [("file", pa.string()), ("added", pa.timestamp("us", "UTC")), ("thumbnail", pa.binary())]
-    fields += [("feature", pa.list_(pa.float32(), dims))]
-    return pa.schema(fields, metadata={METADATA: json.dumps(dict(metadata)).encode()})
 
 
 @dataclass(frozen=True)
@@ -116,7 +78,7 @@ class FeatureRows:
         import pyarrow.parquet as pq
 
         file = FeatureFile.open(user_path(path))
-        wanted = {"path", *BOX, *(name for names in _NAMES.values() for name in names), *(columns or {}).values()}
+        wanted = {"path", *BOX, *(name for names in FILE_COLUMNS.values() for name in names), *(columns or {}).values()}
         with pq.ParquetFile(file.path) as opened:
             table = opened.read(columns=[name for name in file.schema.names if name in wanted])
         folders = table["domain"].to_pylist() if "domain" in table.column_names else [None] * table.num_rows
@@ -133,7 +95,7 @@ class FeatureRows:
 
         origin = absolute(file.path)
         model = FeatureModel(file.info.fingerprint, file.info.run, file.info.checkpoint, file.info.flip)
-        metadata = _metadata(table, origin, columns or {}, values or {})
+        metadata = metadata_columns(table, origin, columns or {}, values or {})
         return cls(metadata, file.info.dims, model, origin, batches)
 
     @classmethod
@@ -166,14 +128,14 @@ class FeatureRows:
         if features.ndim != 2 or len(features) != len(paths):
             raise JointreidError(f"features are {list(features.shape)}; expected [{len(paths)}, D], one row for a path")
         for name, column in (columns or {}).items():
-            if name not in (*_NAMES, *BOX):
-                raise JointreidError(no_such("column of a gallery", name, (*_NAMES, *BOX)))
+            if name not in (*FILE_COLUMNS, *BOX):
+                raise JointreidError(no_such("column of a gallery", name, (*FILE_COLUMNS, *BOX)))
             if len(column) != len(paths):
                 raise JointreidError(
                     f"column {name} has {len(column)} values; expected {len(paths)}, one for each path"
                 )
         table = pa.table({"path": list(paths), **{name: list(column) for name, column in (columns or {}).items()}})
-        metadata = _metadata(table, origin, {}, values or {})
+        metadata = metadata_columns(table, origin, {}, values or {})
 
         def batches() -> Iterator[Floats]:
             for start in range(0, len(features), BATCH):
@@ -228,84 +190,3 @@ def read_feature(path: str | Path, row: int) -> tuple[Floats, str]:
             return part[row - start], rows.model.fingerprint
         start += len(part)
     raise AssertionError(row)
-
-
-def image_key(path: str, box: Sequence[int | None]) -> str:
-    """Return what tells one image, or one box of it, from another, as 32 hex digits."""
-    text = json.dumps([path, None if box[0] is None else list(box)])
-    return hashlib.sha256(text.encode(errors="surrogatepass")).hexdigest()[:32]
-
-
-def _metadata(table: "pa.Table", origin: str, columns: Mapping[str, str], values: Mapping[str, str]) -> "pa.Table":
-    """Return a file's columns as those of a gallery.
-
-    Args:
-        table: the file's columns.
-        origin: the file, for messages and for the column `file`.
-        columns: column of a gallery -> the file's column that holds it.
-        values: column of a gallery -> a value for all rows.
-    """
-    import pyarrow as pa
-
-    for name in (*columns, *values):
-        if name not in _NAMES:
-            raise JointreidError(no_such("column of a gallery", name, _NAMES))
-    for name, column in columns.items():
-        if column not in table.column_names:
-            raise JointreidError(
-                f"{origin}: has no column {column} for {name}; there are {', '.join(table.column_names)}"
-            )
-    count, target = table.num_rows, schema(1, {})
-    arrays: dict[str, Any] = {"path": table["path"].combine_chunks().cast(pa.string())}
-    for name in BOX:
-        column = table[name] if name in table.column_names else pa.nulls(count)
-        arrays[name] = _cast(column, pa.int32(), f"{origin}, column {name}")
-    for name, candidates in _NAMES.items():
-        kind = target.field(name).type
-        chosen = columns.get(name) or next((found for found in candidates if found in table.column_names), "")
-        if name in values:
-            arrays[name] = _parse(pa.array([values[name]]), kind, name).take(pa.array(np.zeros(count, dtype=np.int64)))
-        else:
-            column = table[chosen] if chosen else pa.nulls(count)
-            arrays[name] = _parse(column, kind, f"{origin}, column {chosen}")
-    boxes = zip(*(arrays[name].to_pylist() for name in BOX), strict=True)
-    keys = [image_key(path, box) for path, box in zip(arrays["path"].to_pylist(), boxes, strict=True)]
-    now = datetime.now(UTC)
-    arrays |= {"key": pa.array(keys, pa.string()), "file": pa.array([origin] * count, pa.string())}
-    arrays |= {"added": pa.array([now] * count, pa.timestamp("us", "UTC")), "thumbnail": pa.nulls(count, pa.binary())}
-    names = [name for name in target.names if name != "feature"]
-    return pa.table({name: arrays[name] for name in names}, schema=pa.schema([target.field(name) for name in names]))
-
-
-def _parse(column: Any, kind: "pa.DataType", where: str) -> Any:
-    """Return a column as text, times or dates; an empty text is a missing value."""
-    import pyarrow as pa
-    import pyarrow.compute as pc
-
-    if kind == pa.string() or pa.types.is_string(column.type) or pa.types.is_large_string(column.type):
-        texts = _cast(column, pa.string(), where)
-        texts = pc.if_else(pc.equal(texts, ""), pa.scalar(None, pa.string()), texts)
-        if kind == pa.string():
-            return texts
-        parse = parse_date if pa.types.is_date(kind) else parse_time
-        return pa.array([_parsed(parse, text, where, row) for row, text in enumerate(texts.to_pylist())], kind)
-    if pa.types.is_integer(column.type) or pa.types.is_floating(column.type):  # seconds
-        column = pc.multiply(column.cast(pa.float64()), 1e6).cast(pa.int64(), safe=False)
-        column = column.cast(pa.timestamp("us", "UTC"))
-    return _cast(column, kind, where)
-
-
-def _parsed(parse: Callable[[str], Any], text: str | None, where: str, row: int) -> Any:
-    try:
-        return None if text is None else parse(text)
-    except JointreidError as error:
-        raise JointreidError(f"{where}, row {row}: {error}") from error
-
-
-def _cast(column: Any, kind: "pa.DataType", where: str) -> Any:
-    import pyarrow as pa
-
-    try:
-        return column.cast(kind)
-    except pa.ArrowException as error:
-        raise JointreidError(f"{where}: is {column.type}; expected {kind}: {error}") from error

@@ -19,19 +19,22 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from jointreid.gallery.rows import BATCH, METADATA, FeatureModel, FeatureRows, Floats, schema
+from jointreid.gallery.columns import METADATA, schema
+from jointreid.gallery.rows import BATCH, FeatureModel, FeatureRows, Floats
 from jointreid.machine.extras import library
 from jointreid.machine.files import remove, write_atomically
 from jointreid.machine.hashing import text_sha256
 from jointreid.machine.locks import LockHeld, ProcessLock, locked
 from jointreid.machine.paths import user_cache_folder, user_path
 from jointreid.messages.errors import JointreidError
+from jointreid.messages.listing import first_few
 
 TABLE = "people"
 FORMAT_VERSION = 1
 
 # What stays if a process dies in the middle of an erasure; whoever opens the gallery next ends it.
 _ERASING = "erasing"
+_FILES = (f"{TABLE}.lance", "mirror", "mirror.lock", "write.lock", "mirror.lock.held", "write.lock.held", _ERASING)
 
 
 @dataclass(frozen=True)
@@ -99,6 +102,8 @@ class Store:
                 yield
         except OSError as error:
             raise JointreidError(f"{self.uri}: cannot be written: {error.strerror or error}") from error
+        except RuntimeError as error:  # LanceDB's, for a full disk and an object store that does not answer
+            raise JointreidError(f"{self.uri}: LanceDB cannot change the table: {_first_line(error)}") from error
 
     def end_erasure(self) -> None:
         """End an erasure that was interrupted, unless somebody writes now: who does has ended it already."""
@@ -167,6 +172,20 @@ class Store:
                 raise
             raise JointreidError(f"{self.uri}: holds a table of another kind than a gallery's") from error
         raise JointreidError(f"{self.uri}: is a gallery of format {version}; this version reads {FORMAT_VERSION}")
+
+    def require_free(self) -> None:
+        """Refuse to make a gallery in a folder of other files.
+
+        Raises:
+            JointreidError: there are some.
+        """
+        folder = Path(self.uri)
+        if self.is_local and folder.is_dir():
+            others = sorted({path.name for path in folder.iterdir()} - set(_FILES))
+            if others:
+                raise JointreidError(
+                    f"{self.uri}: holds other files than a gallery's ({first_few(others)}); name a new folder"
+                )
 
     def create(self, rows: FeatureRows) -> None:
         """Make an empty table for rows of this kind."""
@@ -268,6 +287,10 @@ class Store:
             lancedb = library("lancedb", "a gallery is kept", "gallery")
             self._db = lancedb.connect(self.uri, read_consistency_interval=timedelta(0))
         return self._db
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().partition("\n")[0]
 
 
 def _generation() -> str:

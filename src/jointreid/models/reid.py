@@ -169,7 +169,7 @@ def agw(classes: Classes, model: ModelConfig, dcsd: DcsdConfig) -> ReIDModel:
 
 
 def bot_dcsd(classes: Classes, model: ModelConfig, dcsd: DcsdConfig) -> ReIDModel:
-    """BoT with a DCSD in the place of every 3x3."""
+    """BoT with a DCSD in the place of every spatial convolution."""
     return _assemble(classes, model, dcsd)
 
 

@@ -140,8 +140,8 @@ class DataConfig:
     cuhk03: Cuhk03Boxes = setting("labeled", "boxes of CUHK03: labeled by hand (as in the paper), or detected", short="--cuhk03")
     msmt17_trainval: bool = setting(False, "train on MSMT17's list_val too; the paper trains on list_train only", short="--msmt17-trainval")
     camera_ids: CameraIds = setting("global", "camera classes: global, one for each camera of each data set (Fig. 3), or local, shared by the data sets")
-    places: tuple[str, ...] = setting((), "data sets whose cameras stand in one place, each NAME=PLACE: equal camera numbers of two data sets with the same PLACE are one camera; repeat for more", metavar="NAME=PLACE")
-    leave_out_cameras: tuple[str, ...] = setting((), "cameras whose train images are left out, each NAME:CAMID, so that evaluation shows the accuracy on a camera that the model has not seen; repeat for more", metavar="NAME:CAMID")
+    places: tuple[str, ...] = setting((), "data sets whose cameras stand in one place, each NAME=PLACE: equal camera numbers of two data sets with the same PLACE are one camera", metavar="[NAME=PLACE,...]")
+    leave_out_cameras: tuple[str, ...] = setting((), "cameras whose train images are left out, each NAME:CAMID, so that evaluation shows the accuracy on a camera that the model has not seen", metavar="[NAME:CAMID,...]")
     skip_unreadable: bool = setting(False, "leave unreadable images out, with a list of them, instead of stopping", short="--skip-unreadable")
     cache: str = setting("", "folder for decoded images and results of the data check; may be deleted at any time; empty: JOINTREID_CACHE, or the user's cache folder", metavar="DIR", short="--cache")
     cache_mode: CacheMode = setting("disk", "where decoded images are kept, at height x width x 3 bytes each: disk (a file in data.cache, shared by runs and processes), memory (RAM, again in each process), or off (decoded anew for each batch)")
@@ -300,7 +300,7 @@ class SamplerConfig:
     ids_per_batch: int = setting(16, "identities in a batch (P)")
     images_per_id: int = setting(4, "images of each identity in a batch (K)")
     temperature: float = setting(2.0, "domain_temperature: data sets appear in proportion to their size to the power of 1 / this; 1 for their size, large for all alike")
-    domain_weights: tuple[str, ...] = setting((), "domain_weighted: how often each data set appears, NAME=WEIGHT for each; only ratios matter", metavar="NAME=WEIGHT")
+    domain_weights: tuple[str, ...] = setting((), "domain_weighted: how often each data set appears, NAME=WEIGHT for each; only ratios matter", metavar="[NAME=WEIGHT,...]")
     domains_per_batch: int = setting(2, "grouped_domains: data sets in a batch; 1 for batches of one")
 
     def __post_init__(self) -> None:

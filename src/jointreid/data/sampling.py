@@ -107,7 +107,7 @@ def domain_weights(given: Sequence[str], names: Sequence[str]) -> list[float]:
     if missing := [name for name in names if name not in weights]:
         raise JointreidError(
             f"sampler.domain_weights has no weight for {', '.join(missing)}; give each data set one, as in "
-            f"--sampler.domain_weights {missing[0]}=1"
+            f'--sampler.domain_weights "[{", ".join(f"{name}=1" for name in names)}]"'
         )
     return [weights[name] for name in names]
 

@@ -6,8 +6,12 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from jointreid.conflict.gradients import ConflictTally, cosine_of, gradients_by_part, select
+from jointreid.config import LossConfig
+from jointreid.conflict.gradients import ConflictTally, _domain_losses, cosine_of, gradients_by_part, select
 from jointreid.conflict.layers import part_of, parts_in_order
+from jointreid.data.images import Batch
+from jointreid.losses import LossTerms, reid_loss
+from jointreid.losses.triplets import batch_hard_triplet
 from jointreid.models.context import FactorLogits
 from jointreid.models.reid import ModelOutput
 
@@ -94,3 +98,37 @@ def test_parts_come_from_input_to_output_with_the_shared_ones_last() -> None:
     names = ["context.a", "trunk.conv1.weight", "trunk.layer1.0.x", "classifier.weight", "trunk.layer1.0.gain"]
     assert parts_in_order(names) == ("stem", "stage 1", "generators", "context", "head")
     assert parts_in_order([]) == ()
+
+
+class Fixed(nn.Module):
+    """Maps an image of 2 numbers to them as embedding and to 4 logits."""
+
+    needs_origins = False
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.arange(8.0).reshape(2, 4) / 8)
+
+    def forward(self, images: Tensor) -> ModelOutput:
+        x = images.flatten(1)
+        return ModelOutput(x, x, x @ self.weight, ())
+
+
+@pytest.mark.parametrize("head", ["softmax", "masked"])
+def test_the_loss_of_a_domain_is_that_of_its_images_whatever_the_head_and_the_mining(head: str) -> None:
+    images = torch.randn(16, 2, 1, 1, generator=torch.Generator().manual_seed(0))
+    labels = torch.arange(4).repeat_interleave(4)
+    id_domains = torch.tensor([0, 0, 1, 1])
+    batch = Batch(images, labels, torch.zeros(16).long(), id_domains[labels], id_domains)
+    config = LossConfig(id_head=head, mining="across", id_smoothing=0.0)  # type: ignore[arg-type]
+    network = Fixed()
+    found = _domain_losses(network, batch, reid_loss, config, seed=0)  # type: ignore[arg-type]
+    logits = network(images).id_logits[8:]
+    if head == "masked":
+        logits = logits.masked_fill(id_domains != 1, -torch.inf)
+    expected = nn.functional.cross_entropy(logits, labels[8:])
+    assert isinstance(found[1], LossTerms)
+    assert found[1].identity.item() == pytest.approx(expected.item())
+    triplet = batch_hard_triplet(images.flatten(1)[8:], labels[8:], config.margin)
+    assert found[1].triplet.item() == pytest.approx(triplet.item())
+    assert sorted(found) == [0, 1]

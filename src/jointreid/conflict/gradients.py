@@ -9,7 +9,7 @@ Letters: D domains, T batches.
 
 import copy
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -212,7 +212,8 @@ def _domain_losses(
     for domain in sorted(set(batch.domain_ids.tolist())):
         rows = torch.nonzero(batch.domain_ids == domain).flatten()
         generator = torch.Generator().manual_seed(seed)
-        found[domain] = loss(select(output, rows), select(batch, rows), config, generator)
+        own = select(batch._replace(id_domains=None), rows)._replace(id_domains=batch.id_domains)
+        found[domain] = loss(select(output, rows), own, replace(config, mining="any"), generator)
     return found
 
 
@@ -237,7 +238,9 @@ def _batch(store: ImageStore, samples: Sequence[Any], indices: NDArray[np.int64]
     image, chosen = studied.run.config.image, [samples[index] for index in indices.tolist()]
     pixels = normalise(store.take(indices).to(studied.device), image.mean, image.std)
     labels = ([getattr(sample, name) for sample in chosen] for name in ("label", "global_camid", "domain_id"))
-    return Batch(pixels, *(torch.tensor(values, device=studied.device) for values in labels))
+    id_domains = torch.tensor(studied.run.label_space.id_domains, device=studied.device)
+    own, cameras, domains = (torch.tensor(values, device=studied.device) for values in labels)
+    return Batch(pixels, own, cameras, domains, id_domains)
 
 
 def _parameters_by_part(model: nn.Module) -> dict[str, list[nn.Parameter]]:

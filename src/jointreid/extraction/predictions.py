@@ -38,12 +38,13 @@ def domain_names(labels: LabelSpace) -> list[str]:
 def camera_names(labels: LabelSpace) -> list[str]:
     """Return the names of the camera classes, in their order.
 
-    `domain:camid` for each camera; where domains share camera classes (`data.camera_ids local`), `rank:R`, the R-th
-    camera of whichever domain, from 0.
+    `domain:camid` for each camera, `place:camid` for those of domains that share a place. Where all domains share
+    camera classes (`data.camera_ids local`), `rank:R`, the R-th camera of whichever domain, from 0.
     """
     if labels.camera_ids == "local":
         return [f"rank:{rank}" for rank in range(labels.num_cameras)]
-    return [f"{domain.name}:{camid}" for domain in labels.domains for camid in domain.cameras]
+    named = ((d.global_camid(camid), f"{d.place or d.name}:{camid}") for d in labels.domains for camid in d.cameras)
+    return list(dict(named).values())  # classes rise from 0, and a shared one has one name
 
 
 def predictions(

@@ -106,6 +106,23 @@ def test_the_index_finds_what_a_whole_comparison_finds(tmp_path: Path, indexed: 
         assert gallery.search(query, where=parse_filter("camera = 1")).exact
 
 
+@pytest.mark.slow
+def test_many_new_rows_are_taken_into_the_index(tmp_path: Path, indexed: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(index, "_UNINDEXED", 5)
+    gallery = Gallery.open(tmp_path / "g")
+    gallery.add(people_file(tmp_path / "e.parquet", people=10))
+    assert gallery.info()["index"] is None
+    gallery.add(people_file(tmp_path / "more.parquet", people=20))
+    assert gallery.info()["index"] == {"kind": "IVF_HNSW_SQ", "indexed": 80, "unindexed": 0}
+    gallery.search(person_features(1, 1)[0])
+    gallery.add(people_file(tmp_path / "most.parquet", people=30))
+    assert gallery.info()["index"] == {"kind": "IVF_HNSW_SQ", "indexed": 120, "unindexed": 0}
+    for row in (5, 60, 119):
+        found = gallery.search(person_features(30, 4)[row], where=parse_filter("camera in (0, 1, 2, 3)"))
+        assert not found.exact
+        assert found.people[0].hits[0].path == f"/data/{row}.jpg"
+
+
 def test_an_image_is_added_once(tmp_path: Path) -> None:
     gallery = Gallery.open(tmp_path / "g")
     file = people_file(tmp_path / "e.parquet")

@@ -28,7 +28,7 @@ _STATE = "state.json"
 
 
 class UnknownRow(LookupError):
-    """A row id is of another version of the table than the mirror."""
+    """The table has another version than the mirror, so that row ids of one mean nothing in the other."""
 
 
 @dataclass(frozen=True, eq=False)

@@ -47,7 +47,7 @@ def render(plain: Mapping[str, Any]) -> str:
     unknown = f", {plain['images_without_pid']:,} images without pid" if plain["images_without_pid"] else ""
     lines = [
         f"{plain['uri']}: {plain['images']:,} images of {plain['people']:,} people{unknown}, "
-        f"{plain['cameras']:,} cameras, {plain['bytes'] / 1e6:,.1f} MB",
+        f"{plain['cameras']:,} cameras, {plain['bytes'] / 1e6:,.1f} MB on this machine",
         *(f"  domain {name or 'not given'}: {count:,} images" for name, count in plain["domains"].items()),
         f"model: {model['fingerprint'][:12]}, {plain['dims']} numbers a feature, run {model['run'] or 'not known'}"
         f" ({model['checkpoint']}{', mirrored images too' if model['flip'] else ''})",

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from jointreid.gallery import index
 from jointreid.gallery.answers import Person, SearchResult, group
 from jointreid.gallery.filters import Filter
-from jointreid.gallery.mirror import Mirror
+from jointreid.gallery.mirror import Mirror, UnknownRow, table_version
 from jointreid.gallery.rows import Floats
 
 # Features gathered at once from the rows that a filter leaves: 0.5 MiB of 512 dimensions. So many rows need one thread.
@@ -36,7 +36,11 @@ def search_mirror(
     where: Filter | None,
     threshold: float | None,
 ) -> SearchResult:
-    """Return the nearest people, see `Gallery.search`; `query` [D] has length 1."""
+    """Return the nearest people, see `Gallery.search`; `query` [D] has length 1.
+
+    Raises:
+        UnknownRow: the table was changed meanwhile; try again.
+    """
     total = len(mirror.row_ids)
     chosen = None if where is None else np.flatnonzero(where.mask(mirror.rows))
     searched = total if chosen is None else len(chosen)
@@ -45,6 +49,8 @@ def search_mirror(
         people = _exactly(mirror, query, chosen, top, images)
     else:
         people = _by_index(mirror, table, query, where, top, images)
+        if table_version(table)[0] != mirror.generation:  # row ids begin again after a rewriting
+            raise UnknownRow("the table was written anew during a search")
     return SearchResult(tuple(people), threshold, searched, total, exact)
 
 

@@ -1,6 +1,8 @@
 """Run directories with random weights, and images of noise, for the tests of extraction and of what builds on it."""
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -24,12 +26,14 @@ def draw(folder: Path, count: int, size: tuple[int, int] = (23, 37), seed: int =
     return records
 
 
-def untrained_run(folder: Path, recipe: str = "bot-dcsd", seed: int = 0, batch_size: int = 2) -> Path:
+def untrained_run(
+    folder: Path, recipe: str = "bot-dcsd", seed: int = 0, batch_size: int = 2, **changes: Mapping[str, Any]
+) -> Path:
     """Write a run directory of two domains, `d` with cameras 0, 5, 10 and `e` with camera 7, and return it."""
     records = [ImageRecord(folder / f"{i}.png", f"p{i // 2}", 5 * (i % 3)) for i in range(6)]
     others = [ImageRecord(folder / f"e{i}.png", f"p{i}", 7) for i in range(3)]
     space = join([Domain("d", train=tuple(records)), Domain("e", train=tuple(others))]).label_space
-    config = small_config(recipe, eval={"batch_size": batch_size})
+    config = small_config(recipe).replace(eval={"batch_size": batch_size}, **changes)
     write_config(config, folder / "config.yaml")
     space.save(folder / "labels.json")
     torch.manual_seed(seed)

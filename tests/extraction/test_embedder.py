@@ -152,6 +152,29 @@ def test_a_model_without_heads_predicts_nothing(run_and_records: RunAndRecords, 
     assert embed.predict(described) == [(None, None, None, None)]
 
 
+NETWORK = {"base": "static", "context": "network"}
+
+
+@pytest.mark.parametrize("dcsd", [NETWORK, {**NETWORK, "context_stages": (1, 2)}])
+def test_a_context_network_tells_what_it_sees_and_gives_the_features_of_evaluation(
+    run_and_records: RunAndRecords, tmp_path: Path, dcsd: dict[str, Any]
+) -> None:
+    run = open_run(untrained_run(tmp_path / "run", dcsd=dcsd))
+    records = run_and_records[1]
+    expected = extract(
+        run.model(), records, run.config.image, run.config.eval, device=torch.device("cpu"), cache_dir=None, workers=1
+    )
+    described = Embedder.load(run, device="cpu").describe([record.path for record in records])
+    assert np.array_equal(described.features, expected.features)
+    assert described.camera is not None
+    assert described.camera.shape == (5, 4)
+
+
+def test_a_control_that_needs_the_true_domain_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(JointreidError, match="has to be told the domain and the camera of each image"):
+        Embedder.load(untrained_run(tmp_path / "run", dcsd={**NETWORK, "context": "labels"}), device="cpu")
+
+
 def test_an_opened_image_is_turned_upright_as_a_file_is(
     embed: Embedder, run_and_records: RunAndRecords, tmp_path: Path
 ) -> None:

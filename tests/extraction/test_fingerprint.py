@@ -65,3 +65,20 @@ def test_the_heads_do_not_count(run: Path) -> None:
     model, config = opened.model(), opened.config
     model.prune_heads()
     assert fingerprint(model, config.image, config.eval, config.model, config.dcsd) == fingerprint_with(run)
+
+
+@pytest.mark.parametrize(("shrinkage", "counts"), [(0.0, False), (5.0, True)])
+def test_a_head_counts_where_the_features_depend_on_it(tmp_path: Path, shrinkage: float, counts: bool) -> None:
+    dcsd = {"base": "static", "context": "network", "camera_shrinkage": shrinkage}
+    opened = open_run(untrained_run(tmp_path / "run", dcsd=dcsd))
+    model, config = opened.model(), opened.config
+
+    def digest() -> str:
+        return fingerprint(model, config.image, config.eval, config.model, config.dcsd)
+
+    before = digest()
+    (name,) = (name for name in model.head_names() if "camera" in name and name.endswith("weight"))
+    model.get_parameter(name).data += 1
+    assert (digest() != before) == counts
+    model.classifier.weight.data += 1
+    assert (digest() != before) == counts

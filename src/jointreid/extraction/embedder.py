@@ -30,6 +30,7 @@ from jointreid.extraction.image_input import (
 from jointreid.extraction.predictions import Prediction, camera_names, domain_names, predictions
 from jointreid.machine.device import pick_device
 from jointreid.machine.memory import kept_memory
+from jointreid.messages.errors import JointreidError
 from jointreid.models.reid import ReIDModel
 from jointreid.retrieval.extract import BatchFeatures, evaluating, forward, require_finite
 from jointreid.run import Run, open_run
@@ -102,9 +103,14 @@ class Embedder:
             device: auto, cpu, cuda or mps.
 
         Raises:
-            JointreidError: no such device.
+            JointreidError: no such device, or the model has to be told the domain and the camera of each image.
         """
         where = pick_device(device)
+        if model.needs_origins:
+            raise JointreidError(
+                "this model was trained with dcsd.context labels, a control that has to be told the domain and the "
+                "camera of each image; evaluate it with `jointreid evaluate`, and take features from another model"
+            )
         digest = fingerprint(model, config.image, config.eval, config.model, config.dcsd)
         names = tuple(domain_names(labels)), tuple(camera_names(labels))
         return cls(model.to(where), config.image, config.eval, where, *names, digest)

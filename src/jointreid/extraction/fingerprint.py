@@ -1,10 +1,11 @@
 """The fingerprint of a model: equal exactly when features of two models may be compared.
 
-It covers the weights without the classifiers, and the settings that change features: the network, the size, the
-interpolation and the normalisation of images, and whether mirrored images take part. It does not cover the device, the
-batch size or the precision, which only change roundings.
+It covers the weights without the classifiers that pruning drops, and the settings that change features: the network,
+the size, the interpolation and the normalisation of images, and whether mirrored images take part. It does not cover
+the device, the batch size or the precision, which only change roundings.
 """
 
+import copy
 import hashlib
 import json
 from dataclasses import asdict, fields
@@ -14,7 +15,10 @@ from jointreid.config import DcsdConfig, EvalConfig, ImageConfig, ModelConfig
 from jointreid.models.reid import ReIDModel
 
 # Of these sections, the settings that act in training alone.
-_TRAINING_ONLY = {"pretrain", "pretrain_file", "classifier_std", "stop_gradient", "detach_context_input"}
+_TRAINING_ONLY = {
+    *("pretrain", "pretrain_file", "classifier_std", "stop_gradient", "detach_context_input"),
+    *("context_init", "context_dropout", "decay_generators"),
+}
 _OF_IMAGES = {"height", "width", "interpolation", "mean", "std"}
 
 
@@ -39,13 +43,24 @@ def fingerprint(
         "dcsd": {name: value for name, value in _changed(dcsd).items() if name not in _TRAINING_ONLY},
     }
     digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode())
-    heads = set(model.head_names())
+    without_effect = _without_effect(model)
     for name, tensor in sorted(model.state_dict().items()):
-        if name not in heads and not name.endswith("num_batches_tracked"):
+        if name not in without_effect and not name.endswith("num_batches_tracked"):
             values = tensor.detach().cpu().contiguous().numpy()
             digest.update(f"{name} {values.dtype} {values.shape}".encode())
             digest.update(values.tobytes())
     return digest.hexdigest()
+
+
+def _without_effect(model: ReIDModel) -> set[str]:
+    """Return the tensors that features do not depend on: the identity classifier, and the heads that pruning drops.
+
+    A head stays, and counts, where the blocks are told what it predicts.
+    """
+    pruned = copy.deepcopy(model)
+    pruned.prune_heads()
+    stays = set(pruned.state_dict())
+    return {name for name in model.head_names() if name not in stays or name.startswith("classifier.")}
 
 
 def _changed(section: Any) -> dict[str, Any]:

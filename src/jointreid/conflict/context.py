@@ -65,6 +65,10 @@ def study_context(
     heads = context_heads(model)
     if model.needs_origins:
         return ContextUse(found, "This model is given the true data set and camera of an image, and predicts neither.")
+    if heads and studied.run.config.dcsd.inject == "norm":
+        return ContextUse(
+            found, "This model mixes normalisations by the domain that it predicts, and has no vectors to change."
+        )
     if not heads:
         return ContextUse(found, "This model has no context: nothing in it is told where an image comes from.")
     records = studied.test_records

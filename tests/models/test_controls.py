@@ -237,3 +237,29 @@ def test_shuffled_labels_train_the_heads_with_those_of_other_images() -> None:
     assert correct.domain != terms.domain
     assert (correct.triplet, correct.identity) == (terms.triplet, terms.identity)
     assert DomainNormConv(4, 1, num_domains=2).domain_norm is not None
+
+
+@pytest.mark.parametrize(
+    ("inject", "switches"),
+    [("film", {"camera_shrinkage": 9.0}), ("norm", {})],
+)
+def test_controls_compile_into_one_graph(inject: str, switches: dict[str, Any]) -> None:
+    torch.compiler.reset()
+    found = model(inject, **switches).train()
+    ids = torch.tensor([0, 1, 2, 2])
+    graph = torch.compile(found, fullgraph=True, backend="eager")
+    output = graph(images(), Origins(ids, ids))
+    expected = model(inject, **switches).train()(images(), Origins(ids, ids))
+    torch.testing.assert_close(output.embedding, expected.embedding)
+
+
+@pytest.mark.parametrize("inject", ["film", "norm"])
+def test_controls_keep_to_half_precision_maps_with_statistics_in_fp32(inject: str) -> None:
+    found = model(inject).train()
+    with torch.autocast("cpu", torch.bfloat16):
+        output = found(images())
+    torch.autograd.backward(output.embedding.float().square().mean())
+    for name, buffer in found.named_buffers():
+        if "domain_norm" in name:
+            assert buffer.dtype == torch.float32
+    assert all(torch.isfinite(p.grad).all() for p in found.parameters() if p.grad is not None)

@@ -25,9 +25,10 @@ from jointreid.models.reid import ReIDModel
 from jointreid.retrieval.domain_ranking import images_of, rank_domain, rank_merged, without_junk
 from jointreid.retrieval.embeddings import Embeddings
 from jointreid.retrieval.extract import Indices, extract
+from jointreid.retrieval.queries import query_results, unseen_cameras
 from jointreid.retrieval.ranking import RankingMetrics
 from jointreid.retrieval.result_files import save_results
-from jointreid.retrieval.results import RANKS, DomainResult, MergedResult, QueryResult, Results, UnseenCamera
+from jointreid.retrieval.results import RANKS, DomainResult, MergedResult, QueryResult, Results
 from jointreid.retrieval.run_data import load_evaluation_data
 from jointreid.run import Run, open_run
 
@@ -96,9 +97,11 @@ def evaluate_domains(
             embeddings = (embed_with or embed_here)(images_of(domain), domain.name)
             ranking = rank_domain(domain, embeddings, config.eval, device)
             results_of.append(_domain_result(domain, embeddings, ranking, label_space))
-            own = _query_results(domain, without_junk(domain, "query"), ranking)
+            own = query_results(domain, without_junk(domain, "query"), ranking)
             queries += own
-            results_of[-1] = replace(results_of[-1], unseen_cameras=_unseen_cameras(domain.name, own, label_space))
+            if (number := _domain_id(domain.name, label_space)) is not None:
+                unseen = unseen_cameras(own, label_space.domains[number])
+                results_of[-1] = replace(results_of[-1], unseen_cameras=unseen)
             if merged_gallery:
                 kept.append((embeddings, ranking))
         if merged_gallery:
@@ -321,54 +324,6 @@ def origins_of(
     known = label_space.domains[domain_id]
     cameras = [known.global_camid(r.camid) if r.camid in known.cameras else -1 for r in records]
     return np.stack([np.full(len(records), domain_id), np.array(cameras)], axis=1).astype(np.int64)
-
-
-def _query_results(domain: Domain, query: Sequence[ImageRecord], ranking: RankingMetrics) -> list[QueryResult]:
-    measures = zip(
-        ranking.average_precision.tolist(),
-        ranking.inverse_negative_penalty.tolist(),
-        ranking.first_match_rank.tolist(),
-        strict=True,
-    )
-    by_index = dict(zip(ranking.valid_queries.tolist(), measures, strict=True))
-    return [
-        QueryResult(
-            domain.name,
-            _image_name(record, domain.source),
-            record.pid,
-            record.camid,
-            index in by_index,
-            *by_index.get(index, (None, None, None)),
-        )
-        for index, record in enumerate(query)
-    ]
-
-
-def _unseen_cameras(name: str, queries: Sequence[QueryResult], label_space: LabelSpace) -> tuple[UnseenCamera, ...]:
-    """Return the accuracy on the cameras of a domain that the model was trained on, but not with these."""
-    domain_id = _domain_id(name, label_space)
-    if domain_id is None:
-        return ()
-    unseen = {query.camid for query in queries if query.valid} - set(label_space.domains[domain_id].cameras)
-    return tuple(
-        _unseen_camera(camid, [query for query in queries if query.valid and query.camid == camid])
-        for camid in sorted(unseen)
-    )
-
-
-def _unseen_camera(camid: int, queries: Sequence[QueryResult]) -> UnseenCamera:
-    """Return the means over the valid queries of a camera."""
-    rank1 = [query.first_match_rank == 1 for query in queries]
-    ap = [query.average_precision or 0.0 for query in queries]
-    inp = [query.inverse_negative_penalty or 0.0 for query in queries]
-    return UnseenCamera(camid, len(queries), *(float(np.mean(values)) for values in (rank1, ap, inp)))
-
-
-def _image_name(record: ImageRecord, source: str) -> str:
-    """Return what an image is called wherever its data set lies: its path below the source, and its box."""
-    folders = (Path(source), Path(source).parent)  # a folder that a reader knows, or the one that a manifest is in
-    path = next((record.path.relative_to(f) for f in folders if record.path.is_relative_to(f)), record.path)
-    return path.as_posix() if record.box is None else f"{path.as_posix()} {record.box}"
 
 
 def _domain_id(name: str, label_space: LabelSpace) -> int | None:

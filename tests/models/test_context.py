@@ -135,7 +135,7 @@ def test_before_the_first_step_the_features_are_those_of_the_plain_network() -> 
     own = found.state_dict()
     assert plain.state_dict().keys() <= own.keys()
     found.load_state_dict(own | plain.state_dict())
-    # The depthwise layer sums its taps in one pass with the generated kernels, in another order than a convolution.
+    # Not bit for bit on every machine: one pass sums the taps of the depthwise layer and of the generated kernels.
     torch.testing.assert_close(embeddings(found), embeddings(plain), rtol=1e-5, atol=1e-6)
 
 

@@ -1,0 +1,101 @@
+"""The networks that are compared, as changes to one `RunConfig`, and the reason for each."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from jointreid.config import RunConfig
+from jointreid.recipes import apply_recipe
+
+Start = Literal["random", "imagenet"]
+STARTS: tuple[Start, ...] = ("random", "imagenet")
+
+Sections = Mapping[str, Mapping[str, Any]]
+
+# The generated part of every arm that has one beside a static kernel: with lr of its own and no weight decay.
+_STATIC: dict[str, Any] = {"base": "static", "decay_generators": False}
+_FASTER = {"generator_lr": 6.0}
+
+# One trunk for all arms of a start; with ImageNet weights its width cannot be changed.
+TRUNKS: Mapping[Start, Mapping[str, Any]] = {
+    "random": {"trunk": "resnet50", "width": 22, "depthwise": True},
+    "imagenet": {"trunk": "mobilenetv2_100", "pretrain": "mobilenetv2_100"},
+}
+START_WORDS: Mapping[Start, str] = {
+    "random": "random weights, ResNet-50 with depthwise 3x3s, width 22 of 64",
+    "imagenet": "MobileNetV2 trained on ImageNet",
+}
+
+
+@dataclass(frozen=True)
+class Arm:
+    """A network of the comparison.
+
+    Attributes:
+        words: its name in tables.
+        why: the reason to train it.
+        recipe: that it starts from.
+        changes: to the settings of the recipe.
+        random_changes: further ones where the start is random.
+        starts: where it can be trained.
+        control: whether it may not be recommended: it sees labels, or is a rival of the kernel.
+    """
+
+    words: str
+    why: str
+    recipe: str
+    changes: Sections
+    random_changes: Sections
+    starts: tuple[Start, ...] = STARTS
+    control: bool = False
+
+
+def _arm(words: str, why: str, recipe: str = "bot-dcsd", **changes: Any) -> Arm:
+    extra = {name: changes.pop(name) for name in ("random_changes", "starts", "control") if name in changes}
+    return Arm(words, why, recipe, changes, extra.pop("random_changes", {}), **extra)
+
+
+ARMS: Mapping[str, Arm] = {
+    "static": _arm("static", "the plain network", "bot"),
+    "static-wide": _arm(
+        "static, wider", "at least the multiply-adds of the context network", "bot",
+        random_changes={"model": {"width": 24}}, starts=("random",),
+    ),
+    "static-dense": _arm(
+        "static, dense 3x3s", "BoT as it is, at about the same multiply-adds", "bot",
+        random_changes={"model": {"width": 17, "depthwise": False}}, starts=("random",),
+    ),
+    "paper": _arm(
+        "DCSD as printed", "the paper's network at equal width",
+        random_changes={"model": {"depthwise": False}}, starts=("random",),
+    ),
+    "paper-wide": _arm(
+        "DCSD as printed, wider", "the paper's network at the multiply-adds of the context network",
+        random_changes={"model": {"depthwise": False, "width": 23}}, starts=("random",),
+    ),
+    "s": _arm("static + S", "generated from the sample alone", dcsd={**_STATIC, "factors": ("sample",)}, optim=_FASTER),
+    "blocks": _arm(
+        "static + S + D + C, heads in the blocks", "domain and camera predicted where the paper does",
+        dcsd={**_STATIC, "detach_context_input": True}, optim=_FASTER,
+    ),
+    "context": _arm("static + context network", "domain and camera predicted by a network of its own", "joint"),
+    "labels": _arm(
+        "static + true labels", "the ceiling: domain and camera are told", "joint", dcsd={"context": "labels"},
+        control=True,
+    ),
+    "film": _arm(
+        "static + FiLM on the context", "the same knowledge as scale and shift", "joint", dcsd={"inject": "film"},
+        control=True,
+    ),
+    "norm": _arm(
+        "static, batch normalisation by domain", "the same knowledge as statistics", "joint", dcsd={"inject": "norm"},
+        control=True,
+    ),
+}  # fmt: skip
+
+
+def settings(arm: str, start: Start) -> RunConfig:
+    """Return the settings of an arm from a start, without data, size of images, schedule and learning rate."""
+    chosen = ARMS[arm]
+    config = apply_recipe(chosen.recipe).replace(model=TRUNKS[start], **chosen.changes)
+    return config.replace(**chosen.random_changes) if start == "random" else config

@@ -1,0 +1,150 @@
+"""The data sets of the comparison: manifests in one folder, and smaller manifests made from them.
+
+A copy is needed because a manifest names images below its own folder. The synthetic people have the cameras of the
+paper's Table I and a share of its identities.
+"""
+
+import shutil
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from jointreid.config import DataConfig
+from jointreid.data.holdout import hold_out
+from jointreid.data.manifest import write_manifest
+from jointreid.data.records import Domain
+from jointreid.data.sources import load_domains
+from jointreid.synthetic import synthesise
+from jointreid.synthetic.presets import TABLE1, DomainSpec, SplitSize
+
+SHARED = Path(__file__).resolve().parents[2].parent / "shared" / "data"
+
+
+@dataclass(frozen=True)
+class EvidenceData:
+    """A data set of the comparison.
+
+    Attributes:
+        words: its description in tables.
+        domains: names.
+        image: settings of the images.
+        tuning_ids: train identities of each domain that a learning rate is chosen on.
+        epochs: of a tuning, a short and a long training.
+        closed_domain: left out of train for one training of each arm.
+        closed_camera: domain and camid left out of train for another.
+    """
+
+    words: str
+    domains: tuple[str, ...]
+    image: Mapping[str, Any]
+    tuning_ids: int
+    epochs: tuple[int, int, int]
+    closed_domain: str
+    closed_camera: tuple[str, int]
+
+
+DATASETS: Mapping[str, EvidenceData] = {
+    "people": EvidenceData(
+        "synthetic people: 5 domains, 32 cameras, 300 of 751 to 1,041 train identities of each",
+        tuple(spec.name for spec in TABLE1),
+        {"height": 64, "width": 32, "pad": 4},
+        40,
+        (2, 4, 8),
+        "college",
+        ("station", 3),
+    ),
+    "emoji": EvidenceData(
+        "emoji: 7 domains, 11 studios",
+        ("food", "nature", "objects", "people", "smileys", "symbols", "travel"),
+        {"height": 48, "width": 48, "pad": 4, "pad_mode": "edge"},
+        15,
+        (6, 12, 24),
+        "travel",
+        ("food", 9),
+    ),
+    "omniglot": EvidenceData(
+        "Omniglot: 4 domains, 20 writers",
+        ("east_asian", "european", "historic", "indic"),
+        {"height": 48, "width": 48, "pad": 4, "pad_mode": "edge", "flip": 0.0},
+        5,
+        (9, 18, 36),
+        "historic",
+        ("indic", 0),
+    ),
+}
+
+
+def _people() -> tuple[DomainSpec, ...]:
+    return tuple(
+        replace(
+            spec,
+            train=SplitSize(300, 2_400),
+            query=SplitSize(100, 100 if spec.cameras == 1 else 200),
+            gallery=SplitSize(100, 400),
+            strangers=0,
+            others=SplitSize(0, 0),
+            views=min(spec.views, 8),
+        )
+        for spec in TABLE1
+    )
+
+
+@cache
+def manifest(name: str, out: Path) -> Path:
+    """Return the manifest of a data set below `out`; draws or copies it if it is not there."""
+    folder = out / "data" / name
+    path = folder / "manifest.csv"
+    if not path.is_file():
+        if name == "people":
+            synthesise(folder, _people(), seed=7, height=64)
+        else:
+            shutil.copytree(SHARED / name, folder, dirs_exist_ok=True)
+    return path
+
+
+def _domains(source: Path) -> tuple[Domain, ...]:
+    return load_domains(DataConfig(sources=(str(source),)))
+
+
+def _part(source: Path, name: str, change: Callable[[Domain], Domain | None]) -> Path:
+    """Write a manifest beside another: each domain as `change` returns it, without those for which it is None."""
+    path = source.with_name(f"{name}.csv")
+    write_manifest([part for domain in _domains(source) if (part := change(domain)) is not None], path)
+    return path
+
+
+def tuning(source: Path, ids: int) -> Path:
+    """Return a manifest of train identities alone, `ids` of each domain as its test split, to choose a rate on."""
+
+    def change(domain: Domain) -> Domain:
+        rest, held = hold_out(domain, ids, seed=0)
+        return replace(rest, query=held.query, gallery=held.gallery)
+
+    return _part(source, "tuning", change)
+
+
+def solo(source: Path, name: str) -> Path:
+    """Return a manifest of one domain."""
+    return _part(source, f"solo-{name}", lambda domain: domain if domain.name == name else None)
+
+
+def without_domain(source: Path, name: str) -> Path:
+    """Return a manifest without the train images of a domain, whose test images stay."""
+
+    def change(domain: Domain) -> Domain:
+        return replace(domain, train=()) if domain.name == name else domain
+
+    return _part(source, f"without-{name}", change)
+
+
+def without_camera(source: Path, name: str, camid: int) -> Path:
+    """Return a manifest without the train images of one camera, whose test images stay."""
+
+    def change(domain: Domain) -> Domain:
+        if domain.name != name:
+            return domain
+        return replace(domain, train=tuple(record for record in domain.train if record.camid != camid))
+
+    return _part(source, f"without-{name}-{camid}", change)

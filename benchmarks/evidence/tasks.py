@@ -1,0 +1,175 @@
+"""The trainings, in order: what comes next depends on the records of those before.
+
+For each data set and start: learning rates are tried on held-out train identities, then every arm is trained short with
+its best one, then the best four long with three seeds. Last come what joining itself costs (each domain alone), and a
+domain and a camera left out of train.
+"""
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from evidence.arms import ARMS, STARTS, Start, settings
+from evidence.data import DATASETS, manifest, solo, tuning, without_camera, without_domain
+from jointreid.config import RunConfig
+
+Stage = Literal["tune", "short", "long", "solo", "closed-domain", "closed-camera"]
+STAGES: tuple[Stage, ...] = ("tune", "short", "long", "solo", "closed-domain", "closed-camera")
+LRS: Mapping[Start, tuple[float, ...]] = {"random": (1e-3, 2e-3, 4e-3), "imagenet": (3.5e-4, 7e-4, 1.4e-3)}
+LONG_ARMS, LONG_SEEDS = 4, 3
+# Compared with the others for as long as any is trained: the plain network, and the one to recommend.
+ALWAYS_LONG = ("static", "context")
+
+Record = Mapping[str, Any]
+# From the name of a task to its record, or None.
+Records = Callable[[str], Record | None]
+
+
+@dataclass(frozen=True)
+class Task:
+    """One training.
+
+    Attributes:
+        dataset: name in `DATASETS`.
+        start: where its weights come from.
+        stage: why it is trained.
+        arm: name in `ARMS`.
+        lr: learning rate.
+        seed: of the training.
+        domain: for `solo`, the domain that it is trained on.
+    """
+
+    dataset: str
+    start: Start
+    stage: Stage
+    arm: str
+    lr: float
+    seed: int = 0
+    domain: str = ""
+
+    @property
+    def name(self) -> str:
+        """The name of its record and of its run directory."""
+        parts = (self.dataset, self.start, self.stage, self.arm, self.domain, f"lr{self.lr:g}", f"s{self.seed}")
+        return "_".join(part for part in parts if part)
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """Its fields as plain values."""
+        return asdict(self)
+
+
+@dataclass(frozen=True)
+class Scale:
+    """The size of the comparison.
+
+    Attributes:
+        datasets: that are used.
+        shrink: divides the epochs of every training.
+        max_steps: of every training; 0 for no limit.
+    """
+
+    datasets: tuple[str, ...]
+    shrink: int = 1
+    max_steps: int = 0
+
+
+SCALES = {"cpu": Scale(tuple(DATASETS)), "test": Scale(("omniglot",), 100, 3)}
+
+
+def config(task: Task, out: Path, scale: Scale) -> RunConfig:
+    """Return the settings of a training below `out`; its manifest is made if it is not there."""
+    data = DATASETS[task.dataset]
+    whole = manifest(task.dataset, out)
+    images = {
+        "tune": lambda: tuning(whole, data.tuning_ids),
+        "solo": lambda: solo(whole, task.domain),
+        "closed-domain": lambda: without_domain(whole, data.closed_domain),
+        "closed-camera": lambda: without_camera(whole, *data.closed_camera),
+    }
+    source = images.get(task.stage, lambda: whole)()
+    tune, short, long = data.epochs
+    epochs = max(1, {"tune": tune, "long": long}.get(task.stage, short) // scale.shrink)
+    milestones = {max(1, round(0.65 * epochs)), max(1, round(0.85 * epochs))}
+    base = settings(task.arm, task.start)
+    return base.replace(
+        data={"sources": (str(source),), "cache": str(out / "cache")},
+        image=dict(data.image),
+        sampler={"ids_per_batch": 16, "images_per_id": 4},
+        schedule={
+            "epochs": epochs, "milestones": tuple(sorted(milestones)), "warmup_epochs": 1, "warmup_max_iters": 100,
+        },
+        optim={"lr": task.lr},
+        train={
+            "out": str(out / "runs" / task.name), "label": task.arm, "seed": task.seed, "eval_every": 0,
+            "max_steps": scale.max_steps, "device": "cpu", "compile": "never",
+        },
+    )  # fmt: skip
+
+
+def arms_of(start: Start) -> tuple[str, ...]:
+    """Return the arms that can be trained from a start."""
+    return tuple(name for name, arm in ARMS.items() if start in arm.starts)
+
+
+def best_lr(dataset: str, start: Start, arm: str, records: Records) -> float | None:
+    """Return the learning rate of the highest mAP on held-out train identities; None until all were tried."""
+    found = [(records(Task(dataset, start, "tune", arm, lr).name), lr) for lr in LRS[start]]
+    values = [(record["mean"], lr) for record, lr in found if record is not None]
+    return max(values)[1] if len(values) == len(found) else None
+
+
+def long_arms(dataset: str, start: Start, records: Records) -> tuple[str, ...]:
+    """Return the arms that are trained long: the best of the short trainings, `ALWAYS_LONG` among them.
+
+    Controls that see labels cannot be recommended; one place is enough for them as the ceiling of the short trainings.
+    """
+    scores = []
+    for arm in arms_of(start):
+        lr = best_lr(dataset, start, arm, records)
+        record = None if lr is None else records(Task(dataset, start, "short", arm, lr).name)
+        if record is None:
+            return ()
+        if not ARMS[arm].control and arm not in ALWAYS_LONG:
+            scores.append((record["mean"], arm))
+    best = [arm for _, arm in sorted(scores, reverse=True)]
+    return (*ALWAYS_LONG, *best[: LONG_ARMS - len(ALWAYS_LONG)])
+
+
+def tasks(scale: Scale, records: Records) -> Iterator[Task]:
+    """Yield the trainings in order, those that the records allow to know."""
+    for start in STARTS:
+        for dataset in scale.datasets:
+            yield from _tuned(dataset, start, records)
+    for start in STARTS:
+        for dataset in scale.datasets:
+            yield from _compared(dataset, start, records)
+
+
+def _tuned(dataset: str, start: Start, records: Records) -> Iterator[Task]:
+    for arm in arms_of(start):
+        for lr in LRS[start]:
+            yield Task(dataset, start, "tune", arm, lr)
+        lr_of_arm = best_lr(dataset, start, arm, records)
+        if lr_of_arm is not None:
+            yield Task(dataset, start, "short", arm, lr_of_arm)
+
+
+def _compared(dataset: str, start: Start, records: Records) -> Iterator[Task]:
+    arms = long_arms(dataset, start, records)
+    for seed in range(LONG_SEEDS):
+        for arm in arms:
+            yield Task(dataset, start, "long", arm, _lr(dataset, start, arm, records), seed)
+    for arm in arms[:2] and ALWAYS_LONG:
+        lr = _lr(dataset, start, arm, records)
+        for domain in DATASETS[dataset].domains:
+            yield Task(dataset, start, "solo", arm, lr, 0, domain)
+        yield Task(dataset, start, "closed-domain", arm, lr)
+        yield Task(dataset, start, "closed-camera", arm, lr)
+
+
+def _lr(dataset: str, start: Start, arm: str, records: Records) -> float:
+    lr = best_lr(dataset, start, arm, records)
+    assert lr is not None, f"{arm} was not tuned on {dataset}"
+    return lr

@@ -91,7 +91,7 @@ def config(task: Task, out: Path, scale: Scale) -> RunConfig:
     source = images.get(task.stage, lambda: whole)()
     tune, short, long = data.epochs
     epochs = max(1, {"tune": tune, "long": long}.get(task.stage, short) // scale.shrink)
-    milestones = {max(1, round(0.65 * epochs)), max(1, round(0.85 * epochs))}
+    milestones = {max(1, round(0.65 * epochs)), max(1, round(0.86 * epochs))}
     base = settings(task.arm, task.start)
     return base.replace(
         data={"sources": (str(source),), "cache": str(out / "cache")},

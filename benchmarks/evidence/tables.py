@@ -1,0 +1,150 @@
+"""Write results/evidence.md, the tables of the comparison, from its records; nothing in it is typed by hand.
+
+python -m evidence.tables
+"""
+
+import argparse
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from jointreid.analysis.resampling import Estimate
+
+from evidence.arms import ARMS, START_WORDS, STARTS, Start
+from evidence.compared import gain, metrics, records_of
+from evidence.data import DATASETS
+from evidence.records import RecordStore
+from evidence.tasks import SCALES, arms_of
+from jointreid.machine.files import write_atomically
+from jointreid.messages.tables import text_table
+
+ROOT = Path(__file__).resolve().parents[2]
+HEAD = """# Joint training: which network
+
+Made by `bash benchmarks/evidence/run.sh` from the records under `results/evidence/`. Small networks, small pictures and
+few steps on two CPU cores: the figures compare networks with each other, not with results on photographs of people.
+Every arm has the same data, batches, schedule and three learning rates, chosen on train identities that are held out;
+no setting was chosen on a test identity. mAP in percent; in brackets the 95 % interval of a difference, over resamples
+of identities, and of seeds where there are several. An arm that is marked with * is a control.
+"""
+
+
+def table_of_stage(store: RecordStore, dataset: str, start: Start, stage: str) -> Iterator[str]:
+    """Yield the lines of the table of all arms in a stage, or nothing if the plain network was not trained."""
+    plain = records_of(store, dataset, start, stage, "static")
+    if not plain:
+        return
+    domains = DATASETS[dataset].domains
+    head = ["arm", "lr", "seeds", "steps", "CPU s", *domains, "mean", "worst", "mean against static"]
+    rows = []
+    for arm in arms_of(start):
+        records = records_of(store, dataset, start, stage, arm)
+        if not records:
+            continue
+        values = [_mean(record["domains"][domain]["mAP"] for record in records) for domain in domains]
+        against = "" if arm == "static" else _signed(gain(plain, records, store, domains)[0])
+        first = records[0]
+        rows.append(
+            [
+                ARMS[arm].words + "*" * ARMS[arm].control,
+                f"{first['task']['lr']:g}",
+                str(len(records)),
+                f"{first['steps']:,}",
+                f"{_mean(record['cpu_seconds'] for record in records):.0f}",
+                *(_percent(value) for value in values),
+                _percent(_mean(values)),
+                _percent(min(values)),
+                against,
+            ]
+        )
+    yield text_table([head, *rows], "lrrrr" + "r" * (len(head) - 5))
+    yield ""
+
+
+def closed_lines(store: RecordStore, dataset: str, start: Start) -> Iterator[str]:
+    """Yield what each arm reaches on the domain and on the camera that were left out of train."""
+    data = DATASETS[dataset]
+    domain, (camera_domain, camid) = data.closed_domain, data.closed_camera
+    cases = (
+        ("closed-domain", f"Trained without the domain {domain}, tested on it", domain, None),
+        ("closed-camera", f"Trained without camera {camid} of {camera_domain}, its queries", camera_domain, camid),
+    )
+    for stage, title, where, of_camera in cases:
+        plain = records_of(store, dataset, start, stage, "static")
+        for arm in arms_of(start):
+            records = records_of(store, dataset, start, stage, arm)
+            if records and plain:
+                value = metrics(records, store, dataset, where, of_camera).mean
+                yield f"- {title}: {ARMS[arm].words} {_percent(value)}"
+    yield ""
+
+
+def joining_lines(store: RecordStore, dataset: str, start: Start) -> Iterator[str]:
+    """Yield the mean mAP of networks trained on each domain alone beside that of one trained on all."""
+    for arm in arms_of(start):
+        alone = records_of(store, dataset, start, "solo", arm)
+        joint = records_of(store, dataset, start, "short", arm)
+        if len(alone) == len(DATASETS[dataset].domains) and joint:
+            solo = _mean(record["domains"][record["task"]["domain"]]["mAP"] for record in alone)
+            yield (
+                f"- {ARMS[arm].words}: each domain alone {_percent(solo)}, all domains in one network "
+                f"{_percent(joint[0]['mean'])}, each image seen equally often"
+            )
+    yield ""
+
+
+def page(store: RecordStore, datasets: Sequence[str]) -> str:
+    """Return the whole page."""
+    lines = [HEAD]
+    for dataset in datasets:
+        for start in STARTS:
+            cell: list[str] = []
+            for stage, title in (("short", "Short trainings, seed 0"), ("long", "Long trainings")):
+                table = list(table_of_stage(store, dataset, start, stage))
+                cell += [f"### {title}", "", *table] if table else []
+            more = [*joining_lines(store, dataset, start), *closed_lines(store, dataset, start)]
+            if cell:
+                lines += [
+                    f"## {DATASETS[dataset].words}; from {START_WORDS[start]}",
+                    "",
+                    *cell,
+                    *filter(None, more),
+                    "",
+                ]
+    records = list(store)
+    if records:
+        hours = sum(record["seconds"] for record in records) / 3600
+        lines.append(f"{len(records)} trainings, {hours:.1f} hours on {records[0]['provenance']['machine']}.")
+    return "\n".join(lines).rstrip() + "\n"
+
+
+def _mean(values: Iterator[float] | Sequence[float]) -> float:
+    found = list(values)
+    return sum(found) / len(found)
+
+
+def _percent(value: float) -> str:
+    return f"{100 * value:.1f}"
+
+
+def _signed(estimate: Estimate) -> str:
+    low, high = 100 * estimate.low, 100 * estimate.high
+    return f"{100 * estimate.value:+.1f} ({low:+.1f} to {high:+.1f})"
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--scale", choices=SCALES, default="cpu")
+    parser.add_argument("--out", type=Path, default=ROOT / "out" / "evidence")
+    parser.add_argument("--records", type=Path, help="folder of the records; by default results/evidence")
+    options, _ = parser.parse_known_args()  # those of evidence.run have no effect here
+    is_real = options.scale == "cpu"
+    folder = options.records or (ROOT / "results" / "evidence" if is_real else options.out / "records")
+    path = ROOT / "results" / "evidence.md" if is_real else options.out / "evidence.md"
+    write_atomically(path, page(RecordStore(folder), SCALES[options.scale].datasets))
+    print(f"wrote {path}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

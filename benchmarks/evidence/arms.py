@@ -12,9 +12,10 @@ STARTS: tuple[Start, ...] = ("random", "imagenet")
 
 Sections = Mapping[str, Mapping[str, Any]]
 
-# The generated part of every arm that has one beside a static kernel: with lr of its own and no weight decay.
+# Every arm with a static kernel and a generated one: no weight decay on the generators, as in the recipe `joint`.
 _STATIC: dict[str, Any] = {"base": "static", "decay_generators": False}
-_FASTER = {"generator_lr": 6.0}
+# The generated part learns faster where the rest starts from ImageNet weights; from random ones all learn alike.
+GENERATOR_LR: Mapping[Start, float] = {"random": 1.0, "imagenet": 6.0}
 
 # One trunk for all arms of a start; with ImageNet weights its width cannot be changed.
 TRUNKS: Mapping[Start, Mapping[str, Any]] = {
@@ -73,10 +74,10 @@ ARMS: Mapping[str, Arm] = {
         "DCSD as printed, wider", "the paper's network at the multiply-adds of the context network",
         random_changes={"model": {"depthwise": False, "width": 23}}, starts=("random",),
     ),
-    "s": _arm("static + S", "generated from the sample alone", dcsd={**_STATIC, "factors": ("sample",)}, optim=_FASTER),
+    "s": _arm("static + S", "generated from the sample alone", dcsd={**_STATIC, "factors": ("sample",)}),
     "blocks": _arm(
         "static + S + D + C, heads in the blocks", "domain and camera predicted where the paper does",
-        dcsd={**_STATIC, "detach_context_input": True}, optim=_FASTER,
+        dcsd={**_STATIC, "detach_context_input": True},
     ),
     "context": _arm("static + context network", "domain and camera predicted by a network of its own", "joint"),
     "labels": _arm(
@@ -98,4 +99,5 @@ def settings(arm: str, start: Start) -> RunConfig:
     """Return the settings of an arm from a start, without data, size of images, schedule and learning rate."""
     chosen = ARMS[arm]
     config = apply_recipe(chosen.recipe).replace(model=TRUNKS[start], **chosen.changes)
+    config = config.replace(optim={"generator_lr": GENERATOR_LR[start]})
     return config.replace(**chosen.random_changes) if start == "random" else config

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -27,11 +28,15 @@ def done(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return out
 
 
-def test_it_leaves_people_four_evaluated_runs_and_a_page(done: Path) -> None:
-    for folder in ("bot", "bot-dcsd", "scratch/bot", "scratch/bot-dcsd"):
+FOLDERS = [f"{start}{system}" for start in ("", "scratch/") for system in ("bot", "bot-dcsd", "joint")]
+
+
+def test_it_leaves_people_six_evaluated_runs_and_a_page(done: Path) -> None:
+    for folder in FOLDERS:
         run = open_run(done / folder)
         assert run.config.train.label == LABEL
-        assert run.config.model.name == Path(folder).name
+        assert run.config.model.name == Path(folder).name.replace("joint", "bot-dcsd")
+        assert run.config.dcsd.base == ("static" if folder.endswith("joint") else "none")
         assert run.label_space.num_domains > 1
         assert (run.path / "results.json").is_file()
         assert bool(run.config.train.init) is not folder.startswith("scratch")
@@ -39,19 +44,18 @@ def test_it_leaves_people_four_evaluated_runs_and_a_page(done: Path) -> None:
     assert "<table" in (done / "report.html").read_text()
 
 
-def test_both_systems_are_trained_alike(done: Path) -> None:
+def test_all_systems_are_trained_alike(done: Path) -> None:
     for folder in ("", "scratch"):
-        bot, dcsd = (open_run(done / folder / system).config for system in SYSTEMS)
-        assert bot.replace(model={"name": "bot-dcsd"}, train={"out": "", "init": ""}) == dcsd.replace(
-            train={"out": "", "init": ""}
-        )
+        configs = [open_run(done / folder / system).config.replace(train={"out": "", "init": ""}) for system in SYSTEMS]
+        for config in configs:
+            assert replace(config, model=configs[0].model, dcsd=configs[0].dcsd) == configs[0]
 
 
 def test_it_can_be_repeated_in_place(done: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     trained = []
     monkeypatch.setattr(room, "train", lambda config, *_, **__: trained.append(config.train.out))
     monkeypatch.setattr(room, "_finish", lambda *_: done)
-    runs = [done / folder for folder in ("bot", "bot-dcsd", "scratch/bot", "scratch/bot-dcsd")]
+    runs = [done / folder for folder in FOLDERS]
     kept = {run: (run / "config.yaml").read_text() for run in runs}
     demo(done, "test", quiet())
     assert [Path(path) for path in trained] == runs

@@ -9,6 +9,7 @@ from jointreid.analysis.pictures import differences, mark, render_domain, symbol
 from jointreid.analysis.ranklists import LENGTH, load_reported_domains, rank_domains
 from jointreid.analysis.reported import ReportedRun, RunGroup, domain_names, open_runs
 from jointreid.analysis.tables import accuracy_table, merged_table, settings_table
+from jointreid.config import RunConfig
 from jointreid.data.records import Domain
 from jointreid.machine.files import write_atomically
 from jointreid.machine.paths import require_writable, user_path
@@ -21,11 +22,23 @@ SYSTEMS = {
         "BoT-DCSD generates the filters of its 3x3 convolutions for every picture, from the picture itself and its "
         "predicted data set and camera."
     ),
+    "joint": (
+        "The network of the recipe joint keeps BoT's filters and adds generated ones to them. What it knows of a "
+        "picture's data set and camera comes from a small network of its own, which light, colour and blur are enough "
+        "for."
+    ),
     "agw": "AGW relates each position of a picture to all others, and uses a triplet loss without a margin.",
     "agw-dcsd": "AGW-DCSD is AGW with filters generated for every picture, as in BoT-DCSD.",
     "bot-dn": "BoT-DN normalises the style of each picture after three of its stages.",
     "bot-snr": "BoT-SNR removes the style of each picture after every stage and restores what identifies people.",
 }
+
+
+def _system(config: RunConfig) -> str:
+    """Return the key of `SYSTEMS` that describes a run."""
+    name = config.model.name
+    is_joint = name == "bot-dcsd" and config.dcsd.base == "static" and config.dcsd.context == "network"
+    return "joint" if is_joint else name
 
 
 def write_report(
@@ -99,7 +112,7 @@ def _lead(runs: Sequence[ReportedRun]) -> Iterator[Html]:
         counts = sorted(space.num_domains for space in spaces.values())
         data = f" on different data, from {counts[0]} to {counts[-1]} data sets at once; the settings below name them."
     yield tag("p", what + each + data, class_="lead")
-    systems = [words for name, words in SYSTEMS.items() if any(run.run.config.model.name == name for run in runs)]
+    systems = [words for name, words in SYSTEMS.items() if any(_system(run.run.config) == name for run in runs)]
     yield tag(
         "p",
         "Each model then has to find people again: given one picture of a person, the query, it sorts all pictures of "

@@ -1,4 +1,4 @@
-"""A demo in minutes: BoT and BoT-DCSD trained jointly on domains of synthetic people, and a report."""
+"""A demo in minutes: three systems trained jointly on domains of synthetic people, and a report."""
 
 import shutil
 from collections.abc import Mapping, Sequence
@@ -30,7 +30,7 @@ LABEL = "demo"
 _NOTES = (
     "The people are synthetic: a program drew them, and no real person is shown. The numbers compare the two systems "
     "on these pictures at a small scale; they say nothing about photographs or about the paper's data sets.",
-    "Both systems are trained on the same pictures, for the same number of steps, with the same settings.",
+    "All systems are trained on the same pictures, for the same number of steps, with the same settings.",
 )
 
 
@@ -68,7 +68,7 @@ SCALES = {
 
 
 class DemoStart(NamedTuple):
-    """The initial weights of both systems.
+    """The initial weights of all systems.
 
     Attributes:
         words: their description in a run's name.
@@ -92,11 +92,11 @@ _STARTS = (
 
 
 def demo(out: Path, scale: str = "full", console: Console | None = None, *, cache: str = "") -> Path:
-    """Draw synthetic people, train both systems on all domains from two starts each, and write `report.html`.
+    """Draw synthetic people, train every system on all domains from two starts each, and write `report.html`.
 
     Args:
-        out: folder to write: `data/`, the runs `bot/` and `bot-dcsd/`, the same in `scratch/` from random weights, and
-            the page. Runs of an earlier demo in the same place are replaced.
+        out: folder to write: `data/`, the runs `bot/`, `bot-dcsd/` and `joint/`, the same in `scratch/` from random
+            weights, and the page. Runs of an earlier demo in the same place are replaced.
         scale: full, or test: as small as possible, to check that it works.
         console: where to print; standard output by default.
         cache: folder for decoded images; empty for `out`/cache.
@@ -157,7 +157,7 @@ def _settings(out: Path, system: str, scale: DemoScale, start: DemoStart, cache:
         model=NETWORK["model"],
         sampler=scale.sampler,
         schedule=scale.schedule,
-        optim={"lr": start.lr},
+        optim={"lr": start.lr, "generator_lr": 1.0},  # see `_TRAINING` in demo.weights
         train={
             "out": str(out / start.folder / system),
             "label": LABEL,

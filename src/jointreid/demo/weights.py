@@ -1,6 +1,6 @@
 """The small initial weights of the demo, and the function behind `jointreid demo --make-weights`, which trains them.
 
-They are trained on synthetic people with other identities and cameras than the demo's; both systems see the same
+They are trained on synthetic people with other identities and cameras than the demo's; all systems see the same
 pictures for the same number of steps. A trunk this small learns slowly from random weights, even more so with generated
 filters, just as a large one does without ImageNet.
 """
@@ -44,12 +44,12 @@ def committed_weights(system: str) -> Path:
 
 
 def make_weights(out: Path, console: Console | None = None) -> None:
-    """Draw people, train both systems on them and write their weights with their origin.
+    """Draw people, train all systems on them and write their weights with their origin.
 
-    Takes about half an hour on two cores. A stopped run is resumed.
+    Takes about an hour on two cores. A stopped run is resumed.
 
     Args:
-        out: folder to write: `data/`, the two runs, `<system>.safetensors` and `weights.json`.
+        out: folder to write: `data/`, the runs, `<system>.safetensors` and `weights.json`.
         console: where to print; standard output by default.
     """
     console = console or Console()

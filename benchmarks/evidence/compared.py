@@ -3,11 +3,11 @@
 from collections.abc import Sequence
 
 import numpy as np
-from jointreid.analysis.resampling import Estimate, QueryMetrics, resampled_difference
 from numpy.typing import NDArray
 
 from evidence.records import UNIT, RecordStore
 from evidence.tasks import Record
+from jointreid.analysis.resampling import Estimate, QueryMetrics, resampled_difference
 
 Floats = NDArray[np.float64]
 

@@ -8,13 +8,12 @@ import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from jointreid.analysis.resampling import Estimate
-
 from evidence.arms import ARMS, START_WORDS, STARTS, Start
 from evidence.compared import gain, metrics, records_of
 from evidence.data import DATASETS
 from evidence.records import RecordStore
 from evidence.tasks import SCALES, arms_of
+from jointreid.analysis.resampling import Estimate
 from jointreid.machine.files import write_atomically
 from jointreid.messages.tables import text_table
 

@@ -184,7 +184,8 @@ def load_weights(model: "ReIDModel", path: Path, *, heads: bool = True) -> None:
     Args:
         model: the model to fill, changed in place.
         path: a safetensors file of the same architecture.
-        heads: load the classifiers for identities, domains and cameras too; otherwise they keep their weights.
+        heads: load the classifiers for identities, domains and cameras too; otherwise they keep their weights, and so
+            do generators beside static kernels if the file is of the plain network and holds none.
 
     Raises:
         JointreidError: the file is damaged, or a tensor is missing, left over, of another shape or type; lists up to
@@ -192,8 +193,11 @@ def load_weights(model: "ReIDModel", path: Path, *, heads: bool = True) -> None:
     """
     own = model.state_dict()
     kept = set() if heads else set(model.head_names())
+    in_file = read_facts(path)
+    if not heads and not in_file.keys() & (generated := set(model.generated_names())):
+        kept |= generated
     expected = {name: facts for name, facts in facts_of(own).items() if name not in kept}
-    found = {name: facts for name, facts in read_facts(path).items() if name not in kept}
+    found = {name: facts for name, facts in in_file.items() if name not in kept}
     # A checkpoint holds what was saved; weights from elsewhere may be floats of another width.
     if wrong := misfits(found, expected, any_float=not heads):
         raise JointreidError(f"{path} does not fit the model: {first_few(wrong, sep='; ')}")

@@ -153,6 +153,22 @@ def test_init_takes_everything_but_the_heads(config: RunConfig, tmp_path: Path) 
     assert before["classifier.weight"].shape != after["classifier.weight"].shape
 
 
+def test_generated_kernels_beside_static_ones_start_from_a_plain_network(config: RunConfig, tmp_path: Path) -> None:
+    first = train(config.replace(model={"name": "bot"}, train={"max_steps": 1}), quiet())
+    second = config.replace(
+        train={"out": str(tmp_path / "second"), "init": str(first.path), "max_steps": 1},
+        dcsd={"base": "static", "context": "network"},
+        optim={"lr": 1e-12},
+    )
+    run = train(second, quiet())
+    before, after = weights(first), weights(run)
+    key = "trunk.layer1.0.conv2.weight"
+    assert torch.allclose(before[key], after[key], atol=1e-9)
+    assert "trunk.layer1.0.conv2.gain" in after
+    with pytest.raises(JointreidError, match=r"does not fit the model: .*channel_branch"):
+        train(second.replace(dcsd={"base": "none", "context": "block"}, train={"out": str(tmp_path / "no")}), quiet())
+
+
 def test_mixed_precision_is_kept_when_resuming(config: RunConfig) -> None:
     run = train(config.replace(train={"precision": "bf16-mixed", "max_steps": 1}), quiet())
     assert run.state()["precision"] == "bf16-mixed"

@@ -11,7 +11,7 @@ from rich.console import Console
 from jointreid.analysis.report import write_report
 from jointreid.analysis.reported import RunGroup
 from jointreid.config import RunConfig
-from jointreid.demo.weights import NETWORK, SYSTEMS, committed_weights
+from jointreid.demo.weights import NETWORK, committed_weights
 from jointreid.machine.paths import require_writable
 from jointreid.messages.commands import command
 from jointreid.messages.console import say
@@ -27,6 +27,8 @@ from jointreid.training.data import load_training_data
 from jointreid.training.train import train
 
 LABEL = "demo"
+# The recipes, and the committed weights that each starts from: generated kernels are added to those of a plain network.
+SYSTEMS = {"bot": "bot", "bot-dcsd": "bot-dcsd", "joint": "bot"}
 _NOTES = (
     "The people are synthetic: a program drew them, and no real person is shown. The numbers compare the two systems "
     "on these pictures at a small scale; they say nothing about photographs or about the paper's data sets.",
@@ -76,6 +78,7 @@ class DemoStart(NamedTuple):
         folder: of the runs.
         given: whether they are the committed weights.
         lr: learning rate.
+        generator_lr: of what generates kernels, as a multiple of it; only `joint` starts with an untrained part.
     """
 
     words: str
@@ -83,11 +86,12 @@ class DemoStart(NamedTuple):
     folder: str
     given: bool
     lr: float
+    generator_lr: float
 
 
 _STARTS = (
-    DemoStart("committed weights", "From weights trained on other synthetic people", "", True, 1e-3),
-    DemoStart("random weights", "From random weights", "scratch", False, 2e-3),
+    DemoStart("committed weights", "From weights trained on other synthetic people", "", True, 1e-3, 1.0),
+    DemoStart("random weights", "From random weights", "scratch", False, 2e-3, 1.0),
 )
 
 
@@ -157,13 +161,13 @@ def _settings(out: Path, system: str, scale: DemoScale, start: DemoStart, cache:
         model=NETWORK["model"],
         sampler=scale.sampler,
         schedule=scale.schedule,
-        optim={"lr": start.lr, "generator_lr": 1.0},  # see `_TRAINING` in demo.weights
+        optim={"lr": start.lr, "generator_lr": start.generator_lr},
         train={
             "out": str(out / start.folder / system),
             "label": LABEL,
             "eval_every": max(1, scale.schedule["epochs"] // 2),
             "save_every": 0,
-            "init": str(committed_weights(system)) if start.given else "",
+            "init": str(committed_weights(SYSTEMS[system])) if start.given else "",
         },
     )
 

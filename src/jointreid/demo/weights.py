@@ -1,6 +1,6 @@
 """The small initial weights of the demo, and the function behind `jointreid demo --make-weights`, which trains them.
 
-They are trained on synthetic people with other identities and cameras than the demo's; all systems see the same
+They are trained on synthetic people with other identities and cameras than the demo's; both systems see the same
 pictures for the same number of steps. A trunk this small learns slowly from random weights, even more so with generated
 filters, just as a large one does without ImageNet.
 """
@@ -22,7 +22,7 @@ from jointreid.run import Run
 from jointreid.synthetic import synthesise
 from jointreid.training.train import train
 
-SYSTEMS = ("bot", "bot-dcsd", "joint")
+SYSTEMS = ("bot", "bot-dcsd")
 # The network that the weights fit, and the settings they are trained with.
 NETWORK: dict[str, dict[str, Any]] = {
     "image": {"height": 96, "width": 48, "pad": 5},
@@ -32,8 +32,7 @@ NETWORK: dict[str, dict[str, Any]] = {
 _PEOPLE: dict[str, Any] = {"preset": "start", "seed": 1000}
 _TRAINING: dict[str, dict[str, Any]] = {
     "schedule": {"epochs": 24, "milestones": (16, 22), "warmup_epochs": 1},
-    # From random weights everything learns at one rate, also what `joint` gives six times of it from ImageNet weights.
-    "optim": {"lr": 2e-3, "generator_lr": 1.0},
+    "optim": {"lr": 2e-3},
 }
 _MAX_BYTES = 4_000_000
 
@@ -44,12 +43,12 @@ def committed_weights(system: str) -> Path:
 
 
 def make_weights(out: Path, console: Console | None = None) -> None:
-    """Draw people, train all systems on them and write their weights with their origin.
+    """Draw people, train both systems on them and write their weights with their origin.
 
-    Takes about an hour on two cores. A stopped run is resumed.
+    Takes about half an hour on two cores. A stopped run is resumed.
 
     Args:
-        out: folder to write: `data/`, the runs, `<system>.safetensors` and `weights.json`.
+        out: folder to write: `data/`, the two runs, `<system>.safetensors` and `weights.json`.
         console: where to print; standard output by default.
     """
     console = console or Console()

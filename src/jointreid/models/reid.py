@@ -22,6 +22,7 @@ from jointreid.models.context import (
     PredictedContext,
     context_module,
 )
+from jointreid.models.dcsd import DCSD
 from jointreid.models.families import build_trunk
 from jointreid.models.norms import SNR, InstanceNorm, Restitution
 from jointreid.models.pooling import global_average_pool
@@ -142,6 +143,18 @@ class ReIDModel(nn.Module):
         """
         ends = ("classifier", "domain_norm", "shrinkage")
         return [name for name in self.state_dict() if name.rpartition(".")[0].endswith(ends)]
+
+    def generated_names(self) -> list[str]:
+        """Return the names in `state_dict` of what stands beside the plain network with a static base.
+
+        These are the generators with their gain, and the context network; none without such a base.
+        """
+        blocks = [
+            name for name, module in self.named_modules() if isinstance(module, DCSD) and module.config.base == "static"
+        ]
+        plain = {f"{block}.{name}" for block in blocks for name in ("weight", "bias")}
+        begin = (*(f"{block}." for block in blocks), "context.")
+        return [name for name in self.state_dict() if blocks and name.startswith(begin) and name not in plain]
 
     def prune_heads(self) -> None:
         """Drop the domain and camera classifiers, for deployment; embeddings stay the same."""

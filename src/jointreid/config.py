@@ -378,6 +378,7 @@ class TrainConfig:
     minutes: float = setting(0.0, "stop after this many minutes and save; 0 for no limit", short="--minutes")
     resume: bool = setting(False, "resume the run in train.out, or the one that --resume RUN names", short="--resume")
     init: str = setting("", "run directory or .safetensors file with the weights to start from; heads start anew", metavar="RUN", short="--init")
+    init_classes: bool = setting(False, "init names a run: identities, domains and cameras that it knows keep the rows of its classifiers; the other rows start anew")
     deterministic: bool = setting(False, "refuse operations whose results differ from run to run", short="--deterministic")
     workers: int = setting(2, "threads that decode images")
     devices: int = setting(1, "processes on each machine, each with its own GPU, or a share of the CPU cores; torchrun and SLURM set it themselves", short="--devices")
@@ -388,6 +389,7 @@ class TrainConfig:
 
     def __post_init__(self) -> None:
         conform_fields(self, "train.")
+        _require(not self.init_classes or bool(self.init), "train.init_classes", self.init_classes, "a run in train.init to take the classes from")
         _require(self.accumulate >= 1, "train.accumulate", self.accumulate, "1 or more batches")
         _require(0 <= self.ema < 1, "train.ema", self.ema, "a decay in [0, 1)")
         for name in ("eval_every", "save_every", "max_steps", "minutes"):
@@ -474,6 +476,7 @@ ADDED_LATER = (
     ("dcsd", "hidden_floor"),
     ("dcsd", "decay_generators"),
     ("optim", "generator_lr"),
+    ("train", "init_classes"),
 )
 
 

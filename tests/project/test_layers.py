@@ -31,7 +31,7 @@ STAGES: tuple[tuple[tuple[str, ...], ...], ...] = (
     (("losses",), ("retrieval",)),
     (("training",),),
     (("analysis",), ("extraction",)),
-    (("conflict",), ("gallery",), ("export",)),
+    (("conflict",), ("gallery",), ("growth",), ("export",)),
     (("paper",), ("demo",)),
     (("cli", "__main__", ""),),  # "" is jointreid/__init__.py, which hands out names of other rooms
 )

@@ -45,6 +45,7 @@ COMMANDS = {
     "report": "report:report",
     "conflict": "conflict:conflict",
     "predict": "predict:predict",
+    "add-domain": "add_domain:add_domain",
     "profile": "profile:profile",
     "export": "export:export",
     "paper plan": "paper:plan",

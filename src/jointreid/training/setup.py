@@ -155,7 +155,7 @@ def _build_model(
         if processes.is_main and checkpoint:
             pretraining = str(checkpoint.state.get("pretraining", "")) or config.train.init or NONE
         elif processes.is_main:
-            pretraining = load_start_weights(model, config, console)
+            pretraining = load_start_weights(model, config, run.label_space, console)
     pretraining = processes.broadcast(pretraining)
     processes.broadcast_weights(model)
     if config.train.sync_bn and processes.world_size > 1:

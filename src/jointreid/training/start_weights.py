@@ -5,20 +5,24 @@ from pathlib import Path
 from rich.console import Console
 
 from jointreid.config import RunConfig
+from jointreid.data.joint import LabelSpace
 from jointreid.machine.paths import user_path
+from jointreid.machine.reading import read_tensors
 from jointreid.machine.run_files import WEIGHTS
 from jointreid.messages.console import say
 from jointreid.messages.errors import JointreidError
 from jointreid.models.pretrained import NONE, check_source, load_pretrained
 from jointreid.models.reid import ReIDModel
 from jointreid.run import load_weights, open_run
+from jointreid.training.known_classes import copy_known_rows
 
 
 def check_start_weights(config: RunConfig) -> None:
     """Refuse weights that are missing or do not fit the network, before the data are read.
 
     Raises:
-        JointreidError: two sources of weights, or one that does not fit the network.
+        JointreidError: two sources of weights, one that does not fit the network, or `train.init_classes` with
+            something other than a run.
     """
     model = config.model
     if config.train.init and model.pretrain != NONE:
@@ -26,18 +30,30 @@ def check_start_weights(config: RunConfig) -> None:
             f"train.init and model.pretrain both name weights to start from ({config.train.init} and "
             f"{model.pretrain}); leave one out"
         )
+    if config.train.init_classes and not config.train.resume:
+        open_run(config.train.init).checkpoint()
     if not config.train.resume:  # a resumed run loads its own checkpoint
         check_source(model.pretrain, model.pretrain_file, system=model.name, trunk=model.trunk, base=config.dcsd.base)
 
 
-def load_start_weights(model: ReIDModel, config: RunConfig, console: Console) -> str:
+def load_start_weights(model: ReIDModel, config: RunConfig, label_space: LabelSpace, console: Console) -> str:
     """Load the weights that a new run starts from, in place, and return the name that results give them.
+
+    Args:
+        model: the network, with random weights.
+        config: settings of the run.
+        label_space: the classes of its heads.
+        console: where to print.
 
     Raises:
         JointreidError: they do not fit the network.
     """
     if config.train.init:
         load_weights(model, _file_of(config.train.init), heads=False)
+        if config.train.init_classes:
+            before = open_run(config.train.init)
+            known = copy_known_rows(model, read_tensors(_file_of(config.train.init)), before.label_space, label_space)
+            say(console, f"{known:,} of {label_space.num_ids:,} identities keep their class of {before.path}.")
         return config.train.init
     if config.model.pretrain == NONE:
         return NONE

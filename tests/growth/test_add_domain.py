@@ -1,0 +1,107 @@
+"""A run is grown by a data set: classes keep their rows, the comparison covers every data set, mistakes stop early."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from rich.console import Console
+
+from jointreid.cli import main
+from jointreid.config import RunConfig
+from jointreid.data.joint import DomainLabels, LabelSpace
+from jointreid.data.manifest import read_manifest, write_manifest
+from jointreid.growth.add_domain import add_domain
+from jointreid.messages.errors import JointreidError
+from jointreid.models.reid import build_model
+from jointreid.run import Run, open_run
+from jointreid.training.known_classes import copy_known_rows, known_classes
+from jointreid.training.train import train
+from tests.small import small_config
+
+BEFORE = LabelSpace((DomainLabels("a", ("1", "2"), (0, 1), 0, 0), DomainLabels("c", ("1", "5"), (0,), 2, 2)))
+NOW = LabelSpace(
+    (
+        DomainLabels("a", ("1", "2"), (0, 1), 0, 0),
+        DomainLabels("b", ("1", "9"), (0, 1), 2, 2),
+        DomainLabels("c", ("0", "1", "5"), (0, 3), 4, 4),
+    )
+)
+
+
+def test_classes_are_known_by_domain_and_name() -> None:
+    assert known_classes(BEFORE, NOW) == {
+        "identity": ([0, 1, 2, 3], [0, 1, 5, 6]),
+        "domain": ([0, 1], [0, 2]),
+        "camera": ([0, 1, 2], [0, 1, 4]),
+    }
+
+
+def test_rows_of_known_classes_are_copied_and_others_stay() -> None:
+    torch.manual_seed(0)
+    old = build_model("bot-dcsd", BEFORE.num_ids, BEFORE.num_domains, BEFORE.num_cameras, trunk="resnet50-w16")
+    new = build_model("bot-dcsd", NOW.num_ids, NOW.num_domains, NOW.num_cameras, trunk="resnet50-w16")
+    start = {name: tensor.clone() for name, tensor in new.state_dict().items()}
+    assert copy_known_rows(new, old.state_dict(), BEFORE, NOW) == 4
+    now, weights = new.state_dict(), old.state_dict()
+    rows = now["classifier.weight"]
+    assert torch.equal(rows[[0, 1, 5, 6]], weights["classifier.weight"])
+    assert torch.equal(rows[[2, 3, 4]], start["classifier.weight"][[2, 3, 4]])
+    camera = "trunk.layer1.0.conv2.camera.classifier.bias"
+    assert torch.equal(now[camera][[0, 1, 4]], weights[camera])
+    assert torch.equal(now[camera][[2, 3, 5]], start[camera][[2, 3, 5]])
+    domain = "trunk.layer4.2.conv2.domain.classifier.weight"
+    assert torch.equal(now[domain][[0, 2]], weights[domain])
+    assert torch.equal(now["trunk.conv1.weight"], start["trunk.conv1.weight"])
+
+
+def part(manifest: Path, to: Path, name: str) -> Path:
+    """Write a manifest of one of the domains."""
+    write_manifest([read_manifest(manifest)[name]], to / f"{name}.csv", root=manifest.parent)
+    return to / f"{name}.csv"
+
+
+@pytest.fixture(scope="module")
+def grown(tiny_manifest: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[RunConfig, Run, Path]:
+    """A run of two steps on one domain, and the manifest of another domain."""
+    folder = tmp_path_factory.mktemp("growth")
+    known, new = part(tiny_manifest, folder, "plaza"), part(tiny_manifest, folder, "gate")
+    config = small_config(manifest=known, cache=folder / "cache", train={"out": str(folder / "run"), "max_steps": 2})
+    return config, train(config, Console(quiet=True)), new
+
+
+@pytest.mark.slow
+def test_a_run_is_grown_and_compared_on_every_data_set(
+    grown: tuple[RunConfig, Run, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    _, run, new = grown
+    out = tmp_path / "grown"
+    command = ["add-domain", str(run.path), "--manifest", str(new), "--out", str(out), "--max-steps", "1"]
+    assert main([*command, "--lr-factor", "0.5"]) == 0
+    printed = capsys.readouterr().out
+    grown_run = open_run(out)
+    assert [domain.name for domain in grown_run.label_space.domains] == ["gate", "plaza"]
+    assert grown_run.config.optim.lr == run.config.optim.lr * 0.5
+    assert (grown_run.config.train.init, grown_run.config.train.init_classes) == (str(run.path), True)
+    assert "identities keep their class" in printed
+    table = [line.split("|")[1:3] for line in printed[printed.index("mAP before") :].splitlines() if "|" in line]
+    assert [[cell.strip() for cell in row] for row in table[2:]] == [["plaza", "known"], ["gate", "new"]]
+    assert "orgotten" in printed
+    assert main(command) == 2
+    assert "holds a run already; resume it with" in capsys.readouterr().err
+
+
+def test_a_data_set_that_the_run_knows_is_refused(grown: tuple[RunConfig, Run, Path], tmp_path: Path) -> None:
+    config, run, _ = grown
+    with pytest.raises(JointreidError, match="was trained on a data set called plaza already; give the new one"):
+        add_domain(run.path, config.data.sources, tmp_path / "no")
+    assert not (tmp_path / "no").exists()
+
+
+def test_missing_data_and_folder_are_named(
+    tmp_path: Path, grown: tuple[RunConfig, Run, Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    _, run, new = grown
+    assert main(["add-domain", str(run.path), "--manifest", str(new)]) == 2
+    assert "--out is missing" in capsys.readouterr().err
+    with pytest.raises(JointreidError, match="no new data sets; name them with --manifest FILE"):
+        add_domain(run.path, (), tmp_path / "no")

@@ -389,7 +389,6 @@ class TrainConfig:
 
     def __post_init__(self) -> None:
         conform_fields(self, "train.")
-        _require(not self.init_classes or bool(self.init), "train.init_classes", self.init_classes, "a run in train.init to take the classes from")
         _require(self.accumulate >= 1, "train.accumulate", self.accumulate, "1 or more batches")
         _require(0 <= self.ema < 1, "train.ema", self.ema, "a decay in [0, 1)")
         for name in ("eval_every", "save_every", "max_steps", "minutes"):

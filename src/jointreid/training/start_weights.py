@@ -31,6 +31,8 @@ def check_start_weights(config: RunConfig) -> None:
             f"{model.pretrain}); leave one out"
         )
     if config.train.init_classes and not config.train.resume:
+        if not config.train.init:
+            raise JointreidError("train.init_classes is on, but train.init names no run to take the classes from")
         open_run(config.train.init).checkpoint()
     if not config.train.resume:  # a resumed run loads its own checkpoint
         check_source(model.pretrain, model.pretrain_file, system=model.name, trunk=model.trunk, base=config.dcsd.base)

@@ -69,9 +69,13 @@ CASES = [
     Case("hidden_floor", 8, "channel_branch.fc1 channel_branch.fc2.weight", "channel output"),
     Case("context_dropout", 0.5),  # the model drops contexts: tests/models/test_context.py
     Case("decay_generators", False),  # the optimiser's: tests/training/test_optim.py
-    Case("gain_relative", True),  # of a static base: below
+    Case("gain_relative", True),  # of a static base: tests/models/test_context.py
     Case("generated_start", "zeros", "channel_branch.norm", "channel spatial output",
          task="channel_branch. spatial_branch. x"),  # without a base the factory refuses it
+    # The factory's and the context network's: tests/models/test_controls.py
+    Case("inject", "film"),
+    Case("context_stages", (1,)),
+    Case("camera_shrinkage", 48.0),
 ]  # fmt: skip
 
 

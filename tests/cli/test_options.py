@@ -46,6 +46,11 @@ SPELLINGS = [
         "evaluate",
         f"r {READING} --checkpoint best --flip --rerank --max-memory 2GB --batch-size 8 --device cpu --json",
     ),
+    (
+        "calibrate",
+        f"r --fmr 0.01 --fnmr 0.2 --fpir 0.2 --gallery-size 50 --domain d {READING} --images 9 --seed 1 "
+        "--checkpoint best --flip --cache c --device cpu --json",
+    ),
     ("compare", "a b --json"),
     ("report", "a b --out p.html --title T --queries 0 --device cpu"),
     ("profile", "resnet50-dcsd --dcsd.squeeze 0.1 --dcsd.mlp_bias --dcsd.factors [sample,camera] --json"),

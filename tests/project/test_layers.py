@@ -31,6 +31,7 @@ STAGES: tuple[tuple[tuple[str, ...], ...], ...] = (
     (("losses",), ("retrieval",)),
     (("training",),),
     (("analysis",), ("extraction",)),
+    (("verification",),),
     (("conflict",), ("gallery",), ("growth",), ("export",)),
     (("paper",), ("demo",)),
     (("cli", "__main__", ""),),  # "" is jointreid/__init__.py, which hands out names of other rooms

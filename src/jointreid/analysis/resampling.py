@@ -94,11 +94,17 @@ def resampled_difference(
     rows = max(1, BLOCK // identities)
     for start in range(0, resamples, rows):
         stop = min(start + rows, resamples)
-        drawn = of_identities.multinomial(identities, np.full(identities, 1 / identities), size=stop - start)
+        drawn = draw_identities(of_identities, identities, stop - start)
         queries = drawn @ counts
         means_a, means_b = ((drawn @ sums.T) / queries[:, None] for sums in (sums_a, sums_b))
         differences[start:stop] = (means_b * weights_b[start:stop]).sum(1) - (means_a * weights_a[start:stop]).sum(1)
     return differences
+
+
+def draw_identities(generator: np.random.Generator, identities: int, resamples: int) -> NDArray[np.int64]:
+    """Return how often each of I identities is in each resample, [R, I]: I are drawn with replacement."""
+    drawn: NDArray[np.int64] = generator.multinomial(identities, np.full(identities, 1 / identities), size=resamples)
+    return drawn
 
 
 def estimate(a: QueryMetrics, b: QueryMetrics) -> Estimate:

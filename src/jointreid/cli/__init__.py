@@ -34,6 +34,7 @@ COMMANDS = {
     "weights list": "weights:list_sources",
     "evaluate": "evaluate:evaluate",
     "extract": "extract:extract",
+    "calibrate": "calibrate:calibrate",
     "gallery add": "gallery:add",
     "gallery search": "gallery:search",
     "gallery remove": "gallery:remove",

@@ -1,0 +1,300 @@
+"""`Calibration`: the thresholds of a run, kept in its directory, and the verdicts that follow from them."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from jointreid.analysis.resampling import Estimate
+from jointreid.machine.files import write_atomically
+from jointreid.machine.paths import user_path
+from jointreid.machine.reading import read_json, require_inside
+from jointreid.machine.run_files import FORMAT_VERSION, require_version
+from jointreid.messages.commands import command
+from jointreid.messages.errors import JointreidError
+from jointreid.verification.searches import SearchThreshold
+from jointreid.verification.verdicts import Bounds, Decision, strictest
+
+FILE = "calibration{}.json"
+
+PairKind = Literal["any", "across cameras", "across domains"]
+
+
+class Uncalibrated(JointreidError):
+    """A run has no thresholds, or they are of other weights; the message says how to get them."""
+
+
+@dataclass(frozen=True)
+class HalfCounts:
+    """The size of a half: people, images, pairs of two people and pairs of one person."""
+
+    identities: int
+    images: int
+    negatives: int
+    positives: int
+
+
+@dataclass(frozen=True)
+class PairThreshold:
+    """The thresholds for one kind of pairs.
+
+    Attributes:
+        domain: the data set; empty for pairs of two data sets.
+        pairs: which pairs: any two images, images of two cameras, or of two data sets.
+        same: the lowest threshold that keeps the false-match rate.
+        different: the highest that keeps the false non-match rate; None with too few pairs of one person.
+        calibrated: the half that the thresholds were chosen on.
+        checked: the other half.
+        realised: the false-match rate of the other half at `same`.
+        realised_non_match: its false non-match rate there; None without pairs of one person.
+    """
+
+    domain: str
+    pairs: PairKind
+    same: Estimate
+    different: Estimate | None
+    calibrated: HalfCounts
+    checked: HalfCounts
+    realised: float
+    realised_non_match: float | None
+
+    @property
+    def name(self) -> str:
+        """What it is for, in words."""
+        if self.pairs == "across domains":
+            return "two data sets"
+        return self.domain if self.pairs == "any" else f"{self.domain} across cameras"
+
+
+@dataclass(frozen=True)
+class DomainSearches:
+    """The thresholds for searches in one data set, by ascending size of the gallery; none where there are too few."""
+
+    domain: str
+    searches: tuple[SearchThreshold, ...]
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """The thresholds of a run, and what they were made from.
+
+        calibration = Calibration.load("runs/mine")
+        decision = calibration.decide(0.61, domains=["plaza"])
+        decision.verdict        # same, different or unsure
+
+    Attributes:
+        checkpoint: last or best.
+        step: of the weights, if known.
+        flip: whether features are averaged with those of the mirrored images.
+        fingerprint: of the model, see `jointreid.extraction.fingerprint`.
+        fmr: the false-match rate of pairs.
+        fnmr: the false non-match rate below which somebody is called different.
+        fpir: the false-alarm rate per query.
+        seed: of the split into halves, of the choice of images, and of the resamples.
+        pairs: the thresholds of pairs.
+        searches: those of searches.
+        notes: what could not be calibrated, and why.
+    """
+
+    checkpoint: str
+    step: int | None
+    flip: bool
+    fingerprint: str
+    fmr: float
+    fnmr: float
+    fpir: float
+    seed: int
+    pairs: tuple[PairThreshold, ...]
+    searches: tuple[DomainSearches, ...]
+    notes: tuple[str, ...] = ()
+
+    @classmethod
+    def load(cls, run: str | Path, checkpoint: str = "last", fingerprint: str = "") -> "Calibration":
+        """Return the calibration of a run, of the weights that it has now.
+
+        Args:
+            run: the run directory.
+            checkpoint: last or best.
+            fingerprint: of the model in use; empty to load the run's model and ask it.
+
+        Raises:
+            Uncalibrated: there is none, or it is of other weights.
+            JointreidError: it is damaged.
+        """
+        found = read_calibration(run, checkpoint)
+        if not fingerprint:
+            from jointreid.extraction.embedder import Embedder
+
+            fingerprint = Embedder.load(run, checkpoint, "cpu", flip=found.flip).fingerprint
+        found.require_current(fingerprint, run)
+        return found
+
+    def save(self, run: Path) -> Path:
+        """Write it into a run directory, whole or not at all, and return the file."""
+        path = path_of(run, self.checkpoint)
+        write_atomically(path, json.dumps(self.to_dict(), indent=1, allow_nan=False) + "\n")
+        return path
+
+    def require_current(self, fingerprint: str, run: str | Path) -> None:
+        """Refuse to be used for another model.
+
+        Raises:
+            Uncalibrated: the fingerprints differ.
+        """
+        if fingerprint != self.fingerprint:
+            at = f", of step {self.step:,}," if self.step is not None else ""
+            flip = f" {'with' if self.flip else 'without'} mirrored images"
+            raise Uncalibrated(
+                f"{path_of(user_path(run), self.checkpoint)}: the thresholds are of other weights{at} or features"
+                f"{flip} (fingerprint {self.fingerprint[:12]}, the model has {fingerprint[:12]}); "
+                f"{_remedy(run, self.checkpoint)}"
+            )
+
+    @property
+    def domains(self) -> tuple[str, ...]:
+        """The data sets that have thresholds."""
+        return tuple(entry.domain for entry in self.searches)
+
+    def decide(
+        self,
+        similarity: float,
+        domains: Sequence[str | None] = (),
+        gallery_size: int | None = None,
+        *,
+        across_cameras: bool = False,
+    ) -> Decision:
+        """Return the verdict on a similarity.
+
+        Args:
+            similarity: cosine of two features, -1 to 1.
+            domains: the data sets that the two images, or the query, belong to, as known or predicted. None, none, or
+                one without thresholds: unknown. Of several thresholds the strictest counts.
+            gallery_size: of a search, how many images were compared; None for a pair.
+            across_cameras: the two images are known to be of two cameras.
+        """
+        if gallery_size is not None:
+            bounds = self.search_bounds(gallery_size, domains)
+        else:
+            bounds = self.pair_bounds(domains, across_cameras=across_cameras)
+        return Decision(similarity, bounds.verdict(similarity), bounds)
+
+    def pair_bounds(self, domains: Sequence[str | None] = (), *, across_cameras: bool = False) -> Bounds:
+        """Return the bounds for two images, see `decide`."""
+        names, note = self._known(domains)
+        wanted = [self._pair(name, across_cameras) for name in names]
+        if len(names) > 1:
+            wanted += [entry for entry in self.pairs if entry.pairs == "across domains"]
+        return strictest([self._bounds(entry) for entry in wanted], note)
+
+    def search_bounds(self, gallery_size: int, domains: Sequence[str | None] = ()) -> Bounds:
+        """Return the bounds for the answers of a search among so many images, see `decide`."""
+        names, note = self._known(domains)
+        return strictest([self._of_search(name, gallery_size) for name in names], note)
+
+    def _known(self, domains: Sequence[str | None]) -> tuple[list[str], str]:
+        """Return the data sets whose thresholds count, and a note where these are all."""
+        named = list(dict.fromkeys(domains))
+        known = [name for name in named if name is not None and name in self.domains]
+        if named and len(known) == len(named):
+            return known, ""
+        strange = [name for name in named if name is not None and name not in self.domains]
+        why = f"{', '.join(strange)} has no thresholds" if strange else "the data set is unknown"
+        return list(self.domains), f"{why}, so the strictest of all counts" if len(self.domains) > 1 else ""
+
+    def _pair(self, domain: str, across_cameras: bool) -> PairThreshold:
+        own = {entry.pairs: entry for entry in self.pairs if entry.domain == domain}
+        return own.get("across cameras", own["any"]) if across_cameras else own["any"]
+
+    def _bounds(self, entry: PairThreshold) -> Bounds:
+        if entry.pairs == "across domains":  # nobody is in two data sets, so only their own say what is different
+            different = 1.0
+        else:
+            different = entry.same.low if entry.different is None else min(entry.same.low, entry.different.low)
+        interval = (entry.same.low, entry.same.high)
+        return Bounds(entry.same.high, different, entry.same.value, interval, self.fmr, "pair", (entry.name,))
+
+    def _of_search(self, domain: str, gallery_size: int) -> Bounds:
+        entry = next(entry for entry in self.searches if entry.domain == domain)
+        pair = self._pair(domain, False)
+
+        def below(low: float) -> float:
+            return low if pair.different is None else min(low, pair.different.low)
+
+        for search in entry.searches:
+            if search.gallery_size >= gallery_size:
+                found, size = search.threshold, search.gallery_size
+                interval = (found.low, found.high)
+                return Bounds(found.high, below(found.low), found.value, interval, self.fpir, "search", (domain,), size)
+        # The threshold of a smaller gallery is lower: what it calls different, that of a larger one would too.
+        low = entry.searches[-1].threshold.low if entry.searches else pair.same.low
+        most = f"of up to {entry.searches[-1].gallery_size:,} images" if entry.searches else "of no size"
+        note = f"the held-out people of {domain} are enough for galleries {most}, not for {gallery_size:,}"
+        return Bounds(None, below(low), None, None, self.fpir, "search", (domain,), gallery_size, note)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return it as plain values for JSON."""
+        return {"format_version": FORMAT_VERSION, **asdict(self)}
+
+    @classmethod
+    def from_dict(cls, plain: dict[str, Any]) -> "Calibration":
+        """Return what `to_dict` gave.
+
+        Raises:
+            KeyError, TypeError, ValueError, AttributeError: it is something else.
+        """
+        values = {name: value for name, value in plain.items() if name != "format_version"}
+        pairs = tuple(_pair_threshold(entry) for entry in values.pop("pairs"))
+        searches = tuple(
+            DomainSearches(one["domain"], tuple(map(_search_threshold, one["searches"])), one["note"])
+            for one in values.pop("searches")
+        )
+        if not pairs or not searches:
+            raise ValueError("no thresholds are in it")
+        return cls(**(values | {"pairs": pairs, "searches": searches, "notes": tuple(values["notes"])}))
+
+
+def path_of(run: Path, checkpoint: str) -> Path:
+    """Return the file that holds the calibration of a checkpoint."""
+    return run / FILE.format("" if checkpoint == "last" else f".{checkpoint}")
+
+
+def read_calibration(run: str | Path, checkpoint: str = "last") -> Calibration:
+    """Return the calibration in a run directory, whatever its weights are now.
+
+    Raises:
+        Uncalibrated: there is none.
+        JointreidError: it is damaged, of a newer version, or a link out of the run directory.
+    """
+    folder = user_path(run)
+    path = path_of(folder, checkpoint)
+    if not path.is_file():
+        raise Uncalibrated(
+            f"{folder} has no calibrated threshold for its checkpoint {checkpoint}, so nobody knows which similarity "
+            f"means the same person; {_remedy(run, checkpoint)}"
+        )
+    require_inside(path, folder)
+    plain = read_json(path)
+    require_version(plain.get("format_version", 1), path)
+    try:
+        return Calibration.from_dict(plain)
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise JointreidError(
+            f"{path}: is damaged ({type(error).__name__}: {error}); {_remedy(run, checkpoint)}"
+        ) from error
+
+
+def _remedy(run: str | Path, checkpoint: str) -> str:
+    more = () if checkpoint == "last" else ("--checkpoint", checkpoint)
+    return f"run `{command('calibrate', user_path(run), *more)}`"
+
+
+def _pair_threshold(plain: dict[str, Any]) -> PairThreshold:
+    halves = {name: HalfCounts(**plain[name]) for name in ("calibrated", "checked")}
+    different = None if plain["different"] is None else Estimate(**plain["different"])
+    return PairThreshold(**(plain | halves | {"same": Estimate(**plain["same"]), "different": different}))
+
+
+def _search_threshold(plain: dict[str, Any]) -> SearchThreshold:
+    return SearchThreshold(**(plain | {"threshold": Estimate(**plain["threshold"])}))

@@ -19,6 +19,7 @@ def test_a_flat_map_is_filtered_as_a_map(
     monkeypatch: pytest.MonkeyPatch, piece: int, kernel_size: int, dilation: int, height: int, width: int
 ) -> None:
     monkeypatch.setattr(flat, "PIECE", piece)
+    monkeypatch.setattr(flat, "FEW", 0)
     taps, channels = kernel_size**2, 3
     x, spatial, channel = (
         torch.randn(2, *shape, dtype=torch.float64)

@@ -11,9 +11,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-# Values of all taps of a map in one piece up to this many for an image; larger maps are filtered one row of the kernel
-# at a time, which needs a K-th of the memory.
+# Values of all taps of a map in one piece up to this many for an image, or for a map of few positions; others are
+# filtered one row of the kernel at a time, which needs a K-th of the memory and more operations.
 PIECE = 400_000
+FEW = 128
 
 
 def edge_mask(kernel_size: int, dilation: int, height: int, width: int) -> Tensor:
@@ -50,7 +51,8 @@ def flat_filter(
         return functional.pad(x, (before, length - positions - before))
 
     farthest = reach * width + reach
-    if x.shape[1] * kernel_size**2 * positions <= PIECE and farthest < positions:
+    few = positions <= FEW or x.shape[1] * kernel_size**2 * positions <= PIECE
+    if few and farthest < positions:
         shifts = [
             shifted(reach - u * dilation, reach - v * dilation, positions)
             for u in range(kernel_size)

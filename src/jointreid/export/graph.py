@@ -5,6 +5,7 @@ Letters: B images, H x W pixels, D numbers of a feature.
 
 import io
 import warnings
+from collections import Counter
 from typing import Any
 
 import torch
@@ -124,10 +125,29 @@ def _tidy(model: Any) -> Any:
         part.ClearField("metadata_props")
         part.ClearField("doc_string")
     model.producer_name = "jointreid"
+    _join_sums(graph)
     domains = {node.domain for node in graph.node} - {"", "ai.onnx"}
     if domains or model.functions:
         raise JointreidError(f"the graph has operators that are not ONNX's own: {', '.join(sorted(domains))}")
     return model
+
+
+def _join_sums(graph: Any) -> None:
+    """Make one sum of additions that follow each other: each would read and write a whole map."""
+    uses = Counter(name for node in graph.node for name in node.input)
+    uses.update(value.name for value in graph.output)
+    terms: dict[str, list[str]] = {}  # a sum that one other node reads -> what it adds
+    for node in [node for node in graph.node if node.op_type == "Add"]:
+        added = [name for given in node.input for name in terms.pop(given, [given])]
+        if uses[node.output[0]] == 1:
+            terms[node.output[0]] = added
+        if len(added) > 2:
+            node.op_type = "Sum"
+            del node.input[:]
+            node.input.extend(added)
+    read = {name for node in graph.node for name in node.input} | {value.name for value in graph.output}
+    for node in [node for node in graph.node if node.op_type in ("Add", "Sum") and node.output[0] not in read]:
+        graph.node.remove(node)
 
 
 class _quiet(warnings.catch_warnings):

@@ -58,6 +58,7 @@ def _arm(words: str, why: str, recipe: str = "bot-dcsd", **changes: Any) -> Arm:
 
 ARMS: Mapping[str, Arm] = {
     "static": _arm("static", "the plain network", "bot"),
+    "context": _arm("static + context network", "domain and camera predicted by a network of its own", "joint"),
     "static-wide": _arm(
         "static, wider", "at least the multiply-adds of the context network", "bot",
         random_changes={"model": {"width": 24}}, starts=("random",),
@@ -79,7 +80,6 @@ ARMS: Mapping[str, Arm] = {
         "static + S + D + C, heads in the blocks", "domain and camera predicted where the paper does",
         dcsd={**_STATIC, "detach_context_input": True},
     ),
-    "context": _arm("static + context network", "domain and camera predicted by a network of its own", "joint"),
     "labels": _arm(
         "static + true labels", "the ceiling: domain and camera are told", "joint", dcsd={"context": "labels"},
         control=True,

@@ -40,7 +40,7 @@ def train_task(task: Task, out: Path, scale: Scale, store: RecordStore) -> dict[
         "steps": run.state()["step"],
         "seconds": round(time.monotonic() - wall, 1),
         "cpu_seconds": round(time.process_time() - cpu, 1),
-        "provenance": provenance("jointreid", "torch"),
+        "provenance": provenance("jointreid", "torch") | {"command": "bash benchmarks/evidence/run.sh --scale cpu"},
     }
     results, queries = load_results(run.path)
     if task.stage == "tune":

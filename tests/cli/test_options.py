@@ -22,7 +22,7 @@ TRAIN = (
 )
 TRAIN += " --minutes 1.5 --init r --resume --deterministic --skip-unreadable"
 
-# The names and values of version 0.1.0, from its help.
+# Each command with all of its options; those of version 0.1.0 are spelled as in its help.
 SPELLINGS = [
     ("demo", "--out o --scale test --make-weights"),
     ("data check", f"{READING} --skip-unreadable --cache c --json"),
@@ -51,8 +51,42 @@ SPELLINGS = [
         f"r --fmr 0.01 --fnmr 0.2 --fpir 0.2 --gallery-size 50 --domain d {READING} --images 9 --seed 1 "
         "--checkpoint best --flip --cache c --device cpu --json",
     ),
+    (
+        "extract",
+        "r --images i --out f.parquet --root d --checkpoint best --flip --raw --tracklets keep --skip-unreadable "
+        "--shard 1/4 --join s --batch-size 8 --workers 2 --device cpu --engine ray --address auto --json",
+    ),
+    ("gallery add", "g a.parquet b.parquet --column pid=person --set domain=shop --thumbnails 64 --json"),
+    (
+        "gallery search",
+        "g q.jpg --row 3 --box 0,0,8,16 --run r --device cpu --top 5 --images 2 --threshold 0.6 --pid 17 --camera 3 "
+        "--domain shop --since 2026-03-01 --until 2026-03-02T14:30 --where camera=3 --json",
+    ),
+    (
+        "gallery remove",
+        "g --pid 17 --domain shop --where camera=3 --expire --purge --dry-run --json",
+    ),
+    ("gallery info", "g --json"),
+    ("gallery compact", "g"),
     ("compare", "a b --json"),
+    ("gain", "a b --metric rank1 --plain p --html h.html --csv c.csv --json"),
+    ("matrix", "a b --format latex"),
     ("report", "a b --out p.html --title T --queries 0 --device cpu"),
+    (
+        "conflict",
+        "r --html p.html --images 9 --pictures=false --seed 1 --data a=b --cache c --device cpu --json",
+    ),
+    (
+        "predict",
+        "r --images i --out p.csv --root d --domain a --false-alarms 0.01 --camera-margin 0.3 --own-images 9 --seed 1 "
+        "--data a=b --cache c --device cpu --json",
+    ),
+    ("add-domain", f"r {READING} --out o --replay=false --lr-factor 0.1 --optim.lr 0.1 --json"),
+    (
+        "export",
+        f"r {READING} --format pt2 --input unit --for boxmot --precision fp16 --out o --checkpoint best --verify "
+        "--images 9 --allow-vacuous --cache c --json",
+    ),
     ("profile", "resnet50-dcsd --dcsd.squeeze 0.1 --dcsd.mlp_bias --dcsd.factors [sample,camera] --json"),
     ("paper plan", GRID),
     ("paper run", f"{GRID} --gpus 0,1"),

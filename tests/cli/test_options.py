@@ -68,6 +68,7 @@ SPELLINGS = [
     ),
     ("gallery info", "g --json"),
     ("gallery compact", "g"),
+    ("match", "r a b --pairs p.csv --domain d --across-cameras --checkpoint best --device cpu --json"),
     ("compare", "a b --json"),
     ("gain", "a b --metric rank1 --plain p --html h.html --csv c.csv --json"),
     ("matrix", "a b --format latex"),

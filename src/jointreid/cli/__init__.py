@@ -35,6 +35,7 @@ COMMANDS = {
     "evaluate": "evaluate:evaluate",
     "extract": "extract:extract",
     "calibrate": "calibrate:calibrate",
+    "match": "match:match",
     "gallery add": "gallery:add",
     "gallery search": "gallery:search",
     "gallery remove": "gallery:remove",

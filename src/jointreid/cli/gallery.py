@@ -11,6 +11,7 @@ from jointreid.config import setting
 from jointreid.messages.errors import JointreidError
 
 if TYPE_CHECKING:
+    from jointreid.gallery.answers import SearchResult
     from jointreid.gallery.filters import Filter
     from jointreid.gallery.gallery import Gallery
     from jointreid.gallery.rows import Floats
@@ -73,8 +74,12 @@ class SearchOptions:
     top: int = setting(10, "people to list", metavar="N")
     images: int = setting(3, "images to list of each", metavar="N")
     threshold: float = setting(
-        _NO_THRESHOLD, "similarity from which on it is the same person; none by default", metavar="X"
+        _NO_THRESHOLD, "similarity from which on it is the same person (default: as `calibrate` found)", metavar="X"
     )
+    gallery_size: int = setting(
+        0, "images that the verdicts are made for, if more than are compared now", metavar="IMAGES"
+    )
+    query_domain: str = setting("", "data set of the query (default: as the network predicts)", metavar="NAME")
     pid: tuple[str, ...] = setting((), "only images of this person; repeat for more", metavar="PID")
     camera: tuple[str, ...] = setting((), "only images of this camera; repeat for more", metavar="CAMERA")
     domain: tuple[str, ...] = setting((), "only images of this domain; repeat for more", metavar="DOMAIN")
@@ -98,11 +103,39 @@ def search(options: SearchOptions) -> int:
     parts += [condition("time", "<", options.until) if options.until else None]
     parts += [parse_filter(options.where) if options.where else None]
     gallery = Gallery.open(options.gallery)
-    feature = _query_feature(gallery, options)
+    feature, seen = _query_feature(gallery, options)
     threshold = None if options.threshold == _NO_THRESHOLD else options.threshold
     found = gallery.search(feature, top=options.top, images=options.images, where=all_of(parts), threshold=threshold)
-    print_json(found.to_dict()) if options.json else print(found.render())
+    uncalibrated = ""
+    if threshold is None:
+        found, uncalibrated = _judged(gallery, found, options, seen)
+    if options.json:
+        print_json(found.to_dict() | {"uncalibrated": uncalibrated or None})
+    else:
+        print(found.render())
+        print(uncalibrated, end="\n" if uncalibrated else "")
     return 0
+
+
+def _judged(
+    gallery: "Gallery", found: "SearchResult", options: SearchOptions, seen: str | None
+) -> "tuple[SearchResult, str]":
+    """Return the answer with calibrated verdicts; or as it is, and why there are none."""
+    from jointreid.verification.calibration import Calibration, Uncalibrated
+
+    model = gallery.facts().model
+    run = options.run or model.run
+    if not run:
+        return found, "no verdicts: the gallery does not say which run made its features; name it with --run"
+    try:
+        calibration = Calibration.load(run, model.checkpoint, model.fingerprint)
+    except Uncalibrated as error:
+        return found, f"no verdicts: {error}"
+    if options.query_domain and options.query_domain not in calibration.domains:
+        known = ", ".join(calibration.domains)
+        raise JointreidError(f"no thresholds were made for data set {options.query_domain}; there are some for {known}")
+    size = max(found.searched, options.gallery_size, 1)
+    return found.judged(calibration.search_bounds(size, [options.query_domain or seen])), ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -176,15 +209,15 @@ def compact(options: CompactOptions) -> int:
     return 0
 
 
-def _query_feature(gallery: "Gallery", options: SearchOptions) -> "Floats":
-    """Return the feature to search for, made by the gallery's model."""
+def _query_feature(gallery: "Gallery", options: SearchOptions) -> "tuple[Floats, str | None]":
+    """Return the feature to search for, made by the gallery's model, and the data set that the model sees in it."""
     model = gallery.facts().model
     if options.query.lower().endswith(".parquet"):
-        from jointreid.gallery.rows import read_feature
+        from jointreid.gallery.rows import read_domain, read_feature
 
         feature, fingerprint = read_feature(options.query, options.row)
         gallery.require_model(fingerprint, options.query)
-        return feature
+        return feature, read_domain(options.query, options.row)
     run = options.run or model.run
     if not run:
         raise JointreidError(f"{gallery.uri}: does not say which run made its features; name it with --run")
@@ -197,9 +230,12 @@ def _query_feature(gallery: "Gallery", options: SearchOptions) -> "Floats":
             raise
         raise JointreidError(f"{error}; if the run was moved, say where it is with --run") from error
     gallery.require_model(embedder.fingerprint, run)
-    found = embedder.boxes(options.query, [_box(options.box)]) if options.box else embedder(options.query)
-    embedded: Floats = found[0]
-    return embedded
+    from jointreid.extraction.embedder import unit_length
+    from jointreid.extraction.image_input import cut_boxes, rgb_pixels
+
+    pixels = rgb_pixels(options.query, options.query, "rgb")
+    described = embedder.describe(cut_boxes(pixels, [_box(options.box)]) if options.box else [pixels])
+    return unit_length(described.features)[0], embedder.predict(described)[0].likely_domain
 
 
 def _box(text: str) -> list[float]:

@@ -25,8 +25,11 @@ class MatchOptions:
 
 
 def match(options: MatchOptions) -> int:
-    """Say whether two images show the same person: same from the upper end of the threshold's interval on; different
-    below its lower end and below what nearly all pairs of one person reach; unsure between."""
+    """Say whether two images show the same person, by the calibrated threshold.
+
+    Same: the similarity is at the upper end of the threshold's interval or above. Different: below its lower end, and
+    below what nearly all pairs of one person reach. Unsure: between.
+    """
     from dataclasses import replace
 
     from jointreid.machine.paths import user_path
@@ -34,7 +37,7 @@ def match(options: MatchOptions) -> int:
 
     if bool(options.pairs) == bool(options.images) or (options.images and len(options.images) != 2):
         raise JointreidError(f"{len(options.images)} images are given; expected two, or a table with --pairs")
-    pairs = read_pairs(user_path(options.pairs)) if options.pairs else [ImagePair(*options.images)]
+    pairs = read_pairs(user_path(options.pairs)) if options.pairs else [ImagePair(options.images[0], options.images[1])]
     if options.domain:
         pairs = [
             replace(pair, domain_a=pair.domain_a or options.domain, domain_b=pair.domain_b or options.domain)

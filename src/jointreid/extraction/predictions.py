@@ -13,6 +13,9 @@ from jointreid.data.joint import LabelSpace
 
 Floats = NDArray[np.float32]
 
+# A domain that is less probable is as good as unknown.
+LIKELY = 0.5
+
 
 class Prediction(NamedTuple):
     """What the heads see in one image; a field is None where the model has no such head.
@@ -28,6 +31,11 @@ class Prediction(NamedTuple):
     domain_probability: float | None = None
     camera: str | None = None
     camera_probability: float | None = None
+
+    @property
+    def likely_domain(self) -> str | None:
+        """The domain, if its probability is `LIKELY` or more."""
+        return self.domain if self.domain_probability is not None and self.domain_probability >= LIKELY else None
 
 
 def domain_names(labels: LabelSpace) -> list[str]:

@@ -1,9 +1,11 @@
 """Answers of a search: images, grouped by person, and whether anybody is close enough."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from typing import Any
+
+from jointreid.verification.verdicts import Bounds, Verdict
 
 
 @dataclass(frozen=True)
@@ -64,6 +66,7 @@ class SearchResult:
         searched: images that the filter left.
         total: images in the gallery.
         exact: every image was compared; otherwise the index chose which.
+        bounds: the calibrated similarities between which verdicts change, see `judged`; None without.
     """
 
     people: tuple[Person, ...]
@@ -71,23 +74,37 @@ class SearchResult:
     searched: int
     total: int
     exact: bool
+    bounds: Bounds | None = None
+
+    def judged(self, bounds: Bounds) -> "SearchResult":
+        """Return it with calibrated verdicts.
+
+        Args:
+            bounds: those of `jointreid.verification.Calibration.search_bounds(found.searched, [domain of the query])`.
+        """
+        return replace(self, bounds=bounds)
+
+    def verdict(self, person: Person) -> Verdict | None:
+        """Return whether somebody is the person of the query: by the threshold that was given, else as calibrated."""
+        if self.threshold is not None:
+            return "same" if person.similarity >= self.threshold else "different"
+        return None if self.bounds is None else self.bounds.verdict(person.similarity)
 
     @property
     def close(self) -> tuple[Person, ...]:
-        """The people who reach the threshold; all of them where there is none."""
-        if self.threshold is None:
-            return self.people
-        return tuple(person for person in self.people if person.similarity >= self.threshold)
+        """The people who are not called different; all of them where nothing is known."""
+        return tuple(person for person in self.people if self.verdict(person) != "different")
 
     @property
     def nobody(self) -> bool:
-        """Whether a threshold was given and nobody reaches it."""
-        return self.threshold is not None and not self.close
+        """Whether everybody is called different."""
+        return (self.threshold is not None or self.bounds is not None) and not self.close
 
     def to_dict(self) -> dict[str, Any]:
         """Return it as plain values for JSON; times in ISO 8601."""
         plain = asdict(self) | {"nobody": self.nobody}
-        for person in plain["people"]:
+        for answer, person in zip(self.people, plain["people"], strict=True):
+            person["verdict"] = self.verdict(answer)
             person["hits"] = list(person["hits"])
             for hit in person["hits"]:
                 hit["time"] = hit["time"] and hit["time"].isoformat()
@@ -102,17 +119,20 @@ class SearchResult:
             return "\n".join([*lines, "nobody: no image is left to compare with"])
         if self.nobody:
             nearest = f"the nearest has similarity {self.people[0].similarity:.3f}"
-            lines.append(f"nobody: {nearest}, below the threshold {self.threshold:g}")
+            if self.threshold is not None:
+                lines.append(f"nobody: {nearest}, below the threshold {self.threshold:g}")
+            elif self.bounds is not None:
+                lines.append(f"nobody: {nearest}, different below {self.bounds.different:.3f}")
         for rank, person in enumerate(self.people, 1):
-            verdict = (
-                "" if self.threshold is None else "  same" if person.similarity >= self.threshold else "  different"
-            )
-            lines.append(f"{rank:>3}  {person.similarity:.3f}{verdict}  {_who(person)}")
+            verdict = self.verdict(person)
+            lines.append(f"{rank:>3}  {person.similarity:.3f}{f'  {verdict}' if verdict else ''}  {_who(person)}")
             lines += [f"       {hit.similarity:.3f}  {_where(hit)}" for hit in person.hits]
-        if self.threshold is None:
-            lines.append("no threshold was given, so the nearest are listed however far they are (--threshold)")
-        else:
+        if self.threshold is not None:
             lines.append("the threshold is as given, not calibrated: the share of false matches at it is unknown")
+        elif self.bounds is not None:
+            lines.append(self.bounds.render())
+        else:
+            lines.append("no threshold was given, so the nearest are listed however far they are (--threshold)")
         return "\n".join(lines)
 
 

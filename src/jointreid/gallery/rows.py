@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from jointreid.extraction.feature_file import FeatureFile
+from jointreid.extraction.predictions import Prediction
 from jointreid.gallery.columns import BOX, FILE_COLUMNS, metadata_columns
 from jointreid.machine.paths import absolute, user_path
 from jointreid.messages.errors import JointreidError, no_such
@@ -173,6 +174,18 @@ class FeatureRows:
                 )
             yield part / lengths
             start += len(part)
+
+
+def read_domain(path: str | Path, row: int) -> str | None:
+    """Return the domain that the model sees in the image of one row of a Parquet file; None if it is unsure."""
+    import pyarrow.parquet as pq
+
+    names = ["predicted_domain", "predicted_domain_probability"]
+    with pq.ParquetFile(user_path(path)) as opened:
+        if not set(names) <= set(opened.schema_arrow.names):
+            return None
+        domain, probability = (opened.read(columns=names)[name][row].as_py() for name in names)
+    return Prediction(domain, probability).likely_domain
 
 
 def read_feature(path: str | Path, row: int) -> tuple[Floats, str]:

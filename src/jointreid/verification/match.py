@@ -15,9 +15,6 @@ from jointreid.run import Run, open_run
 from jointreid.verification.calibration import Calibration, Uncalibrated, read_calibration
 from jointreid.verification.verdicts import Decision
 
-# A prediction of a data set with a lower probability is no prediction.
-LEAST_PROBABILITY = 0.5
-
 _COLUMNS = ("a", "b", "domain_a", "domain_b", "across_cameras")
 
 
@@ -123,9 +120,9 @@ def match(
             _domain(pair.domain_a, seen[row[pair.a]]),
             _domain(pair.domain_b, seen[row[pair.b]]),
         )
-        decision = calibration and calibration.decide(
-            similarity, (domain_a, domain_b), across_cameras=pair.across_cameras
-        )
+        decision = None
+        if calibration is not None:
+            decision = calibration.decide(similarity, (domain_a, domain_b), across_cameras=pair.across_cameras)
         compared.append(ComparedPair(pair, similarity, (domain_a, domain_b), (share_a, share_b), decision))
     return Comparison(tuple(compared), why)
 
@@ -207,9 +204,7 @@ def _domain(known: str, seen: Prediction) -> tuple[str | None, float | None]:
     """Return the data set of an image, and its probability where it is a prediction."""
     if known:
         return known, None
-    if seen.domain is None or (seen.domain_probability or 0.0) < LEAST_PROBABILITY:
-        return None, None
-    return seen.domain, seen.domain_probability
+    return (seen.likely_domain, seen.domain_probability) if seen.likely_domain else (None, None)
 
 
 def _require_domains(calibration: Calibration, pairs: Sequence[ImagePair]) -> None:

@@ -60,7 +60,8 @@ SPELLINGS = [
     (
         "gallery search",
         "g q.jpg --row 3 --box 0,0,8,16 --run r --device cpu --top 5 --images 2 --threshold 0.6 --pid 17 --camera 3 "
-        "--domain shop --since 2026-03-01 --until 2026-03-02T14:30 --where camera=3 --json",
+        "--domain shop --gallery-size 99 --query-domain shop --since 2026-03-01 "
+        "--until 2026-03-02T14:30 --where camera=3 --json",
     ),
     (
         "gallery remove",

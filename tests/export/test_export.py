@@ -14,7 +14,9 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 
 from jointreid.cli import main
+from jointreid.config import GraphPrecision
 from jointreid.data.augment import normalise
+from jointreid.data.sources import load_domains
 from jointreid.export import proof
 from jointreid.export.runtime import ExportedModel, open_session
 from jointreid.extraction.embedder import Embedder
@@ -68,7 +70,7 @@ def test_the_file_has_standard_operators_and_a_dynamic_batch(written: Path) -> N
     assert [images.name, features.name] == ["images", "features"]
     assert shapes == [["batch", 32, 16, 3], ["batch", 16]]
     assert not [name for name in (tensor.name for tensor in model.graph.initializer) if "classifier" in name]
-    assert str(Path.home()).encode() not in written.read_bytes()
+    assert b".py" not in written.read_bytes()  # nothing of where it was made
 
 
 @pytest.mark.slow
@@ -107,12 +109,13 @@ def test_a_file_that_computes_something_else_is_refused(
 ) -> None:
     from jointreid.export import run as exporting
 
-    def broken(content: bytes, name: str) -> proof.Runner:
-        session = open_session(content, name)
-        return lambda batch: np.roll(session.run(["features"], {"images": batch})[0], 1, axis=1)
+    sound = exporting._program_runner
 
-    monkeypatch.setattr(exporting, "_onnx_runner", broken)
-    assert main(["export", "run", "--verify", "--out", "refused"]) == 2
+    def broken(program: torch.export.ExportedProgram) -> proof.Runner:
+        return lambda batch: np.roll(sound(program)(batch), 1, axis=1)
+
+    monkeypatch.setattr(exporting, "_program_runner", broken)
+    assert main(["export", "run", "--format", "pt2", "--verify", "--out", "refused"]) == 2
     assert "does not compute what the model does" in capsys.readouterr().err
     assert not [path for path in (place / "refused").glob("*") if path.is_file()]
 
@@ -194,3 +197,27 @@ def test_the_loader_of_the_page_needs_no_jointreid(written: Path, monkeypatch: p
     exec(code, names)
     expected = Embedder.load(written.parents[1] / "run", device="cpu")(["0.png", "1.png"])
     np.testing.assert_allclose(names["embed"](["0.png", "1.png"]), expected, atol=2e-6)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("precision", ["fp16", "int8"])
+def test_smaller_files_are_evaluated_beside_fp32(place: Path, written: Path, precision: GraphPrecision) -> None:
+    # The graph of the exported file again, which takes no second trace.
+    from jointreid.export.precision import in_8_bit, in_half_precision, pointwise_convolutions
+
+    graph, contract = onnx.load(written), ExportedModel.load(written).contract
+    assert len(pointwise_convolutions(graph)) == 2
+    run = open_run("run")
+    if precision == "fp16":
+        made = in_half_precision(graph)
+    else:
+        train = [record for domain in load_domains(run.config.data) for record in domain.train]
+        made = in_8_bit(graph, contract, train, run.config)
+        assert [node.op_type for node in made.graph.node].count("QuantizeLinear") >= 2
+    session = open_session(made.SerializeToString(), precision, 1)
+    blank = np.stack([np.full((32, 16, 3), value, np.uint8) for value in (0, 127, 255)])
+    for images in (pixels(5), blank):
+        expected = Embedder.load(run, device="cpu")(list(images))
+        found = session.run(["features"], {"images": images})[0]
+        assert np.isfinite(found).all()
+        assert (expected * found).sum(axis=1).min() >= proof.AGREEMENT[precision]

@@ -30,7 +30,7 @@ def in_half_precision(model: Any) -> Any:
     copy = onnx.ModelProto()
     copy.CopyFrom(model)
     # What the input head computes on, up to 255, has too few digits in half precision.
-    head = [node.name for node in model.graph.node if _reads(node, "images") or _is_head(node, model)]
+    head = _head(model)
     made = halve.convert_float_to_float16(
         copy,
         keep_io_types=True,
@@ -145,19 +145,15 @@ def _join_casts(model: Any, onnx: Any) -> None:
             model.graph.node.remove(node)
 
 
-def _reads(node: Any, name: str) -> bool:
-    return name in node.input
-
-
-def _is_head(node: Any, model: Any) -> bool:
-    """Return whether a node belongs to the input head: before the first convolution, with only the images above it."""
-    of_images = {"images"}
-    for other in model.graph.node:
-        if other.op_type not in ("Transpose", "Cast", "Mul", "Add", "Sub", "Div"):
-            continue
-        constants = {tensor.name for tensor in model.graph.initializer}
-        if set(other.input) - constants <= of_images:
-            of_images.update(other.output)
-            if other is node or other.name == node.name:
-                return True
-    return False
+def _head(model: Any) -> list[str]:
+    """Return the names of the nodes of the input head: those that compute on the images and constants alone."""
+    constants = {tensor.name for tensor in model.graph.initializer}
+    of_images, names = {"images"}, []
+    for node in model.graph.node:
+        if (
+            node.op_type in ("Transpose", "Cast", "Mul", "Add", "Sub", "Div")
+            and set(node.input) - constants <= of_images
+        ):
+            of_images.update(node.output)
+            names.append(node.name)
+    return names

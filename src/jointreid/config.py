@@ -40,6 +40,7 @@ PretrainSource = Literal[
     "efficientnet_lite0.ra_in1k",
     "convnext_tiny.fb_in1k",
 ]
+StemPoolChoice = Literal["auto", "pad", "ceil", "2x2"]
 Factor = Literal["sample", "domain", "camera"]
 Base = Literal["none", "static"]
 ContextSource = Literal["block", "block-stats", "network", "labels"]
@@ -198,6 +199,7 @@ class ModelConfig:
     depthwise: bool = setting(False, "ResNets: every 3x3 is depthwise, as the generated ones of DCSD are; a control of equal cost. ImageNet weights do not fit")
     last_stride: Literal[1, 2] = setting(1, "stride of the last stage; 1 gives a 16x8 map for 256x128 pixels")
     stem_relu: bool = setting(True, "ResNets: ReLU after the first batch normalisation; the BoT repository has none")
+    stem_pool: StemPoolChoice = setting("auto", "ResNets: max pooling after it: pad (3x3, padded: torchvision, timm, the BoT repository, torchreid), ceil (3x3, unpadded with a partial last window: fast-reid), 2x2 (TransReID), or auto, which is ceil with stem_relu and pad without")
     classifier_std: float = setting(0.01, "standard deviation of the classifier's initial weights")
     nonlocal_reduction: int = setting(0, "agw: inner width of a non-local block is the channels divided by this; 0 for a width of 1, as in the published code, which meant 2")
     gem_p: float = setting(3.0, "agw: power p of the generalised mean that pools the last map; 1 for the mean")
@@ -455,6 +457,7 @@ ADDED_LATER = (
     ("schedule", "epoch_length"),
     ("model", "width"),
     ("model", "depthwise"),
+    ("model", "stem_pool"),
     ("train", "log_domains"),
     ("loss", "mining"),
     ("loss", "id_head"),

@@ -164,6 +164,17 @@ def test_the_stem_follows_the_code_base() -> None:
     assert (repository.maxpool.ceil_mode, repository.maxpool.padding) == (False, 1)
 
 
+def test_the_pooling_of_the_stem_can_be_set_apart_from_its_relu() -> None:
+    facts = {}
+    for kind in ("pad", "ceil", "2x2"):
+        pool = make("bot", stem_pool=kind).trunk.maxpool
+        assert isinstance(pool, nn.MaxPool2d)
+        facts[kind] = pool.kernel_size, pool.stride, pool.padding, pool.ceil_mode
+    assert facts == {"pad": (3, 2, 1, False), "ceil": (3, 2, 0, True), "2x2": (2, 2, 0, False)}
+    with pytest.raises(JointreidError, match="stem_pool"):
+        make("bot", stem_pool="half")
+
+
 def test_options_reach_every_generated_convolution() -> None:
     model = make(dcsd=DcsdConfig(factors=("sample", "camera"), stop_gradient=False, mlp_bias=True))
     blocks = [module for module in model.modules() if isinstance(module, DCSD)]

@@ -26,7 +26,7 @@ from jointreid.models.dcsd import DCSD
 from jointreid.models.families import build_trunk
 from jointreid.models.norms import SNR, InstanceNorm, Restitution
 from jointreid.models.pooling import global_average_pool
-from jointreid.models.resnet import PLAIN, Additions
+from jointreid.models.resnet import PLAIN, Additions, StemPool
 from jointreid.models.trunk import Trunk
 
 
@@ -256,6 +256,17 @@ def assemble(model: ModelConfig, dcsd: DcsdConfig, classes: Classes) -> ReIDMode
     return SYSTEMS[model.name](classes, model, dcsd)
 
 
+def _stem_pool(model: ModelConfig) -> StemPool:
+    """Return the pooling of the stem; `auto` follows the code base that `model.stem_relu` tells.
+
+    fast-reid has the ReLU and pools with a partial last window; the BoT repository has no ReLU and pools with padding,
+    as the ImageNet network does.
+    """
+    if model.stem_pool != "auto":
+        return model.stem_pool
+    return "ceil" if model.stem_relu else "pad"
+
+
 def _assemble_agw(classes: Classes, model: ModelConfig, dcsd: DcsdConfig | None) -> ReIDModel:
     additions = Additions(non_local=lambda channels: NonLocal(channels, model.nonlocal_reduction))
     return _assemble(classes, model, dcsd, additions, GeM(model.gem_p, model.gem_learnable))
@@ -277,9 +288,7 @@ def _assemble(
         depthwise=model.depthwise,
         last_stride=model.last_stride,
         stem_relu=model.stem_relu,
-        # Two code bases differ in the stem: fast-reid has the ReLU and pools with a partial last window, the BoT
-        # repository has no ReLU and pools with padding, as the ImageNet network does.
-        stem_pool="ceil" if model.stem_relu else "pad",
+        stem_pool=_stem_pool(model),
         additions=additions,
     )
     context = None if dcsd is None else context_module(dcsd, classes.domains, classes.cameras)

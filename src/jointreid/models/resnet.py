@@ -16,7 +16,7 @@ from jointreid.models.context import Context, FactorLogits
 from jointreid.models.norms import SNR
 from jointreid.models.trunk import SpatialConvFactory, Trunk, TrunkOutput, conv, filter_map, require_stride
 
-StemPool = Literal["pad", "ceil"]
+StemPool = Literal["pad", "ceil", "2x2"]
 
 EXPANSION = 4  # output channels of a bottleneck, relative to its 3x3
 
@@ -122,8 +122,8 @@ class ResNet(Trunk):
         conv3x3: makes the 3x3 of every block.
         last_stride: stride of the last stage; 1 keeps a 16x8 map of a 256x128 image, 2 is the ImageNet network.
         stem_relu: put a ReLU after the stem's batch normalisation.
-        stem_pool: the 3x3 max pooling after it: "pad" by 1 on every side (timm, torchvision), or "ceil", unpadded,
-            with a partial last window (fast-reid). On an even map both halve it, one position apart.
+        stem_pool: the max pooling after it: 3x3, "pad"ded by 1 on every side (timm, torchvision) or, with "ceil",
+            unpadded, with a partial last window (fast-reid); or "2x2" (TransReID). On an even map each halves it.
         additions: modules that a system adds.
 
     Attributes:
@@ -152,7 +152,7 @@ class ResNet(Trunk):
         self.conv1 = conv(3, shape.width, 7, 2)
         self.bn1 = nn.BatchNorm2d(shape.width)
         self.relu = nn.ReLU(inplace=True) if stem_relu else nn.Identity()
-        self.maxpool = nn.MaxPool2d(3, 2, padding=1) if stem_pool == "pad" else nn.MaxPool2d(3, 2, ceil_mode=True)
+        self.maxpool = _stem_pool(stem_pool)
         self.layer1 = _stage(0, shape, conv3x3, 1, additions)
         self.layer2 = _stage(1, shape, conv3x3, 2, additions)
         self.layer3 = _stage(2, shape, conv3x3, 2, additions)
@@ -177,6 +177,12 @@ class ResNet(Trunk):
                 if restitution is not None:
                     restitutions.append(restitution)
         return TrunkOutput(x, tuple(factor_logits), tuple(restitutions))
+
+
+def _stem_pool(kind: StemPool) -> nn.MaxPool2d:
+    if kind == "2x2":
+        return nn.MaxPool2d(2, 2)
+    return nn.MaxPool2d(3, 2, padding=1) if kind == "pad" else nn.MaxPool2d(3, 2, ceil_mode=True)
 
 
 def _stage(

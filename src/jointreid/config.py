@@ -71,6 +71,9 @@ EvaluationProtocol = Literal["query_gallery", "leave_one_out"]
 CameraChoice = Literal["auto", "name", "folder", "none"]
 SplitChoice = Literal["auto", "draw"]
 EpochLength = Literal["images", "pass"]
+# The same for `jointreid weights convert`.
+PeerName = Literal["fastreid", "bot", "agw", "transreid", "torchreid"]
+PoolChoice = Literal["auto", "mean", "gem"]
 # The same for `jointreid export`.
 FileFormat = Literal["onnx", "pt2"]
 GraphPrecision = Literal["fp32", "fp16", "int8"]

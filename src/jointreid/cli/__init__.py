@@ -32,6 +32,7 @@ COMMANDS = {
     "pretrain": "pretrain:pretrain",
     "weights fetch": "weights:fetch",
     "weights list": "weights:list_sources",
+    "weights convert": "weights:convert",
     "evaluate": "evaluate:evaluate",
     "extract": "extract:extract",
     "calibrate": "calibrate:calibrate",

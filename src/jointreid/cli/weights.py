@@ -1,11 +1,12 @@
-"""The commands about weights to start from: fetch, list."""
+"""The commands about weights of others: fetch, list, convert."""
 
-from dataclasses import dataclass
+from dataclasses import MISSING, dataclass
 
-from jointreid.cli.options import argument, as_json
+from jointreid.cli.options import Overrides, argument, as_json, overrides
 from jointreid.cli.output import print_json
-from jointreid.config import setting
+from jointreid.config import PeerName, PoolChoice, RunConfig, config_difference, setting
 from jointreid.machine.paths import user_path
+from jointreid.messages.errors import JointreidError
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,4 +70,61 @@ def list_sources(options: ListOptions) -> int:
     print()
     for row in rows:
         print(f"{row['name']}: get {row['get']}")
+    return 0
+
+
+# What a checkpoint of another project does not tell.
+_UNTOLD = (
+    *("image.height", "image.width", "image.interpolation", "image.mean", "image.std"),
+    *("model.last_stride", "model.gem_p", "eval.metric"),
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ConvertOptions:
+    """Options of `jointreid weights convert`."""
+
+    file: str = argument("FILE", "a checkpoint of the project: .pth, .pth.tar, .pt or .safetensors; it is not executed")
+    from_: PeerName = setting(
+        MISSING, "the project: fastreid, bot (reid-strong-baseline), agw (ReID-Survey), transreid, torchreid"
+    )
+    out: str = setting("", "the run directory to write, or FILE.safetensors for --init", metavar="DIR")
+    pool: PoolChoice = setting("auto", "pooling, where the file does not tell: mean, or gem (a generalised mean)")
+    domain: str = setting("", "a name for the data that it was trained on (default: the project's)", metavar="NAME")
+    settings: Overrides = overrides(_UNTOLD)
+    json: bool = as_json("what became of each tensor")
+
+
+def convert(options: ConvertOptions) -> int:
+    """Convert a checkpoint of another project into a run, to evaluate, use and start from; no tensor gets lost."""
+    if not options.out:
+        raise JointreidError("--out is missing: name the run directory to write, or a file that ends in .safetensors")
+    from jointreid.hub.convert import convert
+    from jointreid.hub.peer_run import write_peer_file, write_peer_run
+
+    done = convert(options.file, options.from_, pool=options.pool, domain=options.domain, settings=options.settings)
+    as_file = options.out.endswith(".safetensors")
+    path = write_peer_file(done, options.out) if as_file else write_peer_run(done, options.out)
+    config = done.config
+    if options.json:
+        print_json({"path": str(path), **done.to_dict()})
+        return 0
+    print(f"{done.peer.title}, {done.file}: {config.model.name} on {config.model.trunk}, SHA-256 {done.sha256}")
+    print(f"  {len(done.taken)} tensors taken, {len(done.dropped)} left out, {len(done.added)} added")
+    for what, names in (("left out", done.dropped), ("added", done.added)):
+        for reason in dict.fromkeys(names.values()):
+            shown = [name for name in names if names[name] == reason]
+            print(f"  {what}: {shown[0]}{f' and {len(shown) - 1} more' if len(shown) > 1 else ''}: {reason}")
+    print(f"Not told by the file, so taken from {done.peer.title}'s recipes unless you say otherwise:")
+    image = config.image
+    print(
+        f"  images of {image.height} x {image.width} ({image.interpolation}), last stride {config.model.last_stride}, "
+        f"distance {config.eval.metric}"
+    )
+    print(f"Wrote {path}")
+    different = config_difference(RunConfig(), config)
+    needed = [f"--{key} {value}" for key, (_, value) in different.items() if key.startswith("model.")]
+    if not as_file:
+        print(f"Evaluate it with `jointreid evaluate {path} --data NAME=PATH`.")
+    print(f"Start a training from it with `jointreid train --init {path} {' '.join(needed)}`.".replace(" `.", "`."))
     return 0

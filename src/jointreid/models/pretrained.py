@@ -7,11 +7,12 @@ error lists what does not fit. Reading a file never executes it.
 import argparse
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -41,6 +42,7 @@ _TV_HOW = (
 _A1_HOW = "model.safetensors from https://huggingface.co/timm/resnet50.a1_in1k"
 _OWN_HOW = "the model.safetensors that `jointreid pretrain` writes, with its model.json beside it"
 _V1 = "0676ba61"  # the start of the SHA-256 of torchvision's file, as in its name
+_PICKLED = re.compile(r"\.(pth(\.tar(-\w+)?)?|pt)$")  # torchreid adds the epoch: model.pth.tar-60
 # Files with the same names and shapes that are other weights, by the start of their SHA-256.
 _OTHER_RECIPES = {"11ad3fa6": "torchvision's V2 (80.9%)"}
 
@@ -205,10 +207,14 @@ def load_pretrained(model: ReIDModel, source: str, file: str = "", *, zero_conte
     return Pretraining(label, path, sha256, sum(learnt[name].numel() for name in tensors if name in learnt))
 
 
-def read_weights(path: Path) -> dict[str, Tensor]:
+def read_weights(path: Path, under: Sequence[str] = ("state_dict",)) -> dict[str, Tensor]:
     """Read a file of weights without executing anything in it.
 
-    If the file is a checkpoint, its `state_dict` is read. A leading `module.` is removed from the names.
+    A leading `module.` is removed from the names.
+
+    Args:
+        path: the file.
+        under: the keys below which a checkpoint may have its tensors; the first that is there is read.
 
     Raises:
         JointreidError: it is missing, damaged, of another format, or contains something other than tensors.
@@ -216,9 +222,8 @@ def read_weights(path: Path) -> dict[str, Tensor]:
     try:
         if path.suffix == ".safetensors":
             found: Any = load_tensors(path)
-        elif path.name.endswith((".pth", ".pth.tar")):
-            # timm's trainer saves its options in a checkpoint, as a Namespace, which has no code.
-            with torch.serialization.safe_globals([argparse.Namespace]):
+        elif _PICKLED.search(path.name):
+            with torch.serialization.safe_globals(_plain_values()):
                 found = torch.load(path, map_location="cpu", weights_only=True)
         else:
             raise JointreidError(f"{path}: expected a .safetensors, .pth or .pth.tar file")
@@ -231,11 +236,20 @@ def read_weights(path: Path) -> dict[str, Tensor]:
             f"{path}: not readable as weights alone ({cause}). Nothing in it was executed. If you trust its author, "
             "save its state_dict as .safetensors where it was made, and give that"
         ) from error
-    if isinstance(found, Mapping) and isinstance(found.get("state_dict"), Mapping):
-        found = found["state_dict"]
+    if isinstance(found, Mapping):
+        found = next((found[key] for key in under if isinstance(found.get(key), Mapping)), found)
     if not isinstance(found, Mapping) or not all(isinstance(tensor, Tensor) for tensor in found.values()):
-        raise JointreidError(f"{path}: expected tensors by name, or a checkpoint with them under state_dict")
+        places = " or ".join(under)
+        raise JointreidError(f"{path}: expected tensors by name, or a checkpoint with them under {places}")
     return {str(name).removeprefix("module."): tensor for name, tensor in found.items()}
+
+
+def _plain_values() -> list[Any]:
+    """Return what checkpoints hold beside tensors and executes nothing: options of timm, numbers of NumPy."""
+    scalar: Any = np.float64(0).__reduce__()[0]  # makes a number of NumPy from its bytes
+    kinds = [type(np.dtype(kind)) for kind in (np.float32, np.float64, np.int64)]
+    names = ("numpy.core.multiarray.scalar", "numpy._core.multiarray.scalar")
+    return [argparse.Namespace, np.dtype, *kinds, *((scalar, name) for name in names)]
 
 
 def _require_fitting(source: str, generated: bool, trunk: str = "") -> None:

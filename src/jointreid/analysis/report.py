@@ -16,16 +16,12 @@ from jointreid.machine.paths import require_writable, user_path
 from jointreid.messages.errors import JointreidError
 from jointreid.retrieval.evaluate import OnBatch
 
+# Each system of `model.name`, in the order of the page.
 SYSTEMS = {
     "bot": "BoT applies the same filters to every picture.",
     "bot-dcsd": (
         "BoT-DCSD generates the filters of its 3x3 convolutions for every picture, from the picture itself and its "
         "predicted data set and camera."
-    ),
-    "joint": (
-        "The network of the recipe joint keeps BoT's filters and adds generated ones to them. What it knows of a "
-        "picture's data set and camera comes from a small network of its own, which light, colour and blur are enough "
-        "for."
     ),
     "agw": "AGW relates each position of a picture to all others, and uses a triplet loss without a margin.",
     "agw-dcsd": "AGW-DCSD is AGW with filters generated for every picture, as in BoT-DCSD.",
@@ -34,11 +30,18 @@ SYSTEMS = {
 }
 
 
+_JOINT = (
+    "The network of the recipe joint keeps BoT's filters and adds generated ones to them. What it knows of a "
+    "picture's data set and camera comes from a small network of its own, which light, colour and blur are enough "
+    "for."
+)
+
+
 def _system(config: RunConfig) -> str:
-    """Return the key of `SYSTEMS` that describes a run."""
-    name = config.model.name
-    is_joint = name == "bot-dcsd" and config.dcsd.base == "static" and config.dcsd.context == "network"
-    return "joint" if is_joint else name
+    """Return the sentence that describes the network of a run."""
+    dcsd = config.dcsd
+    is_joint = config.model.name == "bot-dcsd" and dcsd.base == "static" and dcsd.context == "network"
+    return _JOINT if is_joint else SYSTEMS[config.model.name]
 
 
 def write_report(
@@ -112,7 +115,8 @@ def _lead(runs: Sequence[ReportedRun]) -> Iterator[Html]:
         counts = sorted(space.num_domains for space in spaces.values())
         data = f" on different data, from {counts[0]} to {counts[-1]} data sets at once; the settings below name them."
     yield tag("p", what + each + data, class_="lead")
-    systems = [words for name, words in SYSTEMS.items() if any(_system(run.run.config) == name for run in runs)]
+    found = {_system(run.run.config) for run in runs}
+    systems = [words for words in (*SYSTEMS.values(), _JOINT) if words in found]
     yield tag(
         "p",
         "Each model then has to find people again: given one picture of a person, the query, it sorts all pictures of "

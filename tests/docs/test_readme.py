@@ -60,6 +60,15 @@ def test_commands_that_need_data_have_settings_that_exist(page: Path) -> None:
             read_train_options(argv[1:])
 
 
+def test_the_table_of_commands_lists_each_command_once() -> None:
+    """By its name, or by that of its group."""
+    table = README.read_text(encoding="utf-8").partition("\n| command | what it does |\n")[2].partition("\n\n")[0]
+    listed = re.findall(r"`([a-z -]+)`", " ".join(row.split(" | ")[0] for row in table.splitlines()))
+    lines = {name: [entry for entry in listed if f"{name} ".startswith(f"{entry} ")] for name in COMMANDS}
+    assert {name: found for name, found in lines.items() if len(found) != 1} == {}
+    assert set(listed) == {entry for found in lines.values() for entry in found}
+
+
 def test_the_table_of_the_readme_is_one(tmp_path: Path) -> None:
     (block,) = blocks(ROOT / "README.md", "csv")
     (tmp_path / "people.csv").write_text(block)

@@ -15,6 +15,7 @@ from jointreid.verification.calibration import (
     HalfCounts,
     PairKind,
     PairThreshold,
+    VerdictShares,
     read_calibration,
 )
 from jointreid.verification.searches import Method, SearchThreshold
@@ -29,7 +30,9 @@ def around(value: float) -> Estimate:
 
 def of_pairs(domain: str, kind: PairKind, same: float, different: float | None) -> PairThreshold:
     apart = None if different is None else around(different)
-    return PairThreshold(domain, kind, around(same), apart, COUNTS, COUNTS, 0.011, 0.09)
+    two = VerdictShares(0.002, 0.95) if domain else None
+    one = VerdictShares(0.8, 0.05) if domain else None
+    return PairThreshold(domain, kind, around(same), apart, COUNTS, COUNTS, 0.011, 0.09 if domain else None, two, one)
 
 
 def of_search(size: int, value: float, method: Method = "counted") -> SearchThreshold:
@@ -151,7 +154,11 @@ def test_a_damaged_file_is_named(tmp_path: Path, change: dict[str, object], mess
 
 def test_the_table_says_what_was_extrapolated() -> None:
     text = render(CALIBRATION)
-    assert "| plaza across cameras |     20 |     6,840 |   300 |     0.450 | 0.400 to 0.500 |    0.011 |" in text
+    assert "| plaza across cameras |     20 |      6,840 |        300 |     0.450 | 0.400 to 0.500 |    0.011 |" in text
+    assert (
+        "| plaza                |              0.2 |    4.8 |        95 |               80 |     15 |         5 |"
+        in text
+    )
     assert "| plaza       |     100 |     0.700 | 0.650 to 0.750 |   0.100* |" in text
     assert "extrapolated from pairs, as 1 - (1 - rate)^size" in text
 

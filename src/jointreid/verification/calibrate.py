@@ -14,7 +14,14 @@ from jointreid.messages.errors import JointreidError
 from jointreid.retrieval.evaluate import embed, origins_of, step_of
 from jointreid.retrieval.run_data import load_evaluation_data
 from jointreid.run import open_run
-from jointreid.verification.calibration import Calibration, DomainSearches, PairKind, PairThreshold
+from jointreid.verification.calibration import (
+    Calibration,
+    DomainSearches,
+    PairKind,
+    PairThreshold,
+    VerdictShares,
+    bounds_between,
+)
 from jointreid.verification.halves import Half, across_domains, counts_of, halves_of
 from jointreid.verification.pairs import People, count_at_least, positives_of
 from jointreid.verification.searches import largest_gallery, method_for, search_thresholds, sizes_for
@@ -194,16 +201,26 @@ def thresholds_of(
 
 def _pairs(domain: str, kind: PairKind, one: People, other: People, request: CalibrationRequest) -> PairThreshold:
     same = match_threshold(one, request.fmr, seed=request.seed)
-    matching, _ = positives_of(other)
+    different = non_match_threshold(one, request.fnmr, seed=request.seed)
+    upper, lower = bounds_between(same, different)
+    negatives, (matching, _) = max(1, other.num_negatives), positives_of(other)
+    two = one_person = None
+    if kind != "across domains":  # by itself that threshold calls nothing different
+        above = [count_at_least(other, bound) / negatives for bound in (upper, lower)]
+        two = VerdictShares(above[0], 1 - above[1])
+    if len(matching):
+        one_person = VerdictShares(float((matching >= upper).mean()), float((matching < lower).mean()))
     return PairThreshold(
         domain=domain,
         pairs=kind,
         same=same,
-        different=non_match_threshold(one, request.fnmr, seed=request.seed),
+        different=different,
         calibrated=counts_of(one),
         checked=counts_of(other),
-        realised=count_at_least(other, same.value) / max(1, other.num_negatives),
+        realised=count_at_least(other, same.value) / negatives,
         realised_non_match=float((matching < same.value).mean()) if len(matching) else None,
+        of_two_people=two,
+        of_one_person=one_person,
     )
 
 

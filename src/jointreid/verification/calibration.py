@@ -36,6 +36,19 @@ class HalfCounts:
 
 
 @dataclass(frozen=True)
+class VerdictShares:
+    """How often each verdict is given to the pairs of one kind; unsure is the rest."""
+
+    same: float
+    different: float
+
+    @property
+    def unsure(self) -> float:
+        """The rest."""
+        return max(0.0, 1.0 - self.same - self.different)
+
+
+@dataclass(frozen=True)
 class PairThreshold:
     """The thresholds for one kind of pairs.
 
@@ -48,6 +61,8 @@ class PairThreshold:
         checked: the other half.
         realised: the false-match rate of the other half at `same`.
         realised_non_match: its false non-match rate there; None without pairs of one person.
+        of_two_people: the verdicts on the other half's pairs of two people; None for pairs of two data sets.
+        of_one_person: those on its pairs of one person; None without any.
     """
 
     domain: str
@@ -58,6 +73,15 @@ class PairThreshold:
     checked: HalfCounts
     realised: float
     realised_non_match: float | None
+    of_two_people: VerdictShares | None
+    of_one_person: VerdictShares | None
+
+    @property
+    def bounds(self) -> tuple[float, float]:
+        """The similarity from which on a pair is called the same, and that below which it is called different."""
+        upper, lower = bounds_between(self.same, self.different)
+        # Nobody is in two data sets, so only the thresholds of each say what is different.
+        return upper, 1.0 if self.pairs == "across domains" else lower
 
     @property
     def name(self) -> str:
@@ -208,12 +232,9 @@ class Calibration:
         return own.get("across cameras", own["any"]) if across_cameras else own["any"]
 
     def _bounds(self, entry: PairThreshold) -> Bounds:
-        if entry.pairs == "across domains":  # nobody is in two data sets, so only their own say what is different
-            different = 1.0
-        else:
-            different = entry.same.low if entry.different is None else min(entry.same.low, entry.different.low)
+        same, different = entry.bounds
         interval = (entry.same.low, entry.same.high)
-        return Bounds(entry.same.high, different, entry.same.value, interval, self.fmr, "pair", (entry.name,))
+        return Bounds(same, different, entry.same.value, interval, self.fmr, "pair", (entry.name,))
 
     def _of_search(self, domain: str, gallery_size: int) -> Bounds:
         entry = next(entry for entry in self.searches if entry.domain == domain)
@@ -255,6 +276,11 @@ class Calibration:
         return cls(**(values | {"pairs": pairs, "searches": searches, "notes": tuple(values["notes"])}))
 
 
+def bounds_between(same: Estimate, different: Estimate | None) -> tuple[float, float]:
+    """Return the similarity from which on a pair is called the same, and that below which it is called different."""
+    return same.high, same.low if different is None else min(same.low, different.low)
+
+
 def path_of(run: Path, checkpoint: str) -> Path:
     """Return the file that holds the calibration of a checkpoint."""
     return run / FILE.format("" if checkpoint == "last" else f".{checkpoint}")
@@ -293,7 +319,10 @@ def _remedy(run: str | Path, checkpoint: str) -> str:
 def _pair_threshold(plain: dict[str, Any]) -> PairThreshold:
     halves = {name: HalfCounts(**plain[name]) for name in ("calibrated", "checked")}
     different = None if plain["different"] is None else Estimate(**plain["different"])
-    return PairThreshold(**(plain | halves | {"same": Estimate(**plain["same"]), "different": different}))
+    names = ("of_two_people", "of_one_person")
+    shares = {name: None if plain[name] is None else VerdictShares(**plain[name]) for name in names}
+    same = Estimate(**plain["same"])
+    return PairThreshold(**(plain | halves | shares | {"same": same, "different": different}))
 
 
 def _search_threshold(plain: dict[str, Any]) -> SearchThreshold:

@@ -4,7 +4,8 @@ from jointreid.analysis.resampling import Estimate
 from jointreid.messages.tables import text_table
 from jointreid.verification.calibration import Calibration, PairThreshold
 
-_PAIRS = ["pairs", "people", "different", "alike", "threshold", "95 %", "realised", "missed"]
+_PAIRS = ["pairs", "people", "two people", "one person", "threshold", "95 %", "realised", "missed"]
+_VERDICTS = ["pairs", "two people: same", "unsure", "different", "one person: same", "unsure", "different"]
 _SEARCHES = ["searches in", "gallery", "threshold", "95 %", "realised"]
 
 
@@ -17,8 +18,13 @@ def render(found: Calibration) -> str:
         "",
         f"Pairs, for a false-match rate of {found.fmr:g}:",
         text_table([_PAIRS, *map(_pair_row, found.pairs)], "lrrrrlrr"),
-        "people, different, alike: whom the threshold was chosen on, and their pairs of two people and of one",
+        "people: whom the threshold was chosen on; two people, one person: their pairs that show two people, or one",
         "realised: the false-match rate at the threshold in the other half; missed: its false non-match rate there",
+        "",
+        "Verdicts on the pairs of the other half, in %:",
+        text_table([_VERDICTS, *(_verdict_row(entry) for entry in found.pairs if entry.of_two_people)], "lrrrrrr"),
+        "same: from the upper end of the interval on; different: below its lower end, and below the similarity that",
+        f"all but {100 * found.fnmr:g} % of the pairs of one person reach (lower end of its interval); unsure: between",
         "",
         f"Searches, for a false alarm in {found.fpir:g} of the searches for somebody who is not in the gallery:",
     ]
@@ -38,8 +44,6 @@ def render(found: Calibration) -> str:
         lines.append("gallery: its size in images; a search among fewer uses the next larger size")
     if any(row[-1].endswith("*") for row in rows):
         lines.append("*: not counted in galleries of that size but extrapolated from pairs, as 1 - (1 - rate)^size")
-    lines += ["", "Verdicts: same from the upper end of the interval; different below its lower end and below the"]
-    lines.append(f"similarity that all but {found.fnmr:g} of the pairs of one person reach; unsure between.")
     lines += [f"note: {note}" for note in found.notes]
     return "\n".join(lines)
 
@@ -57,6 +61,14 @@ def _pair_row(entry: PairThreshold) -> list[str]:
         f"{entry.realised:.2g}",
         missed,
     ]
+
+
+def _verdict_row(entry: PairThreshold) -> list[str]:
+    cells = [entry.name]
+    for shares in (entry.of_two_people, entry.of_one_person):
+        values = () if shares is None else (shares.same, shares.unsure, shares.different)
+        cells += [f"{100 * value:.3g}" for value in values] if values else ["", "", ""]
+    return cells
 
 
 def _interval(found: Estimate) -> str:

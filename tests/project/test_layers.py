@@ -33,7 +33,7 @@ STAGES: tuple[tuple[tuple[str, ...], ...], ...] = (
     (("analysis",), ("extraction",)),
     (("verification",),),
     (("conflict",), ("gallery",), ("growth",), ("export",), ("hub",)),
-    (("paper",), ("demo",)),
+    (("paper",), ("demo",), ("serve",)),
     (("cli", "__main__", ""),),  # "" is jointreid/__init__.py, which hands out names of other rooms
 )
 

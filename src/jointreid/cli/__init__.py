@@ -42,6 +42,7 @@ COMMANDS = {
     "gallery remove": "gallery:remove",
     "gallery info": "gallery:info",
     "gallery compact": "gallery:compact",
+    "serve": "serve:serve",
     "compare": "compare:compare",
     "gain": "gain:gain",
     "matrix": "matrix:matrix",

@@ -96,20 +96,18 @@ def url_of(listening: socket.socket) -> str:
     return f"http://{f'[{host}]' if ':' in host else host}:{port}/"
 
 
-def serve(service: Any, listening: socket.socket, on_ready: Callable[[str], None]) -> None:
-    """Answer requests until SIGINT or SIGTERM; then finish those that have begun.
+def serving(service: Any) -> Any:
+    """Return the server, which answers on the sockets that its `run` is given.
 
     Args:
         service: from `open_service`.
-        listening: from `listen`.
-        on_ready: called with the address once requests are answered.
 
     Raises:
-        JointreidError: uvicorn is missing.
+        JointreidError: uvicorn or FastAPI is missing.
     """
+    uvicorn = library("uvicorn", "a gallery is served", "serve")
     from jointreid.serve.app import guarded_app
 
-    uvicorn = library("uvicorn", "a gallery is served", "serve")
     logging.getLogger("uvicorn.error").setLevel(logging.ERROR)
     config = uvicorn.Config(
         guarded_app(service),
@@ -122,7 +120,21 @@ def serve(service: Any, listening: socket.socket, on_ready: Callable[[str], None
         timeout_graceful_shutdown=_SECONDS_TO_STOP,
         limit_concurrency=512,
     )
-    server = uvicorn.Server(config)
+    return uvicorn.Server(config)
+
+
+def serve(service: Any, listening: socket.socket, on_ready: Callable[[str], None]) -> None:
+    """Answer requests until SIGINT or SIGTERM; then finish those that have begun.
+
+    Args:
+        service: from `open_service`.
+        listening: from `listen`.
+        on_ready: called with the address; from now on requests wait until they are answered.
+
+    Raises:
+        JointreidError: uvicorn or FastAPI is missing.
+    """
+    server = serving(service)
     on_ready(url_of(listening))
     with listening, _own_signals():
         server.run(sockets=[listening])

@@ -94,7 +94,7 @@ async function refresh() {
 }
 
 async function take(file) {
-  if (!file) return;
+  if (!file || !state.info) return;
   if (file.size > state.info.limits.bytes) {
     complain(new Error(`The image has more than ${state.info.limits.bytes.toLocaleString("en")} bytes; choose a smaller one.`));
     return;

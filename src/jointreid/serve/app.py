@@ -3,6 +3,7 @@
 import logging
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from importlib.metadata import version
 from importlib.resources import files
 from typing import Any
 
@@ -48,7 +49,6 @@ def guarded_app(service: Service) -> Application:
 
 def _api(service: Service) -> Any:
     """Return the FastAPI application."""
-    from jointreid import __version__
     from jointreid.machine.extras import library
 
     fastapi = library("fastapi", "a gallery is served", "serve")
@@ -62,7 +62,7 @@ def _api(service: Service) -> Any:
     security = [fastapi.Depends(fastapi.security.HTTPBearer(auto_error=False))] if service.settings.token else []
     app = fastapi.FastAPI(
         title="jointreid",
-        version=__version__,
+        version=version("jointreid"),
         description="Who is in an image, among the people of a gallery. Nothing sent is kept, unless it is added.",
         openapi_url=SCHEMA,
         docs_url=None,

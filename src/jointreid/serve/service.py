@@ -9,6 +9,7 @@ import hashlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from importlib.metadata import version
 from typing import Any
 
 import numpy as np
@@ -187,7 +188,6 @@ class Service:
 
     def info(self) -> schema.InfoAnswer:
         """Return what is in the gallery, and the limits."""
-        from jointreid import __version__
 
         limits = schema.LimitsAnswer(
             bytes=self.settings.max_bytes,
@@ -196,7 +196,7 @@ class Service:
             requests_per_minute=self.settings.rate,
         )
         return schema.InfoAnswer(
-            version=__version__,
+            version=version("jointreid"),
             model=self.embedder.fingerprint[:12],
             read_only=self.settings.read_only,
             limits=limits,

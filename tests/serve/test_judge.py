@@ -1,28 +1,30 @@
 """Verdicts: by the threshold that was given, by the calibration of the run, or none."""
 
+from collections.abc import Sequence
+from typing import cast
+
 import pytest
 
-from jointreid.analysis.resampling import Estimate
 from jointreid.serve.judge import Judge
-from jointreid.verification.calibration import Calibration, DomainSearches, HalfCounts, PairThreshold
-from jointreid.verification.searches import SearchThreshold
-
-HALF = HalfCounts(10, 40, 1000, 60)
+from jointreid.verification.calibration import Calibration
+from jointreid.verification.verdicts import Bounds
 
 
-def calibration() -> Calibration:
-    """Of two data sets, in `strict` with higher thresholds."""
-    pairs, searches = [], []
-    for name, low in (("plaza", 0.4), ("strict", 0.6)):
-        same = Estimate(low + 0.05, low, low + 0.1)
-        pairs.append(PairThreshold(name, "any", same, None, HALF, HALF, 0.01, None))
-        search = SearchThreshold(100, "counted", Estimate(low + 0.15, low + 0.1, low + 0.2), 0.01, "counted")
-        searches.append(DomainSearches(name, (search,)))
-    return Calibration("last", 1, False, "f", 0.01, 0.01, 0.01, 0, tuple(pairs), tuple(searches))
+class OfPlaza:
+    """A calibration of searches in galleries of up to 100 images."""
+
+    def search_bounds(self, gallery_size: int, domains: Sequence[str | None]) -> Bounds:
+        assert list(domains) == ["plaza"]
+        if gallery_size > 100:
+            return Bounds(None, 0.4, None, None, 0.01, "search", ("plaza",), note="too many")
+        return Bounds(0.6, 0.4, 0.5, (0.4, 0.6), 0.01, "search", ("plaza",), 100)
+
+
+CALIBRATION = cast(Calibration, OfPlaza())
 
 
 def test_a_threshold_that_was_given_knows_no_doubt() -> None:
-    judgement = Judge(0.5, calibration()).judge("plaza", 100)
+    judgement = Judge(0.5, CALIBRATION).judge("plaza", 100)
     assert [judgement.verdict(value) for value in (0.5, 0.49)] == ["same", "different"]
     assert "not calibrated" in judgement.note
 
@@ -32,11 +34,9 @@ def test_without_any_there_is_no_verdict() -> None:
 
 
 def test_a_calibration_decides_by_what_the_network_sees_and_how_many_were_compared() -> None:
-    judge = Judge(None, calibration())
-    plaza = judge.judge("plaza", 90)
-    assert (plaza.same, plaza.different) == pytest.approx((0.6, 0.5))
-    assert [plaza.verdict(value) for value in (0.61, 0.55, 0.45)] == ["same", "unsure", "different"]
-    assert "false matches in 0.01 of searches in a gallery of up to 100 images" in plaza.note
-    unknown = judge.judge(None, 90)  # the strictest of all
-    assert (unknown.same, unknown.different) == pytest.approx((0.8, 0.5))
-    assert judge.judge("plaza", 5000).verdict(0.99) == "unsure"  # too large for the people that were held out
+    judge = Judge(None, CALIBRATION)
+    few = judge.judge("plaza", 90)
+    assert (few.same, few.different) == pytest.approx((0.6, 0.4))
+    assert [few.verdict(value) for value in (0.61, 0.5, 0.39)] == ["same", "unsure", "different"]
+    assert "same from 0.600, different below 0.400" in few.note
+    assert judge.judge("plaza", 5000).verdict(0.99) == "unsure"

@@ -1,13 +1,16 @@
 """HTML from values: all text is escaped, so no name in the data can become markup.
 
-A page is one file: it fetches nothing, and its policy forbids the browser to fetch anything.
+A page is one file: it fetches nothing, and its policy forbids the browser to fetch anything. A page with a script is
+allowed that script alone, and pictures beside the page.
 """
 
+import base64
+import hashlib
 from html import escape
 from importlib.resources import files
 
 # Elements without content and end tag.
-VOID = {"br", "img", "meta"}
+VOID = {"br", "img", "input", "meta"}
 POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
 
 Attribute = str | int | float | None
@@ -60,16 +63,37 @@ def table(head: Html, *bodies: Html, caption: str, class_: str | None = None) ->
     return tag("div", whole, class_="scroll", tabindex=0, role="region", aria_label=caption)
 
 
-def page(title: str, *content: Html) -> str:
-    """Return a whole page, with the style sheet within."""
-    style = Html(files("jointreid.analysis").joinpath("report.css").read_text(encoding="utf-8"))
+def page(title: str, *content: Html, style: str = "", script: str = "") -> str:
+    """Return a whole page, with the style sheet within.
+
+    Args:
+        title: of the page.
+        content: of the page.
+        style: name of a further style sheet of this package.
+        script: name of a script of this package. It runs at the end of the page, which may then show pictures that lie
+            beside it.
+    """
+    program = _resource(script) if script else ""
     head = tag(
         "head",
         tag("meta", charset="utf-8"),
         tag("meta", name_="viewport", content_="width=device-width, initial-scale=1"),
-        tag("meta", http_equiv="Content-Security-Policy", content_=POLICY),
+        tag("meta", http_equiv="Content-Security-Policy", content_=_policy(program)),
         tag("meta", name_="generator", content_="jointreid"),
         tag("title", title),
-        tag("style", style),
+        tag("style", Html(_resource("report.css") + (_resource(style) if style else ""))),
     )
-    return f"<!DOCTYPE html>\n{tag('html', head, tag('body', *content), lang='en')}\n"
+    end = tag("script", Html(program)) if program else Html()
+    return f"<!DOCTYPE html>\n{tag('html', head, tag('body', *content, end), lang='en')}\n"
+
+
+def _policy(program: str) -> str:
+    if not program:
+        return POLICY
+    digest = base64.b64encode(hashlib.sha256(program.encode()).digest()).decode()
+    # `file:` for browsers in which a file is not of the same origin as its neighbours.
+    return POLICY.replace("img-src data:", "img-src 'self' file: data:") + f"; script-src 'sha256-{digest}'"
+
+
+def _resource(name: str) -> str:
+    return files("jointreid.analysis").joinpath(name).read_text(encoding="utf-8")

@@ -38,14 +38,15 @@ def render_domain(shown: DomainLists) -> Html:
 
 
 def symbols() -> Html:
-    """Return the marks of right and wrong, for `use` elsewhere on the page."""
+    """Return the marks of right, wrong and junk, for `use` elsewhere on the page."""
     right = tag("symbol", tag("path", d="M3.5 8.5l3 3 6-7"), id="right", viewBox="0 0 16 16")
     wrong = tag("symbol", tag("path", d="M4.5 4.5l7 7m0-7l-7 7"), id="wrong", viewBox="0 0 16 16")
-    return tag("svg", right, wrong, class_="symbols", aria_hidden="true")
+    junk = tag("symbol", tag("path", d="M4 8h8"), id="junk", viewBox="0 0 16 16")
+    return tag("svg", right, wrong, junk, class_="symbols", aria_hidden="true")
 
 
 def mark(kind: str) -> Html:
-    """Return the mark of `right` or `wrong`."""
+    """Return the mark of `right`, `wrong` or `junk`."""
     return tag("svg", tag("use", href=f"#{kind}"), class_=f"mark {kind}", aria_hidden="true")
 
 
@@ -55,11 +56,25 @@ def thumbnail(record: ImageRecord) -> str:
     Raises:
         JointreidError: the image is unreadable.
     """
+    return data_address(small_jpeg(record))
+
+
+def small_jpeg(record: ImageRecord, size: tuple[int, int] = SIZE) -> bytes:
+    """Return an image as a JPEG file of its own shape that fits in `size`, width and height.
+
+    Raises:
+        JointreidError: the image is unreadable.
+    """
     image = Image.fromarray(read_image(record))
-    image.thumbnail(SIZE, Image.Resampling.LANCZOS)
+    image.thumbnail(size, Image.Resampling.LANCZOS)
     buffer = io.BytesIO()
     image.save(buffer, "JPEG", quality=QUALITY, optimize=True)
-    return f"data:image/jpeg;base64,{base64.b64encode(buffer.getvalue()).decode()}"
+    return buffer.getvalue()
+
+
+def data_address(jpeg: bytes) -> str:
+    """Return the `data:` address of a JPEG file."""
+    return f"data:image/jpeg;base64,{base64.b64encode(jpeg).decode()}"
 
 
 def differences(shown: DomainLists) -> Iterator[str]:

@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 
 from jointreid.analysis.reported import ReportedRun, domain_names
-from jointreid.config import EvalConfig
+from jointreid.config import EvalConfig, RunConfig
 from jointreid.data.records import Domain, ImageRecord
 from jointreid.machine.device import pick_device
 from jointreid.messages.commands import command
@@ -22,6 +22,7 @@ from jointreid.messages.errors import JointreidError
 from jointreid.models.reid import ReIDModel
 from jointreid.retrieval.distances import Doubles, Features, Floats, Indices
 from jointreid.retrieval.domain_ranking import images_of, split_rows
+from jointreid.retrieval.embeddings import Embeddings
 from jointreid.retrieval.evaluate import OnBatch, embed, origins_of
 from jointreid.retrieval.rerank import reranked_blocks
 from jointreid.retrieval.results import QueryResult
@@ -121,7 +122,7 @@ def rank_domains(
     for name, domain in domains.items():
         evaluated = [run for run in runs if name in run.domains]
         query, gallery = (tuple(r for r in split if not r.junk) for split in (domain.query, domain.gallery))
-        results = [_query_results(run, name, query) for run in evaluated]
+        results = [require_results_of(run, name, query) for run in evaluated]
         chosen = _choose_shared(results, count)
         indices = [index for _, index in chosen]
         relevance = {index: _split(query[index], gallery, domain, index) for index in indices}
@@ -209,8 +210,12 @@ def load_reported_domains(
     return {name: domains[name] for name in domain_names(runs)}, remarks
 
 
-def _query_results(run: ReportedRun, name: str, query: Sequence[ImageRecord]) -> list[QueryResult]:
-    """Return a run's results for the queries of a domain, in order."""
+def require_results_of(run: ReportedRun, name: str, query: Sequence[ImageRecord]) -> list[QueryResult]:
+    """Return a run's results for the queries of a domain, in order.
+
+    Raises:
+        JointreidError: they are of other queries.
+    """
     found = [result for result in run.queries if result.domain == name]
     if [(result.pid, result.camid) for result in found] != [(record.pid, record.camid) for record in query]:
         raise JointreidError(
@@ -218,6 +223,26 @@ def _query_results(run: ReportedRun, name: str, query: Sequence[ImageRecord]) ->
             f"{'others' if len(found) == len(query) else f'{len(query):,}'}; run `{command('evaluate', run.run.path)}`"
         )
     return found
+
+
+def config_as_evaluated(run: ReportedRun, domain: Domain) -> RunConfig:
+    """Return the run's settings with mirrored images and re-ranking as in its evaluation of a domain."""
+    how = run.domains[domain.name].conditions or run.results
+    return run.run.config.replace(eval={"flip": how.flip, "rerank": how.rerank})
+
+
+def embed_images(
+    run: ReportedRun,
+    model: ReIDModel,
+    device: torch.device,
+    domain: Domain,
+    records: Sequence[ImageRecord],
+    on_batch: OnBatch | None = None,
+) -> Embeddings:
+    """Compute the features of images of a domain as the run's evaluation did; see `embed`."""
+    origins = origins_of(model, records, domain.name, run.run.label_space)
+    what = f"{run.name}, {domain.name}"
+    return embed(model, records, config_as_evaluated(run, domain), device, what, on_batch, origins)
 
 
 def _choose_shared(results: Sequence[Sequence[QueryResult]], count: int) -> list[tuple[str, int]]:
@@ -240,12 +265,9 @@ def _distances(
     on_batch: OnBatch | None,
 ) -> Iterator[Doubles]:
     """Yield the distances [G] of some queries to the gallery, as in the run's evaluation."""
-    how = run.domains[domain.name].conditions or run.results
-    config = run.run.config.replace(eval={"flip": how.flip, "rerank": how.rerank})
+    config = config_as_evaluated(run, domain)
     # All queries, though few are shown: the evaluation cached the decoded images in this order.
-    records, what = images_of(domain), f"{run.name}, {domain.name}"
-    origins = origins_of(model, records, domain.name, run.run.label_space)
-    embeddings = embed(model, records, config, device, what, on_batch, origins)
+    embeddings = embed_images(run, model, device, domain, images_of(domain), on_batch)
     own, others = split_rows(domain, embeddings.features)
     if config.eval.rerank:
         yield from _reranked(own, others, config.eval, domain.leave_one_out, indices)

@@ -47,6 +47,8 @@ COMMANDS = {
     "gain": "gain:gain",
     "matrix": "matrix:matrix",
     "report": "report:report",
+    "ranklist": "ranklist:ranklist",
+    "why": "why:why",
     "conflict": "conflict:conflict",
     "predict": "predict:predict",
     "add-domain": "add_domain:add_domain",

@@ -27,7 +27,7 @@ from jointreid.models.families import build_trunk
 from jointreid.models.norms import SNR, InstanceNorm, Restitution
 from jointreid.models.pooling import global_average_pool
 from jointreid.models.resnet import PLAIN, Additions, StemPool
-from jointreid.models.trunk import Trunk
+from jointreid.models.trunk import Trunk, TrunkOutput
 
 
 class ModelOutput(NamedTuple):
@@ -91,16 +91,23 @@ class ReIDModel(nn.Module):
                 zeros. The logits stay those of the images.
         """
         predicted = self.predict_context(images, origins)
-        context = self._context_of(images, predicted, given or Context())
-        # A custom trunk without a context takes the images alone.
-        output = self.trunk(images) if context is None else self.trunk(images, context)
-        feature_map, factor_logits, restitutions = output  # B D H/16 W/16 with last stride 1
+        feature_map, factor_logits, restitutions = self._run_trunk(images, predicted, given)
         if predicted is not None:
             factor_logits = (predicted.logits,)
         embedding = self.pool(feature_map)  # B D
         bn_embedding = self.bnneck(embedding)  # B D
         id_logits = self.classifier(bn_embedding)  # B num_ids
         return ModelOutput(embedding, bn_embedding, id_logits, factor_logits, restitutions)
+
+    def feature_map(self, images: Tensor, origins: Origins | None = None) -> Tensor:
+        """Return the map that `pool` makes the embedding of, [B, D, H/16, W/16] with last stride 1; see `forward`."""
+        return self._run_trunk(images, self.predict_context(images, origins), None)[0]
+
+    def _run_trunk(self, images: Tensor, predicted: PredictedContext | None, given: Context | None) -> TrunkOutput:
+        context = self._context_of(images, predicted, given or Context())
+        # A custom trunk without a context takes the images alone.
+        output: TrunkOutput = self.trunk(images) if context is None else self.trunk(images, context)
+        return output
 
     @property
     def needs_origins(self) -> bool:

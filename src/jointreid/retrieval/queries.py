@@ -29,7 +29,7 @@ def query_results(domain: Domain, query: Sequence[ImageRecord], ranking: Ranking
     return [
         QueryResult(
             domain.name,
-            _image_name(record, domain.source),
+            image_name(record, domain.source),
             record.pid,
             record.camid,
             index in by_index,
@@ -61,7 +61,7 @@ def _unseen_camera(camid: int, queries: Sequence[QueryResult]) -> UnseenCamera:
     return UnseenCamera(camid, len(queries), *(float(np.mean(values)) for values in (rank1, ap, inp)))
 
 
-def _image_name(record: ImageRecord, source: str) -> str:
+def image_name(record: ImageRecord, source: str) -> str:
     """Return what an image is called wherever its data set lies: its path below the source, and its box."""
     folders = (Path(source), Path(source).parent)  # a folder that a reader knows, or the one that a manifest is in
     path = next((record.path.relative_to(f) for f in folders if record.path.is_relative_to(f)), record.path)

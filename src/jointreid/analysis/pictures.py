@@ -37,12 +37,12 @@ def render_domain(shown: DomainLists) -> Html:
     )
 
 
-def symbols() -> Html:
-    """Return the marks of right, wrong and junk, for `use` elsewhere on the page."""
+def symbols(*, junk: bool = False) -> Html:
+    """Return the marks of right, wrong and, if asked for, junk, for `use` elsewhere on the page."""
     right = tag("symbol", tag("path", d="M3.5 8.5l3 3 6-7"), id="right", viewBox="0 0 16 16")
     wrong = tag("symbol", tag("path", d="M4.5 4.5l7 7m0-7l-7 7"), id="wrong", viewBox="0 0 16 16")
-    junk = tag("symbol", tag("path", d="M4 8h8"), id="junk", viewBox="0 0 16 16")
-    return tag("svg", right, wrong, junk, class_="symbols", aria_hidden="true")
+    ignored = tag("symbol", tag("path", d="M4 8h8"), id="junk", viewBox="0 0 16 16") if junk else Html()
+    return tag("svg", right, wrong, ignored, class_="symbols", aria_hidden="true")
 
 
 def mark(kind: str) -> Html:

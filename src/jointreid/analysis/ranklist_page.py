@@ -121,7 +121,7 @@ def _render(
     title = f"Ranked lists of {run.label}"
     number = "similarity (cosine, 1 at most)" if similarity else "re-ranked distance" if reranked else "distance"
     body = (
-        symbols(),
+        symbols(junk=True),
         tag("header", tag("h1", title), *_lead(pages, length), tag("p", NOTICE, class_="privacy")),
         tag(
             "main",

@@ -54,5 +54,6 @@ if __name__ == "__main__":
     manifest, out = sys.argv[1:]
     options = ("--data.cache", f"{out}/cache", "--sampler.ids_per_batch", "6", "--train.eval_every", "0")
     train = ["train", "--manifest", manifest, "--out", f"{out}/run", *SMALL_OPTIONS, *options, "--max-steps", "1"]
-    codes = [main(argv) for argv in (train, ["evaluate", f"{out}/run"], ["train", "--resume", f"{out}/run"])]
+    resume = ["train", "--resume", f"{out}/run", "--max-steps", "2"]  # --max-steps holds for one command alone
+    codes = [main(argv) for argv in (train, ["evaluate", f"{out}/run"], resume)]
     print("exit codes", *codes)

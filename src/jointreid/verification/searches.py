@@ -99,12 +99,13 @@ def search_thresholds(
     """
     if not sizes:
         return []
-    keep = _MARGIN * math.ceil(pair_rate(false_alarms, sizes[0]) * people.num_negatives) + _AT_LEAST
-    tail = tail_of(people, keep)
+    needed = [_MARGIN * math.ceil(pair_rate(false_alarms, size) * people.num_negatives) + _AT_LEAST for size in sizes]
+    whole = tail_of(people, needed[0])
     generator = np.random.default_rng(seed)
     drawn = draw_identities(generator, people.num_identities, resamples).astype(np.int64)
     found: list[SearchThreshold] = []
-    for size in sizes:
+    for size, keep in zip(sizes, needed, strict=True):
+        tail = whole.part(keep)
         method = method_for(people, false_alarms, size)
         assert method is not None
         if method == "counted":

@@ -64,7 +64,7 @@ def test_some_numbers_by_hand() -> None:
 
 def test_every_row_that_is_not_quoted_is_a_recipe() -> None:
     rows = [row for table in ACCURACY_TABLES for row in table_rows(table) if row.recipe]
-    assert {recipe for row in rows for recipe in (row.recipe, row.minus) if recipe} == set(RECIPES)
+    assert {recipe for row in rows for recipe in (row.recipe, row.minus) if recipe} == set(RECIPES) - {"joint"}  # ours
     assert {row.trained_on for row in rows} == {SOLO, JOINT, *TESTS}
 
 

@@ -32,7 +32,7 @@ STAGES: tuple[tuple[tuple[str, ...], ...], ...] = (
     (("training",),),
     (("analysis",), ("extraction",)),
     (("verification",),),
-    (("conflict",), ("gallery",), ("growth",), ("export",), ("hub",)),
+    (("conflict",), ("gallery",), ("growth",), ("export",), ("hub",), ("timm",)),
     (("paper",), ("demo",), ("serve",)),
     (("cli", "__main__", ""),),  # "" is jointreid/__init__.py, which hands out names of other rooms
 )

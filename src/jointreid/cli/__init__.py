@@ -54,6 +54,8 @@ COMMANDS = {
     "add-domain": "add_domain:add_domain",
     "profile": "profile:profile",
     "export": "export:export",
+    "hub push": "hub:push",
+    "hub fetch": "hub:fetch",
     "paper plan": "paper:plan",
     "paper run": "paper:run",
     "paper tables": "paper:tables",

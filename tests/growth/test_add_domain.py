@@ -1,16 +1,18 @@
 """A run is grown by a data set: classes keep their rows, the comparison covers every data set, mistakes stop early."""
 
+import json
 from pathlib import Path
 
 import pytest
 import torch
 from rich.console import Console
 
+from jointreid.analysis.compare import Comparison
 from jointreid.cli import main
 from jointreid.config import RunConfig
 from jointreid.data.joint import DomainLabels, LabelSpace
 from jointreid.data.manifest import read_manifest, write_manifest
-from jointreid.growth.add_domain import add_domain
+from jointreid.growth.add_domain import Growth, add_domain, render
 from jointreid.messages.errors import JointreidError
 from jointreid.models.reid import build_model
 from jointreid.run import Run, open_run
@@ -66,6 +68,7 @@ def grown(tiny_manifest: Path, tmp_path_factory: pytest.TempPathFactory) -> tupl
     folder = tmp_path_factory.mktemp("growth")
     known, new = part(tiny_manifest, folder, "plaza"), part(tiny_manifest, folder, "gate")
     config = small_config(manifest=known, cache=folder / "cache", train={"out": str(folder / "run"), "max_steps": 2})
+    config = config.replace(data={"places": ("plaza=town",), "leave_out_cameras": ("plaza:1",)})
     return config, train(config, Console(quiet=True)), new
 
 
@@ -86,8 +89,40 @@ def test_a_run_is_grown_and_compared_on_every_data_set(
     table = [line.split("|")[1:3] for line in printed[printed.index("mAP before") :].splitlines() if "|" in line]
     assert [[cell.strip() for cell in row] for row in table[2:]] == [["plaza", "known"], ["gate", "new"]]
     assert "orgotten" in printed
+    assert "for 2 epochs (schedule.epochs), at most 1 steps (train.max_steps), lr 1.75e-04 (optim.lr)." in printed
     assert main(command) == 2
     assert "holds a run already; resume it with" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_a_run_is_grown_by_the_new_data_alone(
+    grown: tuple[RunConfig, Run, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What the settings say of data sets that are not trained on is left out, and standard output is JSON alone."""
+    _, run, new = grown
+    out = tmp_path / "grown"
+    command = ["add-domain", str(run.path), "--manifest", str(new), "--out", str(out), "--replay", "false", "--json"]
+    assert main(command) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert (found["known"], found["added"], found["replayed"]) == (["plaza"], ["gate"], False)
+    assert [domain["domain"] for domain in found["comparison"]["domains"]] == ["plaza", "gate"]
+    config = open_run(out).config
+    assert (config.data.places, config.data.leave_out_cameras, config.train.max_steps) == ((), (), 2)
+
+
+def test_settings_that_do_not_fit_all_data_sets_are_refused_before_anything_is_evaluated(
+    grown: tuple[RunConfig, Run, Path], tmp_path: Path
+) -> None:
+    _, run, new = grown
+    weights = {"sampler": {"kind": "domain_weighted", "domain_weights": ("plaza=1",)}}
+    with pytest.raises(JointreidError, match="the data sets do not fit the settings: .*gate"):
+        add_domain(run.path, (str(new),), tmp_path / "no", settings=weights)
+
+
+def test_data_sets_that_could_not_be_compared_are_named() -> None:
+    comparison = Comparison("a", "b", {}, {}, {}, {}, (), (), ())
+    printed = render(Growth(Run(Path("b"), RunConfig(), BEFORE), ("plaza",), ("gate",), True, comparison))
+    assert printed == "Not compared, since no query is valid in both runs: plaza, gate."
 
 
 def test_a_data_set_that_the_run_knows_is_refused(grown: tuple[RunConfig, Run, Path], tmp_path: Path) -> None:

@@ -58,10 +58,7 @@ def run_config(options: TrainOptions) -> RunConfig:
     from jointreid.run import read_config
 
     settings = options.settings
-    for section, values in settings.items():
-        for name, value in values.items():
-            if SECTIONS[section].__dataclass_fields__[name].metadata["custom"] and is_custom(value):
-                trust(value.partition(":")[0])
+    trust_named(settings)
     train = settings.get("train", {})
     saved = user_path(train.get("out", "")) / "config.yaml"
     if train.get("resume") and saved.is_file() and not (options.recipe or options.config):
@@ -71,3 +68,11 @@ def run_config(options: TrainOptions) -> RunConfig:
         if options.config:
             base = read_config(options.config, base)
     return base.replace(**settings)
+
+
+def trust_named(settings: Overrides) -> None:
+    """Trust the modules of custom functions that settings of the command line name."""
+    for section, values in settings.items():
+        for name, value in values.items():
+            if SECTIONS[section].__dataclass_fields__[name].metadata["custom"] and is_custom(value):
+                trust(value.partition(":")[0])

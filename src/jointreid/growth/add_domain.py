@@ -1,16 +1,17 @@
 """Grow a trained model by data sets: before, training, after, and the difference on every data set."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 
-from jointreid.analysis.compare import Comparison, compare
-from jointreid.config import RunConfig
+from jointreid.analysis.compare import RESAMPLES, Comparison, compare
+from jointreid.config import DataConfig, RunConfig
+from jointreid.data.batch_shares import check_batches
 from jointreid.data.moved import resolve_paths
-from jointreid.data.sources import load_domains
+from jointreid.data.sources import load_by_source, load_domains
 from jointreid.machine.paths import require_writable, user_path
 from jointreid.messages.commands import command
 from jointreid.messages.console import say
@@ -19,6 +20,8 @@ from jointreid.messages.tables import text_table
 from jointreid.retrieval.evaluate import evaluate_run
 from jointreid.retrieval.result_files import load_results
 from jointreid.run import Run, find_data, open_run
+from jointreid.training.distributed.world import is_main_process, report_once
+from jointreid.training.start_weights import check_start_weights
 from jointreid.training.train import train
 
 # Of the run's own learning rate. A trained network needs smaller steps than a new one; the factor was not tuned.
@@ -63,12 +66,13 @@ def add_domain(
     lr_factor: float = LR_FACTOR,
     settings: Mapping[str, Mapping[str, Any]] | None = None,
     console: Console | None = None,
-) -> Growth:
+) -> Growth | None:
     """Train a run further with new data sets, evaluate it on the known and the new ones, and compare.
 
     The trained network, and the rows of its classifiers for the classes that stay, are where training starts; rows for
-    the new identities, domains and cameras start at random. The earlier run stays as it is, but for its results, which
-    also hold the new data sets afterwards.
+    the new identities, domains and cameras start at random. All settings but the learning rate are those of the run,
+    its length and its limit of steps too. The earlier run stays as it is, but for its results, which also hold the new
+    data sets afterwards.
 
     Args:
         run: the directory of the trained run.
@@ -79,26 +83,35 @@ def add_domain(
         settings: further changes to the run's settings, by section.
         console: where to print; standard output by default.
 
+    Returns:
+        What was gained and lost; None in all processes but the main one.
+
     Raises:
         JointreidError: not a run with a checkpoint, no new data set, one that the run was trained on already, or data
             that are not ready, all before the first step.
     """
     console = console or Console()
-    before = open_run(run)
-    path = user_path(out)
-    require_writable(path, "--out")
-    if (path / "config.yaml").is_file():
-        raise JointreidError(
-            f"--out: {path} holds a run already; resume it with `{command('train', '--resume', path)}`, or choose "
-            "another folder"
-        )
-    before.checkpoint()
-    config, added = _settings(before, sources, path, replay, lr_factor, settings or {})
-    _evaluate_before(before, config, sources, console)
+    with report_once():
+        before = open_run(run)
+        path = user_path(out)
+        require_writable(path, "--out")
+        if (path / "config.yaml").is_file():
+            raise JointreidError(
+                f"--out: {path} holds a run already; resume it with `{command('train', '--resume', path)}` and then "
+                f"see `{command('compare', before.path, path)}`, or choose another folder"
+            )
+        before.checkpoint()
+        config, added = _settings(before, sources, path, replay, lr_factor, settings or {})
+    if is_main_process():
+        _evaluate_before(before, config, sources, console)
+        say(console, _length_in_words(config, before))
     grown = train(config, console)
-    if not replay:
+    if not is_main_process():
+        return None
+    of_run = _testable(find_data(before).config.data)
+    if of_run.sources and not replay:
         say(console, "Evaluating on the data sets that were known before.")
-        evaluate_run(grown.path, find_data(before).config.data)
+        evaluate_run(grown.path, of_run)
     known = tuple(domain.name for domain in before.label_space.domains)
     return Growth(grown, known, added, replay, compare(before.path, grown.path))
 
@@ -125,12 +138,17 @@ def render(growth: Growth) -> str:
         )
         if is_known and change.high < 0:
             lost.append(f"{domain.domain} ({100 * change.difference:+.1f} mAP)")
-    verdict = (
-        f"Forgotten: {', '.join(lost)}."
-        if lost
-        else "Nothing was forgotten: no known data set lost more than the choice of queries explains."
-    )
-    return "\n".join([text_table([head, *rows], "llrrrrrr"), verdict])
+    compared = {row[0] for row in rows}
+    lines = [text_table([head, *rows], "llrrrrrr")] if rows else []
+    if rows:
+        lines.append(f"interval: {RESAMPLES:,} resamples of the queries; another training seed is not in it")
+    if missing := [name for name in (*growth.known, *growth.added) if name not in compared]:
+        lines.append(f"Not compared, since no query is valid in both runs: {', '.join(missing)}.")
+    if lost:
+        lines.append(f"Forgotten: {', '.join(lost)}.")
+    elif compared & set(growth.known):
+        lines.append("Nothing was forgotten: no known data set lost more than the choice of queries explains.")
+    return "\n".join(lines)
 
 
 def _settings(
@@ -145,33 +163,87 @@ def _settings(
     if not sources:
         raise JointreidError("no new data sets; name them with --manifest FILE or --data NAME=PATH")
     base = find_data(before).config
-    own = base.data.sources
+    of_run = base.data.sources
     base = base.replace(
         optim={"lr": before.config.optim.lr * lr_factor},
         train={"out": str(path), "resume": False, "init": str(before.path), "init_classes": True, "label": ""},
         model={"pretrain": "none", "pretrain_file": ""},
     )
-    config = base.replace(**changes)
-    new = config.replace(data={"sources": tuple(sources)})
-    names = tuple(domain.name for domain in load_domains(resolve_paths(new).data))
     known = {domain.name for domain in before.label_space.domains}
+    if not replay:
+        base = _without(base, known)
+    config = base.replace(**changes)
+    new = load_domains(resolve_paths(config.replace(data={"sources": tuple(sources)})).data)
+    names = tuple(domain.name for domain in new)
     if twice := [name for name in names if name in known]:
         raise JointreidError(
             f"{before.path} was trained on a data set called {twice[0]} already; give the new one another name with "
             "--data NAME=PATH, or in its manifest"
         )
-    kept = own if replay else ()
-    return config.replace(data={"sources": (*kept, *sources)}), names
+    config = resolve_paths(config.replace(data={"sources": (*(of_run if replay else ()), *sources)}))
+    check_start_weights(config)
+    problems, _ = check_batches(load_domains(config.data), config)
+    if errors := [problem.message for problem in problems if problem.level == "error"]:
+        raise JointreidError(f"the data sets do not fit the settings: {'; '.join(errors)}")
+    return config, names
+
+
+def _without(config: RunConfig, names: Collection[str]) -> RunConfig:
+    """Return the settings without what they say of these data sets, which are not trained on."""
+
+    def others(texts: Sequence[str], separator: str) -> tuple[str, ...]:
+        return tuple(text for text in texts if text.rpartition(separator)[0] not in names)
+
+    return config.replace(
+        data={
+            "places": tuple(text for text in config.data.places if text.partition("=")[0] not in names),
+            "leave_out_cameras": others(config.data.leave_out_cameras, ":"),
+        },
+        sampler={"domain_weights": others(config.sampler.domain_weights, "=")},
+    )
+
+
+def _length_in_words(config: RunConfig, before: Run) -> str:
+    """Return a line about the length of the training, which is that of the run unless it was given."""
+    limits = [f"{config.schedule.epochs} epochs (schedule.epochs)"]
+    if config.train.max_steps:
+        limits.append(f"at most {config.train.max_steps:,} steps (train.max_steps)")
+    if config.train.minutes:
+        limits.append(f"at most {config.train.minutes:g} minutes (train.minutes)")
+    return f"Training from {before.path} for {', '.join(limits)}, lr {config.optim.lr:.2e} (optim.lr)."
 
 
 def _evaluate_before(before: Run, config: RunConfig, sources: Sequence[str], console: Console) -> None:
-    """Evaluate the run as it is on its own data sets, if it was not, and on the new ones."""
+    """Evaluate the run as it is on its own data sets, if it was not, and on the new ones; those with a test split.
+
+    Raises:
+        JointreidError: neither its data sets nor the new ones have a test split, so nothing could be compared.
+    """
     try:
-        known = {result.domain for result in load_results(before.path)[0].domains}
+        evaluated = {result.domain for result in load_results(before.path)[0].domains}
     except JointreidError:
-        known = set()
-    if not {domain.name for domain in before.label_space.domains} <= known:
+        evaluated = set()
+    of_run = _testable(find_data(before).config.data)
+    new = _testable(config.replace(data={"sources": tuple(sources)}).data)
+    if not of_run.sources and not new.sources:
+        raise JointreidError(
+            "no data set has a query and a gallery, so there is nothing to compare; train without a comparison with "
+            f"`{command('train', '--train.init', before.path, '--train.init_classes')}`"
+        )
+    own = load_domains(of_run) if of_run.sources else ()
+    if not evaluated.issuperset(domain.name for domain in own if domain.query and domain.gallery):
         say(console, f"Evaluating {before.path} on its own data sets.")
         evaluate_run(before.path)
-    say(console, f"Evaluating {before.path} on the new data sets, which it has not seen.")
-    evaluate_run(before.path, config.replace(data={"sources": tuple(sources)}).data)
+    if new.sources:
+        say(console, f"Evaluating {before.path} on the new data sets, which it has not seen.")
+        evaluate_run(before.path, new)
+
+
+def _testable(data: DataConfig) -> DataConfig:
+    """Return the settings with those sources alone that hold a data set with query and gallery."""
+    found = [
+        source
+        for source, domains in load_by_source(data).items()
+        if any(domain.query and domain.gallery for domain in domains)
+    ]
+    return replace(data, sources=tuple(found))

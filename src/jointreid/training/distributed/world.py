@@ -84,10 +84,15 @@ def report_once(environ: Mapping[str, str] = os.environ) -> Iterator[None]:
     try:
         yield
     except JointreidError as error:
-        numbers = (environ[name] for name in ("RANK", "SLURM_PROCID", "LOCAL_RANK") if name in environ)
-        if int(next(numbers, 0)) > 0:
+        if not is_main_process(environ):
             raise ReportedElsewhere(str(error)) from error
         raise
+
+
+def is_main_process(environ: Mapping[str, str] = os.environ) -> bool:
+    """Say whether this is the process of rank 0, or the only one, by what the launcher has set."""
+    numbers = (environ[name] for name in ("RANK", "SLURM_PROCID", "LOCAL_RANK") if name in environ)
+    return int(next(numbers, 0)) == 0
 
 
 def render_layout(config: RunConfig, layout: ProcessLayout) -> str:

@@ -232,12 +232,12 @@ class DcsdConfig:
     factors: tuple[Factor, ...] = setting(("sample", "domain", "camera"), "inputs of the filter generators; sample alone is DDF")
     context_to: Literal["both", "channel", "spatial"] = setting("both", "branches that see the domain and camera vectors")
     stop_gradient: bool = setting(True, "stop the gradient of the task where these vectors enter the generators")
-    detach_context_input: bool = setting(False, "also stop the gradient of the domain and camera losses before the trunk")
+    detach_context_input: bool = setting(False, "context block and block-stats: also stop the gradient of the domain and camera losses before the trunk")
     learnable_std: bool = setting(True, "learn the scale of the channel filters, per channel and tap")
     eps: float = setting(1e-10, "added to the standard deviation in FilterNorm")
     combine: Literal["mul", "add"] = setting("mul", "combine the channel and the spatial filter of a kernel by mul (the paper) or add")
     degenerate_heads: Literal["keep", "drop"] = setting("keep", "a domain or camera head with a single class, as for one data set: keep it, or drop it with its MLP and its loss")
-    context_init: Literal["auto", "default", "zero_last"] = setting("auto", "initial last layer of the domain and camera MLPs, or with context network the layer by which its vectors enter a block: default (random), zero_last (0, so that the filters start from the sample alone), or auto (0 if the loaded weights were trained without these layers, else random)")
+    context_init: Literal["auto", "default", "zero_last"] = setting("auto", "initial last layer of the domain and camera MLPs, or with context network the layer by which its vectors enter a block: default (random), zero_last (0, so that the filters start from the sample alone), or auto (with base none 0 if the loaded weights were trained without these layers, else random)")
     base: Base = setting("none", "kernel that is independent of the image, beside the generated one: none (the paper), or static (W0 + gain x generated; W0 is the convolution that the plain network has there, and starts from its weights)")
     gain_relative: bool = setting(False, "base static: the gain of a channel is relative to the size of its W0, the root of the mean square of its taps")
     generated_start: Literal["gain", "zeros"] = setting("gain", "base static: how the generated kernel starts from nothing: gain (a learnt gain per channel, 0 at the start, under FilterNorm), or zeros (no gain and no FilterNorm, and 0 in the last layer of the channel branch)")
@@ -432,6 +432,10 @@ class RunConfig:
     optim: OptimConfig = field(default_factory=OptimConfig)
     train: TrainConfig = field(default_factory=TrainConfig)
     eval: EvalConfig = field(default_factory=EvalConfig)
+
+    def __post_init__(self) -> None:
+        told = self.model.name.endswith("-dcsd") and self.dcsd.context == "labels"
+        _require(not told or self.loss.context_labels == "correct", "loss.context_labels", self.loss.context_labels, "correct with dcsd.context labels, which predicts neither domain nor camera")
 
     def replace(self, **sections: Mapping[str, Any]) -> "RunConfig":
         """Return a copy with the named fields changed: `config.replace(optim={"lr": 1e-3})`.

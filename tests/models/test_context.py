@@ -250,6 +250,7 @@ def test_a_custom_trunk_without_a_context_is_refused_only_where_one_is_needed() 
         ({"base": "none", "gain_relative": True}, "dcsd.gain_relative true needs a gain"),
         ({"generated_start": "zeros", "gain_relative": True}, "dcsd.gain_relative true needs a gain"),
         ({"base": "none", "generated_start": "zeros"}, "dcsd.generated_start zeros needs dcsd.base static"),
+        ({"combine": "add", "generated_start": "zeros"}, "dcsd.generated_start zeros needs dcsd.combine mul"),
         ({"kernel_size": 5}, "dcsd.kernel_size is 5; expected 3 with dcsd.base static"),
     ],
 )

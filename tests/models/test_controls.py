@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from jointreid.config import DcsdConfig, LossConfig
+from jointreid.config import DcsdConfig, LossConfig, RunConfig
 from jointreid.custom import trust
 from jointreid.data.images import Batch
 from jointreid.losses import factor_cross_entropy, reid_loss
@@ -162,6 +162,8 @@ def test_pruning_keeps_what_the_blocks_are_told(inject: str) -> None:
         ("norm", {"factors": ("sample", "camera")}, "dcsd.inject norm needs the factor domain"),
         ("kernel", {"context": "block", "camera_shrinkage": 5}, "dcsd.camera_shrinkage needs dcsd.context network"),
         ("kernel", {"factors": ("sample", "domain"), "camera_shrinkage": 5}, "and the factor camera"),
+        ("film", {"context_to": "spatial"}, "dcsd.inject film generates no kernel, so dcsd.context_to is both"),
+        ("kernel", {"detach_context_input": True}, "dcsd.detach_context_input needs dcsd.context block or block-stats"),
         ("kernel", {"context_stages": (1,)}, "Small does not tell its stages"),
     ],
 )
@@ -263,3 +265,9 @@ def test_controls_keep_to_half_precision_maps_with_statistics_in_fp32(inject: st
         if "domain_norm" in name:
             assert buffer.dtype == torch.float32
     assert all(torch.isfinite(p.grad).all() for p in found.parameters() if p.grad is not None)
+
+
+def test_labels_that_are_told_are_not_shuffled() -> None:
+    shuffled = RunConfig().replace(model={"name": "bot-dcsd"}, loss={"context_labels": "shuffled"})
+    with pytest.raises(JointreidError, match="loss.context_labels is 'shuffled'; expected correct with dcsd.context"):
+        shuffled.replace(dcsd={"context": "labels"})

@@ -97,6 +97,14 @@ def test_a_static_base_and_a_context_network_by_hand(depthwise: bool, inputs: in
     assert found.parts["context projections"].macs == 32 * (3 * 64 + 4 * 128 + 6 * 256 + 3 * 512)
 
 
+@pytest.mark.parametrize("inject", ["film", "norm"])
+def test_controls_are_counted(inject: Any) -> None:
+    dcsd, model = DcsdConfig(base="static", context="network", inject=inject), ModelConfig(trunk="resnet50-w16")
+    plain, found = (profile(name, dcsd, model, (64, 32)) for name in ("bot", "bot-dcsd"))
+    assert found.params > plain.params
+    assert found.blocks[0].width == plain.blocks[0].width == 16
+
+
 def test_settings_of_a_system_are_refused_for_a_trunk() -> None:
     with pytest.raises(JointreidError, match="resnet50 is a trunk"):
         profile("resnet50", model=ModelConfig(width=8))

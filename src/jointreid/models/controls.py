@@ -112,30 +112,35 @@ class DomainNorm(nn.Module):
         domains = len(self.weight)
         if posterior is None:
             posterior = torch.full((len(y), domains), 1 / domains, device=y.device)
-        with torch.autocast(y.device.type, enabled=False):  # sums in fp32, as in any batch normalisation
-            if self.training:
-                mean, var = self._batch_statistics(y.float(), posterior)
-            else:
-                mean, var = self.running_mean, self.running_var
-            scale = self.weight * (var + self.eps).rsqrt()  # D C
-            shift = self.bias - mean * scale
-            mixed = torch.stack([posterior @ scale, posterior @ shift]).to(y.dtype)[..., None, None]  # 2 B C 1 1
-        return y * mixed[0] + mixed[1]
+        if self.training:
+            mean, var = self._batch_statistics(y.float(), posterior)
+        else:
+            mean, var = self.running_mean, self.running_var
+        scale = self.weight * (var + self.eps).rsqrt()  # D C
+        shift = self.bias - mean * scale
+        mixed = torch.stack([_mixed(posterior, scale), _mixed(posterior, shift)])  # 2 B C
+        scale, shift = mixed.to(y.dtype)[..., None, None]  # B C 1 1
+        return y * scale + shift
 
     def _batch_statistics(self, y: Tensor, posterior: Tensor) -> tuple[Tensor, Tensor]:
         """Return mean and variance of each domain in the batch, [D, C] each, and let the running ones follow."""
         images = posterior.sum(0)  # D
         shares = (posterior / images.clamp(min=1e-12)).T  # D B
         own_mean = y.mean((2, 3))  # B C
-        mean = shares @ own_mean
+        mean = _mixed(shares, own_mean)
         between = (own_mean[None] - mean[:, None]).square()  # D B C
-        var = shares @ y.var((2, 3), correction=0) + (shares[:, :, None] * between).sum(1)
+        var = _mixed(shares, y.var((2, 3), correction=0)) + (shares[:, :, None] * between).sum(1)
         with torch.no_grad():
             momentum = self.momentum * images.clamp(max=1)[:, None]
             values = (images * y[0, 0].numel()).clamp(min=2)[:, None]
             self.running_mean.lerp_(mean, momentum)
             self.running_var.lerp_(var * values / (values - 1), momentum)  # unbiased, as in any batch normalisation
         return mean, var
+
+
+def _mixed(shares: Tensor, rows: Tensor) -> Tensor:
+    """Return the product of [N, M] and [M, C], in fp32 under autocast too, as sums of any batch normalisation are."""
+    return (shares[:, :, None] * rows).sum(1)
 
 
 class DomainNormConv(ContextConv):

@@ -199,10 +199,16 @@ def _require_consistent(config: DcsdConfig) -> None:
         and (not static or zeros),
         "dcsd.generated_start zeros needs dcsd.base static; without a base nothing would get through": zeros
         and not static,
+        "dcsd.generated_start zeros needs dcsd.combine mul; with add the spatial kernel would get through at the "
+        "start": zeros and config.combine == "add",
         f"dcsd.kernel_size is {config.kernel_size}; expected 3 with dcsd.base static, where generated kernels have the "
         "side of W0": static and config.kernel_size != 3,
         f"dcsd.inject {config.inject} needs dcsd.base static and dcsd.context network or labels: it changes the static "
         "convolution by the context of all blocks": config.inject != "kernel" and not (static and one_context),
+        f"dcsd.inject {config.inject} generates no kernel, so dcsd.context_to is both; it is "
+        f"{config.context_to}": config.inject != "kernel" and config.context_to != "both",
+        "dcsd.detach_context_input needs dcsd.context block or block-stats; what gives all blocks one context does not "
+        "see the trunk": config.detach_context_input and one_context,
         "dcsd.inject norm needs the factor domain (dcsd.factors)": config.inject == "norm"
         and "domain" not in config.factors,
         "dcsd.camera_shrinkage needs dcsd.context network or labels, and the factor camera": config.camera_shrinkage > 0

@@ -252,6 +252,20 @@ def test_arms_are_told_apart_by_their_base_and_their_context(tmp_path: Path) -> 
     }
 
 
+def test_a_control_owes_nothing_to_filters_from_the_sample(tmp_path: Path) -> None:
+    names = ["a", "b"]
+    shared = {"base": "static", "context": "network"}
+    for recipe, dcsd in [("bot", {}), ("bot-dcsd-s", {"base": "static"}), ("bot-dcsd", {**shared, "inject": "film"})]:
+        made_run(tmp_path / recipe, recipe, names, dict.fromkeys(names, 0.5), dcsd=dcsd)
+    (joint,) = compute_gain([tmp_path]).joint
+    parts = {split.label: [(change.name, change.before) for change in split.changes] for split in joint.splits}
+    assert parts == {
+        "bot-dcsd, D + C, static base, film, context network": [("D + C", "bot")],
+        "bot-dcsd, S, static base": [("S", "bot")],
+    }
+    assert not [text for text in joint.missing if "owes to S" in text]
+
+
 def test_means_are_over_the_data_sets_that_have_both(tmp_path: Path) -> None:
     made_run(tmp_path / "alone", "bot", ["a"], {"a": 0.5})
     made_run(tmp_path / "joint", "bot", ["a", "b"], {"a": 0.25, "b": 0.75})

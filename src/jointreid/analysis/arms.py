@@ -23,7 +23,7 @@ _OF_GENERATED = {"loss.w_domain", "loss.w_camera", "loss.aux_smoothing", "optim.
 _LENGTH = {"train.max_steps", "train.minutes"}
 _LETTERS: Mapping[str, str] = {"sample": "S", "domain": "D", "camera": "C"}
 # The settings that a label spells out in words.
-_IN_WORDS = {"model.name", "model.trunk", "dcsd.factors", "dcsd.base", "dcsd.context"}
+_IN_WORDS = {"model.name", "model.trunk", "dcsd.factors", "dcsd.base", "dcsd.context", "dcsd.inject"}
 
 
 @dataclass(frozen=True)
@@ -69,9 +69,18 @@ class Arm:
 
     @property
     def factors(self) -> tuple[Factor, ...]:
-        """What its filters are generated from, in the order sample, domain, camera; empty if none is generated."""
-        chosen = self.settings.get("dcsd.factors", ())
+        """What its filters depend on, in the order sample, domain, camera; empty if none does.
+
+        The controls of `dcsd.inject` generate none from the sample.
+        """
+        chosen = set(self.settings.get("dcsd.factors", ()))
+        chosen -= {"sample"} if self.inject != "kernel" else set()
         return tuple(factor for factor in get_args(Factor) if factor in chosen)
+
+    @property
+    def inject(self) -> str:
+        """What a context changes in each block: `kernel`, or one of the controls."""
+        return str(self.settings.get("dcsd.inject", "kernel"))
 
     @property
     def base(self) -> str:
@@ -83,8 +92,11 @@ class Arm:
         """Its system and how its filters are generated, in words, such as `bot-dcsd, S + D + C, static base`."""
         words = [self.system, self.letters] if self.factors else [self.system]
         words += ["static base"] if self.base == "static" else []
+        words += [self.inject] if self.inject != "kernel" else []
         context = self.settings.get("dcsd.context", "block")
-        return ", ".join([*words, *([f"context {context}"] if context != "block" and len(self.factors) > 1 else [])])
+        return ", ".join(
+            [*words, *([f"context {context}"] if context != "block" and self.factors != ("sample",) else [])]
+        )
 
     @property
     def letters(self) -> str:

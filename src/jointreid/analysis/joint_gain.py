@@ -130,9 +130,9 @@ class _JointGainBuilder:
 
     def _splits(self) -> Iterator[GainSplit]:
         generated = [arm for arm in self.arms if arm.factors and self._is_trained(arm, "joint")]
-        whole = [arm for arm in generated if len(arm.factors) > 1]
+        whole = [arm for arm in generated if arm.factors != ("sample",)]
         samples = {id(found) for arm in whole if (found := self._sample_arm(arm))}
-        for arm in (*whole, *(arm for arm in generated if len(arm.factors) == 1 and id(arm) not in samples)):
+        for arm in (*whole, *(arm for arm in generated if arm.factors == ("sample",) and id(arm) not in samples)):
             split = self._split(arm)
             if split.changes:  # none where no run is of another network or another training
                 yield split
@@ -140,9 +140,11 @@ class _JointGainBuilder:
     def _split(self, arm: Arm) -> GainSplit:
         plain = [a for a in self._in_joint() if a.is_plain and a.is_random == arm.is_random]
         same_trunk = _nearest(arm, [a for a in plain if (a.system, a.trunk) == (arm.host, arm.trunk)])
-        path: list[tuple[str, Arm | None]] = [(TRUNK, same_trunk), ("S", self._sample_arm(arm))]
-        if len(arm.factors) > 1:
-            path.append((letters_of(arm.factors[1:]), arm))
+        path: list[tuple[str, Arm | None]] = [(TRUNK, same_trunk)]
+        if "sample" in arm.factors:
+            path.append(("S", self._sample_arm(arm)))
+        if others := [factor for factor in arm.factors if factor != "sample"]:
+            path.append((letters_of(others), arm))
         first = self._plain_of(arm) or next(node for _, node in path if node is not None)
         steps: list[tuple[str, tuple[Arm, Training], tuple[Arm, Training]]] = []
         if self._is_trained(first, "alone"):
@@ -167,7 +169,9 @@ class _JointGainBuilder:
         return [arm for arm in self.arms if self._is_trained(arm, "joint")]
 
     def _sample_arm(self, arm: Arm) -> Arm | None:
-        """Return the arm that generates the same filters from the sample alone."""
+        """Return the arm that generates the same filters from the sample alone; None for one that generates none."""
+        if "sample" not in arm.factors:
+            return None
         if len(arm.factors) == 1:
             return arm
         return _nearest(arm, [other for other in self._in_joint() if other.is_sample_of(arm)])

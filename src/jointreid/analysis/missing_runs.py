@@ -42,7 +42,11 @@ def missing_runs(arms: Sequence[Arm], names: Sequence[str]) -> Iterator[str]:
         yield (f"What joining gains for: {labels}. No run was trained on {of} alone{_solo(first, untrained[0])}")
     joint_arms = [arm for arm in arms if arm.trained_on(names)]
     for arm in joint_arms:
-        if len(arm.factors) > 1 and not any(other.is_sample_of(arm) for other in joint_arms):
+        if (
+            "sample" in arm.factors[:1]
+            and len(arm.factors) > 1
+            and not any(other.is_sample_of(arm) for other in joint_arms)
+        ):
             other = _other(arm, names, "s", "--dcsd.factors", "[sample]")
             yield (
                 f"How much of its gain {arm.label} owes to S, and how much to {letters_of(arm.factors[1:])}. No run "

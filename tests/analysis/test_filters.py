@@ -152,6 +152,29 @@ def test_without_its_context_a_run_generates_other_filters_and_keeps_its_weights
         assert np.array_equal(before.values, after.values)
 
 
+def test_the_context_of_a_network_can_be_removed_too(tmp_path: Path) -> None:
+    records = draw(tmp_path / "images", 2)
+    settings = {"base": "static", "context": "network", "hidden_floor": 16}
+    run = make_run(tmp_path / "run", two_domains(records), dcsd=settings)
+    whole, without = (collect_filters(run, records, ablate_context=ablated, device="cpu") for ablated in (False, True))
+    for before, after in zip(whole, without, strict=True):
+        assert np.abs(before.values - after.values).max() > 1e-3
+
+
+@pytest.mark.parametrize(
+    ("dcsd", "message"),
+    [
+        ({"inject": "film"}, "bot-dcsd with dcsd.inject film generates no filters"),
+        ({"context": "labels"}, "its filters are generated from the true domain and camera"),
+    ],
+)
+def test_controls_are_refused_by_name(dcsd: dict[str, str], message: str, tmp_path: Path) -> None:
+    config = RunConfig().replace(model={"name": "bot-dcsd"}, dcsd={"base": "static", "context": "network", **dcsd})
+    label_space = join(two_domains([ImageRecord(Path("1"), "1", 0)])).label_space
+    with pytest.raises(JointreidError, match=message):
+        require_dcsd(Run(tmp_path / "mine", config, label_space))
+
+
 def test_a_run_of_the_sample_alone_has_no_context_to_remove(tmp_path: Path) -> None:
     records = draw(tmp_path / "images", 2)
     run = make_run(tmp_path / "run", two_domains(records), dcsd={"factors": ("sample",)})

@@ -154,7 +154,7 @@ def collect_filters(
     model = run.model()
     blocks = _dcsds(model)
     if ablate_context:
-        if not any(dcsd.domain or dcsd.camera for _, dcsd in blocks):
+        if not any(dcsd.domain or dcsd.camera or dcsd.projection for _, dcsd in blocks):
             raise JointreidError(
                 f"{run.path}: its filters come from the sample alone; there is no domain or camera to remove"
             )
@@ -179,14 +179,20 @@ def collect_filters(
 
 
 def require_dcsd(run: Run) -> None:
-    """Check that a run generates filters.
+    """Check that a run generates filters, and from images alone.
 
     Raises:
-        JointreidError: it has no DCSD.
+        JointreidError: it has no DCSD, or is told the true domain and camera.
     """
-    name = run.config.model.name
-    if not name.endswith("-dcsd"):
-        raise JointreidError(f"{run.path}: {name} generates no filters; expected a run of bot-dcsd or agw-dcsd")
+    name, dcsd = run.config.model.name, run.config.dcsd
+    if not name.endswith("-dcsd") or dcsd.inject != "kernel":
+        what = name if dcsd.inject == "kernel" else f"{name} with dcsd.inject {dcsd.inject}"
+        raise JointreidError(f"{run.path}: {what} generates no filters; expected a run of bot-dcsd or agw-dcsd")
+    if dcsd.context == "labels":
+        raise JointreidError(
+            f"{run.path}: its filters are generated from the true domain and camera (dcsd.context labels); expected a "
+            "run that predicts both"
+        )
 
 
 def compute_separation(values: NDArray[np.floating], domain_ids: Indices) -> Separation:

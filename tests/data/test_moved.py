@@ -43,6 +43,8 @@ def test_paths_are_resolved_once_and_the_default_cache_is_not(place: Path) -> No
     assert (found.data.cache, found.train.out, found.train.init) == (f"{place}/cache", f"{place}/run", f"{place}/old")
     assert found.model.pretrain_file == f"{place}/w.pth"
     assert resolve_paths(found) == found
+    by_file = given.replace(model={"pretrain": "w.safetensors", "pretrain_file": ""})
+    assert resolve_paths(by_file).model.pretrain == f"{place}/w.safetensors"
     assert resolve_paths(RunConfig()) == RunConfig()
 
 

@@ -21,7 +21,10 @@ def resolve_paths(config: RunConfig) -> RunConfig:
     return config.replace(
         data={"sources": tuple(map(_absolute, data.sources)), "cache": absolute(data.cache) if data.cache else ""},
         train={"init": absolute(train.init) if train.init else "", "out": absolute(train.out) if train.out else ""},
-        model={"pretrain_file": absolute(model.pretrain_file) if model.pretrain_file else ""},
+        model={
+            "pretrain": absolute(model.pretrain) if model.pretrain.endswith(".safetensors") else model.pretrain,
+            "pretrain_file": absolute(model.pretrain_file) if model.pretrain_file else "",
+        },
     )
 
 

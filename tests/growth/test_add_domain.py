@@ -9,7 +9,7 @@ from rich.console import Console
 
 from jointreid.analysis.compare import Comparison
 from jointreid.cli import main
-from jointreid.config import RunConfig
+from jointreid.config import DcsdConfig, RunConfig
 from jointreid.data.joint import DomainLabels, LabelSpace
 from jointreid.data.manifest import read_manifest, write_manifest
 from jointreid.growth.add_domain import Growth, add_domain, render
@@ -54,6 +54,18 @@ def test_rows_of_known_classes_are_copied_and_others_stay() -> None:
     domain = "trunk.layer4.2.conv2.domain.classifier.weight"
     assert torch.equal(now[domain][[0, 2]], weights[domain])
     assert torch.equal(now["trunk.conv1.weight"], start["trunk.conv1.weight"])
+
+
+def test_the_vectors_of_known_domains_and_cameras_are_copied() -> None:
+    dcsd = DcsdConfig(context="labels", camera_shrinkage=5)
+    old, new = (
+        build_model("bot-dcsd", s.num_ids, s.num_domains, s.num_cameras, trunk="resnet50-w16", dcsd=dcsd)
+        for s in (BEFORE, NOW)
+    )
+    copy_known_rows(new, old.state_dict(), BEFORE, NOW)
+    now, weights = new.state_dict(), old.state_dict()
+    assert torch.equal(now["context.domain.weight"][[0, 2]], weights["context.domain.weight"])
+    assert torch.equal(now["context.camera.weight"][[0, 1, 4]], weights["context.camera.weight"])
 
 
 def part(manifest: Path, to: Path, name: str) -> Path:

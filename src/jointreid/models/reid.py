@@ -146,9 +146,11 @@ class ReIDModel(nn.Module):
     def head_names(self) -> list[str]:
         """Return the names in `state_dict` whose shape depends on the training set: all classifiers.
 
-        Also what is kept for each domain or camera by `dcsd.inject norm` and `dcsd.camera_shrinkage`.
+        Also what is kept for each domain or camera by `dcsd.inject norm`, `dcsd.camera_shrinkage` and `dcsd.context
+        labels`.
         """
         ends = ("classifier", "domain_norm", "shrinkage")
+        ends += ("context.domain", "context.camera") if self.needs_origins else ()
         return [name for name in self.state_dict() if name.rpartition(".")[0].endswith(ends)]
 
     def generated_names(self) -> list[str]:

@@ -127,7 +127,7 @@ def test_settings_that_do_not_fit_all_data_sets_are_refused_before_anything_is_e
 ) -> None:
     _, run, new = grown
     weights = {"sampler": {"kind": "domain_weighted", "domain_weights": ("plaza=1",)}}
-    with pytest.raises(JointreidError, match="the data sets do not fit the settings: .*gate"):
+    with pytest.raises(JointreidError, match=r"the data sets do not fit the settings: .*gate"):
         add_domain(run.path, (str(new),), tmp_path / "no", settings=weights)
 
 

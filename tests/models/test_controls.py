@@ -269,5 +269,5 @@ def test_controls_keep_to_half_precision_maps_with_statistics_in_fp32(inject: st
 
 def test_labels_that_are_told_are_not_shuffled() -> None:
     shuffled = RunConfig().replace(model={"name": "bot-dcsd"}, loss={"context_labels": "shuffled"})
-    with pytest.raises(JointreidError, match="loss.context_labels is 'shuffled'; expected correct with dcsd.context"):
+    with pytest.raises(JointreidError, match=r"is 'shuffled'; expected correct with dcsd.context labels"):
         shuffled.replace(dcsd={"context": "labels"})

@@ -120,7 +120,8 @@ class DomainNorm(nn.Module):
         shift = self.bias - mean * scale
         mixed = torch.stack([_mixed(posterior, scale), _mixed(posterior, shift)])  # 2 B C
         scale, shift = mixed.to(y.dtype)[..., None, None]  # B C 1 1
-        return y * scale + shift
+        normalised: Tensor = y * scale + shift
+        return normalised
 
     def _batch_statistics(self, y: Tensor, posterior: Tensor) -> tuple[Tensor, Tensor]:
         """Return mean and variance of each domain in the batch, [D, C] each, and let the running ones follow."""

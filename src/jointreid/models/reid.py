@@ -149,8 +149,8 @@ class ReIDModel(nn.Module):
         Also what is kept for each domain or camera by `dcsd.inject norm`, `dcsd.camera_shrinkage` and `dcsd.context
         labels`.
         """
-        ends = ("classifier", "domain_norm", "shrinkage")
-        ends += ("context.domain", "context.camera") if self.needs_origins else ()
+        told = ("context.domain", "context.camera") if self.needs_origins else ()
+        ends = ("classifier", "domain_norm", "shrinkage", *told)
         return [name for name in self.state_dict() if name.rpartition(".")[0].endswith(ends)]
 
     def generated_names(self) -> list[str]:

@@ -30,7 +30,7 @@ LABEL = "demo"
 # The recipes, and the committed weights that each starts from: generated kernels are added to those of a plain network.
 SYSTEMS = {"bot": "bot", "bot-dcsd": "bot-dcsd", "joint": "bot"}
 _NOTES = (
-    "The people are synthetic: a program drew them, and no real person is shown. The numbers compare the two systems "
+    "The people are synthetic: a program drew them, and no real person is shown. The numbers compare the systems "
     "on these pictures at a small scale; they say nothing about photographs or about the paper's data sets.",
     "All systems are trained on the same pictures, for the same number of steps, with the same settings.",
 )

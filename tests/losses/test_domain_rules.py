@@ -177,3 +177,20 @@ def test_negatives_of_other_data_sets_need_two() -> None:
     assert [problem.level for problem in problems] == ["error"]
     assert "only a has train images" in problems[0].message
     assert check_batches([Domain("a", records), Domain("b", records)], config)[0] == []
+
+
+@pytest.mark.parametrize(
+    ("per_batch", "train", "refusal"),
+    [
+        (1, {}, "a batch is of one data set (sampler.domains_per_batch is 1): choose 2 or more"),
+        (2, {}, ""),
+        (2, {"devices": 2}, "the part of a process in a batch is of one data set"),
+        (2, {"devices": 2, "gather": True}, ""),
+    ],
+)
+def test_negatives_of_other_data_sets_need_two_in_a_batch(per_batch: int, train: dict[str, Any], refusal: str) -> None:
+    records = tuple(ImageRecord(Path(f"{pid}-{n}"), f"{pid}", 0) for pid in range(16) for n in range(4))
+    sampler = {"kind": "grouped_domains", "domains_per_batch": per_batch}
+    config = RunConfig().replace(loss={"mining": "across"}, sampler=sampler, train=train)
+    problems, _ = check_batches([Domain("a", records), Domain("b", records)], config)
+    assert [refusal in problem.message for problem in problems] == [True] * bool(refusal)

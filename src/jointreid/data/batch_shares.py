@@ -100,6 +100,8 @@ def check_batches(domains: Sequence[Domain], config: RunConfig) -> tuple[list[Pr
             "choose --loss.mining any, or give several data sets"
         )
         return [Problem("error", "", text)], None
+    if config.loss.mining == "across" and (text := _without_other_domains(config)):
+        return [Problem("error", "", text)], None
     identities = sum(len(domain.train_pids) for domain in trained)
     try:
         step = step_config(config)
@@ -119,6 +121,18 @@ def check_batches(domains: Sequence[Domain], config: RunConfig) -> tuple[list[Pr
         return problems, _compose(trained, fitted)
     except JointreidError as error:
         return [*problems, Problem("error", "", str(error))], None
+
+
+def _without_other_domains(config: RunConfig) -> str:
+    """Return why no triplet could take its negative from another domain; empty where it can."""
+    processes = 1 if config.train.gather else config.train.devices * config.train.nodes
+    if config.sampler.kind != "grouped_domains" or config.sampler.domains_per_batch > processes:
+        return ""
+    share = "a batch is of one data set" if processes == 1 else "the part of a process in a batch is of one data set"
+    return (
+        f"loss.mining across takes negatives from other data sets, but with sampler.kind grouped_domains {share} "
+        f"(sampler.domains_per_batch is {config.sampler.domains_per_batch}): choose {processes + 1} or more"
+    )
 
 
 def _compose(domains: Sequence[Domain], config: RunConfig) -> PassComposition | None:

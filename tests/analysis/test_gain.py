@@ -266,6 +266,20 @@ def test_a_control_owes_nothing_to_filters_from_the_sample(tmp_path: Path) -> No
     assert not [text for text in joint.missing if "owes to S" in text]
 
 
+def test_suggested_runs_have_settings_that_fit(tmp_path: Path) -> None:
+    """A plain network has no context whose labels could be shuffled, and shrinking cameras needs the factor camera."""
+    names = ["a", "b"]
+    dcsd = {"base": "static", "context": "network", "camera_shrinkage": 5}
+    made_run(tmp_path / "whole", "bot-dcsd", names, dict.fromkeys(names, 0.5), dcsd=dcsd)
+    for seed, labels in enumerate(("correct", "shuffled")):
+        loss = {"context_labels": labels}
+        made_run(tmp_path / labels, "bot", names, dict.fromkeys(names, 0.5), seed=seed, loss=loss)
+    (joint,) = compute_gain([tmp_path]).joint
+    assert [(arm.label, arm.runs) for arm in joint.arms if "dcsd" not in arm.label] == [("bot", 2)]
+    (missing,) = [text for text in joint.missing if "owes to S" in text]
+    assert "--dcsd.factors '[sample]' --dcsd.camera_shrinkage 0 --out" in missing
+
+
 def test_means_are_over_the_data_sets_that_have_both(tmp_path: Path) -> None:
     made_run(tmp_path / "alone", "bot", ["a"], {"a": 0.5})
     made_run(tmp_path / "joint", "bot", ["a", "b"], {"a": 0.25, "b": 0.75})

@@ -19,7 +19,9 @@ _APART = {
     "data.missing_camid", "model.pretrain", "model.pretrain_file",
 }  # fmt: skip
 _OF_TRAINING = {"train.accumulate", "train.ema", "train.batch", "train.gather", "train.sync_bn"}
-_OF_GENERATED = {"loss.w_domain", "loss.w_camera", "loss.aux_smoothing", "optim.generator_lr"}
+_OF_GENERATED = {
+    "loss.w_domain", "loss.w_camera", "loss.aux_smoothing", "loss.context_labels", "optim.generator_lr",
+}  # fmt: skip
 _LENGTH = {"train.max_steps", "train.minutes"}
 _LETTERS: Mapping[str, str] = {"sample": "S", "domain": "D", "camera": "C"}
 # The settings that a label spells out in words.

@@ -47,7 +47,10 @@ def missing_runs(arms: Sequence[Arm], names: Sequence[str]) -> Iterator[str]:
             and len(arm.factors) > 1
             and not any(other.is_sample_of(arm) for other in joint_arms)
         ):
-            other = _other(arm, names, "s", "--dcsd.factors", "[sample]")
+            options = ["--dcsd.factors", "[sample]"]
+            if arm.settings.get("dcsd.camera_shrinkage"):  # which needs the factor camera
+                options += ["--dcsd.camera_shrinkage", "0"]
+            other = _other(arm, names, "s", *options)
             yield (
                 f"How much of its gain {arm.label} owes to S, and how much to {letters_of(arm.factors[1:])}. No run "
                 f"generates filters from the sample alone: `{other}`"

@@ -1,7 +1,7 @@
 """Searches, additions and erasures, from requests to answers; knows nothing of HTTP.
 
-What it calls is either at the mercy of the client, and then a mistake is a `ClientMistake` with a message for it; or of
-this machine, whose messages name paths and are not for clients.
+A mistake in what a client sent is a `ClientMistake`, whose message it gets. Messages of other errors may name paths of
+this machine, and are not for clients.
 """
 
 import base64
@@ -188,7 +188,6 @@ class Service:
 
     def info(self) -> schema.InfoAnswer:
         """Return what is in the gallery, and the limits."""
-
         limits = schema.LimitsAnswer(
             bytes=self.settings.max_bytes,
             pixels=self.settings.max_pixels,

@@ -16,6 +16,7 @@ const scene = new Scene({
     if (edited) state.answers = null; // they are of other boxes
     showButtons();
     showAnswers();
+    if (!edited && state.answers) say(`Box ${scene.selected + 1}. ${nearest()}`);
   },
 });
 
@@ -125,14 +126,18 @@ function search() {
     state.answers = (await call("/api/search", asked)).answers;
     if (scene.selected < 0 && scene.boxes.length) scene.select(0);
     showAnswers();
-    const best = current()?.people[0];
-    const verdict = best?.verdict ? `, ${best.verdict}` : "";
-    say(best ? `Done. Nearest: ${who(best)}${verdict}, score ${best.similarity.toFixed(3)}.` : "Done. Nobody found.");
+    say(`Done. ${nearest()}`);
   });
 }
 
 function current() {
   return state.answers?.[Math.max(scene.selected, 0)];
+}
+
+function nearest() {
+  const best = current()?.people[0];
+  if (!best) return "Nobody found.";
+  return `Nearest: ${who(best)}${best.verdict ? `, ${best.verdict}` : ""}, score ${best.similarity.toFixed(3)}.`;
 }
 
 function showAnswers() {

@@ -13,9 +13,9 @@ export function element(name, attributes = {}, ...content) {
   return made;
 }
 
-const share = (value) => `${Math.round(100 * value)} %`;
+const share = (value) => `${Math.round(100 * value)}\u00a0%`;
 const score = (value) => value.toFixed(3);
-const when = (time) => (time ? `${time.slice(0, 19).replace("T", " ")} UTC` : "unknown");
+const when = (time) => (time ? `${time.slice(0, 16).replace("T", " ")} UTC` : "unknown");
 
 export function who(person) {
   if (person.pid === null) return person.name ?? "unknown person";

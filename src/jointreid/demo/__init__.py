@@ -78,7 +78,8 @@ class DemoStart(NamedTuple):
         folder: of the runs.
         given: whether they are the committed weights.
         lr: learning rate.
-        generator_lr: of what generates kernels, as a multiple of it; only `joint` starts with an untrained part.
+        optim: further settings of the optimiser. From random weights all parts learn alike; the recipe `joint` lets
+            those that generate kernels learn faster than a trained network beside them.
     """
 
     words: str
@@ -86,12 +87,12 @@ class DemoStart(NamedTuple):
     folder: str
     given: bool
     lr: float
-    generator_lr: float
+    optim: dict[str, Any]
 
 
 _STARTS = (
-    DemoStart("committed weights", "From weights trained on other synthetic people", "", True, 1e-3, 1.0),
-    DemoStart("random weights", "From random weights", "scratch", False, 2e-3, 1.0),
+    DemoStart("committed weights", "From weights trained on other synthetic people", "", True, 1e-3, {}),
+    DemoStart("random weights", "From random weights", "scratch", False, 2e-3, {"generator_lr": 1.0}),
 )
 
 
@@ -161,7 +162,7 @@ def _settings(out: Path, system: str, scale: DemoScale, start: DemoStart, cache:
         model=NETWORK["model"],
         sampler=scale.sampler,
         schedule=scale.schedule,
-        optim={"lr": start.lr, "generator_lr": start.generator_lr},
+        optim={"lr": start.lr, **start.optim},
         train={
             "out": str(out / start.folder / system),
             "label": LABEL,

@@ -162,7 +162,6 @@ def test_pruning_keeps_what_the_blocks_are_told(inject: str) -> None:
         ("norm", {"factors": ("sample", "camera")}, "dcsd.inject norm needs the factor domain"),
         ("kernel", {"context": "block", "camera_shrinkage": 5}, "dcsd.camera_shrinkage needs dcsd.context network"),
         ("kernel", {"factors": ("sample", "domain"), "camera_shrinkage": 5}, "and the factor camera"),
-        ("film", {"context_to": "spatial"}, "dcsd.inject film generates no kernel, so dcsd.context_to is both"),
         ("kernel", {"detach_context_input": True}, "dcsd.detach_context_input needs dcsd.context block or block-stats"),
         ("kernel", {"context_stages": (1,)}, "Small does not tell its stages"),
     ],

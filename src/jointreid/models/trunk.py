@@ -205,8 +205,6 @@ def _require_consistent(config: DcsdConfig) -> None:
         "side of W0": static and config.kernel_size != 3,
         f"dcsd.inject {config.inject} needs dcsd.base static and dcsd.context network or labels: it changes the static "
         "convolution by the context of all blocks": config.inject != "kernel" and not (static and one_context),
-        f"dcsd.inject {config.inject} generates no kernel, so dcsd.context_to is both; it is "
-        f"{config.context_to}": config.inject != "kernel" and config.context_to != "both",
         "dcsd.detach_context_input needs dcsd.context block or block-stats; what gives all blocks one context does not "
         "see the trunk": config.detach_context_input and one_context,
         "dcsd.inject norm needs the factor domain (dcsd.factors)": config.inject == "norm"

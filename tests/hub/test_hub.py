@@ -2,7 +2,6 @@
 
 import json
 import shutil
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,16 +12,12 @@ from huggingface_hub import HfApi
 from safetensors.torch import load_file, save_file
 
 from jointreid import Embedder
-from jointreid.analysis.resampling import Estimate
 from jointreid.cli import main
 from jointreid.hub.package import CARD, FACTS, FILES, read_package, write_package
 from jointreid.hub.transfer import from_pretrained
 from jointreid.machine.run_files import WEIGHTS
 from jointreid.messages.errors import JointreidError
-from jointreid.retrieval.result_files import save_results
-from jointreid.retrieval.results import DomainResult, Results
 from jointreid.run import open_run
-from jointreid.verification.calibration import Calibration, DomainSearches, HalfCounts, PairThreshold
 from tests.extraction.small_runs import draw, untrained_run
 
 
@@ -115,34 +110,6 @@ def test_the_card_says_what_is_known_and_what_is_not(package: Path) -> None:
     assert "No thresholds were calibrated" in card
     assert "## Intended use and limits" in card
     assert json.loads((package / FACTS).read_text())["fingerprint"] in card
-
-
-def test_thresholds_are_published_with_the_weights_that_they_are_of(run: Path, tmp_path: Path) -> None:
-    calibrated = tmp_path / "run"
-    shutil.copytree(run, calibrated)
-    half = HalfCounts(10, 40, 700, 60)
-    threshold = PairThreshold("d", "any", Estimate(0.512, 0.48, 0.55), None, half, half, 0.011, None, None, None)
-    digest = Embedder.load(run, device="cpu").fingerprint
-    thresholds = Calibration(
-        "last", 0, False, digest, 0.01, 0.05, 0.1, 0, (threshold,), (DomainSearches("d", (), "too few"),)
-    )
-    thresholds.save(calibrated)
-    package = write_package(calibrated, tmp_path / "package")
-    assert "| d | any | 0.512 (0.480 to 0.550) | 0.011 |" in (package / CARD).read_text()
-    fetched = read_package(package, tmp_path / "fetched")
-    assert Calibration.load(fetched.path) == thresholds
-    replace(thresholds, fingerprint="0" * 64).save(calibrated)
-    assert not (write_package(calibrated, tmp_path / "other") / "calibration.json").exists()
-
-
-def test_the_card_has_results_with_their_protocol(run: Path, tmp_path: Path) -> None:
-    evaluated = tmp_path / "run"
-    shutil.copytree(run, evaluated)
-    found = DomainResult("d", 0.5, 0.25, {1: 0.75, 5: 1.0, 10: 1.0}, 9, 8, 20, True, True, marks=("2 are copies",))
-    results = Results("r", "last", "00000000", (found,), "bn_embedding", "cosine", False, 32, 16, "none", 1.0, {})
-    save_results(results, (), evaluated)
-    card = (write_package(evaluated, tmp_path / "package") / CARD).read_text()
-    assert "| d | 75.0% | 50.0% | 25.0% | 8 | 20 | the same camera left out; 2 are copies |" in card
 
 
 def changed(package: Path, to: Path, change: Any) -> Path:

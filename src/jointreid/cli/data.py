@@ -133,7 +133,7 @@ class SynthOptions:
     """Options of `jointreid data synth`."""
 
     out: str = setting(MISSING, "a new folder, or one where the same command was stopped", metavar="DIR")
-    preset: str = setting("demo", "tiny, demo, table1 or start: see docs/synthetic.md", metavar="NAME")
+    preset: str = setting("demo", "tiny, demo, start, shop or table1: see docs/synthetic.md", metavar="NAME")
     limit: int = setting(0, "at most N images, of whole identities; 0 for all")
     seed: int = setting(0, "another seed draws other people and cameras")
     height: int = setting(128, "height of an image, twice its width", metavar="PIXELS")

@@ -15,7 +15,7 @@ from jointreid.config import RunConfig
 from jointreid.data.joint import DomainLabels, LabelSpace
 from jointreid.extraction.fingerprint import fingerprint
 from jointreid.hub.card import model_card
-from jointreid.machine.files import replacing, write_atomically
+from jointreid.machine.files import write_atomically
 from jointreid.machine.hashing import file_sha256
 from jointreid.machine.paths import user_path
 from jointreid.machine.reading import facts_of, misfits, read_facts, read_json, read_tensors
@@ -24,7 +24,7 @@ from jointreid.messages.errors import JointreidError
 from jointreid.messages.listing import first_few
 from jointreid.run import Run, model_for, open_run, read_config, write_config
 from jointreid.training.checkpoint import save_checkpoint
-from jointreid.verification.calibration import Calibration, Uncalibrated, read_calibration
+from jointreid.verification.calibration import Calibration, read_calibration
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -48,8 +48,7 @@ def write_package(run: str | Path, out: str | Path, checkpoint: str = "last", li
         licence: of the weights, by its name on the hub, such as apache-2.0.
 
     Raises:
-        JointreidError: not a run, a folder that is not empty, a model that needs the true domain of each image, or
-            thresholds that are damaged.
+        JointreidError: not a run, a folder that is not empty, or a model that needs the true domain of each image.
     """
     opened, folder = open_run(run), user_path(out)
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
@@ -68,8 +67,7 @@ def write_package(run: str | Path, out: str | Path, checkpoint: str = "last", li
     tensors = {name: tensor.contiguous() for name, tensor in _published(model).items()}
     from safetensors.torch import save_file
 
-    with replacing(folder / WEIGHTS) as temporary:
-        save_file(tensors, temporary, {"format": "pt"})
+    save_file(tensors, folder / WEIGHTS, {"format": "pt"})
     write_config(config, folder / CONFIG)
     facts = {
         "format": _FORMAT,
@@ -154,7 +152,7 @@ def _thresholds(run: Run, checkpoint: str, model: "ReIDModel") -> Calibration | 
     config = run.config
     try:
         found = read_calibration(run.path, checkpoint)
-    except Uncalibrated:
+    except JointreidError:
         return None
     digest = fingerprint(model, config.image, replace(config.eval, flip=found.flip), config.model, config.dcsd)
     return replace(found, checkpoint="last") if found.fingerprint == digest else None

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from jointreid.config import Metric
-from jointreid.machine.extras import declare_torchvision, library
+from jointreid.machine.extras import library
 from jointreid.messages.errors import JointreidError
 from jointreid.retrieval.ranking import evaluate_ranking
 
@@ -37,7 +37,6 @@ def __getattr__(name: str) -> Any:
 @cache
 def _metric_class() -> Any:
     """Return the class; it is made here so that importing this module needs no torchmetrics."""
-    declare_torchvision()  # which torchmetrics imports
     base: Any = library("torchmetrics", "ReIDMetric works", "hub").Metric
 
     class ReIDMetric(base):  # type: ignore[misc]

@@ -100,6 +100,10 @@ _ANYWHERE = replace(
     exposure=(0.62, 1.35), saturation=(0.4, 1.1), gamma=(0.75, 1.35), haze=(0.0, 0.2), blur=(0.1, 0.8),
     quality=(70, 95), occluded=0.1, crowded=0.25,
 )  # fmt: skip
+_INDOORS = replace(
+    _DOORWAY, places=("corridor", "station"), elevation=(0.2, 0.5), exposure=(0.75, 1.2), haze=(0.0, 0.05),
+    resolution=(0.6, 0.9), occluded=0.1, crowded=0.15,
+)  # fmt: skip
 _MANY = replace(
     _OUTDOORS, places=("station", "corridor", "street", "court", "plaza"), elevation=(0.05, 0.55), cast=0.24,
     sun=(0.1, 1.0), sky=(0.25, 0.7), exposure=(0.65, 1.3), saturation=(0.4, 1.1), gamma=(0.8, 1.35), haze=(0.0, 0.16),
@@ -149,6 +153,12 @@ PRESETS: dict[str, tuple[DomainSpec, ...]] = {
         _small(_STREETS_T, SplitSize(60, 300), SplitSize(40, 40), SplitSize(40, 120), 1),
         _small(_COLLEGE_T, SplitSize(60, 480), SplitSize(40, 80), SplitSize(40, 160), 4),
         _small(_STATION_T, SplitSize(60, 480), SplitSize(40, 80), SplitSize(40, 160), 6),
+    ),
+    # 120 people before five cameras, and 10 who pass by once: docs/tutorial.md makes folders of them.
+    "shop": (
+        DomainSpec(
+            "shop", SplitSize(80, 640), SplitSize(40, 80), SplitSize(40, 240), 5, _STATION, _INDOORS, strangers=10
+        ),
     ),
     "table1": TABLE1,
     "start": tuple(

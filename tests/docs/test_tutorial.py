@@ -42,7 +42,7 @@ def test_the_commands_of_the_tutorial_run_one_after_the_other(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     draw, *following = blocks(PAGE, "bash")
-    (script,) = blocks(PAGE, "python folders.py")
+    (script,), (count,) = blocks(PAGE, "python folders.py"), blocks(PAGE, "python alarms.py")
     lines = [line for block in following for line in block.replace("\\\n", " ").splitlines()]
     for argv in [shlex.split(line) for line in draw.splitlines()]:
         assert main(smaller(argv[1:])) == 0
@@ -52,6 +52,9 @@ def test_the_commands_of_the_tutorial_run_one_after_the_other(
         if command == "jointreid":
             assert main(smaller(argv)) == 0, line
             printed = capsys.readouterr().out
+            if argv[0] == "extract":
+                exec(compile(count, "alarms.py", "exec"), {})
+                assert "searches call somebody the same" in capsys.readouterr().out
             if argv[0] == "match":
                 assert ": similarity " in printed
             if argv[:2] == ["gallery", "info"]:

@@ -1,7 +1,10 @@
 """Read a command line without running its command."""
 
 from collections.abc import Sequence
-from typing import TypeVar
+from functools import cache
+from typing import Any, TypeVar
+
+from cyclopts import App
 
 from jointreid.cli.options import add_command, new_app, parse
 from jointreid.cli.train import TrainOptions, run_config
@@ -12,10 +15,17 @@ Options = TypeVar("Options")
 
 def read_options(cls: type[Options], command: str, argv: Sequence[str]) -> Options:
     """Return the options that a command is called with."""
-    app = new_app()
-    add_command(app, command, cls, lambda options: options)
+    app = _app(cls, command)  # type: ignore[arg-type]  # a class can be hashed
     given: Options = parse(app, [*command.split(), *argv])()
     return given
+
+
+@cache
+def _app(cls: type[Any], command: str) -> App:
+    """Return a command line that knows the command alone and returns its options."""
+    app = new_app()
+    add_command(app, command, cls, lambda options: options)
+    return app
 
 
 def read_train_options(argv: Sequence[str]) -> RunConfig:

@@ -12,6 +12,8 @@ from jointreid.export.portable import PortableDCSD, portable
 from jointreid.models.dcsd import DCSD
 from jointreid.models.reid import ReIDModel, build_model
 
+pytestmark = pytest.mark.slow
+
 SIZE = 64, 32
 # Few weights in the generators, which take seconds to draw in wide trunks.
 NARROW: Mapping[str, Any] = {"squeeze": 0.01, "mlp_reduction": 64}

@@ -16,6 +16,8 @@ from jointreid.retrieval.extract import extract
 from jointreid.run import open_run
 from tests.extraction.small_runs import draw, untrained_run
 
+pytestmark = pytest.mark.slow
+
 RunAndRecords = tuple[Path, list[ImageRecord]]
 
 

@@ -19,7 +19,7 @@ from jointreid.extraction.shards import Shard
 from jointreid.messages.errors import JointreidError
 from tests.extraction.small_runs import draw, untrained_run
 
-pytestmark = pytest.mark.usefixtures("models_loaded_once")
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("models_loaded_once")]
 
 HEADER = "domain,split,path,pid,camid,timestamp,colour"
 

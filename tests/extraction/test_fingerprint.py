@@ -10,6 +10,8 @@ from jointreid.extraction.fingerprint import fingerprint
 from jointreid.run import open_run
 from tests.extraction.small_runs import untrained_run
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Path:

@@ -14,7 +14,7 @@ from jointreid.extraction import parts, ray_engine
 from jointreid.messages.errors import JointreidError
 from tests.extraction.small_runs import draw, untrained_run
 
-pytestmark = pytest.mark.usefixtures("models_loaded_once")
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("models_loaded_once")]
 
 
 class FakeRay:

@@ -15,7 +15,7 @@ from jointreid.extraction.feature_file import FeatureFile
 from jointreid.extraction.shards import Shard
 from tests.extraction.small_runs import draw, untrained_run
 
-pytestmark = pytest.mark.usefixtures("models_loaded_once")
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("models_loaded_once")]
 
 HEADER = "path,domain,pid,camid,tracklet,x,y,w,h,score"
 # Tracklet 7 of camera 0 and of camera 1 are different ones; the sixth row is in none.

@@ -22,6 +22,8 @@ from jointreid.run import load_weights, model_for, open_run
 from tests.extraction.small_runs import draw
 from tests.hub.peer_networks import CLASSES, NETWORKS, WIDTH, peer_network
 
+pytestmark = pytest.mark.slow
+
 
 def saved(network: nn.Module, path: Path, under: str = "", **more: Any) -> Path:
     """Save a network's tensors as a project does: bare, or in a checkpoint with other things."""

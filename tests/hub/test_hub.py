@@ -20,6 +20,8 @@ from jointreid.messages.errors import JointreidError
 from jointreid.run import open_run
 from tests.extraction.small_runs import draw, untrained_run
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Path:

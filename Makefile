@@ -45,7 +45,7 @@ quick-tests: $(STAMP) ## run the fast tests alone
 types: $(STAMP) ## check types with mypy
 	@$(BIN)/mypy
 
-test: $(STAMP) ## run all tests on all cores, also those of the GPU kernels in Triton's interpreter: six minutes on two cores
+test: $(STAMP) ## run all tests on all cores, also those of the GPU kernels in Triton's interpreter: eight minutes on two cores
 	$(PYTEST) -m "not triton"
 	TRITON_INTERPRET=1 $(PYTEST) -m triton tests/models/test_dynamic_filter_triton.py
 

@@ -8,6 +8,7 @@ from pathlib import Path, PurePosixPath
 from typing import Literal
 
 from jointreid.config import DataConfig, RunConfig
+from jointreid.data.manifest import read_manifest
 from jointreid.data.moved import is_of_run, resolve_paths
 from jointreid.data.protocols import canonical_order
 from jointreid.data.records import Domain, ImageRecord
@@ -56,7 +57,7 @@ def locate_data(run: Run, data: DataConfig | None = None, cache: str = "") -> Lo
     """
     names = [domain.name for domain in run.label_space.domains]
     given = data.sources if data else ()
-    of_run = [source for source in given if is_of_run(source, run.config, names)]
+    of_run = [source for source in given if _is_of_run(source, run.config, names)]
     others = tuple(source for source in given if source not in of_run)
     all_of_run = not given or (not others and set(of_run) == set(run.config.data.sources))
     config = run.config.replace(data={"cache": cache or run.config.data.cache})
@@ -66,15 +67,18 @@ def locate_data(run: Run, data: DataConfig | None = None, cache: str = "") -> Lo
         config = find_data(run, (), cache).config
         read += [domain for domain in load_domains(config.data) if domain.query and domain.gallery]
     elif of_run:
-        loaded = load_domains(_as_the_run(config.data, data or DataConfig(), of_run))
+        by_source = load_by_source(_as_the_run(config.data, data or DataConfig(), of_run))
+        loaded = [domain for domains in by_source.values() for domain in domains]
         read += [domain for domain in loaded if domain.query or domain.gallery] or loaded
+        for source, domains in by_source.items():
+            if (place := _absolute(source)) not in map(_absolute, run.config.data.sources):
+                sources |= {domain.name: place for domain in domains if domain.name not in names}
         with suppress(JointreidError):  # the rest of its data is not needed
             config = find_data(run, of_run, cache).config
     if others and data:
         for source, domains in load_by_source(replace(data, sources=others)).items():
             read += domains
-            (absolute,) = resolve_paths(RunConfig().replace(data={"sources": (source,)})).data.sources
-            sources |= {domain.name: absolute for domain in domains}
+            sources |= {domain.name: _absolute(source) for domain in domains}
     if twice := [name for name, count in Counter(domain.name for domain in read).items() if count > 1]:
         raise JointreidError(f"domain {first_few(twice)} is given twice; leave one out, or rename it with NAME=TABLE")
     moved = bool(of_run) or config.data.sources != run.config.data.sources
@@ -93,15 +97,18 @@ def locate_evaluated(run: Run, evaluated: Mapping[str, str], given: Sequence[str
         JointreidError: the run's own data are not found or cannot be read.
     """
     names = [domain.name for domain in run.label_space.domains]
-    of_run = [source for source in given if is_of_run(source, run.config, names)]
+    of_run = [source for source in given if _is_of_run(source, run.config, names)]
     config = find_data(run, of_run).config
     read = [domain for domain in load_domains(config.data) if domain.query and domain.gallery]
     wanted = evaluated.keys() - {domain.name for domain in read}
     elsewhere = [source for source in given if source not in of_run]
-    renewed = {split_source(source)[0] for source in elsewhere}
-    before = [evaluated[name] for name in sorted(wanted) if split_source(evaluated[name] or name)[0] not in renewed]
+    renewed = {name for source in elsewhere if (name := split_source(source)[0])}
+    before = [
+        source for name in sorted(wanted) if (source := evaluated[name]) and split_source(source)[0] not in renewed
+    ]
     for source in dict.fromkeys((*elsewhere, *before)):
-        if source and split_source(source)[1].exists():
+        needed = source in elsewhere or source in {evaluated[name] for name in wanted}
+        if needed and split_source(source)[1].exists():
             there = load_domains(replace(config.data, sources=(source,)))
             read += [domain for domain in there if domain.name in wanted]
             wanted -= {domain.name for domain in there}
@@ -154,6 +161,21 @@ def _names(records: Sequence[ImageRecord]) -> Iterator[tuple[str, str, int]]:
     for record in records:
         if not record.junk:
             yield record.path.name + (f" {record.box}" if record.box else ""), record.pid, record.camid
+
+
+def _is_of_run(source: str, config: RunConfig, names: Sequence[str]) -> bool:
+    """Return whether a source stands for data of a run; a table that is only called alike has none of its domains."""
+    if not is_of_run(source, config, names):
+        return False
+    name, path = split_source(source)
+    if name or not path.is_file() or _absolute(source) in map(_absolute, config.data.sources):
+        return True
+    return not read_manifest(path, "one_camera").keys().isdisjoint(names)
+
+
+def _absolute(source: str) -> str:
+    (absolute,) = resolve_paths(RunConfig().replace(data={"sources": (source,)})).data.sources
+    return absolute
 
 
 def _as_the_run(of_run: DataConfig, given: DataConfig, sources: Sequence[str]) -> DataConfig:

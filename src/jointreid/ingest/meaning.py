@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Collection, Iterable, Mapping
-from typing import Literal
+from typing import Literal, NamedTuple
 
 Role = Literal["split", "camera", "place", "sequence", "person", ""]
 
@@ -15,10 +15,19 @@ SPLIT_FOLDERS: Mapping[str, str] = {
     "gallery": "gallery",
     **dict.fromkeys(("test", "testing", "testset", "bounding_box_test", "image_test", "bbox_test"), "test"),
 }
+# Words for a camera; an accent may be a character of its own, as in names of files on macOS.
+CAMERA_NAMES = r"cam|camera|kamera|came\u0301ra|cam\u00e9ra|ca\u0301mara|c\u00e1mara|camara"
+_WORDS = rf"(?:{CAMERA_NAMES}|cctv|webcam|ipcam|view)s?"
 # A camera of two digits or zeros in front is read whole.
 CAMERA_WORD = re.compile(
-    r"(?:c[ _-]?(?P<c>\d{1,9})|(?:cam|camera|cctv|kamera|view)s?[ _-]?(?P<number>\d{1,9}|(?P<letter>[a-z])))",
-    re.IGNORECASE,
+    rf"(?:c[ _-]?(?P<c>\d{{1,9}})|{_WORDS}[ _.#-]?(?P<number>\d{{1,9}}|(?P<letter>[a-z])))", re.IGNORECASE
+)
+# A camera and words about it, in either order: `cam1-entrance`, `camera 2 (till)`, `lager_kamera3`, `entrance camera`.
+_BETWEEN = r"[ _.,:;()\[\]{}\u2013\u2014-]"
+_CAMERA = rf"(?P<word>c|{_WORDS})(?:[ _.#(\[-]{{0,2}}(?P<number>\d{{1,9}}|[a-z](?=[)\]]?(?:{_BETWEEN}|$))))?"
+_DESCRIBED_CAMERAS = (
+    re.compile(rf"{_CAMERA}{_BETWEEN}+(?P<text>.+)", re.IGNORECASE),
+    re.compile(rf"(?P<text>.+?){_BETWEEN}+{_CAMERA}[)\]]?", re.IGNORECASE),
 )
 _MODALITY = re.compile(r"rgb|ir|nir|thermal|infrared|visible", re.IGNORECASE)
 _PLACE = re.compile(
@@ -56,6 +65,58 @@ NOBODY: Mapping[str, str] = {
 }  # fmt: skip
 
 
+class DescribedCamera(NamedTuple):
+    """A camera's name that says more than its number.
+
+    Attributes:
+        number: digits without zeros in front, or a letter; empty if there is none.
+        text: the words about it.
+        place: whether these name a place.
+    """
+
+    number: str
+    text: str
+    place: bool
+
+
+def described_camera(name: str) -> DescribedCamera | None:
+    """Return what a name such as `cam1-entrance` says, or None if it is not of this kind.
+
+    The words may be a person's, `cam1_anna`: only other names tell (see `role_of`). Words without a letter and numbers
+    of people are no description, and a `c` or a camera without a number is one only beside a place.
+    """
+    for form in _DESCRIBED_CAMERAS:
+        if match := form.fullmatch(name):
+            text = match["text"].strip(" _.,:;()[]{}-\u2013\u2014")
+            place = _PLACE.fullmatch(text) is not None
+            number = (match["number"] or "").lower().lstrip("0") or ("0" if match["number"] else "")
+            clear = place or (number and match["word"].lower() != "c")
+            if clear and any(map(str.isalpha, text)) and not _PERSON.fullmatch(text):
+                return DescribedCamera(number, text, place)
+    return None
+
+
+def _are_cameras(names: Collection[str]) -> bool:
+    """Return whether names are cameras, some with words about them or called after places only.
+
+    Unless all these words are places, each number must stand once: `cam1_anna` beside `cam1_bob` is a person's folder.
+    """
+    described, places = [], 0
+    for name in names:
+        if camera := None if _is_camera_word(name) else described_camera(name):
+            described.append(camera)
+        elif _PLACE.fullmatch(name):
+            places += 1
+        elif not _is_camera_word(name):
+            return False
+    once = len({camera.number for camera in described}) == len(described)
+    return places < len(names) and (once or all(camera.place for camera in described))
+
+
+def _is_camera_word(name: str) -> bool:
+    return bool(CAMERA_WORD.fullmatch(name) or _MODALITY.fullmatch(name))
+
+
 def role_of(values: Collection[str]) -> Role:
     """Return what the names of a level of folders say that it is, if all of them say the same; else nothing."""
     if values and all(value.lower() in SPLIT_FOLDERS for value in values):
@@ -64,22 +125,24 @@ def role_of(values: Collection[str]) -> Role:
     for role, words in _ROLES:
         if known and all(words.fullmatch(value) for value in known):
             return role
-    return ""
+    return "camera" if known and _are_cameras(known) else ""
 
 
 def number_cameras(names: Iterable[str], *, count_from_zero: bool = False) -> dict[str, int]:
     """Return a camid for each camera's name: the number in it if all have one, otherwise its rank.
 
     Args:
-        names: as folders or file names have them: `cam3`, `c3`, `3`, `camera_a`, `entrance`.
+        names: as folders or file names have them: `cam3`, `c3`, `3`, `camera_a`, `entrance`, `cam1-entrance`.
         count_from_zero: take 1 off each number unless a camera 0 is among them, as for the names of Market-1501.
     """
     ordered = sorted(set(names))
     numbers: dict[str, int] = {}
     for name in ordered:
         match = CAMERA_WORD.fullmatch(name)
-        digits = (match["c"] or match["number"]) if match else name
-        if not re.fullmatch(r"\d{1,9}", digits or ""):
+        described = None if match else described_camera(name)
+        digits = (match["c"] or match["number"]) if match else described.number if described else name
+        again = described is not None and digits.isdecimal() and int(digits) in numbers.values()
+        if again or not re.fullmatch(r"\d{1,9}", digits or ""):  # each place may count its cameras anew
             return {name: rank for rank, name in enumerate(ordered)}
         numbers[name] = int(digits)
     less = int(count_from_zero and bool(numbers) and min(numbers.values()) > 0)

@@ -12,9 +12,9 @@ from itertools import pairwise
 from typing import NamedTuple
 
 from jointreid.ingest.images import PathParts
-from jointreid.ingest.meaning import Role, role_of
+from jointreid.ingest.meaning import CAMERA_NAMES, Role, role_of
 
-_NAME_CAMERA_PART = re.compile(r"(?:c|cam|camera)\d{1,9}(?:s\d+)?", re.IGNORECASE)
+_NAME_CAMERA_PART = re.compile(rf"(?:c|{CAMERA_NAMES})\d{{1,9}}(?:s\d+)?", re.IGNORECASE)
 # Folders of other things than cameras, beside which the same people stand again: masks, poses, faces.
 _KINDS = re.compile(
     r"(mask|seg|segmentation|parsing|pose|skeleton|keypoint|silhouette|depth|flow|label|annotation|face|crop|image|img)s?",
@@ -88,7 +88,10 @@ def infer(images: Sequence[PathParts]) -> list[Reading]:
         return _two_levels(tree, *free)
     if free:
         return _one_each(tree, free)
-    return _people_in_names(tree, cameras or places)
+    named = _people_in_names(tree, cameras or places)
+    if cameras and (joined := _camera_in_folder(tree, cameras[0])):
+        return [joined, *named] if _words_recur(tree) else [joined]
+    return [*named, *_person_after_camera(tree, cameras)]
 
 
 def _tree(images: Sequence[PathParts]) -> _Tree:
@@ -151,11 +154,35 @@ def _camera_in_folder(tree: _Tree, level: int) -> Reading | None:
             if not all(len(pair) == 2 and _NAME_CAMERA_PART.fullmatch(pair[camera]) for pair in pairs):
                 continue
             people, cameras = ({pair[place] for pair in pairs} for place in (1 - camera, camera))
-            if len(cameras) > 1 and len(people) < len(pairs):
+            if len(cameras) > 1 and len(people) < len(pairs) and role_of(people) != "place":
                 fields = ["{camera}", "{pid}"] if camera == 0 else ["{pid}", "{camera}"]
                 why = f"folders such as {_some(tree, level)} are named after a person and a camera"
                 return Reading(tree.pattern(tree.fields(**{f"level{level}": separator.join(fields)})), why)
     return None
+
+
+def _person_after_camera(tree: _Tree, cameras: Sequence[int]) -> list[Reading]:
+    """Return the reading of folders such as `cam1_anna` and `cam2_bob` whose words may be people, unless files are."""
+    if len(cameras) != 1 or _words_recur(tree):
+        return []
+    for separator in "_- ":
+        pairs = [name.split(separator, 1) for name in sorted(tree.names[cameras[0]])]
+        if all(len(pair) == 2 and _NAME_CAMERA_PART.fullmatch(pair[0]) for pair in pairs):
+            if role_of({words for _, words in pairs}) == "place":
+                return []
+            fields = tree.fields(**{f"level{cameras[0]}": f"{{camera}}{separator}{{pid}}"})
+            return [
+                Reading(tree.pattern(fields), f"folders such as {_some(tree, cameras[0])} may be named after people")
+            ]
+    return []
+
+
+def _words_recur(tree: _Tree) -> bool:
+    """Return whether the first part of the file names that varies has words that recur, as names of people do."""
+    _, parts = _parts(tree.images)
+    columns = [set(column) for column in zip(*parts, strict=False)]
+    first = next((column for column in columns if len(column) > 1), set())
+    return len(first) < len(parts) and any(not value.isdecimal() for value in first)
 
 
 def _views_in_folders(tree: _Tree, level: int) -> list[Reading]:

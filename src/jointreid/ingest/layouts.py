@@ -15,9 +15,10 @@ from jointreid.ingest.meaning import NOBODY, role_of
 from jointreid.ingest.mot import BoxChoice, find_sequences, read_mot
 from jointreid.ingest.pattern import Pattern
 from jointreid.ingest.read_known import find_base, read_known, recognise
-from jointreid.ingest.readings import Reading, infer
+from jointreid.ingest.readings import infer
 from jointreid.ingest.refusal import refusal
 from jointreid.ingest.split_folders import ImagesBySplit, group_by_split
+from jointreid.ingest.tree import Reading
 from jointreid.messages.errors import JointreidError
 from jointreid.messages.listing import first_few
 

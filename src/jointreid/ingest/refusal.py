@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 
 from jointreid.ingest.images import PathParts
 from jointreid.ingest.pattern import Pattern
-from jointreid.ingest.readings import Reading
+from jointreid.ingest.tree import Reading
 
 _ROWS = 3
 

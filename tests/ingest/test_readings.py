@@ -195,13 +195,19 @@ def test_a_person_after_a_camera_is_no_word_about_it(
 
 
 @pytest.mark.parametrize("image", ["1.jpg", "frame_1.jpg"])
-def test_one_folder_a_camera_with_words_that_may_be_a_person_is_asked_about(tmp_path: Path, image: str) -> None:
+@pytest.mark.parametrize(
+    ("folders", "pattern"),
+    [(("cam1_anna", "cam2_bob"), "{camera}_{pid}/{frame}"), (("anna-cam1", "bob-cam2"), "{pid}-{camera}/{frame}")],
+)
+def test_one_folder_a_camera_with_words_that_may_be_a_person_is_asked_about(
+    tmp_path: Path, folders: tuple[str, ...], pattern: str, image: str
+) -> None:
     files = [image.replace("1", number) for number in "123"]
-    build(tmp_path, *(f"{folder}/{file}" for folder in ("cam1_anna", "cam2_bob") for file in files))
+    build(tmp_path, *(f"{folder}/{file}" for folder in folders for file in files))
     with pytest.raises(JointreidError, match="readings fit; choose one with --pattern") as caught:
         look(tmp_path)
-    assert "--pattern '{camera}_{pid}/{frame}'" in str(caught.value)
-    assert {image.record.pid for image in look(tmp_path, "{camera}_{pid}/{frame}").images} == {"anna", "bob"}
+    assert f"--pattern '{pattern}'" in str(caught.value)
+    assert {found.record.pid for found in look(tmp_path, pattern).images} == {"anna", "bob"}
 
 
 @pytest.mark.parametrize(

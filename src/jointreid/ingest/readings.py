@@ -57,7 +57,7 @@ def infer(images: Sequence[PathParts]) -> list[Reading]:
     named = people_in_names(tree, cameras or places)
     if cameras and (joined := _camera_in_folder(tree, cameras[0])):
         return [joined, *named] if words_recur(tree) else [joined]
-    return [*named, *_person_after_camera(tree, cameras)]
+    return [*named, *_person_beside_camera(tree, cameras)]
 
 
 def _one_each(tree: FolderTree, levels: Iterable[int]) -> list[Reading]:
@@ -107,21 +107,21 @@ def _camera_in_folder(tree: FolderTree, level: int) -> Reading | None:
     return None
 
 
-def _person_after_camera(tree: FolderTree, cameras: Sequence[int]) -> list[Reading]:
+def _person_beside_camera(tree: FolderTree, cameras: Sequence[int]) -> list[Reading]:
     """Return the reading of folders such as `cam1_anna` and `cam2_bob` whose words may be people, unless files are."""
     if len(cameras) != 1 or words_recur(tree):
         return []
+    (level,) = cameras
     for separator in "_- ":
-        pairs = [name.split(separator, 1) for name in sorted(tree.names[cameras[0]])]
-        if all(len(pair) == 2 and NAME_CAMERA_PART.fullmatch(pair[0]) for pair in pairs):
+        heads = [name.split(separator, 1) for name in sorted(tree.names[level])]
+        ends = [name.rsplit(separator, 1)[::-1] for name in sorted(tree.names[level])]
+        for pairs, fields in ((heads, ["{camera}", "{pid}"]), (ends, ["{pid}", "{camera}"])):
+            if not all(len(pair) == 2 and NAME_CAMERA_PART.fullmatch(pair[0]) for pair in pairs):
+                continue
             if role_of({words for _, words in pairs}) == "place":
                 return []
-            fields = tree.fields(**{f"level{cameras[0]}": f"{{camera}}{separator}{{pid}}"})
-            return [
-                Reading(
-                    tree.pattern(fields), f"folders such as {examples_of(tree, cameras[0])} may be named after people"
-                )
-            ]
+            why = f"folders such as {examples_of(tree, level)} may be named after a person and a camera"
+            return [Reading(tree.pattern(tree.fields(**{f"level{level}": separator.join(fields)})), why)]
     return []
 
 

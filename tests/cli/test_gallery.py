@@ -44,7 +44,7 @@ def test_from_images_to_an_erasure(tmp_path: Path, capsys: pytest.CaptureFixture
     assert found["people"][0]["hits"][0]["path"] == str(query)
     assert found["people"][0]["similarity"] == pytest.approx(1, abs=1e-4)
     printed = answer(capsys, "search", gallery, query, "--camera", "0", "--threshold", "0.5")
-    assert "searched 2 of 6 images, all compared" in printed
+    assert "searched 2 of 6 images, 2 people, all compared" in printed
     assert "same  p1 (shop)" in printed
     assert "the threshold is as given, not calibrated" in printed
     by_feature = json.loads(answer(capsys, "search", gallery, features, "--row", "3", "--json", "--where", "pid = p1"))

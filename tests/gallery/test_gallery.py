@@ -57,6 +57,7 @@ def test_search_finds_what_a_slow_search_finds(people: Gallery, cameras: tuple[s
         assert [person.pid for person in found.people] == list(expected)[:6]
         assert np.allclose([person.similarity for person in found.people], list(expected.values())[:6], atol=1e-6)
         assert (found.searched, found.total, found.exact) == (len(left), 120, True)
+        assert found.searched_people == len({PIDS[row] for row in left})
         for person in found.people:
             theirs = [row for row in left if PIDS[row] == person.pid]
             scores = sorted((slow_search(features, PIDS, query, [row])[PIDS[row]] for row in theirs), reverse=True)

@@ -11,11 +11,11 @@ from jointreid.verification.verdicts import Bounds
 
 
 class OfPlaza:
-    """A calibration of searches in galleries of up to 100 images."""
+    """A calibration of searches in galleries of up to 100 people."""
 
-    def search_bounds(self, gallery_size: int, domains: Sequence[str | None]) -> Bounds:
+    def search_bounds(self, gallery_people: int, domains: Sequence[str | None]) -> Bounds:
         assert list(domains) == ["plaza"]
-        if gallery_size > 100:
+        if gallery_people > 100:
             return Bounds(None, 0.4, None, None, 0.01, "search", ("plaza",), note="too many")
         return Bounds(0.6, 0.4, 0.5, (0.4, 0.6), 0.01, "search", ("plaza",), 100)
 
@@ -33,7 +33,7 @@ def test_without_any_there_is_no_verdict() -> None:
     assert Judge().judge("plaza", 100).verdict(0.99) is None
 
 
-def test_a_calibration_decides_by_what_the_network_sees_and_how_many_were_compared() -> None:
+def test_a_calibration_decides_by_what_the_network_sees_and_how_many_people_were_compared() -> None:
     judge = Judge(None, CALIBRATION)
     few = judge.judge("plaza", 90)
     assert (few.same, few.different) == pytest.approx((0.6, 0.4))

@@ -112,7 +112,7 @@ def test_an_image_gives_people_with_camera_time_score_and_verdict(page: "Page", 
     page.select_option("#camera", "5")
     page.fill("#until", "2026-03-05T00:00")
     page.get_by_role("button", name="Search", exact=True).click()
-    page.locator("#facts", has_text="1 images searched").wait_for()
+    page.locator("#facts", has_text="1 images searched, 1 person").wait_for()
     assert page.locator("#people > li").count() == 1
     text = page.content()
     assert str(shop) not in text

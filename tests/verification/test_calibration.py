@@ -55,8 +55,8 @@ CALIBRATION = Calibration(
         of_pairs("", "across domains", 0.3, None),
     ),
     searches=(
-        DomainSearches("plaza", (of_search(10, 0.5), of_search(100, 0.7, "extrapolated"))),
-        DomainSearches("shop", (), "no threshold for searches"),
+        DomainSearches("plaza", COUNTS, (of_search(10, 0.5), of_search(100, 0.7, "extrapolated"))),
+        DomainSearches("shop", COUNTS, (), "no threshold for searches"),
     ),
 )
 
@@ -96,13 +96,15 @@ def test_data_sets_without_a_threshold_across_cameras_use_that_of_all_pairs() ->
     assert CALIBRATION.pair_bounds(["shop"], across_cameras=True) == CALIBRATION.pair_bounds(["shop"])
 
 
-def test_a_search_uses_the_next_larger_gallery() -> None:
-    assert CALIBRATION.search_bounds(7, ["plaza"]).gallery_size == 10
+def test_a_search_uses_the_next_larger_number_of_people() -> None:
+    assert CALIBRATION.search_bounds(7, ["plaza"]).gallery_people == 10
     bounds = CALIBRATION.search_bounds(11, ["plaza"])
-    assert (bounds.gallery_size, bounds.threshold, bounds.rate, bounds.of) == (100, 0.7, 0.1, "search")
+    assert (bounds.gallery_people, bounds.threshold, bounds.rate, bounds.of) == (100, 0.7, 0.1, "search")
+    assert "extrapolated from galleries of fewer people of plaza" in bounds.render()
+    assert not CALIBRATION.search_bounds(7, ["plaza"]).note
     assert CALIBRATION.decide(0.7, ["plaza"]).verdict == "same"
-    assert CALIBRATION.decide(0.7, ["plaza"], gallery_size=50).verdict == "unsure"
-    assert CALIBRATION.decide(0.76, ["plaza"], gallery_size=50).verdict == "same"
+    assert CALIBRATION.decide(0.7, ["plaza"], gallery_people=50).verdict == "unsure"
+    assert CALIBRATION.decide(0.76, ["plaza"], gallery_people=50).verdict == "same"
 
 
 @pytest.mark.parametrize(("size", "domains"), [(101, ["plaza"]), (5, ["shop"]), (5, [])])
@@ -152,6 +154,16 @@ def test_a_damaged_file_is_named(tmp_path: Path, change: dict[str, object], mess
     assert not isinstance(caught.value, Uncalibrated)
 
 
+@pytest.mark.parametrize("version", [1, 2])
+def test_thresholds_for_galleries_counted_in_images_are_refused(tmp_path: Path, version: int) -> None:
+    path = CALIBRATION.save(tmp_path)
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"format_version": version}))
+    with pytest.raises(
+        Uncalibrated, match=rf"depend on its people; calibrate again: run `jointreid calibrate {tmp_path}"
+    ):
+        read_calibration(tmp_path)
+
+
 def test_the_table_says_what_was_extrapolated() -> None:
     text = render(CALIBRATION)
     assert "| plaza across cameras |     20 |      6,840 |        300 |     0.450 | 0.400 to 0.500 |    0.011 |" in text
@@ -159,21 +171,22 @@ def test_the_table_says_what_was_extrapolated() -> None:
         "| plaza                |              0.2 |    4.8 |        95 |               80 |     15 |         5 |"
         in text
     )
-    assert "| plaza       |     100 |     0.700 | 0.650 to 0.750 |   0.100* |" in text
-    assert "extrapolated from pairs, as 1 - (1 - rate)^size" in text
+    assert "| plaza       |    100 |     0.700 | 0.650 to 0.750 |   0.100* |" in text
+    assert "images of each person in these galleries, on average: 6.0 of plaza;" in text
+    assert "*: extrapolated from galleries of fewer people, as 1 - (1 - rate)^(people / fewer people)" in text
 
 
 def test_answers_of_a_search_are_judged() -> None:
     people = tuple(Person(name, None, "plaza", at, ()) for name, at in (("a", 0.8), ("b", 0.6), ("c", 0.2)))
-    found = SearchResult(people, None, 50, 50, True)
+    found = SearchResult(people, None, 150, 50, 150, True)
     assert [found.verdict(person) for person in people] == [None] * 3
-    judged = found.judged(CALIBRATION.search_bounds(found.searched, ["plaza"]))
+    judged = found.judged(CALIBRATION.search_bounds(found.searched_people, ["plaza"]))
     assert [judged.verdict(person) for person in people] == ["same", "unsure", "different"]
     assert [person["verdict"] for person in judged.to_dict()["people"]] == ["same", "unsure", "different"]
     assert judged.close == people[:2]
     assert not judged.nobody
     assert "  1  0.800  same  a (plaza)" in judged.render()
-    assert "false matches in 0.1 of searches in a gallery of up to 100 images" in judged.render()
+    assert "false matches in 0.1 of searches in a gallery of up to 100 people" in judged.render()
     nobody = replace(judged, people=people[2:])
     assert nobody.nobody
     assert "nobody: the nearest has similarity 0.200, different below 0.550" in nobody.render()

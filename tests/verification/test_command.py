@@ -15,7 +15,7 @@ from tests.extraction.conftest import models_loaded_once as models_loaded_once
 from tests.extraction.small_runs import draw, untrained_run
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("models_loaded_once")]
-RATES = ("--fmr", "0.45", "--fnmr", "0.5", "--fpir", "0.5")
+RATES = ("--fmr", "0.45", "--fnmr", "0.5", "--fpir", "0.9")
 
 
 def manifest(folder: Path, domains: dict[str, int], pids: int = 0) -> Path:
@@ -79,7 +79,7 @@ def test_from_a_run_to_verdicts(run: Path, data: Path, tmp_path: Path, capsys: p
     call(capsys, 0, "gallery", "add", gallery, features)
     asked = ("--row", "3", "--query-domain", "shop", "--domain", "mall", "--top", "1")
     searched = call(capsys, 0, "gallery", "search", gallery, features, *asked)
-    assert "searched 24 of 48 images" in searched
+    assert "searched 24 of 48 images, 8 people" in searched
     assert "thresholds of shop" in searched
     assert "not calibrated" not in searched
     wrong = call(capsys, 2, "gallery", "search", gallery, features, "--query-domain", "mal")
@@ -91,7 +91,7 @@ def test_a_resumed_run_needs_another_calibration(data: Path, tmp_path: Path) -> 
         (tmp_path / name).mkdir()
     first, second = untrained_run(tmp_path / "a"), untrained_run(tmp_path / "b", seed=1)
     sources = DataConfig(sources=(str(data),))
-    request = CalibrationRequest(fmr=0.2, fpir=0.5, domains=("mall",))
+    request = CalibrationRequest(fmr=0.2, fpir=0.9, domains=("mall",))
     made = calibrate_run(first, request, sources, device="cpu", cache=str(tmp_path / "c"))
     assert Calibration.load(first) == made
     assert made.domains == ("mall",)
@@ -105,7 +105,7 @@ def test_a_resumed_run_needs_another_calibration(data: Path, tmp_path: Path) -> 
     ("words", "message"),
     [
         (("--fmr", "0.01"), "takes 1,000 pairs of two people or more .* mall: 54 pairs, 0.19; shop: 54 pairs, 0.19"),
-        ((*RATES, "--gallery-size", "1000"), "The largest galleries at this rate are mall: 3 images; shop: 3 images"),
+        ((*RATES, "--gallery-size", "1000"), "The largest galleries at this rate are mall: 3 people; shop: 3 people"),
         ((*RATES, "--domain", "mal"), "no data set is called mal; those with test people are mall, shop"),
         (("--fmr", "1"), "fmr is 1.0; expected a rate above 0 and below 1"),
     ],

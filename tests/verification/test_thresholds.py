@@ -4,14 +4,6 @@ import numpy as np
 import pytest
 
 from jointreid.verification.pairs import People, count_at_least, positives_of, tail_of
-from jointreid.verification.searches import (
-    largest_gallery,
-    method_for,
-    pair_rate,
-    realised,
-    search_thresholds,
-    sizes_for,
-)
 from jointreid.verification.thresholds import match_threshold, non_match_threshold, smallest_rate
 
 
@@ -120,57 +112,3 @@ def test_no_more_than_the_wanted_share_of_one_person_is_below() -> None:
 def test_the_smallest_rate_leaves_ten_errors() -> None:
     assert smallest_rate(6_840) == pytest.approx(10 / 6_840)
     assert smallest_rate(0) > 1
-
-
-def test_false_alarms_are_those_of_galleries_drawn_at_random() -> None:
-    people = crowd(12, 4, 1)
-    threshold, size = 0.5, 15
-    alarms: list[float] = []
-    random = np.random.default_rng(5)
-
-    for query in range(len(people.features)):
-        similarities = people.features @ people.features[query]
-        others = np.flatnonzero(people.identities != people.identities[query])
-        galleries = [random.choice(others, size, replace=False) for _ in range(300)]
-        alarms += [similarities[gallery].max() >= threshold for gallery in galleries]
-    rate, method = realised(people, threshold, size)
-    assert method == "counted"
-    assert 0.1 < rate < 0.9
-    assert rate == pytest.approx(np.mean(alarms), abs=0.02)
-
-
-def test_in_the_largest_gallery_the_nearest_other_person_decides() -> None:
-    people, other = crowd(30, 4, 1), crowd(30, 4, 1, seed=1)
-    (found,) = search_thresholds(people, other, 0.1, [116], resamples=20)
-    assert found.method == "counted"
-    similarities = people.features @ people.features.T
-    similarities[people.identities[:, None] == people.identities] = -1
-    nearest = similarities.max(axis=1)
-    assert (nearest >= found.threshold.value).mean() <= 0.1
-    assert (nearest >= found.threshold.value - 1e-4).mean() > 0.1
-    similarities = other.features @ other.features.T
-    similarities[other.identities[:, None] == other.identities] = -1
-    assert found.realised == pytest.approx((similarities.max(axis=1) >= found.threshold.value).mean())
-
-
-def test_a_larger_gallery_needs_a_higher_threshold() -> None:
-    people, other = crowd(60, 4, 1), crowd(60, 4, 1, seed=1)
-    sizes = sizes_for(people, 0.1)
-    assert sizes[:5] == [10, 20, 50, 100, 200]
-    assert sizes[-1] == largest_gallery(people, 0.1) == 298
-    found = search_thresholds(people, other, 0.1, sizes, resamples=20)
-    values = [one.threshold.value for one in found]
-    assert values == sorted(values)
-    assert values[-1] > values[0]
-    assert [one.method for one in found] == ["counted"] * 5 + ["extrapolated"]
-
-
-def test_a_gallery_beyond_the_data_is_extrapolated_from_pairs() -> None:
-    people = crowd(60, 4, 1)
-    assert pair_rate(0.1, 1) == pytest.approx(0.1)
-    assert 1 - (1 - pair_rate(0.1, 250)) ** 250 == pytest.approx(0.1)
-    (found,) = search_thresholds(people, people, 0.1, [250], resamples=20)
-    assert found.method == found.realised_method == "extrapolated"
-    assert found.threshold.value == match_threshold(people, pair_rate(0.1, 250)).value
-    assert found.realised <= 0.1
-    assert method_for(people, 0.1, 300) is None  # 28,320 pairs times 3.5e-4 are fewer than 10

@@ -21,7 +21,7 @@ class CalibrateOptions:
     fnmr: float = setting(0.1, "share of pairs of one person that may be called different; the others are unsure")
     fpir: float = setting(0.1, "share of searches for somebody unknown in which anybody may be called the same")
     gallery_size: tuple[int, ...] = setting(
-        (), "a size that searches must have a threshold for; repeat for more", metavar="IMAGES"
+        (), "people in a gallery that searches must have a threshold for; repeat for more", metavar="PEOPLE"
     )
     domain: tuple[str, ...] = setting((), "only this data set; repeat for more (default: all)", metavar="NAME")
     settings: Overrides = overrides(key for key in short_keys("data") if key not in _OF_THE_RUN)
@@ -48,7 +48,7 @@ def calibrate(options: CalibrateOptions) -> int:
         fmr=options.fmr,
         fnmr=options.fnmr,
         fpir=options.fpir,
-        gallery_sizes=options.gallery_size,
+        gallery_people=options.gallery_size,
         domains=options.domain,
         images=options.images,
         seed=options.seed,

@@ -77,7 +77,7 @@ class SearchOptions:
         _NO_THRESHOLD, "similarity from which on it is the same person (default: as `calibrate` found)", metavar="X"
     )
     gallery_size: int = setting(
-        0, "images that the verdicts are made for, if more than are compared now", metavar="IMAGES"
+        0, "different people that the verdicts are made for, if more than are compared now", metavar="PEOPLE"
     )
     query_domain: str = setting("", "data set of the query (default: as the network predicts)", metavar="NAME")
     pid: tuple[str, ...] = setting((), "only images of this person; repeat for more", metavar="PID")
@@ -134,7 +134,7 @@ def _judged(
     if options.query_domain and options.query_domain not in calibration.domains:
         known = ", ".join(calibration.domains)
         raise JointreidError(f"no thresholds were made for data set {options.query_domain}; there are some for {known}")
-    size = max(found.searched, options.gallery_size, 1)
+    size = max(found.searched_people, options.gallery_size, 1)
     return found.judged(calibration.search_bounds(size, [options.query_domain or seen])), ""
 
 

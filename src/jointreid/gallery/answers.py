@@ -64,6 +64,7 @@ class SearchResult:
         people: the nearest, the best first, whether they are close or not.
         threshold: similarity from which on somebody is taken for the person of the query; None if none was given.
         searched: images that the filter left.
+        searched_people: different people on them; an image without pid counts as a person.
         total: images in the gallery.
         exact: every image was compared; otherwise the index chose which.
         bounds: the calibrated similarities between which verdicts change, see `judged`; None without.
@@ -72,6 +73,7 @@ class SearchResult:
     people: tuple[Person, ...]
     threshold: float | None
     searched: int
+    searched_people: int
     total: int
     exact: bool
     bounds: Bounds | None = None
@@ -80,7 +82,8 @@ class SearchResult:
         """Return it with calibrated verdicts.
 
         Args:
-            bounds: those of `jointreid.verification.Calibration.search_bounds(found.searched, [domain of the query])`.
+            bounds: those of `jointreid.verification.Calibration.search_bounds`, for `searched_people` and the domain of
+                the query.
         """
         return replace(self, bounds=bounds)
 
@@ -114,7 +117,8 @@ class SearchResult:
     def render(self) -> str:
         """Return it for a terminal."""
         of = f"{self.searched:,} of {self.total:,} images" if self.searched < self.total else f"{self.total:,} images"
-        lines = [f"searched {of}, {'all compared' if self.exact else 'by the index'}"]
+        people = f"{self.searched_people:,} {'person' if self.searched_people == 1 else 'people'}"
+        lines = [f"searched {of}, {people}, {'all compared' if self.exact else 'by the index'}"]
         if not self.people:
             return "\n".join([*lines, "nobody: no image is left to compare with"])
         if self.nobody:

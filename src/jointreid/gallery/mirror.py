@@ -51,15 +51,26 @@ class Mirror:
 
     @cached_property
     def people(self) -> NDArray[np.int64]:
-        """Return a number for each row [N], equal where domain and pid are; a row without pid has one of its own."""
+        """Return a number from 0 on for each row [N], equal where domain and pid are; rows without pid differ."""
         domain, pid = (_codes(self.rows[name]) for name in ("domain", "pid"))
         people = (pid + 1) * (domain.max(initial=0) + 2) + domain + 1
-        return np.where(pid < 0, -1 - np.arange(len(pid)), people)
+        different = np.where(pid < 0, -1 - np.arange(len(pid)), people)
+        numbers: NDArray[np.int64] = np.unique(different, return_inverse=True)[1]
+        return numbers
 
     @cached_property
     def images_of_person(self) -> float:
         """How many images a person has on average; an image without pid counts as a person."""
-        return len(self.people) / max(1, len(np.unique(self.people)))
+        return len(self.people) / max(1, self.count_people())
+
+    def count_people(self, chosen: NDArray[np.int64] | None = None) -> int:
+        """Return how many different people are on all rows, or on those chosen; a row without pid counts as one."""
+        everybody = int(self.people.max(initial=-1)) + 1
+        if chosen is None:
+            return everybody
+        seen = np.zeros(everybody, dtype=bool)
+        seen[self.people[chosen]] = True
+        return int(seen.sum())
 
     def positions(self, row_ids: NDArray[np.uint64]) -> NDArray[np.int64]:
         """Return where rows are.

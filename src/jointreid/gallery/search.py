@@ -44,6 +44,7 @@ def search_mirror(
     total = len(mirror.row_ids)
     chosen = None if where is None else np.flatnonzero(where.mask(mirror.rows))
     searched = total if chosen is None else len(chosen)
+    different = mirror.count_people(chosen)
     exact = searched < index.EXACT_BELOW or index.index_state(table) is None
     if exact:
         people = _exactly(mirror, query, chosen, top, images)
@@ -51,7 +52,7 @@ def search_mirror(
         people = _by_index(mirror, table, query, where, top, images)
         if table_version(table)[0] != mirror.generation:  # row ids begin again after a rewriting
             raise UnknownRow("the table was written anew during a search")
-    return SearchResult(tuple(people), threshold, searched, total, exact)
+    return SearchResult(tuple(people), threshold, searched, different, total, exact)
 
 
 def similarities(features: Floats, query: Floats, chosen: NDArray[np.int64] | None = None) -> Floats:

@@ -44,16 +44,16 @@ class Judge:
     threshold: float | None = None
     calibration: Calibration | None = None
 
-    def judge(self, domain: str | None, searched: int) -> Judgement:
+    def judge(self, domain: str | None, people: int) -> Judgement:
         """Return the judgement on the answers of one search.
 
         Args:
             domain: that the model sees in the query.
-            searched: images that were compared.
+            people: different people that were compared.
         """
         if self.threshold is not None:
             return Judgement(self.threshold, self.threshold, AS_GIVEN)
         if self.calibration is None:
             return Judgement(None, None, UNCALIBRATED)
-        bounds = self.calibration.search_bounds(searched, [domain])
+        bounds = self.calibration.search_bounds(max(people, 1), [domain])
         return Judgement(bounds.same, bounds.different, bounds.render())

@@ -71,6 +71,7 @@ class BoxAnswer(BaseModel):
     nobody: bool = Field(description="everybody listed is different")
     people: list[PersonAnswer]
     searched: int = Field(description="images that the filters left")
+    searched_people: int = Field(description="different people on them; an image without pid counts as a person")
     exact: bool = Field(description="every one was compared; otherwise an index chose")
     same_from: float | None = Field(description="similarity from which on it is the same person")
     different_below: float | None = Field(description="similarity below which it is another person")

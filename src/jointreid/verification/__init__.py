@@ -4,7 +4,7 @@ from jointreid.verification import Calibration
 
 calibration = Calibration.load("runs/mine")
 calibration.decide(0.61, domains=["plaza"]).verdict              # same, different or unsure
-calibration.decide(0.61, domains=["plaza"], gallery_size=5000)   # as the answer of a search
+calibration.decide(0.61, domains=["plaza"], gallery_people=5000)   # as the answer of a search
 """
 
 from typing import TYPE_CHECKING

@@ -44,7 +44,7 @@ class CalibrationRequest:
         fmr: share of the pairs of two people that may be taken for one, above 0 and below 1.
         fnmr: share of the pairs of one person that may be called different, above 0 and below 1.
         fpir: share of the searches for somebody unknown that may find anybody, above 0 and below 1.
-        gallery_sizes: sizes that searches must have a threshold for, beside the usual ones.
+        gallery_people: sizes of galleries, in people, that searches must have a threshold for, beside the usual ones.
         domains: only these data sets; all if empty.
         images: of each half of a data set, at most.
         seed: of the split into halves, of the choice of images, and of the resamples.
@@ -56,7 +56,7 @@ class CalibrationRequest:
     fmr: float = 0.001
     fnmr: float = 0.1
     fpir: float = 0.1
-    gallery_sizes: tuple[int, ...] = ()
+    gallery_people: tuple[int, ...] = ()
     domains: tuple[str, ...] = ()
     images: int = 4_000
     seed: int = 0
@@ -65,8 +65,10 @@ class CalibrationRequest:
         for name in ("fmr", "fnmr", "fpir"):
             if not 0 < getattr(self, name) < 1:
                 raise JointreidError(f"{name} is {getattr(self, name)}; expected a rate above 0 and below 1")
-        if self.images < 4 or min(self.gallery_sizes, default=1) < 1 or self.seed < 0:
-            raise JointreidError("expected 4 images or more, gallery sizes of 1 or more, and a seed of 0 or more")
+        if self.images < 4 or min(self.gallery_people, default=1) < 1 or self.seed < 0:
+            raise JointreidError(
+                "expected 4 images or more, gallery sizes of 1 person or more, and a seed of 0 or more"
+            )
 
 
 def calibrate_run(
@@ -151,14 +153,14 @@ def require_enough(halves: Sequence[Half], request: CalibrationRequest) -> None:
             f"smallest rate that each allows is {every}. Take a rate of {round_up(max(least.values())):g} or more, or "
             f"give more people with --data{without}"
         )
-    for size in request.gallery_sizes:
+    for size in request.gallery_people:
         lacking = [half for half in halves if method_for(half.people, request.fpir, size) is None]
         if lacking:
-            most = "; ".join(f"{h.domain}: {largest_gallery(h.people, request.fpir):,} images" for h in lacking)
+            most = "; ".join(f"{h.domain}: {largest_gallery(h.people, request.fpir):,} people" for h in lacking)
             raise JointreidError(
-                f"a false-alarm rate of {request.fpir:g} a search in galleries of {size:,} images takes more people "
-                f"than there are. The largest galleries at this rate are {most}. Take a higher --fpir, a smaller "
-                "gallery, or give more people with --data"
+                f"a false-alarm rate of {request.fpir:g} a search in galleries of {size:,} people takes more held-out "
+                f"people than there are. The largest galleries at this rate are {most}. Take a higher --fpir, a "
+                "smaller gallery, or give more people with --data"
             )
 
 
@@ -225,8 +227,8 @@ def _pairs(domain: str, kind: PairKind, one: People, other: People, request: Cal
 
 
 def _searches(one: Half, other: Half, request: CalibrationRequest) -> DomainSearches:
-    sizes = sorted({*sizes_for(one.people, request.fpir), *request.gallery_sizes})
+    sizes = sorted({*sizes_for(one.people, request.fpir), *request.gallery_people})
     found = search_thresholds(one.people, other.people, request.fpir, sizes, seed=request.seed)
     assert all(a.threshold.value <= b.threshold.value for a, b in pairwise(found))
     note = "" if found else f"no threshold for searches: too few people for a false-alarm rate of {request.fpir:g}"
-    return DomainSearches(one.domain, tuple(found), note)
+    return DomainSearches(one.domain, counts_of(one.people), tuple(found), note)

@@ -10,13 +10,14 @@ from jointreid.analysis.resampling import Estimate
 from jointreid.machine.files import write_atomically
 from jointreid.machine.paths import user_path
 from jointreid.machine.reading import read_json, require_inside
-from jointreid.machine.run_files import FORMAT_VERSION, require_version
 from jointreid.messages.commands import command
 from jointreid.messages.errors import JointreidError
 from jointreid.verification.searches import SearchThreshold
 from jointreid.verification.verdicts import Bounds, Decision, strictest
 
 FILE = "calibration{}.json"
+# Up to version 2, the sizes of galleries were in images.
+VERSION = 3
 
 PairKind = Literal["any", "across cameras", "across domains"]
 
@@ -93,9 +94,17 @@ class PairThreshold:
 
 @dataclass(frozen=True)
 class DomainSearches:
-    """The thresholds for searches in one data set, by ascending size of the gallery; none where there are too few."""
+    """The thresholds for searches in one data set.
+
+    Attributes:
+        domain: the data set.
+        calibrated: the half that the thresholds were chosen on; the galleries held all of its images of each person.
+        searches: by ascending size of the gallery; none where the people are too few.
+        note: why there are none; else empty.
+    """
 
     domain: str
+    calibrated: HalfCounts
     searches: tuple[SearchThreshold, ...]
     note: str = ""
 
@@ -185,7 +194,7 @@ class Calibration:
         self,
         similarity: float,
         domains: Sequence[str | None] = (),
-        gallery_size: int | None = None,
+        gallery_people: int | None = None,
         *,
         across_cameras: bool = False,
     ) -> Decision:
@@ -195,11 +204,11 @@ class Calibration:
             similarity: cosine of two features, -1 to 1.
             domains: the data sets that the two images, or the query, belong to, as known or predicted. None, none, or
                 one without thresholds: unknown. Of several thresholds the strictest counts.
-            gallery_size: of a search, how many images were compared; None for a pair.
+            gallery_people: of a search, how many different people were compared; None for a pair.
             across_cameras: the two images are known to be of two cameras.
         """
-        if gallery_size is not None:
-            bounds = self.search_bounds(gallery_size, domains)
+        if gallery_people is not None:
+            bounds = self.search_bounds(gallery_people, domains)
         else:
             bounds = self.pair_bounds(domains, across_cameras=across_cameras)
         return Decision(similarity, bounds.verdict(similarity), bounds)
@@ -212,10 +221,10 @@ class Calibration:
             wanted += [entry for entry in self.pairs if entry.pairs == "across domains"]
         return strictest([self._bounds(entry) for entry in wanted], note)
 
-    def search_bounds(self, gallery_size: int, domains: Sequence[str | None] = ()) -> Bounds:
-        """Return the bounds for the answers of a search among so many images, see `decide`."""
+    def search_bounds(self, gallery_people: int, domains: Sequence[str | None] = ()) -> Bounds:
+        """Return the bounds for the answers of a search among so many different people, see `decide`."""
         names, note = self._known(domains)
-        return strictest([self._of_search(name, gallery_size) for name in names], note)
+        return strictest([self._of_search(name, gallery_people) for name in names], note)
 
     def _known(self, domains: Sequence[str | None]) -> tuple[list[str], str]:
         """Return the data sets whose thresholds count, and a note where these are all."""
@@ -236,7 +245,7 @@ class Calibration:
         interval = (entry.same.low, entry.same.high)
         return Bounds(same, different, entry.same.value, interval, self.fmr, "pair", (entry.name,))
 
-    def _of_search(self, domain: str, gallery_size: int) -> Bounds:
+    def _of_search(self, domain: str, gallery_people: int) -> Bounds:
         entry = next(entry for entry in self.searches if entry.domain == domain)
         pair = self._pair(domain, False)
 
@@ -244,19 +253,22 @@ class Calibration:
             return low if pair.different is None else min(low, pair.different.low)
 
         for search in entry.searches:
-            if search.gallery_size >= gallery_size:
-                found, size = search.threshold, search.gallery_size
+            if search.gallery_people >= gallery_people:
+                found, size = search.threshold, search.gallery_people
                 interval = (found.low, found.high)
-                return Bounds(found.high, below(found.low), found.value, interval, self.fpir, "search", (domain,), size)
+                note = "" if search.method == "counted" else f"extrapolated from galleries of fewer people of {domain}"
+                return Bounds(
+                    found.high, below(found.low), found.value, interval, self.fpir, "search", (domain,), size, note
+                )
         # The threshold of a smaller gallery is lower: what it calls different, that of a larger one would too.
         low = entry.searches[-1].threshold.low if entry.searches else pair.same.low
-        most = f"of up to {entry.searches[-1].gallery_size:,} images" if entry.searches else "of no size"
-        note = f"the held-out people of {domain} are enough for galleries {most}, not for {gallery_size:,}"
-        return Bounds(None, below(low), None, None, self.fpir, "search", (domain,), gallery_size, note)
+        most = f"of up to {entry.searches[-1].gallery_people:,} people" if entry.searches else "of no size"
+        note = f"the held-out people of {domain} are enough for galleries {most}, not for {gallery_people:,}"
+        return Bounds(None, below(low), None, None, self.fpir, "search", (domain,), gallery_people, note)
 
     def to_dict(self) -> dict[str, Any]:
         """Return it as plain values for JSON."""
-        return {"format_version": FORMAT_VERSION, **asdict(self)}
+        return {"format_version": VERSION, **asdict(self)}
 
     @classmethod
     def from_dict(cls, plain: dict[str, Any]) -> "Calibration":
@@ -268,7 +280,12 @@ class Calibration:
         values = {name: value for name, value in plain.items() if name != "format_version"}
         pairs = tuple(_pair_threshold(entry) for entry in values.pop("pairs"))
         searches = tuple(
-            DomainSearches(one["domain"], tuple(map(_search_threshold, one["searches"])), one["note"])
+            DomainSearches(
+                one["domain"],
+                HalfCounts(**one["calibrated"]),
+                tuple(map(_search_threshold, one["searches"])),
+                one["note"],
+            )
             for one in values.pop("searches")
         )
         if not pairs or not searches:
@@ -290,7 +307,7 @@ def read_calibration(run: str | Path, checkpoint: str = "last") -> Calibration:
     """Return the calibration in a run directory, whatever its weights are now.
 
     Raises:
-        Uncalibrated: there is none.
+        Uncalibrated: there is none, or one of an older version, whose galleries were counted in images.
         JointreidError: it is damaged, of a newer version, or a link out of the run directory.
     """
     folder = user_path(run)
@@ -302,13 +319,27 @@ def read_calibration(run: str | Path, checkpoint: str = "last") -> Calibration:
         )
     require_inside(path, folder)
     plain = read_json(path)
-    require_version(plain.get("format_version", 1), path)
+    _require_version(plain.get("format_version", 1), run, checkpoint, path)
     try:
         return Calibration.from_dict(plain)
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise JointreidError(
             f"{path}: is damaged ({type(error).__name__}: {error}); {_remedy(run, checkpoint)}"
         ) from error
+
+
+def _require_version(version: object, run: str | Path, checkpoint: str, path: Path) -> None:
+    """Refuse another version than `VERSION`."""
+    if type(version) is int and 1 <= version < VERSION:
+        raise Uncalibrated(
+            f"{path}: an older jointreid made these thresholds (format version {version}); those of searches count the "
+            f"images of a gallery, and false alarms depend on its people; calibrate again: {_remedy(run, checkpoint)}"
+        )
+    if version != VERSION:
+        raise JointreidError(
+            f"{path}: its format version is {version!r:.20}, this jointreid reads {VERSION}; update jointreid, or "
+            f"{_remedy(run, checkpoint)}"
+        )
 
 
 def _remedy(run: str | Path, checkpoint: str) -> str:

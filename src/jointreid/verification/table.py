@@ -6,7 +6,7 @@ from jointreid.verification.calibration import Calibration, PairThreshold
 
 _PAIRS = ["pairs", "people", "two people", "one person", "threshold", "95 %", "realised", "missed"]
 _VERDICTS = ["pairs", "two people: same", "unsure", "different", "one person: same", "unsure", "different"]
-_SEARCHES = ["searches in", "gallery", "threshold", "95 %", "realised"]
+_SEARCHES = ["searches in", "people", "threshold", "95 %", "realised"]
 
 
 def render(found: Calibration) -> str:
@@ -31,7 +31,7 @@ def render(found: Calibration) -> str:
     rows = [
         [
             of.domain,
-            f"{one.gallery_size:,}",
+            f"{one.gallery_people:,}",
             f"{one.threshold.value:.3f}",
             _interval(one.threshold),
             f"{one.realised:.3f}{'*' if 'extrapolated' in (one.method, one.realised_method) else ''}",
@@ -41,9 +41,17 @@ def render(found: Calibration) -> str:
     ]
     if rows:
         lines.append(text_table([_SEARCHES, *rows], "lrrlr"))
-        lines.append("gallery: its size in images; a search among fewer uses the next larger size")
+        lines.append("people: different people in the gallery; a search among fewer uses the next larger number")
+        each = ", ".join(
+            f"{of.calibrated.images / of.calibrated.identities:.1f} of {of.domain}"
+            for of in found.searches
+            if of.searches
+        )
+        lines.append(
+            f"images of each person in these galleries, on average: {each}; with more there are more false alarms"
+        )
     if any(row[-1].endswith("*") for row in rows):
-        lines.append("*: not counted in galleries of that size but extrapolated from pairs, as 1 - (1 - rate)^size")
+        lines.append("*: extrapolated from galleries of fewer people, as 1 - (1 - rate)^(people / fewer people)")
     lines += [f"note: {note}" for note in found.notes]
     return "\n".join(lines)
 

@@ -20,7 +20,7 @@ class Bounds:
         rate: the false-match rate of pairs, or the false-alarm rate of a search, that the threshold is for.
         of: pair or search.
         used: which thresholds were considered, in words.
-        gallery_size: of a search, the size in images that the threshold was made for.
+        gallery_people: of a search, the number of people that the threshold was made for.
         note: what a reader has to know; may be empty.
     """
 
@@ -31,7 +31,7 @@ class Bounds:
     rate: float
     of: Literal["pair", "search"]
     used: tuple[str, ...]
-    gallery_size: int | None = None
+    gallery_people: int | None = None
     note: str = ""
 
     def verdict(self, similarity: float) -> Verdict:
@@ -50,7 +50,7 @@ class Bounds:
         of = f"thresholds of {', '.join(self.used)}"
         if self.same is None or self.threshold is None or self.interval is None:
             return f"different below {self.different:.3f}, otherwise unsure ({of}); {self.note}"
-        size = f" in a gallery of up to {self.gallery_size:,} images" if self.gallery_size else ""
+        size = f" in a gallery of up to {self.gallery_people:,} people" if self.gallery_people else ""
         text = (
             f"same from {self.same:.3f}, different below {self.different:.3f}, unsure between; threshold "
             f"{self.threshold:.3f} ({self.interval[0]:.3f} to {self.interval[1]:.3f}) for false matches in {share}"
@@ -81,9 +81,8 @@ def strictest(found: Iterable[Bounds], note: str = "") -> Bounds:
     cases = list(found)
     known = [case for case in cases if case.same is not None]
     used = tuple(dict.fromkeys(name for case in cases for name in case.used))
-    sizes = [case.gallery_size for case in cases if case.gallery_size is not None]
-    lacking = [case.note for case in cases if case.same is None]
-    notes = "; ".join(dict.fromkeys(text for text in (*lacking, note) if text))
+    sizes = [case.gallery_people for case in cases if case.gallery_people is not None]
+    notes = "; ".join(dict.fromkeys(text for text in (*(case.note for case in cases), note) if text))
     top = max(known, key=lambda case: case.same or 0.0) if len(known) == len(cases) else NOTHING
     return Bounds(
         same=top.same,
@@ -93,6 +92,6 @@ def strictest(found: Iterable[Bounds], note: str = "") -> Bounds:
         rate=cases[0].rate,
         of=cases[0].of,
         used=used,
-        gallery_size=min(sizes, default=None),
+        gallery_people=min(sizes, default=None),
         note=notes,
     )

@@ -31,7 +31,9 @@ export function facts(answer) {
   const lines = [];
   if (parts.length) lines.push(`The network believes it sees ${parts.join(" and ")}.`);
   const compared = answer.exact ? "all compared" : "compared by an index";
-  lines.push(`${answer.searched.toLocaleString("en")} images searched, ${compared}.`);
+  const number = answer.searched_people.toLocaleString("en");
+  const different = `${number} ${answer.searched_people === 1 ? "person" : "people"}`;
+  lines.push(`${answer.searched.toLocaleString("en")} images searched, ${different}, ${compared}.`);
   if (!answer.people.length) lines.push("Nobody is left to compare with: the filters leave no image.");
   else if (answer.nobody) lines.push("Nobody in the gallery is close enough.");
   if (answer.note) lines.push(`${answer.note[0].toUpperCase()}${answer.note.slice(1)}.`);

@@ -90,12 +90,6 @@ class Tail(NamedTuple):
     second: Integers
     complete: bool
 
-    def part(self, count: int) -> "Tail":
-        """Return the `count` most similar of these pairs."""
-        if count >= len(self.similarities):
-            return self
-        return Tail(self.similarities[:count], self.first[:count], self.second[:count], False)
-
 
 def _blocks(people: People) -> Iterator[tuple[Floats, NDArray[np.bool_], NDArray[np.bool_], int]]:
     """Yield similarities [n, N - start] of images from row `start` on to those after them.

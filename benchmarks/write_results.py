@@ -17,6 +17,7 @@ TITLES = {
     "train_step": "A step of training",
     "pipeline": "Images, from files to batches",
     "ranking": "Ranking a gallery, and re-ranking",
+    "export": "Exported BoT-DCSD beside exported BoT, in onnxruntime",
 }
 DEVICES = {"cpu": "on a CPU", "gpu": "on a GPU"}
 HEAD = """# Speed
@@ -68,7 +69,7 @@ def figure(value: float) -> str:
 
 def made_by(report: dict[str, Any]) -> str:
     """Return where figures come from, in a line."""
-    packages = ("torch", "numba", "triton", "torchvision", "pillow")
+    packages = ("torch", "numba", "triton", "torchvision", "pillow", "onnxruntime")
     versions = ", ".join(f"{key} {report[key]}" for key in packages if key in report)
     threads = report.get("threads", "?")
     on_cpu = f"{report['machine']}, {threads} thread{'' if threads == 1 else 's'}"

@@ -142,7 +142,8 @@ class Gallery:
         for attempt in range(_ATTEMPTS):
             try:
                 return search_mirror(
-                    self._current(), self._store.table(), query / length, top, images, where, threshold
+                    *(self._current(), self._store.table(), query / length, top, images, where, threshold),
+                    use_index=attempt < _ATTEMPTS - 1,  # one that writes all the time cannot fail the last attempt
                 )
             except (OSError, RuntimeError, UnknownRow):
                 # Another process has rewritten or extended the table between two steps of this search.

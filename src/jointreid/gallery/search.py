@@ -35,8 +35,12 @@ def search_mirror(
     images: int,
     where: Filter | None,
     threshold: float | None,
+    *,
+    use_index: bool = True,
 ) -> SearchResult:
     """Return the nearest people, see `Gallery.search`; `query` [D] has length 1.
+
+    Without `use_index` the mirror alone is read, which never changes under a search.
 
     Raises:
         UnknownRow: the table was changed meanwhile; try again.
@@ -45,7 +49,7 @@ def search_mirror(
     chosen = None if where is None else np.flatnonzero(where.mask(mirror.rows))
     searched = total if chosen is None else len(chosen)
     different = mirror.count_people(chosen)
-    exact = searched < index.EXACT_BELOW or index.index_state(table) is None
+    exact = not use_index or searched < index.EXACT_BELOW or index.index_state(table) is None
     if exact:
         people = _exactly(mirror, query, chosen, top, images)
     else:

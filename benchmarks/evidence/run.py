@@ -25,8 +25,8 @@ from jointreid.training.train import train
 ROOT = Path(__file__).resolve().parents[2]
 
 
-def train_task(task: Task, out: Path, scale: Scale, store: RecordStore) -> dict[str, Any]:
-    """Train, or resume a training that was interrupted, and return its record."""
+def train_task(task: Task, out: Path, scale: Scale, store: RecordStore, command: str) -> dict[str, Any]:
+    """Train, or resume a training that was interrupted, and return its record, which names the command."""
     settings = config(task, out, scale)
     path = Path(settings.train.out)
     if (path / "config.yaml").is_file():
@@ -40,7 +40,7 @@ def train_task(task: Task, out: Path, scale: Scale, store: RecordStore) -> dict[
         "steps": run.state()["step"],
         "seconds": round(time.monotonic() - wall, 1),
         "cpu_seconds": round(time.process_time() - cpu, 1),
-        "provenance": provenance("jointreid", "torch") | {"command": "bash benchmarks/evidence/run.sh --scale cpu"},
+        "provenance": provenance("jointreid", "torch") | {"command": command},
     }
     results, queries = load_results(run.path)
     if task.stage == "tune":
@@ -76,13 +76,13 @@ def main() -> int:
     parser.add_argument("--minutes", type=float, default=float("inf"), help="start no training after this time")
     parser.add_argument("--only", default="", help="trainings whose name begins so, such as people_random")
     options = parser.parse_args()
-    scale = SCALES[options.scale]
+    scale, command = SCALES[options.scale], f"bash benchmarks/evidence/run.sh --scale {options.scale}"
     folder = options.records or (ROOT / "results" / "evidence" if options.scale == "cpu" else options.out / "records")
     folder.mkdir(parents=True, exist_ok=True)
     store, stop_at = RecordStore(folder), time.monotonic() + 60 * options.minutes
     while time.monotonic() < stop_at and (task := next_task(scale, store, options.only)):
         print(f"=== {task.name} (load {os.getloadavg()[0]:.1f})", flush=True)
-        store.save(task, train_task(task, options.out, scale, store))
+        store.save(task, train_task(task, options.out, scale, store, command))
         if task.stage in ("tune", "solo"):
             shutil.rmtree(options.out / "runs" / task.name)
     left = next_task(scale, store, options.only)

@@ -15,7 +15,6 @@ from evidence.data import DATASETS, manifest, solo, tuning, without_camera, with
 from jointreid.config import RunConfig
 
 Stage = Literal["tune", "short", "long", "solo", "closed-domain", "closed-camera"]
-STAGES: tuple[Stage, ...] = ("tune", "short", "long", "solo", "closed-domain", "closed-camera")
 LRS: Mapping[Start, tuple[float, ...]] = {"random": (1e-3, 2e-3, 4e-3), "imagenet": (3.5e-4, 7e-4, 1.4e-3)}
 LONG_ARMS, LONG_SEEDS = 4, 3
 # Compared with the others for as long as any is trained: the plain network, and the one to recommend.
@@ -158,13 +157,16 @@ def _tuned(dataset: str, start: Start, records: Records) -> Iterator[Task]:
 
 def _compared(dataset: str, start: Start, records: Records) -> Iterator[Task]:
     arms = long_arms(dataset, start, records)
+    if not arms:
+        return
+    lrs = {arm: _lr(dataset, start, arm, records) for arm in arms_of(start)}
     for seed in range(LONG_SEEDS):
         for arm in arms:
-            yield Task(dataset, start, "long", arm, _lr(dataset, start, arm, records), seed)
-    for arm in arms[:2] and ALWAYS_LONG:
-        lr = _lr(dataset, start, arm, records)
+            yield Task(dataset, start, "long", arm, lrs[arm], seed)
+    for arm in ALWAYS_LONG:
         for domain in DATASETS[dataset].domains:
-            yield Task(dataset, start, "solo", arm, lr, 0, domain)
+            yield Task(dataset, start, "solo", arm, lrs[arm], 0, domain)
+    for arm, lr in lrs.items():
         yield Task(dataset, start, "closed-domain", arm, lr)
         yield Task(dataset, start, "closed-camera", arm, lr)
 

@@ -1,0 +1,43 @@
+"""The comparison of networks: which training comes next, and which learning rate an arm gets."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture
+def tasks(monkeypatch: pytest.MonkeyPatch) -> Any:
+    """The module of the trainings; the benchmarks are no package of the project."""
+    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
+    import evidence.tasks
+
+    return evidence.tasks
+
+
+def finished(tasks: Any) -> dict[str, Any]:
+    """Return records of all trainings, each with its learning rate as mAP."""
+    records: dict[str, Any] = {}
+    while missing := [task for task in tasks.tasks(tasks.SCALES["test"], records.get) if task.name not in records]:
+        records[missing[0].name] = {"mean": missing[0].lr}
+    return records
+
+
+def test_rates_come_first_and_long_trainings_last(tasks: Any) -> None:
+    names = list(finished(tasks))
+    assert names[:4] == [f"omniglot_random_tune_static_lr{lr}_s0" for lr in ("0.001", "0.002", "0.004")] + [
+        "omniglot_random_short_static_lr0.004_s0"  # the rate of the highest mAP
+    ]
+    of_random = [name.split("_")[2] for name in names if "_random_" in name]
+    first_long = of_random.index("long")
+    assert {"tune", "short"} == set(of_random[:first_long])
+    assert of_random.count("long") == 4 * 3
+
+
+def test_every_arm_meets_a_closed_domain_and_a_closed_camera(tasks: Any) -> None:
+    names = list(finished(tasks))
+    for stage in ("closed-domain", "closed-camera"):
+        arms = [name.split("_")[3] for name in names if name.startswith(f"omniglot_random_{stage}_")]
+        assert arms == list(tasks.arms_of("random"))

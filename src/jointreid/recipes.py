@@ -103,8 +103,9 @@ def agw_dcsd_no_sg(config: RunConfig) -> RunConfig:
 def joint(config: RunConfig) -> RunConfig:
     """Bot-dcsd with a static kernel beside each generated one, and one context network: the form we recommend.
 
-    The trunk starts from the weights of a plain network. The generators learn faster than it, without weight
-    decay; both come from a small trial. The comparison that is to confirm or change them, `benchmarks/evidence`, has only begun.
+    The trunk starts from the weights of a plain network. The generators learn faster than it, without weight decay;
+    both come from a small trial. The comparison that is to confirm or change them, `benchmarks/evidence`, has only
+    begun.
     """
     return bot_dcsd(config).replace(
         dcsd={"base": "static", "context": "network", "decay_generators": False}, optim={"generator_lr": 6.0}

@@ -109,9 +109,13 @@ def _domains(source: Path) -> tuple[Domain, ...]:
 
 
 def _part(source: Path, name: str, change: Callable[[Domain], Domain | None]) -> Path:
-    """Write a manifest beside another: each domain as `change` returns it, without those for which it is None."""
+    """Return a manifest beside another, written if it is not there.
+
+    It holds each domain as `change` returns it, without those for which that is None.
+    """
     path = source.with_name(f"{name}.csv")
-    write_manifest([part for domain in _domains(source) if (part := change(domain)) is not None], path)
+    if not path.is_file():  # another process may be reading it
+        write_manifest([part for domain in _domains(source) if (part := change(domain)) is not None], path)
     return path
 
 

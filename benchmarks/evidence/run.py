@@ -1,6 +1,8 @@
 """Train what is left, one after the other, and keep a record of each.
 
 python -m evidence.run --scale cpu --minutes 60
+
+Several of these may work with one `--out` and one folder of records: each trains what no other does.
 """
 
 import argparse
@@ -8,26 +10,31 @@ import os
 import shutil
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from provenance import provenance
 
 from evidence.arms import START_WORDS
+from evidence.claims import claimed, lock_folder
 from evidence.records import RecordStore, precisions
 from evidence.tasks import SCALES, Scale, Task, config, tasks
 from jointreid.config import config_hash
+from jointreid.machine.locks import locked
 from jointreid.retrieval.result_files import load_results
 from jointreid.retrieval.results import Results
 from jointreid.training.train import train
 
 ROOT = Path(__file__).resolve().parents[2]
+# Between two looks for a training, while other processes train all that may be trained now.
+WAIT_SECONDS = 20
 
 
 def train_task(task: Task, out: Path, scale: Scale, store: RecordStore, command: str) -> dict[str, Any]:
     """Train, or resume a training that was interrupted, and return its record, which names the command."""
-    settings = config(task, out, scale)
+    with locked(lock_folder(out) / f"data-{task.dataset}"):  # manifests are made on first use
+        settings = config(task, out, scale)
     path = Path(settings.train.out)
     if (path / "config.yaml").is_file():
         settings = settings.replace(train={"resume": True})
@@ -63,9 +70,21 @@ def summary(results: Results) -> dict[str, Any]:
     return {"domains": domains, "mean": round(results.mean["mAP"], 5)}
 
 
-def next_task(scale: Scale, store: RecordStore, only: str) -> Task | None:
-    """Return the first training without a record, of those whose name begins with `only`."""
-    return next((t for t in tasks(scale, store) if t.name.startswith(only) and store(t.name) is None), None)
+def left_tasks(scale: Scale, store: RecordStore, only: str) -> Iterator[Task]:
+    """Yield the trainings without a record, of those whose name begins with `only`, in order."""
+    return (task for task in tasks(scale, store) if task.name.startswith(only) and store(task.name) is None)
+
+
+def train_next(out: Path, scale: Scale, store: RecordStore, only: str, command: str) -> bool:
+    """Train what comes next and that no other process trains, and keep its record; return False if there is none."""
+    with claimed(left_tasks(scale, store, only), store, out) as task:
+        if task is None:
+            return False
+        print(f"=== {task.name} (load {os.getloadavg()[0]:.1f})", flush=True)
+        store.save(task, train_task(task, out, scale, store, command))
+        if task.stage in ("tune", "solo"):
+            shutil.rmtree(out / "runs" / task.name)
+        return True
 
 
 def main() -> int:
@@ -80,12 +99,10 @@ def main() -> int:
     folder = options.records or (ROOT / "results" / "evidence" if options.scale == "cpu" else options.out / "records")
     folder.mkdir(parents=True, exist_ok=True)
     store, stop_at = RecordStore(folder), time.monotonic() + 60 * options.minutes
-    while time.monotonic() < stop_at and (task := next_task(scale, store, options.only)):
-        print(f"=== {task.name} (load {os.getloadavg()[0]:.1f})", flush=True)
-        store.save(task, train_task(task, options.out, scale, store, command))
-        if task.stage in ("tune", "solo"):
-            shutil.rmtree(options.out / "runs" / task.name)
-    left = next_task(scale, store, options.only)
+    while time.monotonic() < stop_at and next(left_tasks(scale, store, options.only), None):
+        if not train_next(options.out, scale, store, options.only, command):
+            time.sleep(WAIT_SECONDS)  # others train all that is left; more may follow from their records
+    left = next(left_tasks(scale, store, options.only), None)
     print("nothing is left to train" if left is None else f"next: {left.name}")
     return 0
 

@@ -1,4 +1,4 @@
-"""The comparison of networks: which training comes next, and which learning rate an arm gets."""
+"""The comparison of networks: which training comes next, which learning rate an arm gets, and who trains what."""
 
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,14 @@ def tasks(monkeypatch: pytest.MonkeyPatch) -> Any:
     import evidence.tasks
 
     return evidence.tasks
+
+
+@pytest.fixture
+def claims(tasks: Any) -> Any:
+    """The module of the locks on trainings."""
+    import evidence.claims
+
+    return evidence.claims
 
 
 def finished(tasks: Any) -> dict[str, Any]:
@@ -41,3 +49,19 @@ def test_every_arm_meets_a_closed_domain_and_a_closed_camera(tasks: Any) -> None
     for stage in ("closed-domain", "closed-camera"):
         arms = [name.split("_")[3] for name in names if name.startswith(f"omniglot_random_{stage}_")]
         assert arms == list(tasks.arms_of("random"))
+
+
+def test_a_training_is_claimed_by_one_process_at_a_time(tasks: Any, claims: Any, tmp_path: Path) -> None:
+    records: dict[str, Any] = {}
+    plan = [tasks.Task("omniglot", "random", "tune", "static", lr) for lr in (0.001, 0.002)]
+    with claims.claimed(plan, records.get, tmp_path) as first:
+        with claims.claimed(plan, records.get, tmp_path) as second:
+            assert (first, second) == (plan[0], plan[1])
+            with claims.claimed(plan, records.get, tmp_path) as third:
+                assert third is None
+        records[plan[1].name] = {}
+    with claims.claimed(plan, records.get, tmp_path) as again:
+        assert again == plan[0]
+    records[plan[0].name] = {}
+    with claims.claimed(plan, records.get, tmp_path) as nothing:
+        assert nothing is None

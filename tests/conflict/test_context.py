@@ -10,6 +10,7 @@ from jointreid.config import DcsdConfig
 from jointreid.conflict.context import Change, changed_heads
 from jointreid.conflict.kernels import GeneratedKernel, _collecting, _kernel, base_size
 from jointreid.conflict.layers import context_heads
+from jointreid.models.context import ContextNetwork
 from jointreid.models.dcsd import DCSD
 
 
@@ -44,6 +45,17 @@ def test_a_changed_context_is_that_of_an_image_with_the_same_vectors(block: nn.M
     assert torch.equal(dcsd(x)[0], plain)
     dcsd.zero_context()
     torch.testing.assert_close(dcsd(x)[0][:3], changed)
+
+
+def test_the_context_of_a_network_is_that_of_another_image() -> None:
+    torch.manual_seed(0)
+    network = ContextNetwork(2, 3, DcsdConfig(context="network")).eval()
+    model, images = nn.ModuleDict({"context": network}), torch.randn(4, 3, 16, 8)
+    plain = network(images)
+    with changed_heads(context_heads(model), lambda _head: lambda vectors, _start: vectors.roll(1, 0)):
+        changed = network(images)
+    assert torch.equal(changed.vector, plain.vector.roll(1, 0))
+    assert torch.equal(changed.logits.camera, plain.logits.camera)
 
 
 @pytest.mark.parametrize("combine", ["mul", "add"])

@@ -17,6 +17,7 @@ from jointreid.models.controls import DomainNorm, DomainNormConv, FilmConv
 from jointreid.models.dcsd import DCSD
 from jointreid.models.reid import ReIDModel, build_model
 from tests.models import test_context
+from tests.models.test_context import embeddings, reordered, with_context, without_context
 
 IDS, DOMAINS, CAMERAS = 4, 3, 5
 
@@ -30,13 +31,6 @@ def model(inject: str, system: str = "bot-dcsd", trunk: str = "", **switches: An
 
 def images() -> Tensor:
     return torch.randn(4, 3, 16, 8, generator=torch.Generator().manual_seed(1))
-
-
-def embeddings(found: ReIDModel, given: Context | None = None, origins: Origins | None = None) -> Tensor:
-    found.eval()
-    with torch.no_grad():
-        embedding: Tensor = found(images(), origins, given).embedding
-    return embedding
 
 
 def test_film_scales_and_shifts_the_output_of_the_static_convolution() -> None:
@@ -113,15 +107,17 @@ def test_the_context_changes_the_features_through_the_control(inject: str, conte
         assert found.context.domain is not None
         assert found.context.domain.classifier is not None
         nn.init.normal_(found.context.domain.classifier.weight, std=5)
-    own = embeddings(found, origins=origins)
-    assert torch.equal(embeddings(found, Context(order=torch.arange(4)), origins), own)
-    changes = [Context(kept=torch.zeros(4)), Context(order=torch.tensor([1, 2, 3, 0]))]
-    for change in changes:
-        assert not torch.allclose(embeddings(found, change, origins), own)
-    assert torch.equal(embeddings(found, Context(kept=torch.ones(4)), origins), own)
+    own = embeddings(found, origins)
+    with torch.no_grad():
+        predicted = found.predict_context(images(), origins)
+    assert predicted is not None
+    assert torch.equal(with_context(found, predicted, origins), own)
+    assert not torch.allclose(with_context(found, reordered(predicted, [1, 2, 3, 0]), origins), own)
+    zeroed = without_context(found, origins)
+    assert not torch.allclose(zeroed, own)
     if context == "labels":
         unknown = torch.full((4,), -1)
-        torch.testing.assert_close(embeddings(found, None, Origins(unknown, unknown)), embeddings(found, changes[0]))
+        torch.testing.assert_close(embeddings(found, Origins(unknown, unknown)), zeroed)
 
 
 @pytest.mark.parametrize(("inject", "reached"), [("film", "projection.weight"), ("norm", "domain_norm.weight")])

@@ -50,31 +50,13 @@ class Context(NamedTuple):
 
     Attributes:
         vector: [B, V], of a context network; None lets every block predict its own vectors.
-        order: int64 [B]: image i gets the context of image order[i], for tests with a shuffled context.
-        kept: [B]: 1 for an image that keeps its context, 0 for one whose context is zero.
+        kept: bool [B], for blocks that predict their own vectors: False for an image whose vectors are to be zero.
         posterior: [B, domains], how likely each domain is, with `dcsd.inject norm`; None tells nothing.
     """
 
     vector: Tensor | None = None
-    order: Tensor | None = None
     kept: Tensor | None = None
     posterior: Tensor | None = None
-
-    def changed(self, vector: Tensor) -> Tensor:
-        """Return a context [B, any] in this order, and 0 for images that do not keep theirs."""
-        if self.order is not None:
-            vector = vector[self.order]
-        return vector if self.kept is None else vector * self.kept[:, None].to(vector.dtype)
-
-    def changed_posterior(self, posterior: Tensor | None) -> Tensor | None:
-        """Return [B, domains] in this order, all domains equally likely for images that do not keep their context."""
-        if posterior is None:
-            return None
-        if self.order is not None:
-            posterior = posterior[self.order]
-        if self.kept is None:
-            return posterior
-        return torch.where(self.kept[:, None].bool(), posterior, 1 / posterior.shape[1])
 
 
 class PredictedContext(NamedTuple):
@@ -97,6 +79,24 @@ class PredictedContext(NamedTuple):
         """The sum of the vectors [B, V]."""
         vectors = [vector for vector in (self.domain, self.camera) if vector is not None]
         return sum(vectors[1:], start=vectors[0])
+
+    def told(self, kept: Tensor | None = None) -> Context:
+        """Return what all blocks are told: nothing of the images that do not keep their context.
+
+        Args:
+            kept: bool [B]; False sets the vector to 0 and makes all domains equally likely. None keeps all.
+        """
+        if kept is None:
+            return Context(self.vector, posterior=self.posterior)
+        posterior = self.posterior
+        if posterior is not None:
+            posterior = torch.where(kept[:, None], posterior, 1 / posterior.shape[1])
+        return Context(zero_where_dropped(self.vector, kept), posterior=posterior)
+
+
+def zero_where_dropped(vectors: Tensor, kept: Tensor) -> Tensor:
+    """Return vectors [B, any], 0 for images that do not keep theirs (kept, bool [B])."""
+    return vectors * kept[:, None].to(vectors.dtype)
 
 
 def used_factors(config: DcsdConfig, num_domains: int, num_cameras: int) -> tuple[Factor, ...]:

@@ -17,7 +17,7 @@ from torch.nn import functional
 
 from jointreid.config import DcsdConfig, Factor
 from jointreid.messages.errors import JointreidError
-from jointreid.models.context import VECTOR, Context, FactorLogits, used_factors
+from jointreid.models.context import VECTOR, Context, FactorLogits, used_factors, zero_where_dropped
 from jointreid.models.dynamic_filter import dynamic_filter, dynamic_filter_sum, filter_norm
 from jointreid.models.pooling import global_average_pool, mean_and_deviation
 
@@ -276,7 +276,7 @@ class DCSD(nn.Module):
             return vector, FactorLogits(None, None)
         statistics = mean_and_deviation(x) if self.config.context == "block-stats" else pooled
         own, logits = self.predict_context(statistics)
-        return None if own is None else context.changed(own), logits
+        return own if own is None or context.kept is None else zero_where_dropped(own, context.kept), logits
 
     def predict_context(self, statistics: Tensor) -> tuple[Tensor | None, FactorLogits]:
         """Map GAP(X) [B, C] to Domain + Camera [B, C], None without either factor, and to the logits of the heads.

@@ -81,17 +81,15 @@ class ReIDModel(nn.Module):
         self.classifier = nn.Linear(trunk.out_channels, num_ids, bias=False)
         nn.init.normal_(self.classifier.weight, std=classifier_std)
 
-    def forward(self, images: Tensor, origins: Origins | None = None, given: Context | None = None) -> ModelOutput:
+    def forward(self, images: Tensor, origins: Origins | None = None) -> ModelOutput:
         """Map normalised images [B, 3, H, W] to embeddings and logits.
 
         Args:
             images: the images.
             origins: where they come from; only a model with `needs_origins` reads it, and takes none for unknown.
-            given: changes the context that the blocks are told, to study a model: other vectors, another order, or
-                zeros. The logits stay those of the images.
         """
         predicted = self.predict_context(images, origins)
-        feature_map, factor_logits, restitutions = self._run_trunk(images, predicted, given)
+        feature_map, factor_logits, restitutions = self._run_trunk(images, predicted)
         if predicted is not None:
             factor_logits = (predicted.logits,)
         embedding = self.pool(feature_map)  # B D
@@ -101,10 +99,10 @@ class ReIDModel(nn.Module):
 
     def feature_map(self, images: Tensor, origins: Origins | None = None) -> Tensor:
         """Return the map that `pool` makes the embedding of, [B, D, H/16, W/16] with last stride 1; see `forward`."""
-        return self._run_trunk(images, self.predict_context(images, origins), None)[0]
+        return self._run_trunk(images, self.predict_context(images, origins))[0]
 
-    def _run_trunk(self, images: Tensor, predicted: PredictedContext | None, given: Context | None) -> TrunkOutput:
-        context = self._context_of(images, predicted, given or Context())
+    def _run_trunk(self, images: Tensor, predicted: PredictedContext | None) -> TrunkOutput:
+        context = self._context_of(images, predicted)
         # A custom trunk without a context takes the images alone.
         output: TrunkOutput = self.trunk(images) if context is None else self.trunk(images, context)
         return output
@@ -126,17 +124,14 @@ class ReIDModel(nn.Module):
             return self.context(origins or Origins(unknown, unknown))  # type: ignore[no-any-return]
         return None if self.context is None else self.context(images)
 
-    def _context_of(self, images: Tensor, predicted: PredictedContext | None, given: Context) -> Context | None:
-        """Return what the blocks are told: the predicted context and what `given` changes; None for nothing."""
-        kept = given.kept
-        if kept is None and self.training and self.without_context:
+    def _context_of(self, images: Tensor, predicted: PredictedContext | None) -> Context | None:
+        """Return what the blocks are told: the context of the images that keep theirs; None for nothing."""
+        kept = None
+        if self.training and self.without_context:
             kept = torch.rand(len(images), device=images.device) >= self.without_context
-        change = Context(None, given.order, kept)
         if predicted is not None:
-            vector = predicted.vector if given.vector is None else given.vector
-            posterior = predicted.posterior if given.posterior is None else given.posterior
-            return Context(change.changed(vector), posterior=change.changed_posterior(posterior))
-        return None if given.order is None and kept is None else change
+            return predicted.told(kept)
+        return None if kept is None else Context(kept=kept)
 
     def set_camera_images(self, counts: Tensor) -> None:
         """Take the number of train images of each camera, [num_cameras], which `dcsd.camera_shrinkage` asks for."""

@@ -194,7 +194,7 @@ def _wrong_import(name: str, item: Import) -> str:
     own, other = room_of(name), room_of(item.target)
     if own is None or other is None or (own != other and other[0] >= own[0]):
         return f"{name or 'jointreid'} imports {item.target or 'jointreid'}, against the arrows"
-    if own[1] == ("models",) and item.target == "config" and name not in BUILT_FROM_CONFIG:
+    if own[1] == ("models",) and item.target.split(".")[0] == "config" and name not in BUILT_FROM_CONFIG:
         return f"{name} reads config, which only {', '.join(sorted(BUILT_FROM_CONFIG))} may"
     return ""
 

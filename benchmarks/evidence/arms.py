@@ -58,12 +58,22 @@ def _arm(words: str, why: str, recipe: str = "bot-dcsd", **changes: Any) -> Arm:
     return Arm(words, why, recipe, changes, extra.pop("random_changes", {}), **extra)
 
 
+# In the order of their trainings: those that say most come first.
 ARMS: Mapping[str, Arm] = {
     "static": _arm("static", "the plain network", "bot"),
     "context": _arm("static + context network", "domain and camera predicted by a network of its own", "joint"),
     "static-wide": _arm(
         "static, wider", "at least the multiply-adds of the context network", "bot",
         random_changes={"model": {"width": 24}}, starts=("random",),
+    ),
+    "s": _arm("static + S", "generated from the sample alone", dcsd={**_STATIC, "factors": ("sample",)}),
+    "blocks": _arm(
+        "static + S + D + C, heads in the blocks", "domain and camera predicted where the paper does",
+        dcsd={**_STATIC, "detach_context_input": True},
+    ),
+    "labels": _arm(
+        "static + true labels", "the ceiling: domain and camera are told", "joint", dcsd={"context": "labels"},
+        control=True,
     ),
     "static-dense": _arm(
         "static, dense 3x3s", "BoT as it is, at about the same multiply-adds", "bot",
@@ -76,15 +86,6 @@ ARMS: Mapping[str, Arm] = {
     "paper-wide": _arm(
         "DCSD as printed, wider", "the paper's network at the multiply-adds of the context network",
         random_changes={"model": {"depthwise": False, "width": 23}}, starts=("random",),
-    ),
-    "s": _arm("static + S", "generated from the sample alone", dcsd={**_STATIC, "factors": ("sample",)}),
-    "blocks": _arm(
-        "static + S + D + C, heads in the blocks", "domain and camera predicted where the paper does",
-        dcsd={**_STATIC, "detach_context_input": True},
-    ),
-    "labels": _arm(
-        "static + true labels", "the ceiling: domain and camera are told", "joint", dcsd={"context": "labels"},
-        control=True,
     ),
     "film": _arm(
         "static + FiLM on the context", "the same knowledge as scale and shift", "joint", dcsd={"inject": "film"},

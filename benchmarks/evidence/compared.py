@@ -35,14 +35,26 @@ def metrics(
 
 
 def gain(
-    plain: Sequence[Record], other: Sequence[Record], store: RecordStore, domains: Sequence[str]
+    plain: Sequence[Record],
+    other: Sequence[Record],
+    store: RecordStore,
+    domains: Sequence[str],
+    camid: int | None = None,
 ) -> tuple[Estimate, dict[str, Estimate]]:
-    """Return what an arm gains over another in mAP: the mean over domains, and each domain's."""
+    """Return what an arm gains over another in mAP: the mean over domains, and each domain's.
+
+    Args:
+        plain: records of the one arm.
+        other: of the other; the gain is theirs minus those of `plain`.
+        store: where the queries are.
+        domains: whose queries.
+        camid: take the queries of this camera alone.
+    """
     dataset = plain[0]["task"]["dataset"]
     each: dict[str, Estimate] = {}
     resampled: list[Floats] = []
     for number, domain in enumerate(domains):
-        a, b = (metrics(records, store, dataset, domain) for records in (plain, other))
+        a, b = (metrics(records, store, dataset, domain, camid) for records in (plain, other))
         drawn = resampled_difference(a, b, seed=(number,))
         each[domain] = Estimate.of(b.mean - a.mean, drawn)
         resampled.append(drawn)

@@ -33,7 +33,7 @@ class EvidenceData:
         tuning_ids: train identities of each domain that a learning rate is chosen on.
         epochs: of a tuning, a short and a long training.
         closed_domain: left out of train for one training of each arm.
-        closed_camera: domain and camid left out of train for another.
+        closed_camera: domain and camid, of another domain, left out of the same training.
     """
 
     words: str
@@ -55,15 +55,6 @@ DATASETS: Mapping[str, EvidenceData] = {
         "college",
         ("station", 3),
     ),
-    "emoji": EvidenceData(
-        "emoji: 7 domains, 11 studios",
-        ("food", "nature", "objects", "people", "smileys", "symbols", "travel"),
-        {"height": 48, "width": 48, "pad": 4, "pad_mode": "edge"},
-        15,
-        (9, 16, 32),
-        "travel",
-        ("food", 9),
-    ),
     "omniglot": EvidenceData(
         "Omniglot: 4 domains, 20 writers",
         ("east_asian", "european", "historic", "indic"),
@@ -72,6 +63,15 @@ DATASETS: Mapping[str, EvidenceData] = {
         (14, 25, 50),
         "historic",
         ("indic", 0),
+    ),
+    "emoji": EvidenceData(
+        "emoji: 7 domains, 11 studios",
+        ("food", "nature", "objects", "people", "smileys", "symbols", "travel"),
+        {"height": 48, "width": 48, "pad": 4, "pad_mode": "edge"},
+        15,
+        (9, 16, 32),
+        "travel",
+        ("food", 9),
     ),
 }
 
@@ -120,7 +120,7 @@ def _part(source: Path, name: str, change: Callable[[Domain], Domain | None]) ->
 
 
 def tuning(source: Path, ids: int) -> Path:
-    """Return a manifest of train identities alone, `ids` of each domain as its test split, to choose a rate on."""
+    """Return a manifest of train identities alone, to choose learning rates on: `ids` of each domain as test split."""
 
     def change(domain: Domain) -> Domain:
         rest, held = hold_out(domain, ids, seed=0)
@@ -135,20 +135,5 @@ def solo(source: Path, name: str) -> Path:
 
 
 def without_domain(source: Path, name: str) -> Path:
-    """Return a manifest without the train images of a domain, whose test images stay."""
-
-    def change(domain: Domain) -> Domain:
-        return replace(domain, train=()) if domain.name == name else domain
-
-    return _part(source, f"without-{name}", change)
-
-
-def without_camera(source: Path, name: str, camid: int) -> Path:
-    """Return a manifest without the train images of one camera, whose test images stay."""
-
-    def change(domain: Domain) -> Domain:
-        if domain.name != name:
-            return domain
-        return replace(domain, train=tuple(record for record in domain.train if record.camid != camid))
-
-    return _part(source, f"without-{name}-{camid}", change)
+    """Return a manifest of the other domains."""
+    return _part(source, f"without-{name}", lambda domain: None if domain.name == name else domain)

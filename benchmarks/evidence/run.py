@@ -18,15 +18,19 @@ from provenance import provenance
 
 from evidence.arms import START_WORDS
 from evidence.claims import claimed, lock_folder
+from evidence.data import manifest
 from evidence.records import RecordStore, precisions
 from evidence.tasks import SCALES, Scale, Task, config, tasks
-from jointreid.config import config_hash
+from jointreid.config import DataConfig, config_hash
 from jointreid.machine.locks import locked
+from jointreid.retrieval.evaluate import evaluate_run
 from jointreid.retrieval.result_files import load_results
 from jointreid.retrieval.results import Results
 from jointreid.training.train import train
 
 ROOT = Path(__file__).resolve().parents[2]
+# Stages whose run directories stay, to look into.
+KEPT = ("short", "long")
 # Between two looks for a training, while other processes train all that may be trained now.
 WAIT_SECONDS = 20
 
@@ -40,6 +44,8 @@ def train_task(task: Task, out: Path, scale: Scale, store: RecordStore, command:
         settings = settings.replace(train={"resume": True})
     wall, cpu = time.monotonic(), time.process_time()
     run = train(settings)
+    if task.stage == "closed":  # the closed domain, too
+        evaluate_run(run.path, DataConfig(sources=(str(manifest(task.dataset, out)),)), device="cpu")
     record: dict[str, Any] = {
         "task": task.identity,
         "start": START_WORDS[task.start],
@@ -82,7 +88,7 @@ def train_next(out: Path, scale: Scale, store: RecordStore, only: str, command: 
             return False
         print(f"=== {task.name} (load {os.getloadavg()[0]:.1f})", flush=True)
         store.save(task, train_task(task, out, scale, store, command))
-        if task.stage in ("tune", "solo"):
+        if task.stage not in KEPT:
             shutil.rmtree(out / "runs" / task.name)
         return True
 

@@ -9,11 +9,12 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from evidence.arms import ARMS, START_WORDS, STARTS, Start
-from evidence.compared import gain, metrics, records_of
+from evidence.closed_table import closed_table
+from evidence.compared import gain, records_of
 from evidence.data import DATASETS
+from evidence.figures import mean, percent, signed
 from evidence.records import RecordStore
 from evidence.tasks import SCALES, arms_of
-from jointreid.analysis.resampling import Estimate
 from jointreid.machine.files import write_atomically
 from jointreid.messages.tables import text_table
 
@@ -46,7 +47,7 @@ def goal_lines(store: RecordStore, datasets: Sequence[str]) -> Iterator[str]:
                     reached = estimate.value >= GOALS[dataset] and estimate.low > 0
                     yield (
                         f"- {where}, {stage} trainings, against {ARMS[plain[0]['task']['arm']].words}: "
-                        f"{_signed(estimate)}; goal {100 * GOALS[dataset]:+.0f} "
+                        f"{signed(estimate)}; goal {100 * GOALS[dataset]:+.0f} "
                         f"{'reached' if reached else 'NOT reached'}"
                     )
                     break
@@ -67,8 +68,8 @@ def table_of_stage(store: RecordStore, dataset: str, start: Start, stage: str) -
         records = records_of(store, dataset, start, stage, arm)
         if not records:
             continue
-        values = [_mean(record["domains"][domain]["mAP"] for record in records) for domain in domains]
-        against = "" if arm == "static" else _signed(gain(plain, records, store, domains)[0])
+        values = [mean(record["domains"][domain]["mAP"] for record in records) for domain in domains]
+        against = "" if arm == "static" else signed(gain(plain, records, store, domains)[0])
         first = records[0]
         rows.append(
             [
@@ -76,32 +77,14 @@ def table_of_stage(store: RecordStore, dataset: str, start: Start, stage: str) -
                 f"{first['task']['lr']:g}",
                 str(len(records)),
                 f"{first['steps']:,}",
-                f"{_mean(record['cpu_seconds'] for record in records):.0f}",
-                *(_percent(value) for value in values),
-                _percent(_mean(values)),
-                _percent(min(values)),
+                f"{mean(record['cpu_seconds'] for record in records):.0f}",
+                *(percent(value) for value in values),
+                percent(mean(values)),
+                percent(min(values)),
                 against,
             ]
         )
     yield text_table([head, *rows], "lrrrr" + "r" * (len(head) - 5))
-    yield ""
-
-
-def closed_lines(store: RecordStore, dataset: str, start: Start) -> Iterator[str]:
-    """Yield what each arm reaches on the domain and on the camera that were left out of train."""
-    data = DATASETS[dataset]
-    domain, (camera_domain, camid) = data.closed_domain, data.closed_camera
-    cases = (
-        ("closed-domain", f"Trained without the domain {domain}, tested on it", domain, None),
-        ("closed-camera", f"Trained without camera {camid} of {camera_domain}, its queries", camera_domain, camid),
-    )
-    for stage, title, where, of_camera in cases:
-        plain = records_of(store, dataset, start, stage, "static")
-        for arm in arms_of(start):
-            records = records_of(store, dataset, start, stage, arm)
-            if records and plain:
-                value = metrics(records, store, dataset, where, of_camera).mean
-                yield f"- {title}: {ARMS[arm].words} {_percent(value)}"
     yield ""
 
 
@@ -111,10 +94,10 @@ def joining_lines(store: RecordStore, dataset: str, start: Start) -> Iterator[st
         alone = records_of(store, dataset, start, "solo", arm)
         joint = records_of(store, dataset, start, "short", arm)
         if len(alone) == len(DATASETS[dataset].domains) and joint:
-            solo = _mean(record["domains"][record["task"]["domain"]]["mAP"] for record in alone)
+            solo = mean(record["domains"][record["task"]["domain"]]["mAP"] for record in alone)
             yield (
-                f"- {ARMS[arm].words}: each domain alone {_percent(solo)}, all domains in one network "
-                f"{_percent(joint[0]['mean'])}, each image seen equally often"
+                f"- {ARMS[arm].words}: each domain alone {percent(solo)}, all domains in one network "
+                f"{percent(joint[0]['mean'])}, each image seen equally often"
             )
     yield ""
 
@@ -128,7 +111,8 @@ def page(store: RecordStore, datasets: Sequence[str]) -> str:
             for stage, title in (("short", "Short trainings, seed 0"), ("long", "Long trainings")):
                 table = list(table_of_stage(store, dataset, start, stage))
                 cell += [f"### {title}", "", *table] if table else []
-            more = [*joining_lines(store, dataset, start), *closed_lines(store, dataset, start)]
+            cell += closed_table(store, dataset, start)
+            more = joining_lines(store, dataset, start)
             if cell:
                 lines += [
                     f"## {DATASETS[dataset].words}; from {START_WORDS[start]}",
@@ -142,20 +126,6 @@ def page(store: RecordStore, datasets: Sequence[str]) -> str:
         hours = sum(record["seconds"] for record in records) / 3600
         lines.append(f"{len(records)} trainings, {hours:.1f} hours on {records[0]['provenance']['machine']}.")
     return "\n".join(lines).rstrip() + "\n"
-
-
-def _mean(values: Iterator[float] | Sequence[float]) -> float:
-    found = list(values)
-    return sum(found) / len(found)
-
-
-def _percent(value: float) -> str:
-    return f"{100 * value:.1f}"
-
-
-def _signed(estimate: Estimate) -> str:
-    low, high = 100 * estimate.low, 100 * estimate.high
-    return f"{100 * estimate.value:+.1f} ({low:+.1f} to {high:+.1f})"
 
 
 def main() -> int:

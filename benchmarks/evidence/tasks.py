@@ -1,8 +1,9 @@
 """The trainings, in order: what comes next depends on the records of those before.
 
-For each data set and start: learning rates are tried on held-out train identities, then every arm is trained short with
-its best one, then the best four long with three seeds. Last come what joining itself costs (each domain alone), and a
-domain and a camera left out of train.
+A cell is one data set with one start; each is trained whole before the next, so that an interrupted comparison has
+whole cells. In a cell, learning rates are tried on held-out train identities, and every arm is trained short with its
+best one, then the best four long with three seeds. Then come what joining itself costs (each domain alone), and every
+arm with a domain and a camera left out of train.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -11,10 +12,10 @@ from pathlib import Path
 from typing import Any, Literal
 
 from evidence.arms import ARMS, STARTS, Start, settings
-from evidence.data import DATASETS, manifest, solo, tuning, without_camera, without_domain
+from evidence.data import DATASETS, manifest, solo, tuning, without_domain
 from jointreid.config import RunConfig
 
-Stage = Literal["tune", "short", "long", "solo", "closed-domain", "closed-camera"]
+Stage = Literal["tune", "short", "long", "solo", "closed"]
 LRS: Mapping[Start, tuple[float, ...]] = {"random": (1e-3, 2e-3, 4e-3), "imagenet": (3.5e-4, 7e-4, 1.4e-3)}
 LONG_ARMS, LONG_SEEDS = 4, 3
 # Compared with the others for as long as any is trained: the plain network, and the one to recommend.
@@ -84,16 +85,16 @@ def config(task: Task, out: Path, scale: Scale) -> RunConfig:
     images = {
         "tune": lambda: tuning(whole, data.tuning_ids),
         "solo": lambda: solo(whole, task.domain),
-        "closed-domain": lambda: without_domain(whole, data.closed_domain),
-        "closed-camera": lambda: without_camera(whole, *data.closed_camera),
+        "closed": lambda: without_domain(whole, data.closed_domain),
     }
     source = images.get(task.stage, lambda: whole)()
     tune, short, long = data.epochs
     epochs = max(1, {"tune": tune, "long": long}.get(task.stage, short) // scale.shrink)
     milestones = {max(1, round(0.65 * epochs)), max(1, round(0.86 * epochs))}
+    left_out = ("{}:{}".format(*data.closed_camera),) if task.stage == "closed" else ()
     base = settings(task.arm, task.start)
     return base.replace(
-        data={"sources": (str(source),), "cache": str(out / "cache")},
+        data={"sources": (str(source),), "cache": str(out / "cache"), "leave_out_cameras": left_out},
         image=dict(data.image),
         sampler={"ids_per_batch": 16, "images_per_id": 4},
         schedule={
@@ -137,41 +138,29 @@ def long_arms(dataset: str, start: Start, records: Records) -> tuple[str, ...]:
 
 
 def tasks(scale: Scale, records: Records) -> Iterator[Task]:
-    """Yield the trainings in order, those that the records allow to know."""
+    """Yield the trainings in order, those that the records allow to know: one cell after the other."""
     for start in STARTS:
         for dataset in scale.datasets:
-            yield from _tuned(dataset, start, records)
-    for start in STARTS:
-        for dataset in scale.datasets:
-            yield from _compared(dataset, start, records)
+            yield from _cell(dataset, start, records)
 
 
-def _tuned(dataset: str, start: Start, records: Records) -> Iterator[Task]:
+def _cell(dataset: str, start: Start, records: Records) -> Iterator[Task]:
+    """Yield the trainings of one data set and start."""
     for arm in arms_of(start):
         for lr in LRS[start]:
             yield Task(dataset, start, "tune", arm, lr)
-        lr_of_arm = best_lr(dataset, start, arm, records)
-        if lr_of_arm is not None:
-            yield Task(dataset, start, "short", arm, lr_of_arm)
-
-
-def _compared(dataset: str, start: Start, records: Records) -> Iterator[Task]:
+        chosen = best_lr(dataset, start, arm, records)
+        if chosen is not None:
+            yield Task(dataset, start, "short", arm, chosen)
     arms = long_arms(dataset, start, records)
-    if not arms:
-        return
-    lrs = {arm: _lr(dataset, start, arm, records) for arm in arms_of(start)}
+    tuned = ((arm, best_lr(dataset, start, arm, records)) for arm in arms_of(start))
+    lrs = {arm: lr for arm, lr in tuned if lr is not None}
     for seed in range(LONG_SEEDS):
         for arm in arms:
             yield Task(dataset, start, "long", arm, lrs[arm], seed)
     for arm in ALWAYS_LONG:
-        for domain in DATASETS[dataset].domains:
-            yield Task(dataset, start, "solo", arm, lrs[arm], 0, domain)
+        if arm in lrs:
+            for domain in DATASETS[dataset].domains:
+                yield Task(dataset, start, "solo", arm, lrs[arm], 0, domain)
     for arm, lr in lrs.items():
-        yield Task(dataset, start, "closed-domain", arm, lr)
-        yield Task(dataset, start, "closed-camera", arm, lr)
-
-
-def _lr(dataset: str, start: Start, arm: str, records: Records) -> float:
-    lr = best_lr(dataset, start, arm, records)
-    assert lr is not None, f"{arm} was not tuned on {dataset}"
-    return lr
+        yield Task(dataset, start, "closed", arm, lr)

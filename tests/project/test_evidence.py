@@ -33,22 +33,37 @@ def finished(tasks: Any) -> dict[str, Any]:
     return records
 
 
-def test_rates_come_first_and_long_trainings_last(tasks: Any) -> None:
+def test_a_cell_is_trained_whole_before_the_next(tasks: Any) -> None:
     names = list(finished(tasks))
     assert names[:4] == [f"omniglot_random_tune_static_lr{lr}_s0" for lr in ("0.001", "0.002", "0.004")] + [
-        "omniglot_random_short_static_lr0.004_s0"  # the rate of the highest mAP
+        "omniglot_random_short_static_lr0.004_s0"  # the learning rate of the highest mAP
     ]
-    of_random = [name.split("_")[2] for name in names if "_random_" in name]
-    first_long = of_random.index("long")
-    assert {"tune", "short"} == set(of_random[:first_long])
-    assert of_random.count("long") == 4 * 3
+    starts = [name.split("_")[1] for name in names]
+    assert starts == sorted(starts, key=tasks.STARTS.index)
+    stages = [name.split("_")[2] for name in names if "_random_" in name]
+    order = [stage for stage in dict.fromkeys(stages) if stage not in ("tune", "short")]
+    assert order == ["long", "solo", "closed"]
+    assert [stage for stage in stages if stage in order] == sorted(
+        (stage for stage in stages if stage in order), key=order.index
+    )
+    assert {"tune", "short"} == set(stages[: stages.index("long")])
+    assert stages.count("long") == 4 * 3
+
+
+def test_the_arms_that_say_most_come_first(tasks: Any) -> None:
+    names = [name for name in finished(tasks) if name.startswith("omniglot_random_short_")]
+    assert [name.split("_")[3] for name in names[:6]] == ["static", "context", "static-wide", "s", "blocks", "labels"]
 
 
 def test_every_arm_meets_a_closed_domain_and_a_closed_camera(tasks: Any) -> None:
     names = list(finished(tasks))
-    for stage in ("closed-domain", "closed-camera"):
-        arms = [name.split("_")[3] for name in names if name.startswith(f"omniglot_random_{stage}_")]
-        assert arms == list(tasks.arms_of("random"))
+    arms = [name.split("_")[3] for name in names if name.startswith("omniglot_random_closed_")]
+    assert arms == list(tasks.arms_of("random"))
+
+
+def test_the_closed_camera_is_of_a_domain_that_stays(tasks: Any) -> None:
+    for data in tasks.DATASETS.values():
+        assert data.closed_camera[0] in set(data.domains) - {data.closed_domain}
 
 
 def test_a_training_is_claimed_by_one_process_at_a_time(tasks: Any, claims: Any, tmp_path: Path) -> None:

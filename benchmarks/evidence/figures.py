@@ -1,0 +1,26 @@
+"""Figures in words."""
+
+from collections.abc import Iterable
+
+from jointreid.analysis.resampling import Estimate
+
+
+def mean(values: Iterable[float]) -> float:
+    """Return the mean of one value or more."""
+    found = list(values)
+    return sum(found) / len(found)
+
+
+def percent(value: float) -> str:
+    """Write a share as percent with one decimal."""
+    return f"{100 * value:.1f}"
+
+
+def signed(estimate: Estimate) -> str:
+    """Write a difference with its sign and its interval, in percent."""
+    value, low, high = (_with_sign(number) for number in (estimate.value, estimate.low, estimate.high))
+    return f"{value} ({low} to {high})"
+
+
+def _with_sign(share: float) -> str:
+    return f"{round(100 * share, 1) or 0.0:+.1f}"  # never -0.0

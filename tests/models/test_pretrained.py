@@ -18,10 +18,12 @@ from torch import Tensor, nn
 
 from jointreid.config import DcsdConfig, PretrainSource
 from jointreid.messages.errors import JointreidError
-from jointreid.models import pretrained
+from jointreid.models import weight_sources
 from jointreid.models.dcsd import DCSD
-from jointreid.models.pretrained import NONE, SOURCES, check_source, label_of, load_pretrained, read_weights
+from jointreid.models.pretrained import check_source, load_pretrained
 from jointreid.models.reid import ReIDModel, build_model
+from jointreid.models.weight_files import read_weights
+from jointreid.models.weight_sources import NONE, SOURCES, label_of
 
 State = dict[str, Tensor]
 WIDTH = 16  # of the trunk resnet50-w16; the published files have 64
@@ -304,7 +306,7 @@ def test_torchvisions_second_weights_are_not_mistaken_for_the_first(
 ) -> None:
     file = save(resnet50(static_conv2), tmp_path / "resnet50.pth")
     start = hashlib.sha256(Path(file).read_bytes()).hexdigest()[:8]
-    monkeypatch.setitem(pretrained._OTHER_RECIPES, start, "torchvision's V2 (80.9%)")
+    monkeypatch.setitem(weight_sources.OTHER_RECIPES, start, "torchvision's V2 (80.9%)")
     with pytest.raises(JointreidError, match=r"is torchvision's V2 \(80\.9%\), of another recipe"):
         load_pretrained(make("bot"), "tv_in1k", file)
 

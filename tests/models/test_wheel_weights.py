@@ -20,8 +20,9 @@ from jointreid.cli import main
 from jointreid.messages.errors import JointreidError
 from jointreid.models.families import build_trunk
 from jointreid.models.mobilenet import MOBILENETS
-from jointreid.models.pretrained import SOURCES, check_source, load_pretrained
+from jointreid.models.pretrained import check_source, load_pretrained
 from jointreid.models.reid import ReIDModel, build_model
+from jointreid.models.weight_sources import SOURCES
 from jointreid.models.wheel_weights import WHEELS, fetch, provenance_of
 from tests.small import SMALL_OPTIONS
 

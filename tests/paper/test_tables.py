@@ -8,7 +8,7 @@ import pytest
 
 from jointreid.data.protocols import ProtocolMatch
 from jointreid.messages.errors import JointreidError
-from jointreid.models.pretrained import SOURCES, label_of
+from jointreid.models.weight_sources import SOURCES, label_of
 from jointreid.paper.compared import ComparedNumber, ComparedTable
 from jointreid.paper.datasets import GridDataset, datasets_of_paper
 from jointreid.paper.facts import STARTS

@@ -13,8 +13,8 @@ from jointreid.data.readers import READERS
 from jointreid.data.readers.cuhk03 import _MARKET_FOLDERS
 from jointreid.data.sampling import PASSES
 from jointreid.models.families import TRUNKS
-from jointreid.models.pretrained import NONE, SOURCES
 from jointreid.models.reid import SYSTEMS
+from jointreid.models.weight_sources import NONE, SOURCES
 from jointreid.paper import facts
 from jointreid.training.pretrain.config import PretrainConfig
 

@@ -50,7 +50,7 @@ class ListOptions:
 def list_sources(options: ListOptions) -> int:
     """List the weights that a training can start from, and how to get them."""
     from jointreid.messages.tables import text_table
-    from jointreid.models.pretrained import SOURCES
+    from jointreid.models.weight_sources import SOURCES
 
     rows = [
         {

@@ -16,7 +16,7 @@ from jointreid.machine.hashing import file_sha256
 from jointreid.machine.paths import user_path
 from jointreid.messages.errors import JointreidError
 from jointreid.messages.listing import first_few
-from jointreid.models.pretrained import read_weights
+from jointreid.models.weight_files import read_weights
 from jointreid.recipes import apply_recipe
 from jointreid.run import model_for
 

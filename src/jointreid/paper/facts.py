@@ -36,7 +36,7 @@ METRICS: dict[str, tuple[AccuracyMetric, ...]] = {
 METRIC_NAMES: dict[AccuracyMetric, str] = {"rank1": "Rank-1", "mAP": "mAP"}
 
 # The weights that its networks start from, by how their names begin: ResNet-50's as in fast-reid, and DDF's for DCSD,
-# of which the paper says only that they come from ImageNet. A test checks them against `models.pretrained`.
+# of which the paper says only that they come from ImageNet. A test checks them against `models.weight_sources`.
 STARTS = ("torchvision R50 ImageNet V1", "DDF-R50 ImageNet")
 
 TITLES = {

@@ -20,8 +20,8 @@ from jointreid.machine.paths import cache_folder, require_writable
 from jointreid.machine.shortage import short_of_memory
 from jointreid.messages.errors import JointreidError
 from jointreid.messages.progress import progress_bars
-from jointreid.models.pretrained import label_of
 from jointreid.models.reid import ReIDModel
+from jointreid.models.weight_sources import label_of
 from jointreid.retrieval.domain_ranking import images_of, rank_domain, rank_merged, without_junk
 from jointreid.retrieval.embeddings import Embeddings
 from jointreid.retrieval.extract import Indices, extract

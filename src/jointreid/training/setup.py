@@ -16,8 +16,8 @@ from jointreid.losses import loss_function
 from jointreid.machine.device import Precision
 from jointreid.machine.paths import cache_folder
 from jointreid.messages.progress import progress_bar
-from jointreid.models.pretrained import NONE
 from jointreid.models.reid import ReIDModel
+from jointreid.models.weight_sources import NONE
 from jointreid.run import Run, model_for
 from jointreid.training.arithmetic import Arithmetic
 from jointreid.training.batches import AugmentedBatches

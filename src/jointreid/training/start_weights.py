@@ -11,8 +11,9 @@ from jointreid.machine.reading import read_tensors
 from jointreid.machine.run_files import WEIGHTS
 from jointreid.messages.console import say
 from jointreid.messages.errors import JointreidError
-from jointreid.models.pretrained import NONE, check_source, load_pretrained
+from jointreid.models.pretrained import check_source, load_pretrained
 from jointreid.models.reid import ReIDModel
+from jointreid.models.weight_sources import NONE
 from jointreid.run import load_weights, open_run
 from jointreid.training.known_classes import copy_known_rows
 

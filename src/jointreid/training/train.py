@@ -25,7 +25,7 @@ from jointreid.machine.shortage import short_of_disk, short_of_memory
 from jointreid.messages.commands import command
 from jointreid.messages.console import say
 from jointreid.messages.errors import RunStopped
-from jointreid.models.pretrained import FROM_SCRATCH, NONE
+from jointreid.models.weight_sources import FROM_SCRATCH, NONE
 from jointreid.retrieval.result_files import save_results
 from jointreid.retrieval.results import Results, render
 from jointreid.run import Run, write_config

@@ -13,7 +13,7 @@ from jointreid.machine.files import replacing, write_atomically
 from jointreid.machine.hashing import file_sha256
 from jointreid.machine.reading import load_metadata, load_tensors
 from jointreid.messages.errors import JointreidError
-from jointreid.models.pretrained import own_label
+from jointreid.models.weight_sources import own_label
 
 FORMAT_VERSION = 1
 

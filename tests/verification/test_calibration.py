@@ -10,14 +10,14 @@ from jointreid.analysis.resampling import Estimate
 from jointreid.gallery.answers import Person, SearchResult
 from jointreid.messages.errors import JointreidError
 from jointreid.verification import Calibration, Uncalibrated
-from jointreid.verification.calibration import (
+from jointreid.verification.calibrated_thresholds import (
     DomainSearches,
     HalfCounts,
     PairKind,
     PairThreshold,
     VerdictShares,
-    read_calibration,
 )
+from jointreid.verification.calibration import read_calibration
 from jointreid.verification.searches import Method, SearchThreshold
 from jointreid.verification.table import render
 

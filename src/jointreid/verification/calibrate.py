@@ -14,14 +14,14 @@ from jointreid.messages.errors import JointreidError
 from jointreid.retrieval.evaluate import embed, origins_of, step_of
 from jointreid.retrieval.run_data import load_evaluation_data
 from jointreid.run import open_run
-from jointreid.verification.calibration import (
-    Calibration,
+from jointreid.verification.calibrated_thresholds import (
     DomainSearches,
     PairKind,
     PairThreshold,
     VerdictShares,
     bounds_between,
 )
+from jointreid.verification.calibration import Calibration
 from jointreid.verification.halves import Half, across_domains, counts_of, halves_of
 from jointreid.verification.pairs import People, count_at_least, positives_of
 from jointreid.verification.searches import largest_gallery, method_for, search_thresholds, sizes_for

@@ -11,7 +11,7 @@ from jointreid.machine.hashing import text_sha256
 from jointreid.messages.errors import JointreidError
 from jointreid.messages.listing import first_few
 from jointreid.retrieval.domain_ranking import images_of
-from jointreid.verification.calibration import HalfCounts
+from jointreid.verification.calibrated_thresholds import HalfCounts
 from jointreid.verification.pairs import Floats, People
 
 

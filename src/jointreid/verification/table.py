@@ -2,7 +2,8 @@
 
 from jointreid.analysis.resampling import Estimate
 from jointreid.messages.tables import text_table
-from jointreid.verification.calibration import Calibration, PairThreshold
+from jointreid.verification.calibrated_thresholds import PairThreshold
+from jointreid.verification.calibration import Calibration
 
 _PAIRS = ["pairs", "people", "two people", "one person", "threshold", "95 %", "realised", "missed"]
 _VERDICTS = ["pairs", "two people: same", "unsure", "different", "one person: same", "unsure", "different"]

@@ -18,7 +18,8 @@ from PIL import Image
 
 from jointreid.config import DataConfig
 from jointreid.data import readers
-from jointreid.data.joint import LabelSpace, join
+from jointreid.data.joint import join
+from jointreid.data.label_space import LabelSpace
 from jointreid.data.manifest import read_manifest, side_file
 from jointreid.data.records import Domain, ImageRecord
 from jointreid.data.sources import load_domains

@@ -18,7 +18,8 @@ import pytest
 from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 
-from jointreid.data.joint import LabelSpace, join
+from jointreid.data.joint import join
+from jointreid.data.label_space import LabelSpace
 from jointreid.data.manifest import read_manifest, write_manifest
 from jointreid.data.protocols import canonical_order
 from jointreid.data.records import MAX_CAMID, SPLITS, Domain, ImageRecord

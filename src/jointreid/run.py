@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from jointreid.config import RunConfig, config_difference, from_dict, to_dict
-from jointreid.data.joint import LabelSpace
+from jointreid.data.label_space import LabelSpace
 from jointreid.data.moved import find_sources
 from jointreid.machine.files import write_atomically
 from jointreid.machine.paths import user_path

@@ -12,7 +12,8 @@ import torch
 from jointreid.analysis.report import write_report
 from jointreid.analysis.reported import RunGroup, open_runs
 from jointreid.config import DataConfig, RunConfig
-from jointreid.data.joint import LabelSpace, join
+from jointreid.data.joint import join
+from jointreid.data.label_space import LabelSpace
 from jointreid.data.protocols import ProtocolMatch
 from jointreid.data.records import Domain, ImageRecord
 from jointreid.data.sources import load_domains

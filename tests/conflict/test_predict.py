@@ -14,7 +14,7 @@ from jointreid.cli import main
 from jointreid.conflict.layers import LayerFeatures
 from jointreid.conflict.origin import fit_reader
 from jointreid.conflict.repair import suggest_cameras
-from jointreid.data.joint import DomainLabels, LabelSpace
+from jointreid.data.label_space import DomainLabels, LabelSpace
 from jointreid.retrieval.embeddings import Embeddings
 from tests.small_run import copy_of_fixture
 

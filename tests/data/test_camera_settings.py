@@ -8,7 +8,8 @@ import pytest
 from jointreid.config import DataConfig, RunConfig
 from jointreid.data.batch_shares import check_batches
 from jointreid.data.camera_settings import unknown_cameras, with_settings, with_train_cameras
-from jointreid.data.joint import LabelSpace, join
+from jointreid.data.joint import join
+from jointreid.data.label_space import LabelSpace
 from jointreid.data.manifest import read_manifest, write_manifest
 from jointreid.data.records import Domain, ImageRecord
 from jointreid.data.sources import load_domains

@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from jointreid.data.joint import DomainLabels, JointTrainSet, LabelSpace, join
+from jointreid.data.joint import JointTrainSet, join
+from jointreid.data.label_space import DomainLabels, LabelSpace
 from jointreid.data.records import Domain, ImageRecord
 from jointreid.messages.errors import JointreidError
 

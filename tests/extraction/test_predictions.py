@@ -1,6 +1,6 @@
 """Names of the classes that a model's heads tell."""
 
-from jointreid.data.joint import DomainLabels, LabelSpace
+from jointreid.data.label_space import DomainLabels, LabelSpace
 from jointreid.extraction.predictions import camera_names, domain_names
 
 

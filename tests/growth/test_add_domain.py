@@ -10,7 +10,7 @@ from rich.console import Console
 from jointreid.analysis.compare import Comparison
 from jointreid.cli import main
 from jointreid.config import DcsdConfig, RunConfig
-from jointreid.data.joint import DomainLabels, LabelSpace
+from jointreid.data.label_space import DomainLabels, LabelSpace
 from jointreid.data.manifest import read_manifest, write_manifest
 from jointreid.growth.add_domain import Growth, add_domain, render
 from jointreid.messages.errors import JointreidError

@@ -66,7 +66,7 @@ def test_progress_is_read_from_the_run(tmp_path: Path) -> None:
     (last / "state.json").write_text('{"format_version": 1, "step": 7}')
     (tmp_path / "labels.json").write_text("{")
     assert run_progress(tmp_path, config) == (0, frozenset())
-    from jointreid.data.joint import DomainLabels, LabelSpace
+    from jointreid.data.label_space import DomainLabels, LabelSpace
 
     LabelSpace((DomainLabels("a", ("1",), (0,), 0, 0),), "global").save(tmp_path / "labels.json")
     assert run_progress(tmp_path, config) == (7, frozenset())

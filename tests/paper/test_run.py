@@ -14,7 +14,7 @@ import torch
 from rich.console import Console
 
 from jointreid.config import RunConfig
-from jointreid.data.joint import DomainLabels, LabelSpace
+from jointreid.data.label_space import DomainLabels, LabelSpace
 from jointreid.messages.errors import JointreidError, RunStopped
 from jointreid.paper import evaluation as evaluation_room
 from jointreid.paper import run as room

@@ -14,7 +14,8 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from jointreid.config import DataConfig, RunConfig, config_hash
-from jointreid.data.joint import LabelSpace, join
+from jointreid.data.joint import join
+from jointreid.data.label_space import LabelSpace
 from jointreid.data.protocols import ProtocolMatch, identify
 from jointreid.data.records import Domain, ImageRecord
 from jointreid.messages.errors import JointreidError

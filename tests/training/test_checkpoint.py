@@ -7,7 +7,8 @@ import pytest
 import torch
 
 from jointreid.config import RunConfig
-from jointreid.data.joint import LabelSpace, join
+from jointreid.data.joint import join
+from jointreid.data.label_space import LabelSpace
 from jointreid.data.records import Domain, ImageRecord
 from jointreid.machine import run_files as stored
 from jointreid.messages.errors import JointreidError

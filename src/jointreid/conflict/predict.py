@@ -18,7 +18,7 @@ from jointreid.conflict.material import OnProgress, StudiedRun
 from jointreid.conflict.origin import OriginReader, fit_reader
 from jointreid.conflict.repair import CameraSuggestion, suggest_cameras
 from jointreid.conflict.study import test_domains
-from jointreid.data.joint import LabelSpace
+from jointreid.data.label_space import LabelSpace
 from jointreid.data.records import ImageRecord
 from jointreid.extraction.image_table import ImageTable
 from jointreid.extraction.storage import is_uri

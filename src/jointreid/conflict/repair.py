@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from jointreid.data.joint import LabelSpace
+from jointreid.data.label_space import LabelSpace
 
 Matrix = NDArray[np.float64]
 

@@ -15,7 +15,7 @@ from torch import nn
 
 from jointreid.config import EvalConfig, ImageConfig, RunConfig
 from jointreid.data.decode import resize_image
-from jointreid.data.joint import LabelSpace
+from jointreid.data.label_space import LabelSpace
 from jointreid.extraction.fingerprint import fingerprint
 from jointreid.extraction.image_input import (
     BoxForm,

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from jointreid.data.joint import LabelSpace
+from jointreid.data.label_space import LabelSpace
 
 Floats = NDArray[np.float32]
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from jointreid.config import PeerName, PoolChoice, RunConfig
-from jointreid.data.joint import DomainLabels, LabelSpace
+from jointreid.data.label_space import DomainLabels, LabelSpace
 from jointreid.hub.peers import Blocks, Peer, count_blocks, find_peer, foreign_part, left_out, our_name
 from jointreid.machine.hashing import file_sha256
 from jointreid.machine.paths import user_path

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from jointreid.config import RunConfig
-from jointreid.data.joint import DomainLabels, LabelSpace
+from jointreid.data.label_space import DomainLabels, LabelSpace
 from jointreid.extraction.fingerprint import fingerprint
 from jointreid.hub.card import model_card
 from jointreid.machine.files import write_atomically

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from jointreid.config import RunConfig, config_difference
-from jointreid.data.joint import DomainLabels, LabelSpace
+from jointreid.data.label_space import DomainLabels, LabelSpace
 from jointreid.data.moved import resolve_paths
 from jointreid.data.run_images import IMAGES
 from jointreid.messages.errors import JointreidError

@@ -11,7 +11,7 @@ import torch
 from rich.console import Console
 
 from jointreid.config import DataConfig, RunConfig, config_hash
-from jointreid.data.joint import LabelSpace
+from jointreid.data.label_space import LabelSpace
 from jointreid.data.protocols import ProtocolMatch, identify
 from jointreid.data.records import Domain, ImageRecord
 from jointreid.data.run_images import save_images

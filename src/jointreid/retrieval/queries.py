@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from jointreid.data.joint import DomainLabels
+from jointreid.data.label_space import DomainLabels
 from jointreid.data.records import Domain, ImageRecord
 from jointreid.retrieval.ranking import RankingMetrics
 from jointreid.retrieval.results import QueryResult, UnseenCamera

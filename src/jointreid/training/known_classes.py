@@ -6,7 +6,7 @@ A grown label space has other numbers for the same identities, domains and camer
 import torch
 from torch import Tensor
 
-from jointreid.data.joint import LabelSpace
+from jointreid.data.label_space import LabelSpace
 from jointreid.models.reid import ReIDModel
 
 # The classifier of identities; others are those of domains and cameras, in the blocks or in the context network.

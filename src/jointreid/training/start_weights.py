@@ -5,7 +5,7 @@ from pathlib import Path
 from rich.console import Console
 
 from jointreid.config import RunConfig
-from jointreid.data.joint import LabelSpace
+from jointreid.data.label_space import LabelSpace
 from jointreid.machine.paths import user_path
 from jointreid.machine.reading import read_tensors
 from jointreid.machine.run_files import WEIGHTS

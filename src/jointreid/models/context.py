@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from jointreid.config import DcsdConfig, Factor
+from jointreid.models.initial import init_for_relu
 from jointreid.models.pooling import mean_and_deviation
 
 VECTOR = 32  # V
@@ -177,7 +178,7 @@ class ContextNetwork(nn.Module):
         pairs = zip(channels, CHANNELS, strict=False)
         self.convs = nn.ModuleList(nn.Conv2d(before, after, 3, 2, padding=1) for before, after in pairs)
         for conv in self.convs:
-            nn.init.kaiming_normal_(cast(nn.Conv2d, conv).weight, mode="fan_out", nonlinearity="relu")
+            init_for_relu(cast(nn.Conv2d, conv).weight)
             nn.init.zeros_(cast(Tensor, conv.bias))
         statistics = 2 * sum(channels)
         self.norm = nn.BatchNorm1d(statistics)

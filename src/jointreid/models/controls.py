@@ -6,13 +6,13 @@ kernel behind it. If one of them gains as much as a kernel, the knowledge matter
 Letters: B images, C channels, H' x W' output positions, D domains, V numbers of a vector.
 """
 
-import math
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from jointreid.models.context import VECTOR, Context
+from jointreid.models.initial import init_for_relu
 
 
 class ContextConv(nn.Conv2d):
@@ -39,7 +39,7 @@ class ContextConv(nn.Conv2d):
     ) -> None:
         padding = dilation * (kernel_size // 2)
         super().__init__(channels, channels, kernel_size, stride, padding, dilation, groups, bias)
-        nn.init.normal_(self.weight, 0, nn.init.calculate_gain("relu") / math.sqrt(channels // groups * kernel_size**2))
+        init_for_relu(self.weight, groups)
         if self.bias is not None:
             nn.init.zeros_(self.bias)
 

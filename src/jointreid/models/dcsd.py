@@ -19,6 +19,7 @@ from jointreid.config import DcsdConfig, Factor
 from jointreid.messages.errors import JointreidError
 from jointreid.models.context import VECTOR, Context, FactorLogits, used_factors, zero_where_dropped
 from jointreid.models.dynamic_filter import dynamic_filter, dynamic_filter_sum, filter_norm
+from jointreid.models.initial import init_for_relu
 from jointreid.models.pooling import global_average_pool, mean_and_deviation
 
 
@@ -91,7 +92,7 @@ class ChannelBranch(nn.Module):
         if config.generated_start == "gain":
             self.norm = FilterNorm(2, config.kernel_size, channels if config.learnable_std else None, config.eps)
         for layer in (self.fc1, self.fc2):  # as 1x1 convolutions, which they are in DDF, start in the trunk
-            nn.init.kaiming_normal_(layer.weight, mode="fan_out", nonlinearity="relu")
+            init_for_relu(layer.weight)
         if config.generated_start == "zeros":
             nn.init.zeros_(self.fc2.weight)
             nn.init.zeros_(self.fc2.bias)
@@ -112,7 +113,7 @@ class SpatialBranch(nn.Module):
         self.norm: FilterNorm | nn.Identity = nn.Identity()
         if config.generated_start == "gain":
             self.norm = FilterNorm(1, config.kernel_size, eps=config.eps)
-            nn.init.kaiming_normal_(self.conv.weight, mode="fan_out", nonlinearity="relu")
+            init_for_relu(self.conv.weight)
         else:  # of about the size that FilterNorm would give the kernels
             spread = nn.init.calculate_gain("relu") / config.kernel_size
             nn.init.normal_(self.conv.weight, 0, spread / math.sqrt(channels))
@@ -218,8 +219,7 @@ class DCSD(nn.Module):
         if self.config.base == "none":
             return
         self.weight = nn.Parameter(torch.empty(channels, channels // self.groups, size, size))
-        fan_out = channels // self.groups * size**2
-        nn.init.normal_(self.weight, 0, nn.init.calculate_gain("relu") / math.sqrt(fan_out))
+        init_for_relu(self.weight, self.groups)
         self.bias = nn.Parameter(torch.zeros(channels)) if bias else None
         if self.config.generated_start == "gain":
             self.gain = nn.Parameter(torch.zeros(channels))

@@ -7,7 +7,6 @@ are returned: no module keeps them between calls.
 Letters: B images, H x W positions of a map, C channels.
 """
 
-import math
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple, Protocol
@@ -19,6 +18,7 @@ from jointreid.messages.errors import JointreidError
 from jointreid.models.context import Context, FactorLogits, used_factors
 from jointreid.models.controls import ContextConv, DomainNormConv, FilmConv
 from jointreid.models.dcsd import DCSD
+from jointreid.models.initial import init_for_relu
 from jointreid.models.norms import Restitution
 
 
@@ -144,8 +144,7 @@ def conv(
         groups=groups,
         bias=bias,
     )
-    fan_out = out_channels // groups * kernel_size**2
-    nn.init.normal_(layer.weight, 0, nn.init.calculate_gain("relu") / math.sqrt(fan_out))
+    init_for_relu(layer.weight, groups)
     if layer.bias is not None:
         nn.init.zeros_(layer.bias)
     return layer

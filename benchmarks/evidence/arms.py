@@ -104,3 +104,10 @@ def settings(arm: str, start: Start) -> RunConfig:
     config = apply_recipe(chosen.recipe).replace(model=TRUNKS[start], **chosen.changes)
     config = config.replace(optim={"generator_lr": GENERATOR_LR[start]}, dcsd=_GENERATORS[start])
     return config.replace(**chosen.random_changes) if start == "random" else config
+
+
+def predicts_context(arm: str, start: Start) -> bool:
+    """Return whether a network has vectors of domain or camera that can be exchanged for others."""
+    config = settings(arm, start)
+    has_vectors = "dcsd" in config.model.name and config.dcsd.context != "labels" and config.dcsd.inject != "norm"
+    return has_vectors and bool({"domain", "camera"} & set(config.dcsd.factors))

@@ -1,10 +1,9 @@
-"""Several processes on one plan: each takes a training that no other has taken."""
+"""Several processes on one plan: each takes a task that no other has taken."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from evidence.records import RecordStore
 from evidence.tasks import Task
 from jointreid.machine.locks import LockHeld, ProcessLock
 
@@ -17,8 +16,8 @@ def lock_folder(out: Path) -> Path:
 
 
 @contextmanager
-def claimed(tasks: Iterable[Task], store: RecordStore, out: Path) -> Iterator[Task | None]:
-    """Yield the first training that has no record and that no other process trains now; None if there is none.
+def claimed(tasks: Iterable[Task], is_left: Callable[[Task], bool], out: Path) -> Iterator[Task | None]:
+    """Yield the first task that is left and that no other process works on now; None if there is none.
 
     In this context it is locked, by a file below `out/locks`; the system frees the lock of a process that dies.
     """
@@ -30,7 +29,7 @@ def claimed(tasks: Iterable[Task], store: RecordStore, out: Path) -> Iterator[Ta
         except LockHeld:
             continue
         try:
-            if store(task.name) is None:  # another process may have finished it just before
+            if is_left(task):  # another process may have finished it just before
                 yield task
                 return
         finally:

@@ -25,16 +25,17 @@ class RecordStore:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self._known: dict[str, Record] = {}
+        self._known: dict[str, tuple[int, Record]] = {}  # with the time of the file
 
     def __call__(self, name: str) -> Record | None:
         """Return the record of a task by its name; None if it was not trained yet."""
-        if name not in self._known:
-            path = self._path(name)
-            if not path.is_file():
-                return None
-            self._known[name] = json.loads(path.read_text(encoding="utf-8"))
-        return self._known[name]
+        path = self._path(name)
+        if not path.is_file():
+            return None
+        time = path.stat().st_mtime_ns  # other processes write here too
+        if name not in self._known or self._known[name][0] != time:
+            self._known[name] = time, json.loads(path.read_text(encoding="utf-8"))
+        return self._known[name][1]
 
     def __iter__(self) -> Iterator[Record]:
         """Yield all records, in order of their names."""
@@ -46,7 +47,6 @@ class RecordStore:
     def save(self, task: Task, record: Record) -> None:
         """Write the record of a task, whole or not at all."""
         write_atomically(self._path(task.name), json.dumps(record) + "\n")
-        self._known[task.name] = record
 
     def queries(self, dataset: str) -> Mapping[str, Sequence[Sequence[Any]]]:
         """Return the test queries of a data set: domain -> (pid, camid) of each."""

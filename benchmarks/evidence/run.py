@@ -16,8 +16,9 @@ from typing import Any
 
 from provenance import provenance
 
-from evidence.arms import START_WORDS
+from evidence.arms import START_WORDS, predicts_context
 from evidence.claims import claimed, lock_folder
+from evidence.context_use import context_use
 from evidence.data import manifest
 from evidence.records import RecordStore, precisions
 from evidence.tasks import SCALES, Scale, Task, config, tasks
@@ -76,21 +77,53 @@ def summary(results: Results) -> dict[str, Any]:
     return {"domains": domains, "mean": round(results.mean["mAP"], 5)}
 
 
-def left_tasks(scale: Scale, store: RecordStore, only: str) -> Iterator[Task]:
-    """Yield the trainings without a record, of those whose name begins with `only`, in order."""
-    return (task for task in tasks(scale, store) if task.name.startswith(only) and store(task.name) is None)
+class Walk:
+    """The way through the tasks that are left.
 
+    Args:
+        out: folder of data and run directories.
+        scale: of the comparison.
+        store: the records.
+        only: names of the tasks begin so.
+        command: that the records name.
+    """
 
-def train_next(out: Path, scale: Scale, store: RecordStore, only: str, command: str) -> bool:
-    """Train what comes next and that no other process trains, and keep its record; return False if there is none."""
-    with claimed(left_tasks(scale, store, only), store, out) as task:
-        if task is None:
-            return False
-        print(f"=== {task.name} (load {os.getloadavg()[0]:.1f})", flush=True)
-        store.save(task, train_task(task, out, scale, store, command))
-        if task.stage not in KEPT:
-            shutil.rmtree(out / "runs" / task.name)
-        return True
+    def __init__(self, out: Path, scale: Scale, store: RecordStore, only: str, command: str) -> None:
+        self.out, self.scale, self.store, self.only, self.command = out, scale, store, only, command
+
+    def is_left(self, task: Task) -> bool:
+        """Return whether a task was not trained yet, or was not tried with other contexts, as its run still can be."""
+        record = self.store(task.name)
+        return record is None or (self._has_contexts(task) and "context" not in record and self._run(task).is_dir())
+
+    def left(self) -> Iterator[Task]:
+        """Yield the tasks that are left, in order."""
+        return (
+            task for task in tasks(self.scale, self.store) if task.name.startswith(self.only) and self.is_left(task)
+        )
+
+    def take_next(self) -> bool:
+        """Do what comes next and no other process does, and keep its record; return False if there is none."""
+        with claimed(self.left(), self.is_left, self.out) as task:
+            if task is None:
+                return False
+            record = self.store(task.name)
+            if record is None:
+                print(f"=== {task.name} (load {os.getloadavg()[0]:.1f})", flush=True)
+                record = train_task(task, self.out, self.scale, self.store, self.command)
+                self.store.save(task, record)
+            if self._has_contexts(task):
+                print(f"=== {task.name}: other contexts", flush=True)
+                self.store.save(task, {**record, "context": context_use(self._run(task))})
+            if task.stage not in KEPT:
+                shutil.rmtree(self._run(task))
+            return True
+
+    def _run(self, task: Task) -> Path:
+        return self.out / "runs" / task.name
+
+    def _has_contexts(self, task: Task) -> bool:
+        return task.stage in KEPT and predicts_context(task.arm, task.start)
 
 
 def main() -> int:
@@ -104,11 +137,12 @@ def main() -> int:
     scale, command = SCALES[options.scale], f"bash benchmarks/evidence/run.sh --scale {options.scale}"
     folder = options.records or (ROOT / "results" / "evidence" if options.scale == "cpu" else options.out / "records")
     folder.mkdir(parents=True, exist_ok=True)
-    store, stop_at = RecordStore(folder), time.monotonic() + 60 * options.minutes
-    while time.monotonic() < stop_at and next(left_tasks(scale, store, options.only), None):
-        if not train_next(options.out, scale, store, options.only, command):
-            time.sleep(WAIT_SECONDS)  # others train all that is left; more may follow from their records
-    left = next(left_tasks(scale, store, options.only), None)
+    walk = Walk(options.out, scale, RecordStore(folder), options.only, command)
+    stop_at = time.monotonic() + 60 * options.minutes
+    while time.monotonic() < stop_at and next(walk.left(), None):
+        if not walk.take_next():
+            time.sleep(WAIT_SECONDS)  # others do all that is left; more may follow from their records
+    left = next(walk.left(), None)
     print("nothing is left to train" if left is None else f"next: {left.name}")
     return 0
 

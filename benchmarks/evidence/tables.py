@@ -8,6 +8,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from evidence.arm_table import arm_table
 from evidence.arms import ARMS, START_WORDS, STARTS, Start
 from evidence.closed_table import closed_table
 from evidence.compared import gain, records_of
@@ -16,7 +17,6 @@ from evidence.figures import mean, percent, signed
 from evidence.records import RecordStore
 from evidence.tasks import SCALES, arms_of
 from jointreid.machine.files import write_atomically
-from jointreid.messages.tables import text_table
 
 ROOT = Path(__file__).resolve().parents[2]
 HEAD = """# Evidence: which network for joint training
@@ -56,38 +56,6 @@ def goal_lines(store: RecordStore, datasets: Sequence[str]) -> Iterator[str]:
     yield ""
 
 
-def table_of_stage(store: RecordStore, dataset: str, start: Start, stage: str) -> Iterator[str]:
-    """Yield the lines of the table of all arms in a stage, or nothing if the plain network was not trained."""
-    plain = records_of(store, dataset, start, stage, "static")
-    if not plain:
-        return
-    domains = DATASETS[dataset].domains
-    head = ["arm", "lr", "seeds", "steps", "CPU s", *domains, "mean", "worst", "mean against static"]
-    rows = []
-    for arm in arms_of(start):
-        records = records_of(store, dataset, start, stage, arm)
-        if not records:
-            continue
-        values = [mean(record["domains"][domain]["mAP"] for record in records) for domain in domains]
-        against = "" if arm == "static" else signed(gain(plain, records, store, domains)[0])
-        first = records[0]
-        rows.append(
-            [
-                ARMS[arm].words + "*" * ARMS[arm].control,
-                f"{first['task']['lr']:g}",
-                str(len(records)),
-                f"{first['steps']:,}",
-                f"{mean(record['cpu_seconds'] for record in records):.0f}",
-                *(percent(value) for value in values),
-                percent(mean(values)),
-                percent(min(values)),
-                against,
-            ]
-        )
-    yield text_table([head, *rows], "lrrrr" + "r" * (len(head) - 5))
-    yield ""
-
-
 def joining_lines(store: RecordStore, dataset: str, start: Start) -> Iterator[str]:
     """Yield the mean mAP of networks trained on each domain alone beside that of one trained on all."""
     for arm in arms_of(start):
@@ -109,7 +77,7 @@ def page(store: RecordStore, datasets: Sequence[str]) -> str:
         for start in STARTS:
             cell: list[str] = []
             for stage, title in (("short", "Short trainings, seed 0"), ("long", "Long trainings")):
-                table = list(table_of_stage(store, dataset, start, stage))
+                table = list(arm_table(store, dataset, start, stage))
                 cell += [f"### {title}", "", *table] if table else []
             cell += closed_table(store, dataset, start)
             more = joining_lines(store, dataset, start)

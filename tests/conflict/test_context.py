@@ -1,17 +1,22 @@
 """Other contexts at test, and the share of a kernel that is generated, on small DCSDs."""
 
+from collections.abc import Callable, Sequence
 from dataclasses import replace
+from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
 
 from jointreid.config import DcsdConfig
-from jointreid.conflict.context import Change, changed_heads
+from jointreid.conflict.context import SHUFFLED, ZEROED, Change, changed_heads, features_with_context
 from jointreid.conflict.kernels import GeneratedKernel, _collecting, _kernel, base_size
 from jointreid.conflict.layers import context_heads
+from jointreid.data.records import ImageRecord
 from jointreid.models.context import ContextNetwork
 from jointreid.models.dcsd import DCSD
+from jointreid.retrieval.embeddings import Floats
 
 
 @pytest.fixture
@@ -56,6 +61,35 @@ def test_the_context_of_a_network_is_that_of_another_image() -> None:
         changed = network(images)
     assert torch.equal(changed.vector, plain.vector.roll(1, 0))
     assert torch.equal(changed.logits.camera, plain.logits.camera)
+
+
+def test_features_with_other_contexts_are_in_the_order_of_the_images(block: nn.ModuleDict) -> None:
+    images = torch.randn(5, 4, 6, 5)
+    dcsd, heads = block["conv2"], context_heads(block)
+    assert isinstance(dcsd, DCSD)
+    records = [ImageRecord(Path(f"{number}.jpg"), str(number), 0) for number in range(5)]
+
+    def embed(chosen: Sequence[ImageRecord]) -> Floats:
+        with torch.no_grad():
+            maps = dcsd(images[[int(record.pid) for record in chosen]])[0]
+        features: Floats = maps.flatten(1).numpy()
+        return features
+
+    order = np.random.default_rng(3).permutation(5).tolist()
+    others = {image: order[(place - 2) % 5] for place, image in enumerate(order)}  # half a batch away
+    shuffled = features_with_context(SHUFFLED, heads, records, embed, seed=3)
+
+    def of_image(image: int) -> Callable[[str], Change]:
+        vectors = {name: head(images[[image]].mean((2, 3)))[0] for name, head in heads}
+        return lambda name: lambda _x, _start: vectors[name]
+
+    for image, other in others.items():
+        with changed_heads(heads, of_image(other)):
+            np.testing.assert_allclose(shuffled[[image]], embed([records[image]]), rtol=1e-4, atol=1e-5)
+    zeroed = features_with_context(ZEROED, heads, records, embed, seed=3)
+    assert not np.allclose(zeroed, shuffled)
+    dcsd.zero_context()
+    np.testing.assert_allclose(zeroed, embed(records), rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize("combine", ["mul", "add"])

@@ -61,6 +61,14 @@ def test_every_arm_meets_a_closed_domain_and_a_closed_camera(tasks: Any) -> None
     assert arms == list(tasks.arms_of("random"))
 
 
+def test_contexts_are_exchanged_in_networks_that_predict_them(tasks: Any) -> None:
+    from evidence.arms import predicts_context
+
+    for start in tasks.STARTS:
+        found = {arm for arm in tasks.arms_of(start) if predicts_context(arm, start)}
+        assert found == {"context", "blocks", "film", "paper", "paper-wide"} & set(tasks.arms_of(start))
+
+
 def test_the_closed_camera_is_of_a_domain_that_stays(tasks: Any) -> None:
     for data in tasks.DATASETS.values():
         assert data.closed_camera[0] in set(data.domains) - {data.closed_domain}
@@ -69,14 +77,18 @@ def test_the_closed_camera_is_of_a_domain_that_stays(tasks: Any) -> None:
 def test_a_training_is_claimed_by_one_process_at_a_time(tasks: Any, claims: Any, tmp_path: Path) -> None:
     records: dict[str, Any] = {}
     plan = [tasks.Task("omniglot", "random", "tune", "static", lr) for lr in (0.001, 0.002)]
-    with claims.claimed(plan, records.get, tmp_path) as first:
-        with claims.claimed(plan, records.get, tmp_path) as second:
+
+    def claimed() -> Any:
+        return claims.claimed(plan, lambda task: task.name not in records, tmp_path)
+
+    with claimed() as first:
+        with claimed() as second:
             assert (first, second) == (plan[0], plan[1])
-            with claims.claimed(plan, records.get, tmp_path) as third:
+            with claimed() as third:
                 assert third is None
         records[plan[1].name] = {}
-    with claims.claimed(plan, records.get, tmp_path) as again:
+    with claimed() as again:
         assert again == plan[0]
     records[plan[0].name] = {}
-    with claims.claimed(plan, records.get, tmp_path) as nothing:
+    with claimed() as nothing:
         assert nothing is None

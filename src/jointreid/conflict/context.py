@@ -2,7 +2,7 @@
 
 If accuracy stays when the context of another image takes the place of an image's own, the model does not use it.
 
-Letters: B images of a batch, V numbers of a vector.
+Letters: N images, B of them in a batch, D dimensions of a feature, V numbers of a vector.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -25,6 +25,8 @@ from jointreid.retrieval.ranking import evaluate_ranking
 PREDICTED, TRUE, SHUFFLED, ZEROED = "predicted", "true", "shuffled", "zeroed"
 # (vectors [B, V], position of the first image of the batch) -> other vectors [B, V]
 Change = Callable[[Tensor, int], Tensor]
+# Images -> their features [N, D], in the same order.
+Embed = Callable[[Sequence[ImageRecord]], Floats]
 
 
 @dataclass(frozen=True)
@@ -52,8 +54,7 @@ def study_context(
     """Evaluate a model with its own and with other contexts.
 
     True: in each head's place the mean vector that it gives the chosen train images of the true domain, or camera; an
-    image of a camera without train images keeps its own vector. Shuffled: all heads give the vectors of an image half
-    a batch away, in one random order of the images of all domains. Zeroed: vectors of 0.
+    image of a camera without train images keeps its own vector. Shuffled and zeroed: see `features_with_context`.
 
     Args:
         studied: the run.
@@ -71,27 +72,41 @@ def study_context(
         )
     if not heads:
         return ContextUse(found, "This model has no context: nothing in it is told where an image comes from.")
-    records = studied.test_records
-    order = np.random.default_rng(studied.seed).permutation(len(records))
-    vectors = _mean_vectors(studied, model, on_progress)
+    records, vectors = studied.test_records, _mean_vectors(studied, model, on_progress)
 
-    def features_with(what: str, order: Sequence[int], change: Callable[[str], Change]) -> Floats:
-        with changed_heads(heads, change):
-            rows = embed_images(studied, model, [records[i] for i in order], what, on_progress).features
-        back = np.empty_like(rows)
-        back[list(order)] = rows
-        return back
+    def embed(what: str) -> Embed:
+        return lambda records: embed_images(studied, model, records, f"context {what}", on_progress).features
 
-    plain = range(len(records))
-    arms: dict[str, tuple[Sequence[int], Callable[[str], Change]]] = {
-        TRUE: (plain, lambda head: _true_vectors(studied, head, vectors[head])),
-        SHUFFLED: (order.tolist(), lambda _head: lambda x, _start: x.roll(max(1, len(x) // 2), 0)),
-        ZEROED: (plain, lambda _head: lambda x, _start: torch.zeros_like(x)),
-    }
-    for arm, (places, change) in arms.items():
-        rows = features_with(f"context {arm}", places, change)
+    with changed_heads(heads, lambda head: _true_vectors(studied, head, vectors[head])):
+        found[TRUE] = mean_ap_by_domain(studied.domains, embed(TRUE)(records))
+    for arm in (SHUFFLED, ZEROED):
+        rows = features_with_context(arm, heads, records, embed(arm), studied.seed)
         found[arm] = mean_ap_by_domain(studied.domains, rows)
     return ContextUse(found)
+
+
+def features_with_context(
+    context: str, heads: Sequence[tuple[str, nn.Module]], records: Sequence[ImageRecord], embed: Embed, seed: int
+) -> Floats:
+    """Return the features [N, D] of images with another context than their own.
+
+    Args:
+        context: `SHUFFLED`: all heads give the vectors of an image half a batch away, in one random order of the
+            images; or `ZEROED`: vectors of 0.
+        heads: of `context_heads`.
+        records: the N images, those of all domains together.
+        embed: computes the features of images, in their order.
+        seed: of the random order.
+    """
+    if context == ZEROED:
+        with changed_heads(heads, lambda _head: lambda x, _start: torch.zeros_like(x)):
+            return embed(records)
+    order = np.random.default_rng(seed).permutation(len(records))
+    with changed_heads(heads, lambda _head: lambda x, _start: x.roll(max(1, len(x) // 2), 0)):
+        rows = embed([records[i] for i in order.tolist()])
+    back = np.empty_like(rows)
+    back[order] = rows
+    return back
 
 
 def mean_ap_by_domain(domains: Sequence[StudiedDomain], features: Floats) -> dict[str, float | None]:

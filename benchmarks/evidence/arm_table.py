@@ -1,0 +1,60 @@
+"""The table of all arms in one stage."""
+
+from collections.abc import Iterator, Sequence
+
+from evidence.arms import ARMS, Start
+from evidence.compared import gain, records_of
+from evidence.context_use import CONTEXTS
+from evidence.data import DATASETS
+from evidence.figures import mean, percent, signed
+from evidence.records import RecordStore
+from evidence.tasks import Record, arms_of
+from jointreid.messages.tables import text_table
+
+
+def arm_table(store: RecordStore, dataset: str, start: Start, stage: str) -> Iterator[str]:
+    """Yield the lines of the table, or nothing if the plain network was not trained."""
+    plain = records_of(store, dataset, start, stage, "static")
+    if not plain:
+        return
+    domains = DATASETS[dataset].domains
+    of_arms = {arm: records for arm in arms_of(start) if (records := records_of(store, dataset, start, stage, arm))}
+    contexts = CONTEXTS if any(_with_contexts(records) for records in of_arms.values()) else ()
+    left = ["arm", "lr", "seeds", "steps", "CPU s"]
+    head = [*left, *domains, "mean", "worst", "mean against static", *(f"context {name}" for name in contexts)]
+    rows = []
+    for arm, records in of_arms.items():
+        values = [mean(record["domains"][domain]["mAP"] for record in records) for domain in domains]
+        first = records[0]
+        rows.append(
+            [
+                ARMS[arm].words + "*" * ARMS[arm].control,
+                f"{first['task']['lr']:g}",
+                str(len(records)),
+                f"{first['steps']:,}",
+                f"{mean(record['cpu_seconds'] for record in records):.0f}",
+                *(percent(value) for value in values),
+                percent(mean(values)),
+                percent(min(values)),
+                "" if arm == "static" else signed(gain(plain, records, store, domains)[0]),
+                *(_mean_with(records, name) for name in contexts),
+            ]
+        )
+    yield text_table([head, *rows], "l" + "r" * (len(head) - 1))
+    yield ""
+    if contexts:
+        yield (
+            "Context zeroed, context shuffled: the mean mAP of the same networks when the vectors of domain and camera "
+            "are 0 at test, or those of other images. A network that uses its context loses by it."
+        )
+        yield ""
+
+
+def _with_contexts(records: Sequence[Record]) -> list[Record]:
+    return [record for record in records if record.get("context")]
+
+
+def _mean_with(records: Sequence[Record], context: str) -> str:
+    """Write the mean mAP with another context, over domains and seeds; empty if it was not tried."""
+    found = [mean(record["context"][context].values()) for record in _with_contexts(records)]
+    return percent(mean(found)) if found else ""

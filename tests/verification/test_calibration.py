@@ -186,7 +186,7 @@ def test_answers_of_a_search_are_judged() -> None:
     assert judged.close == people[:2]
     assert not judged.nobody
     assert "  1  0.800  same  a (plaza)" in judged.render()
-    assert "false matches in 0.1 of searches in a gallery of up to 100 people" in judged.render()
+    assert "false matches in 10 % of searches in a gallery of up to 100 people" in judged.render()
     nobody = replace(judged, people=people[2:])
     assert nobody.nobody
     assert "nobody: the nearest has similarity 0.200, different below 0.550" in nobody.render()

@@ -66,7 +66,7 @@ def test_from_a_run_to_verdicts(run: Path, data: Path, tmp_path: Path, capsys: p
 
     after = call(capsys, 0, "match", run, one, one, "--domain", "mall", "--device", "cpu")
     assert after.startswith("same: similarity 1.000 (data set of a: mall; of b: mall)\nsame from ")
-    assert "false matches in 0.45 of pairs of two people (thresholds of mall)" in after
+    assert "false matches in 45 % of pairs of two people (thresholds of mall)" in after
     table = tmp_path / "pairs.csv"
     table.write_text(f"a,b,domain_a,across_cameras\n{one},{other},mall,1\n{other},{other},shop,0\n")
     pairs = json.loads(call(capsys, 0, "match", run, "--pairs", table, "--json", "--device", "cpu"))

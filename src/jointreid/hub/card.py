@@ -10,6 +10,7 @@ from jointreid.messages.errors import JointreidError
 from jointreid.retrieval.result_files import load_results
 from jointreid.run import Run, find_data
 from jointreid.verification.calibration import Calibration
+from jointreid.verification.verdicts import in_percent
 
 if TYPE_CHECKING:
     from jointreid.models.reid import ReIDModel
@@ -159,7 +160,8 @@ def _thresholds(found: Calibration | None) -> Iterator[str]:
     if found is None:
         yield "No thresholds were calibrated: no similarity is known from on which two images show the same person."
         return
-    yield f"Thresholds for a false-match rate of {found.fmr:g} of pairs, with 95 % intervals over identities:"
+    pairs = f"{in_percent(found.fmr)} of pairs of two people"
+    yield f"Thresholds for false matches in {pairs}, with 95 % intervals over identities:"
     yield ""
     yield "| data set | pairs | the same from | realised on other people |"
     yield "|---|---|---|---|"

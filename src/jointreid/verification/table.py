@@ -4,6 +4,7 @@ from jointreid.analysis.resampling import Estimate
 from jointreid.messages.tables import text_table
 from jointreid.verification.calibrated_thresholds import PairThreshold
 from jointreid.verification.calibration import Calibration
+from jointreid.verification.verdicts import in_percent
 
 _PAIRS = ["pairs", "people", "two people", "one person", "threshold", "95 %", "realised", "missed"]
 _VERDICTS = ["pairs", "two people: same", "unsure", "different", "one person: same", "unsure", "different"]
@@ -25,9 +26,11 @@ def render(found: Calibration) -> str:
         "Verdicts on the pairs of the other half, in %:",
         text_table([_VERDICTS, *(_verdict_row(entry) for entry in found.pairs if entry.of_two_people)], "lrrrrrr"),
         "same: from the upper end of the interval on; different: below its lower end, and below the similarity that",
-        f"all but {100 * found.fnmr:g} % of the pairs of one person reach (lower end of its interval); unsure: between",
+        f"all but {in_percent(found.fnmr)} of the pairs of one person reach (lower end of its interval); unsure: "
+        "between",
         "",
-        f"Searches, for a false alarm in {found.fpir:g} of the searches for somebody who is not in the gallery:",
+        f"Searches, for a false alarm in {in_percent(found.fpir)} of the searches for somebody who is not in the "
+        "gallery:",
     ]
     rows = [
         [

@@ -46,7 +46,7 @@ class Bounds:
 
     def render(self) -> str:
         """Return it as a sentence or two."""
-        share = f"{self.rate:g} of pairs of two people" if self.of == "pair" else f"{self.rate:g} of searches"
+        share = f"{in_percent(self.rate)} of {'pairs of two people' if self.of == 'pair' else 'searches'}"
         of = f"thresholds of {', '.join(self.used)}"
         if self.same is None or self.threshold is None or self.interval is None:
             return f"different below {self.different:.3f}, otherwise unsure ({of}); {self.note}"
@@ -70,6 +70,11 @@ class Decision:
     def to_dict(self) -> dict[str, Any]:
         """Return it as plain values for JSON."""
         return {"similarity": self.similarity, "verdict": self.verdict, **self.bounds.to_dict()}
+
+
+def in_percent(share: float) -> str:
+    """Return a share in words, such as 10 % for 0.1."""
+    return f"{100 * share:.4g} %"
 
 
 # Nothing is called the same.

@@ -6,7 +6,7 @@ from typing import cast
 import pytest
 
 from jointreid.serve.judge import Judge
-from jointreid.verification.calibration import Calibration
+from jointreid.serve.thresholds import CurrentCalibration
 from jointreid.verification.verdicts import Bounds
 
 
@@ -19,8 +19,11 @@ class OfPlaza:
             return Bounds(None, 0.4, None, None, 0.01, "search", ("plaza",), note="too many")
         return Bounds(0.6, 0.4, 0.5, (0.4, 0.6), 0.01, "search", ("plaza",), 100)
 
+    def get(self) -> "OfPlaza":
+        return self
 
-CALIBRATION = cast(Calibration, OfPlaza())
+
+CALIBRATION = cast(CurrentCalibration, OfPlaza())
 
 
 def test_a_threshold_that_was_given_knows_no_doubt() -> None:

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from jointreid.verification.calibration import Calibration
+from jointreid.serve.thresholds import CurrentCalibration
 from jointreid.verification.verdicts import Verdict
 
 UNCALIBRATED = "no threshold is known for this model, so the nearest are listed however far they are"
@@ -38,11 +38,11 @@ class Judge:
 
     Attributes:
         threshold: similarity from which on it is the same person; None for none.
-        calibration: of the model; None for none.
+        current: the calibration of the model; None for none.
     """
 
     threshold: float | None = None
-    calibration: Calibration | None = None
+    current: CurrentCalibration | None = None
 
     def judge(self, domain: str | None, people: int) -> Judgement:
         """Return the judgement on the answers of one search.
@@ -53,7 +53,8 @@ class Judge:
         """
         if self.threshold is not None:
             return Judgement(self.threshold, self.threshold, AS_GIVEN)
-        if self.calibration is None:
+        calibration = None if self.current is None else self.current.get()
+        if calibration is None:
             return Judgement(None, None, UNCALIBRATED)
-        bounds = self.calibration.search_bounds(max(people, 1), [domain])
+        bounds = calibration.search_bounds(max(people, 1), [domain])
         return Judgement(bounds.same, bounds.different, bounds.render())

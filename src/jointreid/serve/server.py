@@ -17,7 +17,6 @@ from jointreid.serve.settings import ServeSettings, require_token
 # After a signal, answers that are being made have so long.
 _SECONDS_TO_STOP = 15
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
-LOG = logging.getLogger("jointreid.serve")
 
 
 def open_service(
@@ -47,7 +46,7 @@ def open_service(
     from jointreid.gallery.rows import FeatureModel
     from jointreid.serve.judge import Judge
     from jointreid.serve.service import Service
-    from jointreid.verification.calibration import Calibration, Uncalibrated
+    from jointreid.serve.thresholds import CurrentCalibration
 
     opened = Gallery.open(gallery)
     exists = opened.exists()
@@ -57,13 +56,8 @@ def open_service(
     if exists:
         opened.require_model(embedder.fingerprint, str(run))
     model = FeatureModel(embedder.fingerprint, absolute(user_path(run)), checkpoint, embedder.evaluation.flip)
-    calibration = None
-    if threshold is None:
-        try:
-            calibration = Calibration.load(run, checkpoint, embedder.fingerprint)
-        except Uncalibrated as error:
-            LOG.warning("answers have no verdict: %s", error)
-    return Service(embedder, opened, model, Judge(threshold, calibration), settings)
+    current = CurrentCalibration(run, checkpoint, embedder.fingerprint) if threshold is None else None
+    return Service(embedder, opened, model, Judge(threshold, current), settings)
 
 
 def listen(host: str, port: int, token: str) -> socket.socket:

@@ -14,20 +14,26 @@ Run = Callable[[], object]
 Milliseconds = dict[str, list[float]]
 
 
-def side_by_side(candidates: Mapping[str, Run], repeats: int, device: str = "cpu", warm_up: int = 1) -> Milliseconds:
+def side_by_side(
+    candidates: Mapping[str, Run],
+    repeats: int,
+    device: str = "cpu",
+    warm_up: int = 1,
+    clock: Callable[[], float] = time.perf_counter,
+) -> Milliseconds:
     """Return the milliseconds of each candidate in each round, after rounds that warm up.
 
-    Results stay alive until the next round, as they do in a network, and are freed off the clock.
+    Results stay alive until the next round, as they do in a network, and are freed off the clock, which tells seconds.
     """
     samples: Milliseconds = {name: [] for name in candidates}
     alive: dict[str, object] = {}
     for _ in range(repeats + warm_up):
         for name, run in candidates.items():
-            start = time.perf_counter()
+            start = clock()
             result = run()
             if device == "cuda":
                 torch.cuda.synchronize()
-            samples[name].append(1e3 * (time.perf_counter() - start))
+            samples[name].append(1e3 * (clock() - start))
             alive[name] = result
     return {name: times[warm_up:] for name, times in samples.items()}
 

@@ -46,8 +46,8 @@ WANTED = {"cpu": (1.25, 0.85), "cuda": (1.4, 0.85)}  # times as fast as ResNet-5
 MOST_WAITING = 0.05  # of a step
 
 
-def draw_train_set(folder: Path) -> JointTrainSet:
-    """Write a few images, shared by as many people, domains and cameras as the paper's joint training set has."""
+def draw_train_set(folder: Path, ids: int = IDS) -> JointTrainSet:
+    """Write a few images, shared by the domains and cameras of the paper's joint training set, and as many people."""
     random = np.random.default_rng(0)
     paths = []
     for index in range(FILES):
@@ -56,7 +56,7 @@ def draw_train_set(folder: Path) -> JointTrainSet:
         small.resize((64, 128), Image.Resampling.BICUBIC).save(paths[-1], quality=90)
     cameras = [CAMERAS // DOMAINS + (domain < CAMERAS % DOMAINS) for domain in range(DOMAINS)]
     records: list[list[ImageRecord]] = [[] for _ in range(DOMAINS)]
-    for index in range(4 * IDS):
+    for index in range(4 * ids):
         pid, domain = index // 4, index // 4 % DOMAINS
         camera = (index % 4 + pid // DOMAINS) % cameras[domain]
         records[domain].append(ImageRecord(paths[index % FILES], str(pid), camera))
@@ -66,10 +66,11 @@ def draw_train_set(folder: Path) -> JointTrainSet:
 class Training:
     """A network in training with its batches, which count the seconds that it waited for them."""
 
-    def __init__(self, name: str, config: RunConfig, train_set: JointTrainSet, store: ImageStore, device: str) -> None:
-        self.config, where = config, torch.device(device)
+    def __init__(
+        self, model: ReIDModel, config: RunConfig, train_set: JointTrainSet, store: ImageStore, device: str
+    ) -> None:
+        self.model, self.config, where = model, config, torch.device(device)
         precision = pick_precision("auto", where)
-        self.model: ReIDModel = make(name, device)
         self.step = TrainingStep(
             self.model, reid_loss, config, single_process(where, precision), Arithmetic(where, precision)
         )
@@ -124,7 +125,7 @@ def main() -> None:
         train_set = draw_train_set(Path(temporary))
         records = [sample.record for sample in train_set.samples]
         store = ImageStore.build(records, config.image, Path(temporary) / "cache", config.train.workers)
-        trainings = {name: Training(name, config, train_set, store, args.device) for name in NAMES}
+        trainings = {name: Training(make(name, args.device), config, train_set, store, args.device) for name in NAMES}
         runs = {name: training.round(steps) for name, training in trainings.items()}
         for name, training in trainings.items():
             check(training)

@@ -5,6 +5,8 @@ from collections.abc import Iterator, Sequence
 from evidence.arms import ARMS, Start
 from evidence.compared import gain, records_of
 from evidence.context_use import CONTEXTS
+from evidence.cost_table import millions
+from evidence.counts import count
 from evidence.data import DATASETS
 from evidence.figures import mean, percent, signed
 from evidence.records import RecordStore
@@ -20,7 +22,7 @@ def arm_table(store: RecordStore, dataset: str, start: Start, stage: str) -> Ite
     domains = DATASETS[dataset].domains
     of_arms = {arm: records for arm in arms_of(start) if (records := records_of(store, dataset, start, stage, arm))}
     contexts = CONTEXTS if any(_with_contexts(records) for records in of_arms.values()) else ()
-    left = ["arm", "lr", "seeds", "steps", "CPU s"]
+    left = ["arm", "params (M)", "multiply-adds (M)", "lr", "seeds", "steps", "CPU s"]
     head = [*left, *domains, "mean", "worst", "mean against static", *(f"context {name}" for name in contexts)]
     rows = []
     for arm, records in of_arms.items():
@@ -29,10 +31,12 @@ def arm_table(store: RecordStore, dataset: str, start: Start, stage: str) -> Ite
         rows.append(
             [
                 ARMS[arm].words + "*" * ARMS[arm].control,
+                millions(count(arm, start, dataset).params),
+                millions(count(arm, start, dataset).macs),
                 f"{first['task']['lr']:g}",
                 str(len(records)),
                 f"{first['steps']:,}",
-                f"{mean(record['cpu_seconds'] for record in records):.0f}",
+                _cpu_seconds(records),
                 *(percent(value) for value in values),
                 percent(mean(values)),
                 percent(min(values)),
@@ -48,6 +52,12 @@ def arm_table(store: RecordStore, dataset: str, start: Start, stage: str) -> Ite
             "are 0 at test, or those of other images. A network that uses its context loses by it."
         )
         yield ""
+
+
+def _cpu_seconds(records: Sequence[Record]) -> str:
+    """Write the mean CPU seconds of the trainings that were not interrupted; of the others a part is unknown."""
+    found = [record["cpu_seconds"] for record in records if not record.get("resumed")]
+    return f"{mean(found):.0f}" if found else ""
 
 
 def _with_contexts(records: Sequence[Record]) -> list[Record]:

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 
+from evidence.data import DATASETS
 from jointreid.analysis.resampling import Estimate
 
 
@@ -24,3 +25,8 @@ def signed(estimate: Estimate) -> str:
 
 def _with_sign(share: float) -> str:
     return f"{round(100 * share, 1) or 0.0:+.1f}"  # never -0.0
+
+
+def short_name(dataset: str) -> str:
+    """Return the name of a data set as in running text."""
+    return DATASETS[dataset].words.partition(":")[0]

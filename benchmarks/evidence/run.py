@@ -41,7 +41,8 @@ def train_task(task: Task, out: Path, scale: Scale, store: RecordStore, command:
     with locked(lock_folder(out) / f"data-{task.dataset}"):  # manifests are made on first use
         settings = config(task, out, scale)
     path = Path(settings.train.out)
-    if (path / "config.yaml").is_file():
+    resumed = (path / "config.yaml").is_file()
+    if resumed:
         settings = settings.replace(train={"resume": True})
     wall, cpu = time.monotonic(), time.process_time()
     run = train(settings)
@@ -52,6 +53,7 @@ def train_task(task: Task, out: Path, scale: Scale, store: RecordStore, command:
         "start": START_WORDS[task.start],
         "config": config_hash(settings.replace(data={"sources": ()}, train={"out": "", "resume": False})),
         "steps": run.state()["step"],
+        "resumed": resumed,  # then the seconds are only those since
         "seconds": round(time.monotonic() - wall, 1),
         "cpu_seconds": round(time.process_time() - cpu, 1),
         "provenance": provenance("jointreid", "torch") | {"command": command},

@@ -12,6 +12,7 @@ from evidence.arm_table import arm_table
 from evidence.arms import ARMS, START_WORDS, STARTS, Start
 from evidence.closed_table import closed_table
 from evidence.compared import gain, records_of
+from evidence.cost_table import Costs, cost_tables
 from evidence.data import DATASETS
 from evidence.figures import mean, percent, signed
 from evidence.records import RecordStore
@@ -70,7 +71,7 @@ def joining_lines(store: RecordStore, dataset: str, start: Start) -> Iterator[st
     yield ""
 
 
-def page(store: RecordStore, datasets: Sequence[str]) -> str:
+def page(store: RecordStore, costs: Costs, datasets: Sequence[str]) -> str:
     """Return the whole page."""
     lines = [HEAD, "## What the recommended network gains", "", *goal_lines(store, datasets)]
     for dataset in datasets:
@@ -89,6 +90,7 @@ def page(store: RecordStore, datasets: Sequence[str]) -> str:
                     *filter(None, more),
                     "",
                 ]
+    lines += cost_tables(costs, datasets)
     records = list(store)
     if records:
         hours = sum(record["seconds"] for record in records) / 3600
@@ -105,8 +107,9 @@ def main() -> int:
     is_real = options.scale == "cpu"
     folder = options.records or (ROOT / "results" / "evidence" if is_real else options.out / "records")
     pages = [ROOT / "results" / "evidence.md", ROOT / "docs" / "evidence.md"]
+    costs = Costs.read((ROOT / "results" if is_real else options.out) / "evidence_costs.json")
     for path in pages if is_real else [options.out / "evidence.md"]:
-        write_atomically(path, page(RecordStore(folder), SCALES[options.scale].datasets))
+        write_atomically(path, page(RecordStore(folder), costs, SCALES[options.scale].datasets))
         print(f"wrote {path}")
     return 0
 

@@ -21,6 +21,9 @@ LONG_ARMS, LONG_SEEDS = 4, 3
 # Compared with the others for as long as any is trained: the plain network, and the one to recommend.
 ALWAYS_LONG = ("static", "context")
 
+# 64 images a step.
+BATCH: Mapping[str, int] = {"ids_per_batch": 16, "images_per_id": 4}
+
 Record = Mapping[str, Any]
 # From the name of a task to its record, or None.
 Records = Callable[[str], Record | None]
@@ -96,7 +99,7 @@ def config(task: Task, out: Path, scale: Scale) -> RunConfig:
     return base.replace(
         data={"sources": (str(source),), "cache": str(out / "cache"), "leave_out_cameras": left_out},
         image=dict(data.image),
-        sampler={"ids_per_batch": 16, "images_per_id": 4},
+        sampler=BATCH,
         schedule={
             "epochs": epochs, "milestones": tuple(sorted(milestones)), "warmup_epochs": 1, "warmup_max_iters": 100,
         },

@@ -1,0 +1,86 @@
+"""The tables of what each network costs: counted, and measured by `costs.py`."""
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from measure import spread
+
+from evidence.arms import ARMS, START_WORDS, STARTS, Start
+from evidence.counts import count
+from evidence.figures import short_name
+from evidence.tasks import arms_of
+from jointreid.messages.tables import text_table
+
+
+@dataclass(frozen=True)
+class Costs:
+    """CPU time of the training steps.
+
+    Attributes:
+        rows: of the file that `costs.py` writes, by data set, start and arm; none if it is not there.
+        words: how it was measured.
+    """
+
+    rows: Mapping[tuple[str, str, str], Mapping[str, Any]]
+    words: str
+
+    @classmethod
+    def read(cls, path: Path) -> "Costs":
+        """Return what a file holds, which may not be there."""
+        if not path.is_file():
+            return cls({}, "")
+        plain = json.loads(path.read_text(encoding="utf-8"))
+        rows = {(row["dataset"], row["start"], row["arm"]): row for row in plain["rows"]}
+        rounds = plain["rounds"]
+        words = f"{rounds} round{'s' * (rounds > 1)} on one thread of {plain['machine']}, load {plain['load']}"
+        return cls(rows, words)
+
+
+def millions(value: float) -> str:
+    """Write a number in millions, with two decimals."""
+    return f"{value / 1e6:.2f}"
+
+
+def cost_tables(costs: Costs, datasets: Sequence[str]) -> Iterator[str]:
+    """Yield the section: for each start a table of all arms."""
+    yield "## What each network costs"
+    yield ""
+    yield (
+        "Parameters and multiply-adds for one image, in millions, without the identity classifier, which is not needed "
+        "after training, and with heads for 5 domains and 32 cameras. CPU time of a training step of 64 images, as a "
+        "multiple of the plain network's: median and quartiles, measured side by side in one process "
+        + (f"({costs.words})." if costs.words else "by `python -m evidence.costs`: not measured yet.")
+    )
+    yield ""
+    for start in STARTS:
+        yield f"From {START_WORDS[start]}:"
+        yield ""
+        yield text_table([_head(datasets), *_rows(costs, start, datasets)], "lr" + "r" * 2 * len(datasets))
+        yield ""
+
+
+def _head(datasets: Sequence[str]) -> list[str]:
+    sizes = [f"multiply-adds, {short_name(name)}" for name in datasets]
+    return ["arm", "params", *sizes, *(f"CPU time, {short_name(name)}" for name in datasets)]
+
+
+def _rows(costs: Costs, start: Start, datasets: Sequence[str]) -> Iterator[list[str]]:
+    for arm in arms_of(start):
+        row = [ARMS[arm].words + "*" * ARMS[arm].control, millions(count(arm, start, datasets[0]).params)]
+        for dataset in datasets:
+            macs = count(arm, start, dataset).macs
+            row.append(f"{millions(macs)} ({macs / count('static', start, dataset).macs:.2f})")
+        for dataset in datasets:
+            measured = costs.rows.get((dataset, start, arm))
+            row.append("" if measured is None else _time(measured, is_plain=arm == "static"))
+        yield row
+
+
+def _time(measured: Mapping[str, Any], *, is_plain: bool) -> str:
+    if is_plain:
+        times = sorted(measured["cpu_ms"])
+        return f"{times[len(times) // 2]:.0f} ms"
+    return spread(measured["against_static"], 2)

@@ -18,12 +18,13 @@ def metrics(
     """Return the average precision of each query of a domain, for each seed.
 
     Args:
-        records: of one arm, one a seed.
+        records: of one arm, one a seed; those of trainings that were not evaluated on the domain are ignored.
         store: where the queries are.
         dataset: name in `DATASETS`.
         domain: whose queries.
         camid: take the queries of this camera alone.
     """
+    records = [record for record in records if domain in record["ap"]]
     rows = store.queries(dataset)[domain]
     seeds = tuple(record["task"]["seed"] for record in records)
     values = np.array([record["ap"][domain] for record in records], dtype=float) / UNIT  # None becomes NaN
@@ -44,7 +45,7 @@ def gain(
     """Return what an arm gains over another in mAP: the mean over domains, and each domain's.
 
     Args:
-        plain: records of the one arm.
+        plain: records of the one arm; of trainings on each domain alone, those of all domains.
         other: of the other; the gain is theirs minus those of `plain`.
         store: where the queries are.
         domains: whose queries.

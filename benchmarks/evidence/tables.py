@@ -5,18 +5,19 @@ python -m evidence.tables
 
 import argparse
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from evidence.arm_table import arm_table
-from evidence.arms import ARMS, START_WORDS, STARTS, Start
+from evidence.arms import START_WORDS, STARTS, Start
 from evidence.closed_table import closed_table
-from evidence.compared import gain, records_of
 from evidence.cost_table import Costs, cost_tables
 from evidence.data import DATASETS
-from evidence.figures import mean, percent, signed
+from evidence.gain_split import gain_split
+from evidence.goals import goal_section
+from evidence.matchings import matching_table
 from evidence.records import RecordStore
-from evidence.tasks import SCALES, arms_of
+from evidence.tasks import SCALES
 from jointreid.machine.files import write_atomically
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -30,72 +31,33 @@ of identities, and of seeds where there are several. An arm that is marked with 
 """
 
 
-# What the recommended network must gain over the plain one of no fewer multiply-adds, in mAP; set before any training.
-GOALS = {"people": 0.05, "emoji": 0.02, "omniglot": 0.02}
-_RIVALS = ("static-wide", "static")  # the first that was trained from that start
-
-
-def goal_lines(store: RecordStore, datasets: Sequence[str]) -> Iterator[str]:
-    """Yield, for each data set and start, what the recommended network gains in the longest trainings, and its goal."""
-    for dataset in datasets:
-        for start in STARTS:
-            where = f"{DATASETS[dataset].words.partition(':')[0]}, from {START_WORDS[start].partition(',')[0]}"
-            for stage in ("long", "short"):
-                other = records_of(store, dataset, start, stage, "context")
-                plain = next((found for arm in _RIVALS if (found := records_of(store, dataset, start, stage, arm))), [])
-                if other and plain:
-                    estimate, _ = gain(plain, other, store, DATASETS[dataset].domains)
-                    reached = estimate.value >= GOALS[dataset] and estimate.low > 0
-                    yield (
-                        f"- {where}, {stage} trainings, against {ARMS[plain[0]['task']['arm']].words}: "
-                        f"{signed(estimate)}; goal {100 * GOALS[dataset]:+.0f} "
-                        f"{'reached' if reached else 'NOT reached'}"
-                    )
-                    break
-            else:
-                yield f"- {where}: not trained yet"
-    yield ""
-
-
-def joining_lines(store: RecordStore, dataset: str, start: Start) -> Iterator[str]:
-    """Yield the mean mAP of networks trained on each domain alone beside that of one trained on all."""
-    for arm in arms_of(start):
-        alone = records_of(store, dataset, start, "solo", arm)
-        joint = records_of(store, dataset, start, "short", arm)
-        if len(alone) == len(DATASETS[dataset].domains) and joint:
-            solo = mean(record["domains"][record["task"]["domain"]]["mAP"] for record in alone)
-            yield (
-                f"- {ARMS[arm].words}: each domain alone {percent(solo)}, all domains in one network "
-                f"{percent(joint[0]['mean'])}, each image seen equally often"
-            )
-    yield ""
-
-
 def page(store: RecordStore, costs: Costs, datasets: Sequence[str]) -> str:
     """Return the whole page."""
-    lines = [HEAD, "## What the recommended network gains", "", *goal_lines(store, datasets)]
+    lines = [HEAD, *goal_section(store, datasets)]
     for dataset in datasets:
         for start in STARTS:
-            cell: list[str] = []
-            for stage, title in (("short", "Short trainings, seed 0"), ("long", "Long trainings")):
-                table = list(arm_table(store, dataset, start, stage))
-                cell += [f"### {title}", "", *table] if table else []
-            cell += closed_table(store, dataset, start)
-            more = joining_lines(store, dataset, start)
-            if cell:
-                lines += [
-                    f"## {DATASETS[dataset].words}; from {START_WORDS[start]}",
-                    "",
-                    *cell,
-                    *filter(None, more),
-                    "",
-                ]
+            lines += cell_section(store, dataset, start)
     lines += cost_tables(costs, datasets)
     records = list(store)
-    if records:
+    if not records:
+        lines.append("There is no training yet.")
+    else:
         hours = sum(record["seconds"] for record in records) / 3600
         lines.append(f"{len(records)} trainings, {hours:.1f} hours on {records[0]['provenance']['machine']}.")
     return "\n".join(lines).rstrip() + "\n"
+
+
+def cell_section(store: RecordStore, dataset: str, start: Start) -> list[str]:
+    """Return the section of one data set and start; empty if the plain network was not trained."""
+    lines: list[str] = []
+    for stage, title in (("short", "Short trainings, seed 0"), ("long", "Long trainings")):
+        table = list(arm_table(store, dataset, start, stage))
+        lines += [f"### {title}", "", *table] if table else []
+    lines += matching_table(store, dataset, start)
+    lines += gain_split(store, dataset, start)
+    lines += closed_table(store, dataset, start)
+    title = f"## {DATASETS[dataset].words}; from {START_WORDS[start]}"
+    return [title, "", *lines] if lines else []
 
 
 def main() -> int:

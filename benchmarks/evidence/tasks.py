@@ -2,8 +2,9 @@
 
 A cell is one data set with one start; each is trained whole before the next, so that an interrupted comparison has
 whole cells. In a cell, learning rates are tried on held-out train identities, and every arm is trained short with its
-best one, then the best four long with three seeds. Then come what joining itself costs (each domain alone), and every
-arm with a domain and a camera left out of train.
+best one, the plain network once more for the CPU time of the context network, then the best four long with three
+seeds. Then come what joining itself costs (each domain alone), and every arm with a domain and a camera left out of
+train.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -15,11 +16,17 @@ from evidence.arms import ARMS, STARTS, Start, settings
 from evidence.data import DATASETS, manifest, solo, tuning, without_domain
 from jointreid.config import RunConfig
 
-Stage = Literal["tune", "short", "long", "solo", "closed"]
+Stage = Literal["tune", "short", "matched", "long", "solo", "closed"]
 LRS: Mapping[Start, tuple[float, ...]] = {"random": (1e-3, 2e-3, 4e-3), "imagenet": (3.5e-4, 7e-4, 1.4e-3)}
 LONG_ARMS, LONG_SEEDS = 4, 3
 # Compared with the others for as long as any is trained: the plain network, and the one to recommend.
 ALWAYS_LONG = ("static", "context")
+# The plain network of no fewer multiply-adds than that, where the width can be chosen: trained long too.
+RIVAL = "static-wide"
+# CPU time of a step of the context network as a multiple of static's: the stage `matched` trains static for as many
+# times more epochs than `short`, so that both cost the same. From `evidence.costs`, 5 rounds: 1.62 on people and 1.69
+# on Omniglot from random weights, 2.16 and 2.17 with MobileNetV2.
+CPU_FACTOR: Mapping[Start, float] = {"random": 1.6, "imagenet": 2.2}
 
 # 64 images a step.
 BATCH: Mapping[str, int] = {"ids_per_batch": 16, "images_per_id": 4}
@@ -91,8 +98,7 @@ def config(task: Task, out: Path, scale: Scale) -> RunConfig:
         "closed": lambda: without_domain(whole, data.closed_domain),
     }
     source = images.get(task.stage, lambda: whole)()
-    tune, short, long = data.epochs
-    epochs = max(1, {"tune": tune, "long": long}.get(task.stage, short) // scale.shrink)
+    epochs = max(1, _epochs(task) // scale.shrink)
     milestones = {max(1, round(0.65 * epochs)), max(1, round(0.86 * epochs))}
     left_out = ("{}:{}".format(*data.closed_camera),) if task.stage == "closed" else ()
     base = settings(task.arm, task.start)
@@ -111,6 +117,12 @@ def config(task: Task, out: Path, scale: Scale) -> RunConfig:
     )  # fmt: skip
 
 
+def _epochs(task: Task) -> int:
+    tune, short, long = DATASETS[task.dataset].epochs
+    of_stage = {"tune": tune, "matched": round(CPU_FACTOR[task.start] * short), "long": long}
+    return of_stage.get(task.stage, short)
+
+
 def arms_of(start: Start) -> tuple[str, ...]:
     """Return the arms that can be trained from a start."""
     return tuple(name for name, arm in ARMS.items() if start in arm.starts)
@@ -124,20 +136,21 @@ def best_lr(dataset: str, start: Start, arm: str, records: Records) -> float | N
 
 
 def long_arms(dataset: str, start: Start, records: Records) -> tuple[str, ...]:
-    """Return the arms that are trained long: the best of the short trainings, `ALWAYS_LONG` among them.
+    """Return the arms that are trained long: `ALWAYS_LONG`, `RIVAL` where there is one, and the best of the others.
 
     Controls that see labels cannot be recommended; one place is enough for them as the ceiling of the short trainings.
     """
+    always = [arm for arm in (*ALWAYS_LONG, RIVAL) if arm in arms_of(start)]
     scores = []
     for arm in arms_of(start):
         lr = best_lr(dataset, start, arm, records)
         record = None if lr is None else records(Task(dataset, start, "short", arm, lr).name)
         if record is None:
             return ()
-        if not ARMS[arm].control and arm not in ALWAYS_LONG:
+        if not ARMS[arm].control and arm not in always:
             scores.append((record["mean"], arm))
     best = [arm for _, arm in sorted(scores, reverse=True)]
-    return (*ALWAYS_LONG, *best[: LONG_ARMS - len(ALWAYS_LONG)])
+    return (*always, *best[: LONG_ARMS - len(always)])
 
 
 def tasks(scale: Scale, records: Records) -> Iterator[Task]:
@@ -158,6 +171,8 @@ def _cell(dataset: str, start: Start, records: Records) -> Iterator[Task]:
     arms = long_arms(dataset, start, records)
     tuned = ((arm, best_lr(dataset, start, arm, records)) for arm in arms_of(start))
     lrs = {arm: lr for arm, lr in tuned if lr is not None}
+    if "static" in lrs:
+        yield Task(dataset, start, "matched", "static", lrs["static"])
     for seed in range(LONG_SEEDS):
         for arm in arms:
             yield Task(dataset, start, "long", arm, lrs[arm], seed)

@@ -42,12 +42,31 @@ def test_a_cell_is_trained_whole_before_the_next(tasks: Any) -> None:
     assert starts == sorted(starts, key=tasks.STARTS.index)
     stages = [name.split("_")[2] for name in names if "_random_" in name]
     order = [stage for stage in dict.fromkeys(stages) if stage not in ("tune", "short")]
-    assert order == ["long", "solo", "closed"]
+    assert order == ["matched", "long", "solo", "closed"]
     assert [stage for stage in stages if stage in order] == sorted(
         (stage for stage in stages if stage in order), key=order.index
     )
-    assert {"tune", "short"} == set(stages[: stages.index("long")])
+    assert {"tune", "short"} == set(stages[: stages.index("matched")])
     assert stages.count("long") == 4 * 3
+
+
+def test_the_plain_networks_and_the_recommended_one_are_trained_long(tasks: Any) -> None:
+    names = list(finished(tasks))
+    for start, always in (("random", {"static", "context", "static-wide"}), ("imagenet", {"static", "context"})):
+        arms = {name.split("_")[3] for name in names if name.startswith(f"omniglot_{start}_long_")}
+        assert len(arms) == 4
+        assert always <= arms
+
+
+def test_the_plain_network_is_trained_for_the_cpu_time_of_the_context_network(tasks: Any) -> None:
+    epochs = {}
+    for start in tasks.STARTS:
+        for stage in ("short", "matched"):
+            task = tasks.Task("omniglot", start, stage, "static", 0.001)
+            epochs[start, stage] = tasks._epochs(task)
+    assert epochs == {
+        ("random", "short"): 25, ("random", "matched"): 40, ("imagenet", "short"): 25, ("imagenet", "matched"): 55,
+    }  # fmt: skip
 
 
 def test_the_arms_that_say_most_come_first(tasks: Any) -> None:

@@ -1,0 +1,82 @@
+"""The table of what each part of the recommended network gains, and what joining the data sets does."""
+
+from collections.abc import Iterator, Sequence
+
+from evidence.arms import Start
+from evidence.compared import gain, records_of
+from evidence.data import DATASETS
+from evidence.figures import mean, percent, signed
+from evidence.records import RecordStore
+from evidence.tasks import ALWAYS_LONG, Record
+from jointreid.analysis.resampling import Estimate
+from jointreid.messages.tables import text_table
+
+STAGES = ("short", "long")
+# What causes a difference -> the arms before and after.
+_PARTS = (
+    ("S: static + S over static", "static", "s"),
+    ("D + C: context network over static + S", "s", "context"),
+    ("S, D and C together", "static", "context"),
+    ("what true labels would add", "context", "labels"),
+)
+_JOINING = {"static": "joining: static", "context": "joining: context network"}
+
+
+def gain_split(store: RecordStore, dataset: str, start: Start) -> Iterator[str]:
+    """Yield the section, or nothing if the plain network was not trained."""
+    domains = DATASETS[dataset].domains
+    stages = [stage for stage in STAGES if records_of(store, dataset, start, stage, "static")]
+    if not stages:
+        return
+
+    def of_stage(stage: str, arm: str) -> list[Record]:
+        return records_of(store, dataset, start, stage, arm)
+
+    def difference(before: Sequence[Record], after: Sequence[Record]) -> str:
+        return signed(gain(before, after, store, domains)[0]) if before and after else ""
+
+    rows = [["trunk: static, all domains in one network", *(_mean(of_stage(stage, "static")) for stage in stages)]]
+    for words, before, after in _PARTS:
+        rows.append([words, *(difference(of_stage(stage, before), of_stage(stage, after)) for stage in stages)])
+    for arm in ALWAYS_LONG:
+        alone = _complete(of_stage("solo", arm), domains)
+        row = [_JOINING[arm]]
+        row += [difference(alone, of_stage(stage, arm)) if stage == "short" else "" for stage in stages]
+        rows.append(row)
+    rows.append(["D + C of the gain", *(_share(store, dataset, start, stage) for stage in stages)])
+    yield "### Where the gain comes from"
+    yield ""
+    yield (
+        "Mean mAP over the domains, first of the plain network, then what each part adds. Joining: one network of all "
+        "domains against one network for each domain alone, where each image is seen equally often."
+    )
+    yield ""
+    yield text_table([["part", *(f"{stage} trainings" for stage in stages)], *rows], "l" + "r" * len(stages))
+    yield ""
+
+
+def share_of_context(store: RecordStore, dataset: str, start: Start, stage: str) -> float | None:
+    """Return D + C as a share of S, D and C; None where these gain nothing clear, or static + S was not trained."""
+    plain, sample, whole = (records_of(store, dataset, start, stage, arm) for arm in ("static", "s", "context"))
+    if not (plain and sample and whole):
+        return None
+    total = _gain(store, dataset, plain, whole)
+    return _gain(store, dataset, sample, whole).value / total.value if total.low > 0 else None
+
+
+def _gain(store: RecordStore, dataset: str, before: Sequence[Record], after: Sequence[Record]) -> Estimate:
+    return gain(before, after, store, DATASETS[dataset].domains)[0]
+
+
+def _share(store: RecordStore, dataset: str, start: Start, stage: str) -> str:
+    share = share_of_context(store, dataset, start, stage)
+    return "no clear gain, or a part is missing" if share is None else f"{100 * share:.0f} % (goal: at least 50 %)"
+
+
+def _complete(alone: list[Record], domains: Sequence[str]) -> list[Record]:
+    """Return the trainings on each domain alone; none as long as one is missing."""
+    return alone if {record["task"]["domain"] for record in alone} == set(domains) else []
+
+
+def _mean(records: Sequence[Record]) -> str:
+    return percent(mean(record["mean"] for record in records)) if records else ""

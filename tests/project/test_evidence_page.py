@@ -1,0 +1,147 @@
+"""The page of the comparison of networks, from records made by the test: complete, partial, and without any."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+ROOT = Path(__file__).parents[2]
+IDENTITIES, MACHINE = 6, "one abacus"
+# Mean average precision of each arm; those of other arms are that of static.
+LEVELS = {"static": 0.4, "static-wide": 0.45, "s": 0.5, "context": 0.6, "labels": 0.65}
+
+
+@pytest.fixture(scope="module")
+def evidence() -> Iterator[Any]:
+    """The modules of the comparison; the benchmarks are no package of the project."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(str(ROOT / "benchmarks"))
+        import evidence.cost_table
+        import evidence.data
+        import evidence.records
+        import evidence.tables
+        import evidence.tasks
+
+        yield evidence
+
+
+@pytest.fixture(scope="module")
+def complete(evidence: Any, tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The page of all records of the plan."""
+    return page(evidence, make_store(evidence, tmp_path_factory.mktemp("records")))
+
+
+def record_of(task: Any, domains: tuple[str, ...]) -> dict[str, Any]:
+    """Return the record of a training: each query is `LEVELS` plus a little noise."""
+    level = LEVELS.get(task.arm, LEVELS["static"]) - {"solo": 0.1, "closed": 0.2}.get(task.stage, 0.0)
+    noise = np.random.default_rng(len(task.name)).normal(0, 0.01, (len(domains), 2 * IDENTITIES))
+    values = {name: np.round(1e4 * (level + row)) for name, row in zip(domains, noise, strict=True)}
+    if task.domain:
+        values = {task.domain: values[task.domain]}
+    means = {name: float(row.mean()) / 1e4 for name, row in values.items()}
+    record = {
+        "task": task.identity,
+        "steps": 100,
+        "seconds": 1800.0,
+        "cpu_seconds": 1700.0,
+        "provenance": {"machine": MACHINE},
+        "domains": {name: {"mAP": value} for name, value in means.items()},
+        "mean": float(np.mean(list(means.values()))),
+        "ap": {name: row.astype(int).tolist() for name, row in values.items()},
+    }
+    if task.arm == "context" and task.stage in ("short", "long"):
+        record["context"] = {name: dict.fromkeys(domains, 0.123) for name in ("zeroed", "shuffled")}
+    return record
+
+
+def make_store(evidence: Any, folder: Path, *, most: int | None = None) -> Any:
+    """Return a store with the first records of the plan of `test`, by default with all."""
+    store = evidence.records.RecordStore(folder)
+    data = evidence.data.DATASETS["omniglot"]
+    queries = {
+        name: [[f"p{k % IDENTITIES}", data.closed_camera[1]] for k in range(2 * IDENTITIES)] for name in data.domains
+    }
+    (folder / "queries-omniglot.json").write_text(json.dumps(queries))
+    known: dict[str, Any] = {}
+    scale = evidence.tasks.SCALES["test"]
+    while most is None or len(known) < most:
+        task = next((task for task in evidence.tasks.tasks(scale, known.get) if task.name not in known), None)
+        if task is None:
+            break
+        known[task.name] = record_of(task, data.domains)
+        store.save(task, known[task.name])
+    return store
+
+
+def page(evidence: Any, store: Any) -> str:
+    """Return the page of the records."""
+    text: str = evidence.tables.page(store, evidence.cost_table.Costs({}, ""), ("omniglot",))
+    return text
+
+
+def rows(text: str, heading: str, beginning: str) -> list[list[str]]:
+    """Return the cells of the rows that begin so, below a heading that may come several times."""
+    found = []
+    for section in text.split(f"# {heading}\n")[1:]:
+        lines = section.partition("\n#")[0].splitlines()
+        found += [[cell.strip() for cell in line.split("|")[1:-1]] for line in lines if line.startswith(beginning)]
+    return found
+
+
+def test_a_page_without_records_says_so(evidence: Any, tmp_path: Path) -> None:
+    text = page(evidence, make_store(evidence, tmp_path, most=0))
+    assert text.count("not trained yet") == 2
+    assert "not measured yet" in text
+    assert "### " not in text
+    assert "no training" in text
+
+
+@pytest.mark.parametrize("most", [1, 4, 9, 50])
+def test_a_page_of_a_comparison_that_was_interrupted(evidence: Any, tmp_path: Path, most: int) -> None:
+    text = page(evidence, make_store(evidence, tmp_path, most=most))
+    assert ("### Short trainings" in text) == (most >= 4)
+    assert text.endswith(f"on {MACHINE}.\n")
+
+
+def test_the_goals_of_a_complete_comparison(complete: str) -> None:
+    assert "not trained yet" not in complete
+    found = rows(complete, "What the recommended network gains", "| Omniglot")
+    for row, plain, gained in zip(found, ("static, wider", "static"), (15, 20), strict=True):
+        assert row[2:4] == ["long, 3 seeds", plain]
+        assert float(row[4].split()[0]) == pytest.approx(gained, abs=1)
+        assert row[5] == "+2 reached"
+        assert float(row[6].split()[0]) == pytest.approx(50, abs=5)
+        assert float(row[7].split()[0]) == pytest.approx(gained, abs=1)
+        assert row[8] == "no"
+
+
+def test_the_gain_is_split_into_its_parts(complete: str) -> None:
+    def short(beginning: str) -> float:
+        return float(rows(complete, "Where the gain comes from", f"| {beginning}")[0][1].split()[0])
+
+    parts = ("trunk", "S:", "D + C:", "S, D and C", "what true labels", "joining: static", "joining: context")
+    assert [short(part) for part in parts] == pytest.approx([40, 10, 10, 20, 5, 10, 10], abs=1)
+
+
+def test_the_context_network_is_compared_at_equal_width_multiply_adds_and_cpu_time(complete: str) -> None:
+    found = rows(complete, "The context network against plain ones of the same cost", "| ")
+    short = [row[:2] for row in found if row[2] == "short"]
+    assert short[:4] == [
+        ["width", "static"],
+        ["multiply-adds", "static, wider"],
+        ["multiply-adds", "static, dense 3x3s"],
+        ["CPU time", "static"],
+    ]
+    assert short[4:] == [["width", "static"], ["CPU time", "static"]]  # from ImageNet
+    assert "Weights from ImageNet fix the width" in complete
+
+
+def test_other_contexts_have_columns(complete: str) -> None:
+    head, *_ = rows(complete, "Short trainings, seed 0", "| arm")
+    own = rows(complete, "Short trainings, seed 0", "| static + context network ")[0]
+    assert dict(zip(head, own, strict=True))["context zeroed"] == "12.3"
+    assert dict(zip(head, own, strict=True))["context shuffled"] == "12.3"
+    assert rows(complete, "Short trainings, seed 0", "| static  ")[0][-1] == ""

@@ -85,6 +85,8 @@ class Run:
     def model(self, name: str = "last") -> "ReIDModel":
         """Return the model of a checkpoint, on the CPU and in evaluation mode.
 
+        That of a published run has no domain and camera heads: their classifiers were not published.
+
         Raises:
             JointreidError: the weights are missing, damaged, of another shape, or for other identities or cameras.
         """
@@ -94,6 +96,8 @@ class Run:
         require_inside(folder / WEIGHTS, self.path)
         model = model_for(self.config, self.label_space)
         load_weights(model, folder / WEIGHTS)
+        if self.label_space.is_published:
+            model.prune_heads()
         return model.eval()
 
 

@@ -94,13 +94,19 @@ def study_run(
         seed: of the choice.
 
     Raises:
-        JointreidError: not a run, its data cannot be read or have other identities or cameras, or fewer than 8 images
-            are asked for.
+        JointreidError: not a run, or one that was fetched from a hub, its data cannot be read or have other identities
+            or cameras, or fewer than 8 images are asked for.
     """
     if images < 8:
         raise JointreidError(f"images is {images}; expected 8 or more of each data set")
     where = pick_device(device)
-    opened = find_data(open_run(run), sources, cache)
+    opened = open_run(run)
+    if opened.label_space.is_published:
+        raise JointreidError(
+            f"{opened.path} was fetched from a hub: a published model has neither its people nor its classifiers, from "
+            "which conflicts and the origin of images are seen; run this command where it was trained"
+        )
+    opened = find_data(opened, sources, cache)
     data = load_training_data(opened.config)
     if data.train_set.label_space.hash != opened.label_space.hash:
         raise JointreidError(

@@ -26,6 +26,9 @@ from jointreid.messages.errors import JointreidError, no_such
 
 Value = TypeVar("Value", str, int)
 
+# The one identity of each domain of a published model, whose people are named nowhere.
+NOT_PUBLISHED = "not-published"
+
 
 @dataclass(frozen=True)
 class DomainLabels:
@@ -121,6 +124,11 @@ class LabelSpace:
         """Classes of the camera classifiers: all cameras, or with "local" those of the domain with the most."""
         counts = [(domain.place or number, len(domain.cameras)) for number, domain in enumerate(self.domains)]
         return sum(dict(counts).values()) if self.camera_ids == "global" else max(count for _, count in counts)
+
+    @property
+    def is_published(self) -> bool:
+        """Whether it came with a published model (`jointreid hub fetch`), without people and trained classifiers."""
+        return all(domain.pids == (NOT_PUBLISHED,) for domain in self.domains)
 
     @cached_property
     def id_domains(self) -> NDArray[np.int64]:

@@ -162,6 +162,11 @@ def _settings(
     """Return the settings of the grown run and the names of the new domains."""
     if not sources:
         raise JointreidError("no new data sets; name them with --manifest FILE or --data NAME=PATH")
+    if replay and before.label_space.is_published:
+        raise JointreidError(
+            f"{before.path} was fetched from a hub, without its data sets, so they cannot be trained on again; add "
+            "--replay=false to train on the new ones alone"
+        )
     base = find_data(before).config
     of_run = base.data.sources
     base = base.replace(

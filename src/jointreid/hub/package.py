@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from jointreid.config import RunConfig
-from jointreid.data.label_space import DomainLabels, LabelSpace
+from jointreid.data.label_space import NOT_PUBLISHED, DomainLabels, LabelSpace
 from jointreid.extraction.fingerprint import fingerprint
 from jointreid.hub.card import model_card
 from jointreid.machine.files import write_atomically
@@ -35,7 +35,6 @@ FACTS, CARD, CONFIG, THRESHOLDS = "jointreid.json", "README.md", "config.yaml", 
 FILES = (WEIGHTS, CONFIG, FACTS, CARD, THRESHOLDS)
 _FORMAT = 1
 _MAX_FACTS = 2**22  # bytes
-_NOBODY = "not-published"
 
 
 def write_package(run: str | Path, out: str | Path, checkpoint: str = "last", licence: str = "other") -> Path:
@@ -90,8 +89,8 @@ def write_package(run: str | Path, out: str | Path, checkpoint: str = "last", li
 def read_package(folder: Path, out: str | Path) -> Run:
     """Write a run directory from a published folder: all of its tensors, or none.
 
-    The classifiers that were not published are zero: what they say of an image is as good as nothing. Each domain has
-    one identity, an invented one. Training cannot resume the run, but start from it.
+    The classifiers that were not published are zero in its files, and `Run.model` leaves those of domains and cameras
+    out. Each domain has one identity, an invented one. Training cannot resume the run, but start from it.
 
     Args:
         folder: what `write_package` wrote.
@@ -186,7 +185,7 @@ def _label_space(facts: dict[str, Any], folder: Path) -> LabelSpace:
         domains = tuple(
             DomainLabels(
                 str(entry["name"]),
-                (_NOBODY,),
+                (NOT_PUBLISHED,),
                 tuple(int(camid) for camid in entry["cameras"]),
                 number,
                 int(entry["camera_offset"]),

@@ -130,7 +130,7 @@ class Service:
         for box, feature, seen in zip(described.boxes, described.features, described.seen, strict=True):
             found = self.gallery.search(feature, top=asked.top, images=asked.images, where=where)
             total = found.total
-            judgement = self.judge.judge(seen.domain, found.searched_people)
+            judgement = self.judge.judge(seen.likely_domain, found.searched_people)
             keys = [hit.key for person in found.people for hit in person.hits]
             small = self.gallery.thumbnails(keys) if asked.thumbnails and keys else {}
             people = [_person(one, judgement.verdict(one.similarity), small) for one in found.people]

@@ -152,6 +152,11 @@ def find_resume_point(path: Path, config: RunConfig, say: Callable[[str], None])
         again = command("train", "--resume", path)
         raise JointreidError(f"{path} already holds a run; resume it with `{again}`, or choose another --out")
     run = open_run(path)
+    if run.label_space.is_published:
+        raise JointreidError(
+            f"{path} was fetched from a hub, without the state of its training; start a new run from it with "
+            f"`{command('train', '--init', path)}` and its settings"
+        )
     _require_same_settings(run, config)
     require_inside(path / "tensorboard", path)  # which training writes into
     return ResumePoint(run, newest_checkpoint(run, say))

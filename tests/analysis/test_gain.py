@@ -280,6 +280,29 @@ def test_suggested_runs_have_settings_that_fit(tmp_path: Path) -> None:
     assert "--dcsd.factors '[sample]' --dcsd.camera_shrinkage 0 --out" in missing
 
 
+def test_a_grown_run_is_no_joint_training_and_no_command_starts_from_the_run_before(tmp_path: Path) -> None:
+    before, grown = tmp_path / "before", tmp_path / "grown"
+    made_run(before, "bot-dcsd", ["a"], {"a": 0.5}, sources=["a=/data/a"], optim={"lr": 0.001})
+    made_run(
+        grown,
+        "bot-dcsd",
+        ["a", "b"],
+        {"a": 0.5, "b": 0.5},
+        sources=["a=/data/a", "b=/data/b"],
+        pretraining=str(before),
+        optim={"lr": 0.0003},
+        train={"init": str(before), "init_classes": True},
+    )
+    (text,) = compute_gain([tmp_path]).joint[0].missing
+    assert "Its joint run was grown by add-domain from a run on other data" in text
+    data = "--data a=/data/a --data b=/data/b"
+    assert text.endswith(f"`jointreid train --config {before}/config.yaml {data} --out {grown}-joint`")
+    (tmp_path / "before" / "config.yaml").unlink()
+    (text,) = compute_gain([grown]).joint[0].missing
+    start = "--train.init= --train.init_classes=false"
+    assert text.endswith(f"`jointreid train --config {grown}/config.yaml {start} {data} --out {grown}-joint`")
+
+
 def test_means_are_over_the_data_sets_that_have_both(tmp_path: Path) -> None:
     made_run(tmp_path / "alone", "bot", ["a"], {"a": 0.5})
     made_run(tmp_path / "joint", "bot", ["a", "b"], {"a": 0.25, "b": 0.75})

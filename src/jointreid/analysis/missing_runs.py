@@ -6,8 +6,10 @@ from pathlib import Path
 from jointreid.analysis.arms import Arm, letters_of
 from jointreid.analysis.evaluated_run import EvaluatedRun
 from jointreid.data.sources import split_source
+from jointreid.machine.paths import user_path
 from jointreid.messages.commands import command, source_word
 from jointreid.messages.listing import first_few
+from jointreid.run import read_config
 
 
 def missing_runs(arms: Sequence[Arm], names: Sequence[str]) -> Iterator[str]:
@@ -32,6 +34,12 @@ def missing_runs(arms: Sequence[Arm], names: Sequence[str]) -> Iterator[str]:
         for name in (n for n in names if not any(n in run.domains for run in joint)):
             evaluate = command("evaluate", joint[0].path)
             yield f"{arm.label} on {name}. Its joint run was not evaluated there; evaluate it: `{evaluate}`"
+        if _is_grown(arm):
+            yield (
+                f"What joining gains for: {arm.label}. Its joint run was grown by add-domain from a run on other data, "
+                f"so it is no joint training from the start; that would be `{_from_the_start(joint[0])}`"
+            )
+            continue
         untrained = tuple(name for name in names if not arm.trained_on([name]))
         if untrained:
             alone.setdefault(untrained, []).append(arm)
@@ -40,7 +48,7 @@ def missing_runs(arms: Sequence[Arm], names: Sequence[str]) -> Iterator[str]:
         first = next(iter(lacking[0].trained_on(names).values()))
         labels = first_few((arm.label for arm in lacking), sep="; ")
         yield (f"What joining gains for: {labels}. No run was trained on {of} alone{_solo(first, untrained[0])}")
-    joint_arms = [arm for arm in arms if arm.trained_on(names)]
+    joint_arms = [arm for arm in arms if arm.trained_on(names) and not _is_grown(arm)]
     for arm in joint_arms:
         if (
             "sample" in arm.factors[:1]
@@ -61,6 +69,32 @@ def missing_runs(arms: Sequence[Arm], names: Sequence[str]) -> Iterator[str]:
             "What generated filters gain over a plain network. No run is of one (bot or agw): "
             f"`{_other(joint_arms[0], names, host, '--model.name', host)}`"
         )
+
+
+def _is_grown(arm: Arm) -> bool:
+    """Return whether its runs started from a run on other data, and not from weights that any run could start from."""
+    return arm.runs[0].config.train.init_classes
+
+
+def _from_the_start(grown: EvaluatedRun) -> str:
+    """Return the command that trains on all data sets of a grown run at once."""
+    words = ["train", *_settings_of_start(grown)]
+    for source in grown.config.data.sources:
+        words += ["--data", source_word(*split_source(source))]
+    return command(*words, "--out", grown.path.with_name(f"{grown.path.name}-joint"))
+
+
+def _settings_of_start(run: EvaluatedRun) -> list[str | Path]:
+    """Return the options that give the settings of a run; of a grown one those of the run that it was grown from first.
+
+    Where that run is gone, the grown run's own settings are taken, without their start.
+    """
+    config, first = run.config, run.path
+    while config.train.init_classes and (user_path(config.train.init) / "config.yaml").is_file():
+        first = user_path(config.train.init)
+        config = read_config(first / "config.yaml")
+    reset = ["--train.init=", "--train.init_classes=false"] if config.train.init_classes else []
+    return ["--config", first / "config.yaml", *reset]
 
 
 def _other(arm: Arm, names: Sequence[str], suffix: str, *options: str) -> str:
@@ -91,4 +125,4 @@ def source_of(run: EvaluatedRun, name: str) -> str:
 
 def _joint(arms: Sequence[Arm]) -> str:
     run = next(run for arm in arms for run in arm.runs)
-    return f"Train one with `{command('train', '--config', run.path / 'config.yaml', '--data', 'NAME=PATH')}`"
+    return f"Train one with `{command('train', *_settings_of_start(run), '--data', 'NAME=PATH')}`"

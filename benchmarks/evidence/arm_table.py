@@ -8,7 +8,7 @@ from evidence.context_use import CONTEXTS
 from evidence.cost_table import millions
 from evidence.counts import count
 from evidence.data import DATASETS
-from evidence.figures import mean, percent, signed
+from evidence.figures import mean, paragraph, percent, signed
 from evidence.records import RecordStore
 from evidence.tasks import Record, arms_of
 from jointreid.messages.tables import text_table
@@ -47,7 +47,7 @@ def arm_table(store: RecordStore, dataset: str, start: Start, stage: str) -> Ite
     yield text_table([head, *rows], "l" + "r" * (len(head) - 1))
     yield ""
     if contexts:
-        yield (
+        yield paragraph(
             "Context zeroed, context shuffled: the mean mAP of the same networks when the vectors of domain and camera "
             "are 0 at test, or those of other images. A network that uses its context loses by it."
         )

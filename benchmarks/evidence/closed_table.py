@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from evidence.arms import ARMS, Start
 from evidence.compared import gain, metrics, records_of
 from evidence.data import DATASETS
-from evidence.figures import mean, percent, signed
+from evidence.figures import mean, paragraph, percent, signed
 from evidence.records import RecordStore
 from evidence.tasks import arms_of
 from jointreid.messages.tables import text_table
@@ -42,7 +42,7 @@ def closed_table(store: RecordStore, dataset: str, start: Start) -> Iterator[str
     head = ["arm", *(cell for name, _, _ in columns for cell in (name, "against static"))]
     yield f"### Trained without the domain {data.closed_domain} and without camera {camid} of {camera_domain}"
     yield ""
-    yield (
+    yield paragraph(
         f"One short training of each arm (seed 0). The queries of that camera are searched among all test images of "
         f"{camera_domain}; of the other domains no train image was left out."
     )

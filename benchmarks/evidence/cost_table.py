@@ -10,7 +10,8 @@ from measure import spread
 
 from evidence.arms import ARMS, START_WORDS, STARTS, Start
 from evidence.counts import count
-from evidence.figures import short_name
+from evidence.data import DATASETS
+from evidence.figures import paragraph, short_name
 from evidence.tasks import arms_of
 from jointreid.messages.tables import text_table
 
@@ -48,32 +49,35 @@ def cost_tables(costs: Costs, datasets: Sequence[str]) -> Iterator[str]:
     """Yield the section: for each start a table of all arms."""
     yield "## What each network costs"
     yield ""
-    yield (
+    yield paragraph(
         "Parameters and multiply-adds for one image, in millions, without the identity classifier, which is not needed "
-        "after training, and with heads for 5 domains and 32 cameras. CPU time of a training step of 64 images, as a "
-        "multiple of the plain network's: median and quartiles, measured side by side in one process "
-        + (f"({costs.words})." if costs.words else "by `python -m evidence.costs`: not measured yet.")
+        "after training, and with heads for 5 domains and 32 cameras.",
+        "CPU time of a training step of 64 images, as a multiple of the plain network's: median and quartiles, "
+        f"measured side by side in one process ({costs.words})."
+        if costs.rows
+        else "CPU time is not measured yet; `benchmarks/evidence/costs.py` does it.",
     )
     yield ""
     for start in STARTS:
         yield f"From {START_WORDS[start]}:"
         yield ""
-        yield text_table([_head(datasets), *_rows(costs, start, datasets)], "lr" + "r" * 2 * len(datasets))
+        head, *rows = _rows(costs, start, datasets)
+        yield text_table([head, *rows], "l" + "r" * (len(head) - 1))
         yield ""
 
 
-def _head(datasets: Sequence[str]) -> list[str]:
-    sizes = [f"multiply-adds, {short_name(name)}" for name in datasets]
-    return ["arm", "params", *sizes, *(f"CPU time, {short_name(name)}" for name in datasets)]
-
-
 def _rows(costs: Costs, start: Start, datasets: Sequence[str]) -> Iterator[list[str]]:
+    """Yield the head, then the row of each arm."""
+    sizes = {f"{DATASETS[name].image['height']}x{DATASETS[name].image['width']}": name for name in datasets}
+    timed = [name for name in datasets if (name, start, "static") in costs.rows]
+    words = [f"multiply-adds, {size}" for size in sizes]
+    yield ["arm", "params", *words, *(f"CPU time, {short_name(name)}" for name in timed)]
     for arm in arms_of(start):
         row = [ARMS[arm].words + "*" * ARMS[arm].control, millions(count(arm, start, datasets[0]).params)]
-        for dataset in datasets:
+        for dataset in sizes.values():
             macs = count(arm, start, dataset).macs
             row.append(f"{millions(macs)} ({macs / count('static', start, dataset).macs:.2f})")
-        for dataset in datasets:
+        for dataset in timed:
             measured = costs.rows.get((dataset, start, arm))
             row.append("" if measured is None else _time(measured, is_plain=arm == "static"))
         yield row

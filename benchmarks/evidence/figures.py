@@ -1,5 +1,6 @@
-"""Figures in words."""
+"""Figures in words, and text in lines."""
 
+import textwrap
 from collections.abc import Iterable
 
 from evidence.data import DATASETS
@@ -30,3 +31,8 @@ def _with_sign(share: float) -> str:
 def short_name(dataset: str) -> str:
     """Return the name of a data set as in running text."""
     return DATASETS[dataset].words.partition(":")[0]
+
+
+def paragraph(*sentences: str) -> str:
+    """Return sentences as lines of at most 120 characters."""
+    return textwrap.fill(" ".join(sentences), 120, break_long_words=False, break_on_hyphens=False)

@@ -6,7 +6,7 @@ from evidence.arms import ARMS, Start
 from evidence.compared import gain, records_of
 from evidence.counts import count
 from evidence.data import DATASETS
-from evidence.figures import mean, percent, signed
+from evidence.figures import mean, paragraph, percent, signed
 from evidence.records import RecordStore
 from evidence.tasks import CPU_FACTOR, RIVAL
 from jointreid.messages.tables import text_table
@@ -50,7 +50,7 @@ def matching_table(store: RecordStore, dataset: str, start: Start) -> Iterator[s
         return
     yield "### The context network against plain ones of the same cost"
     yield ""
-    yield " ".join(_words(start))
+    yield paragraph(*_words(start))
     yield ""
     head = ["equal", "plain network", "trainings", "its steps", "context's steps", "multiply-adds", "mAP"]
     yield text_table([[*head, "mAP with context", "gain"], *rows], "lllrrrrrr")

@@ -1,9 +1,10 @@
-"""Write results/evidence.md and docs/evidence.md, the tables of the comparison, from its records, none typed by hand.
+"""Write results/evidence.md and docs/evidence.md, the page of the comparison, from its records, none typed by hand.
 
 python -m evidence.tables
 """
 
 import argparse
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,12 +16,15 @@ from evidence.cost_table import Costs, cost_tables
 from evidence.data import DATASETS
 from evidence.gain_split import gain_split
 from evidence.goals import goal_section
+from evidence.length import length_drawing, length_section
 from evidence.matchings import matching_table
 from evidence.records import RecordStore
 from evidence.tasks import SCALES
 from jointreid.machine.files import write_atomically
 
 ROOT = Path(__file__).resolve().parents[2]
+# The drawing of the lengths, below docs/.
+IMAGE = "images/evidence-length.svg"
 HEAD = """# Evidence: which network for joint training
 
 Made by `bash benchmarks/evidence/run.sh` from the records under `results/evidence/`. Small networks, small pictures and
@@ -31,9 +35,9 @@ of identities, and of seeds where there are several. An arm that is marked with 
 """
 
 
-def page(store: RecordStore, costs: Costs, datasets: Sequence[str]) -> str:
-    """Return the whole page."""
-    lines = [HEAD, *goal_section(store, datasets)]
+def page(store: RecordStore, costs: Costs, datasets: Sequence[str], image: str = IMAGE) -> str:
+    """Return the whole page, which links the drawing of `length_drawing` as `image`."""
+    lines = [HEAD, *goal_section(store, datasets), *length_section(store, datasets, image)]
     for dataset in datasets:
         for start in STARTS:
             lines += cell_section(store, dataset, start)
@@ -68,10 +72,15 @@ def main() -> int:
     options, _ = parser.parse_known_args()  # those of evidence.run have no effect here
     is_real = options.scale == "cpu"
     folder = options.records or (ROOT / "results" / "evidence" if is_real else options.out / "records")
-    pages = [ROOT / "results" / "evidence.md", ROOT / "docs" / "evidence.md"]
+    store, datasets = RecordStore(folder), SCALES[options.scale].datasets
     costs = Costs.read((ROOT / "results" if is_real else options.out) / "evidence_costs.json")
+    drawing_path = ROOT / "docs" / IMAGE if is_real else options.out / Path(IMAGE).name
+    pages = [ROOT / "results" / "evidence.md", ROOT / "docs" / "evidence.md"]
+    if drawing := length_drawing(store, datasets):
+        write_atomically(drawing_path, drawing + "\n")
     for path in pages if is_real else [options.out / "evidence.md"]:
-        write_atomically(path, page(RecordStore(folder), costs, SCALES[options.scale].datasets))
+        image = Path(os.path.relpath(drawing_path, path.parent)).as_posix()
+        write_atomically(path, page(store, costs, datasets, image))
         print(f"wrote {path}")
     return 0
 

@@ -1,9 +1,12 @@
 """The page of the comparison of networks, from records made by the test: complete, partial, and without any."""
 
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
+from xml.etree import ElementTree
 
 import numpy as np
 import pytest
@@ -12,6 +15,8 @@ ROOT = Path(__file__).parents[2]
 IDENTITIES, MACHINE = 6, "one abacus"
 # Mean average precision of each arm; those of other arms are that of static.
 LEVELS = {"static": 0.4, "static-wide": 0.45, "s": 0.5, "context": 0.6, "labels": 0.65}
+# What is added to it, by stage.
+OF_STAGE = {"solo": -0.1, "closed": -0.2, "long": 0.05, "longest": 0.1}
 
 
 @pytest.fixture(scope="module")
@@ -20,23 +25,37 @@ def evidence() -> Iterator[Any]:
     with pytest.MonkeyPatch.context() as patch:
         patch.syspath_prepend(str(ROOT / "benchmarks"))
         import evidence.cost_table
+        import evidence.counts
         import evidence.data
+        import evidence.length
         import evidence.records
         import evidence.tables
         import evidence.tasks
 
+        patch.setattr(evidence.counts, "_count", count)
         yield evidence
 
 
 @pytest.fixture(scope="module")
-def complete(evidence: Any, tmp_path_factory: pytest.TempPathFactory) -> str:
+def store(evidence: Any, tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """All records of the plan."""
+    return make_store(evidence, tmp_path_factory.mktemp("records"))
+
+
+@pytest.fixture(scope="module")
+def complete(evidence: Any, store: Any) -> str:
     """The page of all records of the plan."""
-    return page(evidence, make_store(evidence, tmp_path_factory.mktemp("records")))
+    return page(evidence, store)
+
+
+def count(arm: str, _start: str, _size: tuple[int, int]) -> Any:
+    """Return the cost of a network without building it, which takes a while for all of them."""
+    return SimpleNamespace(params=1_500_000, macs=20_000_000 if arm == "static" else 25_000_000)
 
 
 def record_of(task: Any, domains: tuple[str, ...]) -> dict[str, Any]:
     """Return the record of a training: each query is `LEVELS` plus a little noise."""
-    level = LEVELS.get(task.arm, LEVELS["static"]) - {"solo": 0.1, "closed": 0.2}.get(task.stage, 0.0)
+    level = LEVELS.get(task.arm, LEVELS["static"]) + OF_STAGE.get(task.stage, 0.0)
     noise = np.random.default_rng(len(task.name)).normal(0, 0.01, (len(domains), 2 * IDENTITIES))
     values = {name: np.round(1e4 * (level + row)) for name, row in zip(domains, noise, strict=True)}
     if task.domain:
@@ -44,7 +63,7 @@ def record_of(task: Any, domains: tuple[str, ...]) -> dict[str, Any]:
     means = {name: float(row.mean()) / 1e4 for name, row in values.items()}
     record = {
         "task": task.identity,
-        "steps": 100,
+        "steps": {"long": 200, "longest": 400}.get(task.stage, 100),
         "seconds": 1800.0,
         "cpu_seconds": 1700.0,
         "provenance": {"machine": MACHINE},
@@ -94,7 +113,7 @@ def rows(text: str, heading: str, beginning: str) -> list[list[str]]:
 def test_a_page_without_records_says_so(evidence: Any, tmp_path: Path) -> None:
     text = page(evidence, make_store(evidence, tmp_path, most=0))
     assert text.count("not trained yet") == 2
-    assert "not measured yet" in text
+    assert "not measured yet" in " ".join(text.split())
     assert "### " not in text
     assert "no training" in text
 
@@ -136,7 +155,19 @@ def test_the_context_network_is_compared_at_equal_width_multiply_adds_and_cpu_ti
         ["CPU time", "static"],
     ]
     assert short[4:] == [["width", "static"], ["CPU time", "static"]]  # from ImageNet
-    assert "Weights from ImageNet fix the width" in complete
+    assert "Weights from ImageNet fix the width" in " ".join(complete.split())
+
+
+def test_costs_are_counted_and_measured(evidence: Any, store: Any) -> None:
+    row = {"dataset": "omniglot", "start": "random", "cpu_ms": [150.0, 170.0, 160.0], "against_static": [1.5, 1.6, 1.8]}
+    measured = {("omniglot", "random", arm): {**row, "arm": arm} for arm in ("static", "context")}
+    costs = evidence.cost_table.Costs(measured, "3 rounds on an abacus")
+    text = evidence.tables.page(store, costs, ("omniglot",))
+    assert "(3 rounds on an abacus)" in text
+    found = rows(text, "What each network costs", "| static")
+    assert found[0] == ["static", "1.50", "20.00 (1.00)", "160 ms"]
+    assert found[1] == ["static + context network", "1.50", "25.00 (1.25)", "1.60 (1.50-1.80)"]
+    assert found[2][-1] == ""  # not measured
 
 
 def test_other_contexts_have_columns(complete: str) -> None:
@@ -145,3 +176,23 @@ def test_other_contexts_have_columns(complete: str) -> None:
     assert dict(zip(head, own, strict=True))["context zeroed"] == "12.3"
     assert dict(zip(head, own, strict=True))["context shuffled"] == "12.3"
     assert rows(complete, "Short trainings, seed 0", "| static  ")[0][-1] == ""
+
+
+def test_the_lengths_have_a_table_and_a_drawing(evidence: Any, store: Any, complete: str) -> None:
+    found = rows(complete, "Longer training", "| Omniglot | random")
+    assert [row[2:4] for row in found] == [["short", "100"], ["long", "200"], ["longest", "400"]]
+    assert [float(row[4]) for row in found] == pytest.approx([40, 45, 50], abs=1)
+    assert [float(row[5]) for row in found] == pytest.approx([60, 65, 70], abs=1)
+    assert "](images/evidence-length.svg)" in complete
+    drawing = ElementTree.fromstring(evidence.length.length_drawing(store, ("omniglot",)))
+    charts = [element for element in drawing.iter() if "chart" in element.get("class", "").split()]
+    ends = [
+        [float(value) for value in re.findall(r"ends at ([\d.]+)", chart.get("aria-label", ""))] for chart in charts
+    ]
+    assert ends == pytest.approx(np.array([[50, 70], [50, 70]]), abs=1)
+
+
+def test_a_single_length_is_not_drawn(evidence: Any, tmp_path: Path) -> None:
+    few = make_store(evidence, tmp_path, most=20)
+    assert evidence.length.length_drawing(few, ("omniglot",)) == ""
+    assert "Longer training" not in page(evidence, few)

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from jointreid.config import DcsdConfig
 from jointreid.export.portable import PortableDCSD, portable
+from jointreid.models.controls import DomainNorm, FilmConv
 from jointreid.models.dcsd import DCSD
 from jointreid.models.reid import ReIDModel, build_model
 
@@ -28,6 +29,13 @@ def trained_looking(model: ReIDModel) -> ReIDModel:
             module.weight.data.uniform_(0.1, 0.4, generator=generator)  # no more, or the maps grow without end
             for values in (module.bias, module.running_mean):
                 values.data.normal_(0, 0.1, generator=generator)  # type: ignore[union-attr]
+        if isinstance(module, FilmConv) and module.projection is not None:
+            nn.init.normal_(module.projection.weight, 0, 0.5, generator=generator)
+        if isinstance(module, DomainNorm):
+            module.running_var.uniform_(0.5, 1.5, generator=generator)
+            module.weight.data.uniform_(0.5, 1.5, generator=generator)
+            for values in (module.bias.data, module.running_mean):
+                values.normal_(0, 0.3, generator=generator)
         if isinstance(module, DCSD):
             if module.gain is not None:
                 module.gain.data.normal_(0, 0.3, generator=generator)
@@ -55,6 +63,8 @@ def features(model: ReIDModel, images: Tensor) -> Tensor:
         ("bot-dcsd", "resnet50-w16", {"base": "static", "context": "network", "generated_start": "zeros"}),
         ("bot-dcsd", "resnet50-w16", {"base": "static", "context": "block-stats", "gain_relative": True}),
         ("bot-dcsd", "resnet50-w16", {"context": "network", "context_to": "spatial"}),
+        ("bot-dcsd", "resnet50-w16", {"base": "static", "context": "network", "inject": "film"}),
+        ("bot-dcsd", "resnet50-w16", {"base": "static", "context": "network", "inject": "norm"}),
         ("agw-dcsd", "resnet50-w16", {"base": "static", "combine": "add"}),
         ("bot", "resnet50-w16", {}),
         ("agw", "resnet50-w16", {}),
@@ -75,12 +85,14 @@ def test_features_stay_the_same(system: str, trunk: str, settings: Mapping[str, 
     found = features(rewritten, images)
     assert torch.isfinite(expected).all()
     assert (found - expected).abs().max() <= 2e-5 * expected.abs().max()
-    assert not [
+    kept = [
         name for name, _ in rewritten.named_modules() if name.endswith("classifier") and _parameters(rewritten, name)
     ]
+    # The blocks are told what it predicts.
+    assert kept == (["context.domain.classifier"] if settings.get("inject") == "norm" else [])
     kinds = [type(module) for module in rewritten.modules()]
     assert DCSD not in kinds
-    if system.startswith("bot") and trunk.startswith("resnet") and system != "bot-snr":
+    if system in ("bot", "bot-dcsd", "bot-dn") and trunk.startswith("resnet") and "inject" not in settings:
         assert nn.BatchNorm2d not in kinds  # all went into the convolutions before them
 
 

@@ -233,7 +233,9 @@ def _centred(values: Tensor, dim: int) -> Tensor:
 
 
 def portable(model: ReIDModel, height: int, width: int, *, fuse: bool = True) -> ReIDModel:
-    """Return a copy of a model in evaluation mode for images of one size, rewritten, without any classifier.
+    """Return a copy of a model in evaluation mode for images of one size, rewritten.
+
+    Its classifiers are left out, but for those whose prediction the blocks are told.
 
     Args:
         model: the model, on the CPU.
@@ -290,7 +292,8 @@ def _trace(
         handles.append(module.register_forward_hook(hook))
 
     for name, module in model.named_modules():
-        if isinstance(module, nn.Conv2d | nn.BatchNorm2d | DCSD):
+        # Not a subclass of Conv2d, such as the controls of `dcsd.inject`: it does more than the convolution.
+        if type(module) is nn.Conv2d or isinstance(module, nn.BatchNorm2d | DCSD):
             watch(name, module)
     with torch.inference_mode():
         model(torch.zeros(1, 3, height, width))

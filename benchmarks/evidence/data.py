@@ -53,7 +53,7 @@ DATASETS: Mapping[str, EvidenceData] = {
         40,
         (3, 5, 10),
         "college",
-        ("station", 3),
+        ("plaza", 2),
     ),
     "omniglot": EvidenceData(
         "Omniglot: 4 domains, 20 writers",

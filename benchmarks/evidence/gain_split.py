@@ -8,7 +8,7 @@ from evidence.compared import gain, records_of
 from evidence.data import DATASETS
 from evidence.figures import mean, paragraph, percent, signed
 from evidence.records import RecordStore
-from evidence.tasks import ALWAYS_LONG, Record
+from evidence.tasks import COMPARED, Record
 from jointreid.messages.tables import text_table
 
 STAGES = ("short", "long")
@@ -40,7 +40,7 @@ def gain_split(store: RecordStore, dataset: str, start: Start) -> Iterator[str]:
     rows = [["trunk: static, all domains in one network", *(_mean(of_stage(stage, "static")) for stage in stages)]]
     for words, before, after in _PARTS:
         rows.append([words, *(difference(of_stage(stage, before), of_stage(stage, after)) for stage in stages)])
-    for arm in ALWAYS_LONG:
+    for arm in COMPARED:
         alone = _complete(of_stage("solo", arm), domains)
         row = [_JOINING[arm]]
         row += [difference(alone, of_stage(stage, arm)) if stage == "short" else "" for stage in stages]

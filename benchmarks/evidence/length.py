@@ -8,7 +8,7 @@ from evidence.compared import gain, records_of
 from evidence.data import DATASETS
 from evidence.figures import mean, paragraph, percent, short_name, signed
 from evidence.records import RecordStore
-from evidence.tasks import ALWAYS_LONG, Record
+from evidence.tasks import COMPARED, Record
 from jointreid.analysis.curves import HEIGHT, WIDTH, Curve, line_chart
 from jointreid.analysis.html import Html, tag
 from jointreid.messages.tables import text_table
@@ -39,9 +39,7 @@ class Length(NamedTuple):
 
 def lengths_of(store: RecordStore, dataset: str, start: Start) -> list[Length]:
     """Return the lengths that both networks were trained for."""
-    found = [
-        Length(stage, *(records_of(store, dataset, start, stage, arm) for arm in ALWAYS_LONG)) for stage in LENGTHS
-    ]
+    found = [Length(stage, *(records_of(store, dataset, start, stage, arm) for arm in COMPARED)) for stage in LENGTHS]
     return [length for length in found if length.plain and length.context]
 
 

@@ -2,9 +2,10 @@
 
 A cell is one data set with one start; each is trained whole before the next, so that an interrupted comparison has
 whole cells. In a cell, learning rates are tried on held-out train identities, and every arm is trained short with its
-best one, the plain network once more for the CPU time of the context network, then the best four long with three
-seeds. Then come what joining itself costs (each domain alone), and every arm with a domain and a camera left out of
-train. After all cells, two arms are trained twice as long as long.
+best one, the plain network once more for the CPU time of the context network, then four long with three seeds: those
+that the goals are about, and the best of the others in the tunings. Then come what joining itself costs (each domain
+alone), and every arm with a domain and a camera left out of train. After all cells, two arms are trained twice as long
+as long.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -19,10 +20,12 @@ from jointreid.config import RunConfig
 Stage = Literal["tune", "short", "matched", "long", "solo", "closed", "longest"]
 LRS: Mapping[Start, tuple[float, ...]] = {"random": (1e-3, 2e-3, 4e-3), "imagenet": (3.5e-4, 7e-4, 1.4e-3)}
 LONG_ARMS, LONG_SEEDS = 4, 3
-# Compared with the others for as long as any is trained: the plain network, and the one to recommend.
-ALWAYS_LONG = ("static", "context")
-# The plain network of no fewer multiply-adds than that, where the width can be chosen: trained long too.
+# The plain network, and the one to recommend: for as long as any is trained, and on each domain alone.
+COMPARED = ("static", "context")
+# The plain network of no fewer multiply-adds than that, where the width can be chosen.
 RIVAL = "static-wide"
+# The goals need these long: D + C is what the context network gains over static + S.
+ALWAYS_LONG = (*COMPARED, "s", RIVAL)
 # CPU time of a step of the context network as a multiple of static's: the stage `matched` trains static for as many
 # times more epochs than `short`, so that both cost the same. From `evidence.costs`, 5 rounds: 1.62 on people and 1.69
 # on Omniglot from random weights, 2.16 and 2.17 with MobileNetV2.
@@ -137,19 +140,21 @@ def best_lr(dataset: str, start: Start, arm: str, records: Records) -> float | N
 
 
 def long_arms(dataset: str, start: Start, records: Records) -> tuple[str, ...]:
-    """Return the arms that are trained long: `ALWAYS_LONG`, `RIVAL` where there is one, and the best of the others.
+    """Return the arms that are trained long: `ALWAYS_LONG`, and the best others in the tunings if places are left.
 
-    Controls that see labels cannot be recommended; one place is enough for them as the ceiling of the short trainings.
+    The tunings know train identities alone, so that no arm is chosen on a test identity. Controls cannot be
+    recommended; their short trainings are enough. Empty until all tunings are done.
     """
-    always = [arm for arm in (*ALWAYS_LONG, RIVAL) if arm in arms_of(start)]
+    arms = arms_of(start)
+    lrs = {arm: best_lr(dataset, start, arm, records) for arm in arms}
     scores = []
-    for arm in arms_of(start):
-        lr = best_lr(dataset, start, arm, records)
-        record = None if lr is None else records(Task(dataset, start, "short", arm, lr).name)
+    for arm, lr in lrs.items():
+        record = None if lr is None else records(Task(dataset, start, "tune", arm, lr).name)
         if record is None:
             return ()
-        if not ARMS[arm].control and arm not in always:
+        if not ARMS[arm].control and arm not in ALWAYS_LONG:
             scores.append((record["mean"], arm))
+    always = [arm for arm in ALWAYS_LONG if arm in arms]
     best = [arm for _, arm in sorted(scores, reverse=True)]
     return (*always, *best[: LONG_ARMS - len(always)])
 
@@ -161,7 +166,7 @@ def tasks(scale: Scale, records: Records) -> Iterator[Task]:
             yield from _cell(dataset, start, records)
     for start in STARTS:
         for dataset in scale.datasets:
-            for arm in ALWAYS_LONG:
+            for arm in COMPARED:
                 lr = best_lr(dataset, start, arm, records)
                 if lr is not None:
                     yield Task(dataset, start, "longest", arm, lr)
@@ -183,7 +188,7 @@ def _cell(dataset: str, start: Start, records: Records) -> Iterator[Task]:
     for seed in range(LONG_SEEDS):
         for arm in arms:
             yield Task(dataset, start, "long", arm, lrs[arm], seed)
-    for arm in ALWAYS_LONG:
+    for arm in COMPARED:
         if arm in lrs:
             for domain in DATASETS[dataset].domains:
                 yield Task(dataset, start, "solo", arm, lrs[arm], 0, domain)

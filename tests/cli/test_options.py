@@ -108,7 +108,7 @@ SPELLINGS = [
     (
         "serve",
         "r --gallery g --host 0.0.0.0 --port 0 --token auto --allow-host shop.example --read-only --threshold 0.5 "
-        "--max-bytes 9 --max-pixels 9 --rate 0 --checkpoint best --device cpu",
+        "--max-bytes 9 --max-pixels 9 --rate 0 --max-connections 9 --checkpoint best --device cpu",
     ),
     ("hub push", "r me/model --checkpoint best --license mit --public --revision dev --folder d --json"),
     ("hub fetch", "me/model --out o --revision v1 --json"),

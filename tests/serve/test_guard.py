@@ -129,7 +129,8 @@ def test_other_machines_reach_it_only_with_a_token() -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "value"), [("max_bytes", 0), ("max_pixels", 0), ("max_boxes", 0), ("max_queue", 0), ("rate", -1)]
+    ("name", "value"),
+    [("max_bytes", 0), ("max_pixels", 0), ("max_boxes", 0), ("max_queue", 0), ("max_connections", 0), ("rate", -1)],
 )
 def test_limits_out_of_range_are_refused(name: str, value: int) -> None:
     with pytest.raises(JointreidError, match=f"--{name.replace('_', '-')} is {value}; expected"):

@@ -32,6 +32,7 @@ class ServeOptions:
     max_bytes: int = setting(20_000_000, "bytes of an image")
     max_pixels: int = setting(25_000_000, "pixels of an image")
     rate: int = setting(600, "requests a minute from one address; 0 for any number")
+    max_connections: int = setting(64, "connections from one address at once")
     checkpoint: CheckpointName = setting("last", "which weights, for a new gallery")
     device: Device = device()
 
@@ -51,6 +52,7 @@ def serve(options: ServeOptions) -> int:
         max_bytes=options.max_bytes,
         max_pixels=options.max_pixels,
         rate=options.rate,
+        max_connections=options.max_connections,
         read_only=options.read_only,
     )
     with server.listen(options.host, options.port, settings.token) as listening:

@@ -26,7 +26,7 @@ class RateLimit:
         """Count a request; return 0 if it is allowed, else the seconds until the next one is."""
         if not self._rate:
             return 0.0
-        name, now = _network(client), self._clock()
+        name, now = network_of(client), self._clock()
         left, since = self._left.pop(name, (float(self._rate), now))
         left = min(float(self._rate), left + (now - since) * self._rate / 60)
         allowed = left >= 1
@@ -36,7 +36,7 @@ class RateLimit:
         return 0.0 if allowed else (1 - left) * 60 / self._rate
 
 
-def _network(client: str) -> str:
+def network_of(client: str) -> str:
     """Return what stands for a client: its address, or its IPv6 network, within which it has many addresses."""
     try:
         address = ip_address(client.partition("%")[0])

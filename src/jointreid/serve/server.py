@@ -101,10 +101,13 @@ def serving(service: Any) -> Any:
     """
     uvicorn = library("uvicorn", "a gallery is served", "serve")
     from jointreid.serve.app import guarded_app
+    from jointreid.serve.connections import limited_protocol
 
     logging.getLogger("uvicorn.error").setLevel(logging.ERROR)
     config = uvicorn.Config(
         guarded_app(service),
+        http=limited_protocol(service.settings),
+        ws="none",
         log_config=None,
         access_log=False,  # a request's address and time are personal data too
         proxy_headers=False,  # a client could name any address as its own

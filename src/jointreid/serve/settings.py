@@ -24,7 +24,9 @@ class ServeSettings:
         max_boxes: in an image.
         max_queue: requests that wait for the model; more are refused.
         rate: requests a minute from one address, of which all may come at once; 0 for any number.
-        body_seconds: time that a client has to send a request.
+        max_connections: open at once from one address; further ones are closed.
+        header_seconds: time that a client has to send the headers of a request, since its connection or last answer.
+        body_seconds: time that a client has to send the rest of a request.
         read_only: nobody may add or erase.
     """
 
@@ -35,6 +37,8 @@ class ServeSettings:
     max_boxes: int = 32
     max_queue: int = 64
     rate: int = 600
+    max_connections: int = 64
+    header_seconds: float = 10.0
     body_seconds: float = 30.0
     read_only: bool = False
 
@@ -44,7 +48,7 @@ class ServeSettings:
         Raises:
             JointreidError: one is out of range.
         """
-        for name in ("max_bytes", "max_pixels", "max_boxes", "max_queue"):
+        for name in ("max_bytes", "max_pixels", "max_boxes", "max_queue", "max_connections"):
             if getattr(self, name) < 1:
                 raise JointreidError(f"--{name.replace('_', '-')} is {getattr(self, name)}; expected 1 or more")
         if self.rate < 0:

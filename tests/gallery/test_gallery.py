@@ -42,8 +42,9 @@ PIDS = [f"person-{row // 4}" for row in range(120)]
 
 @pytest.fixture
 def indexed(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Index galleries from 50 images on."""
-    monkeypatch.setattr(index, "EXACT_BELOW", 50)
+    """Index galleries from 70 images on, and use the index where a filter leaves 50."""
+    monkeypatch.setattr(index, "EXACT_BELOW", 70)
+    monkeypatch.setattr(index, "EXACT_FILTERED", 50)
 
 
 @pytest.mark.parametrize("cameras", [(), ("1",), ("0", "3"), ("1", "9")])
@@ -105,6 +106,7 @@ def test_the_index_finds_what_a_whole_comparison_finds(tmp_path: Path, indexed: 
             expected = slow_search(features, pids, query, left)
             assert np.allclose([one.similarity for one in found.people], list(expected.values())[:4], atol=1e-5)
         assert gallery.search(query, where=parse_filter("camera = 1")).exact
+        assert not gallery.search(query, where=parse_filter("camera in (0, 1)")).exact  # 60 rows
 
 
 @pytest.mark.slow

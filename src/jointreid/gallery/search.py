@@ -49,7 +49,8 @@ def search_mirror(
     chosen = None if where is None else np.flatnonzero(where.mask(mirror.rows))
     searched = total if chosen is None else len(chosen)
     different = mirror.count_people(chosen)
-    exact = not use_index or searched < index.EXACT_BELOW or index.index_state(table) is None
+    enough = index.EXACT_BELOW if chosen is None else index.EXACT_FILTERED
+    exact = not use_index or searched < enough or index.index_state(table) is None
     if exact:
         people = _exactly(mirror, query, chosen, top, images)
     else:

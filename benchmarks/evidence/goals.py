@@ -4,17 +4,21 @@ from collections.abc import Iterator, Sequence
 
 from evidence.arms import ARMS, START_WORDS, STARTS, Start
 from evidence.compared import gain, records_of
+from evidence.counts import count
 from evidence.data import DATASETS
-from evidence.figures import paragraph, short_name, signed
+from evidence.figures import mean, paragraph, short_name, signed
 from evidence.gain_split import share_of_context, share_words
 from evidence.records import RecordStore
-from evidence.tasks import RIVAL, Record
+from evidence.tasks import PLAIN, RIVAL, Record
 from jointreid.analysis.resampling import Estimate
 from jointreid.messages.tables import text_table
 
-# In mAP, over the plain network of no fewer multiply-adds.
+# In mAP, over the best plain network.
 GOALS = {"people": 0.05, "omniglot": 0.02, "emoji": 0.02}
-_RIVALS = (RIVAL, "static")  # the first that was trained from that start
+_HEAD = [
+    "data set", "start", "trainings", "against", "multiply-adds", "gain", "goal", "D + C of the gain", "closed domain",
+    "clearly below",
+]  # fmt: skip
 
 
 def goal_section(store: RecordStore, datasets: Sequence[str]) -> Iterator[str]:
@@ -23,42 +27,64 @@ def goal_section(store: RecordStore, datasets: Sequence[str]) -> Iterator[str]:
     yield ""
     yield paragraph(
         "The recommended network is static + context network. The goals were set before any training. From both starts "
-        "it is to gain at least 5 mAP over the plain network of no fewer multiply-adds on the synthetic people, and 2 "
-        "on a second data set, with an interval above 0. D + C, which is what it gains over static + S, is to be at "
-        "least half of what it gains over static. Nowhere is it to be clearly below the plain network, that is by more "
-        "than the interval: neither on a third data set nor on a domain that was left out of training."
+        "it is to gain at least 5 mAP over the plain network of equal multiply-adds on the synthetic people, and 2 on "
+        "a second data set, with an interval above 0. Here it has to gain that over the best plain network of those "
+        "trainings, be it static, wider or with dense 3x3s; the closed domain is compared with the one that is best on "
+        "it. The multiply-adds of that network are a share of those of the recommended one. MobileNetV2 has trained "
+        "weights of one width alone, so from ImageNet no plain network of equal multiply-adds exists here, and static "
+        "has fewer.",
+        "D + C, which is what it gains over static + S, is to be at least half of what it gains over static. Nowhere "
+        "is it to be clearly below the plain network, that is by more than the interval: neither on a third data set "
+        "nor on a domain that was left out of training.",
     )
     yield ""
-    head = ["data set", "start", "trainings", "against", "gain", "goal", "D + C of the gain", "closed domain"]
     rows = [_row(store, dataset, start) for dataset in datasets for start in STARTS]
-    yield text_table([[*head, "clearly below"], *rows], "llllrlrrl")
+    yield text_table([_HEAD, *rows], "llllrrlrrl")
     yield ""
 
 
-def rival(store: RecordStore, dataset: str, start: Start, stage: str) -> list[Record]:
-    """Return the records of the plain network to beat; empty if it was not trained in a stage."""
-    return next((found for arm in _RIVALS if (found := records_of(store, dataset, start, stage, arm))), [])
+def rival(store: RecordStore, dataset: str, start: Start, stage: str, domains: Sequence[str]) -> list[Record]:
+    """Return the records of the plain network to beat, the one with the highest mAP in a stage, mean over `domains`.
+
+    It has the seeds of the context network; empty if none was trained with them.
+    """
+    seeds = _seeds(records_of(store, dataset, start, stage, "context"))
+    trained = (records_of(store, dataset, start, stage, arm) for arm in PLAIN)
+    candidates = [records for records in trained if records and _seeds(records) == seeds]
+    return max(candidates, key=lambda records: _level(records, domains), default=[])
+
+
+def _seeds(records: Sequence[Record]) -> list[int]:
+    return [record["task"]["seed"] for record in records]
+
+
+def _level(records: Sequence[Record], domains: Sequence[str]) -> float:
+    return mean(record["domains"][domain]["mAP"] for record in records for domain in domains)
 
 
 def _row(store: RecordStore, dataset: str, start: Start) -> list[str]:
     words = [short_name(dataset), START_WORDS[start].partition(",")[0]]
+    domains = DATASETS[dataset].domains
     for stage in ("long", "short"):
-        other, plain = records_of(store, dataset, start, stage, "context"), rival(store, dataset, start, stage)
+        other, plain = records_of(store, dataset, start, stage, "context"), rival(store, dataset, start, stage, domains)
         if other and plain:
-            found, _ = gain(plain, other, store, DATASETS[dataset].domains)
+            found, _ = gain(plain, other, store, domains)
+            arm = plain[0]["task"]["arm"]
+            share = count(arm, start, dataset).macs / count("context", start, dataset).macs
             closed = _closed(store, dataset, start)
             below = [name for name, value in (("all domains", found), ("closed domain", closed)) if is_below(value)]
             return [
                 *words,
                 f"{stage}, {len(other)} seed{'s' * (len(other) > 1)}",
-                ARMS[plain[0]["task"]["arm"]].words,
+                ARMS[arm].words,
+                f"{share:.2f}{'' if start in ARMS[RIVAL].starts else ', none is equal'}",
                 signed(found),
                 _goal(found, GOALS[dataset]),
                 share_words(share_of_context(store, dataset, start, stage)),
                 signed(closed) if closed else "not trained yet",
                 ", ".join(below) or "no",
             ]
-    return [*words, "not trained yet", *6 * [""]]
+    return [*words, "not trained yet", *7 * [""]]
 
 
 def is_below(found: Estimate | None) -> bool:
@@ -73,7 +99,7 @@ def _goal(found: Estimate, wanted: float) -> str:
 
 def _closed(store: RecordStore, dataset: str, start: Start) -> Estimate | None:
     """Return what it gains on the domain that was left out of train; None if that was not trained."""
-    other, plain = records_of(store, dataset, start, "closed", "context"), rival(store, dataset, start, "closed")
-    if not other or not plain:
-        return None
-    return gain(plain, other, store, (DATASETS[dataset].closed_domain,))[0]
+    domains = (DATASETS[dataset].closed_domain,)
+    other = records_of(store, dataset, start, "closed", "context")
+    plain = rival(store, dataset, start, "closed", domains)
+    return gain(plain, other, store, domains)[0] if other and plain else None

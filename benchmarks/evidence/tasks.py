@@ -24,6 +24,8 @@ LONG_ARMS, LONG_SEEDS = 4, 3
 COMPARED = ("static", "context")
 # The plain network of no fewer multiply-adds than that, where the width can be chosen.
 RIVAL = "static-wide"
+# The plain networks: the recommended one is to beat the best of them.
+PLAIN = ("static", RIVAL, "static-dense")
 # The goals need these long: D + C is what the context network gains over static + S.
 ALWAYS_LONG = (*COMPARED, "s", RIVAL)
 # CPU time of a step of the context network as a multiple of static's: the stage `matched` trains static for as many

@@ -24,6 +24,7 @@ def evidence() -> Iterator[Any]:
     """The modules of the comparison; the benchmarks are no package of the project."""
     with pytest.MonkeyPatch.context() as patch:
         patch.syspath_prepend(str(ROOT / "benchmarks"))
+        import evidence.arms
         import evidence.cost_table
         import evidence.counts
         import evidence.data
@@ -128,13 +129,25 @@ def test_a_page_of_a_comparison_that_was_interrupted(evidence: Any, tmp_path: Pa
 def test_the_goals_of_a_complete_comparison(complete: str) -> None:
     assert "not trained yet" not in complete
     found = rows(complete, "What the recommended network gains", "| Omniglot")
-    for row, plain, gained in zip(found, ("static, wider", "static"), (15, 20), strict=True):
-        assert row[2:4] == ["long, 3 seeds", plain]
-        assert float(row[4].split()[0]) == pytest.approx(gained, abs=1)
-        assert row[5] == "+2 reached"
-        assert float(row[6].split()[0]) == pytest.approx(50, abs=5)
-        assert float(row[7].split()[0]) == pytest.approx(gained, abs=1)
-        assert row[8] == "no"
+    expected = (("static, wider", "1.00", 15), ("static", "0.80, none is equal", 20))
+    for row, (plain, share, gained) in zip(found, expected, strict=True):
+        assert row[2:5] == ["long, 3 seeds", plain, share]
+        assert float(row[5].split()[0]) == pytest.approx(gained, abs=1)
+        assert row[6] == "+2 reached"
+        assert float(row[7].split()[0]) == pytest.approx(50, abs=5)
+        assert float(row[8].split()[0]) == pytest.approx(gained, abs=1)
+        assert row[9] == "no"
+
+
+@pytest.mark.parametrize("best", ["static", "static-wide", "static-dense"])
+def test_the_opponent_is_the_best_plain_network(
+    evidence: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, best: str
+) -> None:
+    monkeypatch.setitem(LEVELS, best, 0.55)
+    few = make_store(evidence, tmp_path, most=44)  # the short ones from random weights
+    row = rows(page(evidence, few), "What the recommended network gains", "| Omniglot")[0]
+    assert row[2:4] == ["short, 1 seed", evidence.arms.ARMS[best].words]
+    assert float(row[5].split()[0]) == pytest.approx(5, abs=1)
 
 
 def test_the_gain_is_split_into_its_parts(complete: str) -> None:

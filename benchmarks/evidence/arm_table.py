@@ -55,7 +55,7 @@ def arm_table(store: RecordStore, dataset: str, start: Start, stage: str) -> Ite
 
 
 def _cpu_seconds(records: Sequence[Record]) -> str:
-    """Write the mean CPU seconds of the trainings that were not interrupted; of the others a part is unknown."""
+    """Write the mean CPU seconds of the trainings that were not interrupted; the others trained some steps twice."""
     found = [record["cpu_seconds"] for record in records if not record.get("resumed")]
     return f"{mean(found):.0f}" if found else ""
 

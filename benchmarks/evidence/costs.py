@@ -24,7 +24,8 @@ from train_step import Training, draw_train_set
 from evidence.arms import STARTS, Start, settings
 from evidence.counts import count
 from evidence.data import DATASETS
-from evidence.tasks import BATCH, SCALES, arms_of
+from evidence.tasks import SCALES, arms_of
+from evidence.training_config import BATCH
 from jointreid.data.images import ImageStore
 from jointreid.machine.files import write_atomically
 from jointreid.machine.memory import kept_memory

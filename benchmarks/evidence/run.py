@@ -21,8 +21,10 @@ from evidence.claims import claimed, lock_folder
 from evidence.context_use import context_use
 from evidence.data import manifest
 from evidence.records import RecordStore, precisions
-from evidence.tasks import SCALES, Scale, Task, config, tasks
-from jointreid.config import DataConfig, config_hash
+from evidence.spent import counted
+from evidence.tasks import SCALES, Scale, Task, tasks
+from evidence.training_config import check_records, config, planned_hash
+from jointreid.config import DataConfig
 from jointreid.machine.locks import locked
 from jointreid.messages.errors import JointreidError
 from jointreid.models.wheel_weights import FOLDER, WHEELS, fetch
@@ -47,29 +49,30 @@ def train_task(task: Task, out: Path, scale: Scale, store: RecordStore, command:
     resumed = (path / "config.yaml").is_file()
     if resumed:
         settings = settings.replace(train={"resume": True})
-    wall, cpu = time.monotonic(), time.process_time()
     found: dict[str, Any] = {"mean": 0.0, "domains": {}}
-    try:
-        run = train(settings)
-        if task.stage == "closed":  # the closed domain, too
-            evaluate_run(run.path, DataConfig(sources=(str(manifest(task.dataset, out)),)), device="cpu")
-    except JointreidError as error:
-        if task.stage != "tune" or "not finite" not in str(error):
-            raise
-        found["diverged"] = str(error)  # no learning rate for this arm
-    else:
-        results, queries = load_results(run.path)
-        found = {"steps": run.state()["step"], **summary(results)}
-        if task.stage != "tune":
-            store.save_queries(task.dataset, queries)
-            found["ap"] = precisions(queries)
+    with counted(out / "spent" / f"{task.name}.json", resumed=resumed) as spent:
+        try:
+            run = train(settings)
+            if task.stage == "closed":  # the closed domain, too
+                evaluate_run(run.path, DataConfig(sources=(str(manifest(task.dataset, out)),)), device="cpu")
+        except JointreidError as error:
+            if task.stage != "tune" or "not finite" not in str(error):
+                raise
+            found["diverged"] = str(error)  # no learning rate for this arm
+        else:
+            results, queries = load_results(run.path)
+            found = {"steps": run.state()["step"], **summary(results)}
+            if task.stage != "tune":
+                store.save_queries(task.dataset, queries)
+                found["ap"] = precisions(queries)
+        seconds, cpu_seconds = spent.seconds()
     return {
         "task": task.identity,
         "start": START_WORDS[task.start],
-        "config": config_hash(settings.replace(data={"sources": ()}, train={"out": "", "resume": False})),
-        "resumed": resumed,  # then the seconds are only those since
-        "seconds": round(time.monotonic() - wall, 1),
-        "cpu_seconds": round(time.process_time() - cpu, 1),
+        "config": planned_hash(task, scale),
+        "resumed": resumed,  # then steps after the last checkpoint were trained, and paid for, twice
+        "seconds": seconds,
+        "cpu_seconds": cpu_seconds,
         "provenance": provenance("jointreid", "torch") | {"command": command},
         **found,
     }
@@ -155,6 +158,7 @@ def main() -> int:
     scale, command = SCALES[options.scale], f"bash benchmarks/evidence/run.sh --scale {options.scale}"
     folder = options.records or (ROOT / "results" / "evidence" if options.scale == "cpu" else options.out / "records")
     folder.mkdir(parents=True, exist_ok=True)
+    check_records(RecordStore(folder), scale)
     walk = Walk(options.out, scale, RecordStore(folder), options.only, command)
     stop_at = time.monotonic() + 60 * options.minutes
     while time.monotonic() < stop_at and next(walk.left(), None):

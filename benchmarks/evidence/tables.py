@@ -20,6 +20,7 @@ from evidence.length import length_drawing, length_section
 from evidence.matchings import matching_table
 from evidence.records import RecordStore
 from evidence.tasks import SCALES
+from evidence.training_config import check_records
 from jointreid.machine.files import write_atomically
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -73,6 +74,7 @@ def main() -> int:
     is_real = options.scale == "cpu"
     folder = options.records or (ROOT / "results" / "evidence" if is_real else options.out / "records")
     store, datasets = RecordStore(folder), SCALES[options.scale].datasets
+    check_records(store, SCALES[options.scale])
     costs = Costs.read((ROOT / "results" if is_real else options.out) / "evidence_costs.json")
     drawing_path = ROOT / "docs" / IMAGE if is_real else options.out / Path(IMAGE).name
     pages = [ROOT / "results" / "evidence.md", ROOT / "docs" / "evidence.md"]

@@ -10,12 +10,10 @@ as long.
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any, Literal
 
-from evidence.arms import ARMS, STARTS, Start, settings
-from evidence.data import DATASETS, manifest, solo, tuning, without_domain
-from jointreid.config import RunConfig
+from evidence.arms import ARMS, STARTS, Start
+from evidence.data import DATASETS
 
 Stage = Literal["tune", "short", "matched", "long", "solo", "closed", "longest"]
 LRS: Mapping[Start, tuple[float, ...]] = {"random": (1e-3, 2e-3, 4e-3), "imagenet": (3.5e-4, 7e-4, 1.4e-3)}
@@ -32,9 +30,6 @@ ALWAYS_LONG = (*COMPARED, "s", RIVAL)
 # times more epochs than `short`, so that both cost the same. From `evidence.costs`, 5 rounds: 1.62 on people and 1.69
 # on Omniglot from random weights, 2.16 and 2.17 with MobileNetV2.
 CPU_FACTOR: Mapping[Start, float] = {"random": 1.6, "imagenet": 2.2}
-
-# 64 images a step.
-BATCH: Mapping[str, int] = {"ids_per_batch": 16, "images_per_id": 4}
 
 Record = Mapping[str, Any]
 # From the name of a task to its record, or None.
@@ -91,42 +86,6 @@ class Scale:
 
 
 SCALES = {"cpu": Scale(tuple(DATASETS)), "test": Scale(("omniglot",), 100, 3)}
-
-
-def config(task: Task, out: Path, scale: Scale) -> RunConfig:
-    """Return the settings of a training below `out`; its manifest is made if it is not there."""
-    data = DATASETS[task.dataset]
-    whole = manifest(task.dataset, out)
-    images = {
-        "tune": lambda: tuning(whole, data.tuning_ids),
-        "solo": lambda: solo(whole, task.domain),
-        "closed": lambda: without_domain(whole, data.closed_domain),
-    }
-    source = images.get(task.stage, lambda: whole)()
-    epochs = max(1, _epochs(task) // scale.shrink)
-    milestones = {max(1, round(0.65 * epochs)), max(1, round(0.86 * epochs))}
-    left_out = ("{}:{}".format(*data.closed_camera),) if task.stage == "closed" else ()
-    base = settings(task.arm, task.start)
-    return base.replace(
-        data={"sources": (str(source),), "cache": str(out / "cache"), "leave_out_cameras": left_out},
-        image=dict(data.image),
-        sampler=BATCH,
-        schedule={
-            "epochs": epochs, "milestones": tuple(sorted(milestones)), "warmup_epochs": 1, "warmup_max_iters": 100,
-        },
-        optim={"lr": task.lr},
-        train={
-            "out": str(out / "runs" / task.name), "label": task.arm, "seed": task.seed, "eval_every": 0,
-            "max_steps": scale.max_steps, "device": "cpu", "compile": "never",
-        },
-    )  # fmt: skip
-
-
-def _epochs(task: Task) -> int:
-    tune, short, long = DATASETS[task.dataset].epochs
-    matched = round(CPU_FACTOR[task.start] * short)
-    of_stage = {"tune": tune, "matched": matched, "long": long, "longest": 2 * long}
-    return of_stage.get(task.stage, short)
 
 
 def arms_of(start: Start) -> tuple[str, ...]:

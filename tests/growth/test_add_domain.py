@@ -80,7 +80,8 @@ def grown(tiny_manifest: Path, tmp_path_factory: pytest.TempPathFactory) -> tupl
     folder = tmp_path_factory.mktemp("growth")
     known, new = part(tiny_manifest, folder, "plaza"), part(tiny_manifest, folder, "gate")
     config = small_config(manifest=known, cache=folder / "cache", train={"out": str(folder / "run"), "max_steps": 2})
-    config = config.replace(data={"places": ("plaza=town",), "leave_out_cameras": ("plaza:1",)})
+    data = {"places": ("plaza=town",), "leave_out_cameras": ("plaza:1",)}
+    config = config.replace(data=data, optim={"generator_lr": 0})
     return config, train(config, Console(quiet=True)), new
 
 
@@ -96,6 +97,7 @@ def test_a_run_is_grown_and_compared_on_every_data_set(
     grown_run = open_run(out)
     assert [domain.name for domain in grown_run.label_space.domains] == ["gate", "plaza"]
     assert grown_run.config.optim.lr == run.config.optim.lr * 0.5
+    assert grown_run.config.optim.generator_lr == 1  # as the run that began at random had it
     assert (grown_run.config.train.init, grown_run.config.train.init_classes) == (str(run.path), True)
     assert "identities keep their class" in printed
     table = [line.split("|")[1:3] for line in printed[printed.index("mAP before") :].splitlines() if "|" in line]

@@ -7,6 +7,10 @@ from typing import Any
 
 import pytest
 
+from jointreid.config import config_difference
+from jointreid.recipes import apply_recipe
+from jointreid.training.optim import generator_lr
+
 ROOT = Path(__file__).parents[2]
 
 
@@ -93,6 +97,20 @@ def test_the_plain_network_is_trained_for_the_cpu_time_of_the_context_network(ta
     assert epochs == {
         ("random", "short"): 25, ("random", "matched"): 40, ("imagenet", "short"): 25, ("imagenet", "matched"): 55,
     }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("start", "named"), [("random", {}), ("imagenet", {"dcsd.squeeze": 0.1, "dcsd.hidden_floor": 16})]
+)
+def test_the_context_network_is_the_recipe_joint(tasks: Any, start: Any, named: dict[str, Any]) -> None:
+    from evidence.arms import TRUNKS, settings
+
+    recipe = apply_recipe("joint").replace(model=TRUNKS[start])
+    arm = settings("context", start)
+    assert generator_lr(recipe) == arm.optim.generator_lr
+    found = config_difference(recipe, arm)
+    del found["optim.generator_lr"]  # a number there, the same
+    assert {key: new for key, (_, new) in found.items()} == named
 
 
 def test_the_arms_that_say_most_come_first(tasks: Any) -> None:

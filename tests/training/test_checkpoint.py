@@ -36,7 +36,7 @@ def trained(run: Run, seed: int) -> tuple[ReIDModel, torch.optim.Adam]:
     torch.manual_seed(seed)
     model = model_for(run.config, run.label_space)
     model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    optimizer = build_optimizer(model, run.config.optim)
+    optimizer = build_optimizer(model, run.config)
     for parameter in model.parameters():
         parameter.grad = torch.randn_like(parameter)
     optimizer.step()

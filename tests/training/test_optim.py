@@ -2,9 +2,17 @@ import pytest
 import torch
 from torch import nn
 
-from jointreid.config import DcsdConfig, OptimConfig, ScheduleConfig
+from jointreid.config import DcsdConfig, RunConfig, ScheduleConfig
 from jointreid.models.reid import ReIDModel, build_model
-from jointreid.training.optim import WeightAverage, build_optimizer, lr_factor, render_lrs, set_lr
+from jointreid.training.optim import (
+    WeightAverage,
+    build_optimizer,
+    generator_lr,
+    lr_factor,
+    render_generator_lr,
+    render_lrs,
+    set_lr,
+)
 
 # floor(training images / 64) of each data set, in the paper's numbers.
 STEPS = {"market1501": 202, "dukemtmc": 258, "cuhk03": 115, "msmt17": 472, "cuhk_sysu": 68, "joint": 1116}
@@ -84,7 +92,7 @@ def test_without_warm_up_fastreid_exempts_no_epoch() -> None:
 def test_optimizer_scales_the_rate_of_biases_and_leaves_frozen_ones_out() -> None:
     model = nn.Sequential(nn.Linear(2, 3), nn.BatchNorm1d(3))
     model[1].bias.requires_grad_(False)
-    optimizer = build_optimizer(model, OptimConfig(bias_lr_factor=2.0))
+    optimizer = build_optimizer(model, RunConfig().replace(optim={"bias_lr_factor": 2.0}))
     set_lr(optimizer, 0.5)
     weights, biases = optimizer.param_groups
     assert [group["lr"] for group in (weights, biases)] == [0.5, 1.0]
@@ -110,9 +118,9 @@ def joint_model(**switches: object) -> ReIDModel:
         return build_model("bot-dcsd", 4, 2, 3, "resnet50-w16", dcsd=dcsd)
 
 
-def settings_of(model: nn.Module, config: OptimConfig, **options: bool) -> dict[str, tuple[float, float]]:
+def settings_of(model: nn.Module, config: RunConfig) -> dict[str, tuple[float, float]]:
     """The factor on lr and the weight decay of each parameter that is trained."""
-    optimizer = build_optimizer(model, config, fused=False, **options)
+    optimizer = build_optimizer(model, config, fused=False)
     names = {parameter: name for name, parameter in model.named_parameters()}
     return {
         names[parameter]: (group["lr_scale"], group["weight_decay"])
@@ -123,8 +131,8 @@ def settings_of(model: nn.Module, config: OptimConfig, **options: bool) -> dict[
 
 def test_generators_and_context_have_their_own_lr_and_generators_no_decay() -> None:
     model = joint_model()
-    config = OptimConfig(generator_lr=6.0, bias_lr_factor=2.0, weight_decay=0.5)
-    found = settings_of(model, config, decay_generators=False)
+    optim = {"generator_lr": 6.0, "bias_lr_factor": 2.0, "weight_decay": 0.5}
+    found = settings_of(model, RunConfig().replace(optim=optim, dcsd={"decay_generators": False}))
     assert found.keys() == {name for name, p in model.named_parameters() if p.requires_grad}
     block = "trunk.layer1.0.conv2"
     for name in ("channel_branch.fc1.weight", "channel_branch.norm.std", "spatial_branch.conv.weight", "gain"):
@@ -139,15 +147,36 @@ def test_generators_and_context_have_their_own_lr_and_generators_no_decay() -> N
 
 
 def test_domain_and_camera_mlps_of_the_blocks_learn_as_fast_as_the_generators() -> None:
-    found = settings_of(joint_model(context="block"), OptimConfig(generator_lr=6.0))
+    found = settings_of(joint_model(context="block"), RunConfig().replace(optim={"generator_lr": 6.0}))
     assert found["trunk.layer1.0.conv2.domain.fc1.weight"] == (6.0, 5e-4)
 
 
 def test_by_default_there_are_the_two_groups_of_older_checkpoints() -> None:
     model = joint_model()
-    optimizer = build_optimizer(model, OptimConfig(), fused=False)
+    optimizer = build_optimizer(model, RunConfig(), fused=False)
     trained = [(name, parameter) for name, parameter in model.named_parameters() if parameter.requires_grad]
     expected = [[p for n, p in trained if n.endswith("bias") == biases] for biases in (False, True)]
     assert [group["params"] for group in optimizer.param_groups] == expected
-    generators = build_optimizer(build_model("bot", 4), OptimConfig(generator_lr=6.0), decay_generators=False)
-    assert len(generators.param_groups) == 2
+    config = RunConfig().replace(optim={"generator_lr": 6.0}, dcsd={"decay_generators": False})
+    assert len(build_optimizer(build_model("bot", 4), config).param_groups) == 2
+
+
+@pytest.mark.parametrize(
+    ("given", "start", "factor", "why"),
+    [
+        (0, {}, 1, ": 0 chooses it, and the trunk starts from random weights)"),
+        (0, {"model": {"pretrain": "tv_in1k"}}, 6, ": 0 chooses it, and the trunk starts from trained weights)"),
+        (0, {"train": {"init": "runs/other"}}, 6, ": 0 chooses it, and the trunk starts from trained weights)"),
+        (2.5, {"model": {"pretrain": "tv_in1k"}}, 2.5, "(optim.generator_lr)"),
+        (1, {}, 1, "(optim.generator_lr)"),
+    ],
+)
+def test_the_lr_of_generators_follows_the_start_where_none_is_given(
+    given: float, start: dict[str, dict[str, str]], factor: float, why: str
+) -> None:
+    config = RunConfig().replace(optim={"generator_lr": given}, **start)
+    assert generator_lr(config) == factor
+    assert settings_of(joint_model(), config)["context.convs.0.weight"][0] == factor
+    said = render_generator_lr(config)
+    assert f"{factor:g} times that" in said
+    assert said.endswith(why)

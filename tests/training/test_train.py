@@ -83,6 +83,7 @@ def test_a_run_leaves_its_settings_labels_metrics_weights_and_results(
     assert run.state()["step"] == total
     assert not run.model().training
     printed = capsys.readouterr().out
+    assert "Learning rate of what generates kernels: 1 times that (optim.generator_lr)" in " ".join(printed.split())
     assert "Forecast:" in printed
     assert "mAP" in printed
     assert f"step {total}/{total}" in printed

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from jointreid.config import OptimConfig
+from jointreid.config import RunConfig
 from jointreid.data.records import ImageRecord
 from jointreid.losses import HeadAccuracy
 from jointreid.messages.errors import JointreidError
@@ -77,7 +77,7 @@ def test_values_that_wait_to_be_read_keep_no_graph_of_the_network() -> None:
 def test_read_seldom_nothing_changes_from_the_bad_step_on_and_it_is_named(device: str) -> None:
     torch.manual_seed(0)
     model = nn.Linear(3, 2).to(device)
-    optimizer = build_optimizer(model, OptimConfig(lr=0.1))
+    optimizer = build_optimizer(model, RunConfig().replace(optim={"lr": 0.1}))
     watched = Watch(torch.device(device), False, {}, RECORDS.__getitem__)
     optimizer.found_inf = watched.found_inf  # type: ignore[attr-defined]
     kept: dict[str, Tensor] = {}

@@ -78,8 +78,6 @@ class DemoStart(NamedTuple):
         folder: of the runs.
         given: whether they are the committed weights.
         lr: learning rate.
-        optim: further settings of the optimiser. From random weights all parts learn alike; the recipe `joint` lets
-            those that generate kernels learn faster than a trained network beside them.
     """
 
     words: str
@@ -87,12 +85,11 @@ class DemoStart(NamedTuple):
     folder: str
     given: bool
     lr: float
-    optim: dict[str, Any]
 
 
 _STARTS = (
-    DemoStart("committed weights", "From weights trained on other synthetic people", "", True, 1e-3, {}),
-    DemoStart("random weights", "From random weights", "scratch", False, 2e-3, {"generator_lr": 1.0}),
+    DemoStart("committed weights", "From weights trained on other synthetic people", "", True, 1e-3),
+    DemoStart("random weights", "From random weights", "scratch", False, 2e-3),
 )
 
 
@@ -162,7 +159,7 @@ def _settings(out: Path, system: str, scale: DemoScale, start: DemoStart, cache:
         model=NETWORK["model"],
         sampler=scale.sampler,
         schedule=scale.schedule,
-        optim={"lr": start.lr, **start.optim},
+        optim={"lr": start.lr},
         train={
             "out": str(out / start.folder / system),
             "label": LABEL,

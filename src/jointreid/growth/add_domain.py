@@ -21,6 +21,7 @@ from jointreid.retrieval.evaluate import evaluate_run
 from jointreid.retrieval.result_files import load_results
 from jointreid.run import Run, find_data, open_run
 from jointreid.training.distributed.world import is_main_process, report_once
+from jointreid.training.optim import generator_lr
 from jointreid.training.start_weights import check_start_weights
 from jointreid.training.train import train
 
@@ -170,7 +171,8 @@ def _settings(
     base = find_data(before).config
     of_run = base.data.sources
     base = base.replace(
-        optim={"lr": before.config.optim.lr * lr_factor},
+        # The run's own factor as a number: one that 0 chose would follow train.init, and change.
+        optim={"lr": before.config.optim.lr * lr_factor, "generator_lr": generator_lr(before.config)},
         train={"out": str(path), "resume": False, "init": str(before.path), "init_classes": True, "label": ""},
         model={"pretrain": "none", "pretrain_file": ""},
     )

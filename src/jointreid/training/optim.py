@@ -7,7 +7,8 @@ from itertools import groupby
 import torch
 from torch import nn
 
-from jointreid.config import OptimConfig, ScheduleConfig
+from jointreid.config import RunConfig, ScheduleConfig
+from jointreid.models.weight_sources import NONE
 
 
 def lr_factor(schedule: ScheduleConfig, step: int, steps_per_epoch: int) -> float:
@@ -66,38 +67,61 @@ _GENERATORS = re.compile(r".*\.(channel_branch|spatial_branch)\..*|.*\.(projecti
 _CONTEXT = re.compile(r"context\..*|trunk\..*\.(domain|camera)\..*")
 
 
-def build_optimizer(
-    model: nn.Module, config: OptimConfig, *, decay_generators: bool = True, fused: bool = True
-) -> torch.optim.Adam:
+# From ImageNet weights and one lr for all, the gain hardly leaves 0; from random weights all parts learn alike.
+GENERATOR_LR_FROM_WEIGHTS, GENERATOR_LR_FROM_SCRATCH = 6.0, 1.0
+
+
+def generator_lr(config: RunConfig) -> float:
+    """Return the factor on the learning rate of what generates kernels: `optim.generator_lr`, or where it is 0 its own.
+
+    That is 6 where the trunk starts from weights, of `model.pretrain` or `train.init`, and 1 where it starts at random.
+    """
+    if config.optim.generator_lr:
+        return config.optim.generator_lr
+    has_weights = config.model.pretrain != NONE or bool(config.train.init)
+    return GENERATOR_LR_FROM_WEIGHTS if has_weights else GENERATOR_LR_FROM_SCRATCH
+
+
+def render_generator_lr(config: RunConfig) -> str:
+    """Return a line for people about the learning rate of what generates kernels."""
+    reason = ""
+    if not config.optim.generator_lr:
+        started = "random weights" if generator_lr(config) == GENERATOR_LR_FROM_SCRATCH else "trained weights"
+        reason = f": 0 chooses it, and the trunk starts from {started}"
+    return f"Learning rate of what generates kernels: {generator_lr(config):g} times that (optim.generator_lr{reason})"
+
+
+def build_optimizer(model: nn.Module, config: RunConfig, *, fused: bool = True) -> torch.optim.Adam:
     """Return Adam over the trainable parameters, in groups of equal settings: weights, biases, generators, context.
 
     The weight decay is added to the gradient (coupled), on every parameter, batch normalisation included, as in BoT.
     Each group carries `lr_scale`, the factor between its learning rate and the scheduled one. Generators and context
-    are groups of their own only where their settings differ, so that older checkpoints fit.
+    are groups of their own only where their settings differ, so that older checkpoints fit. With
+    `dcsd.decay_generators false` both branches, the gain and the projections have no weight decay.
 
     Args:
         model: on its device.
-        config: the settings.
-        decay_generators: whether the weight decay applies to both branches, the gain and the projections too.
+        config: the settings of the run.
         fused: update each tensor in one pass instead of a dozen; possible on CPUs and CUDA devices.
     """
-    groups: dict[tuple[float, float], list[nn.Parameter]] = {(1.0, config.weight_decay): []}
-    biases: dict[tuple[float, float], list[nn.Parameter]] = {(config.bias_lr_factor, config.weight_decay): []}
+    optim, of_generators = config.optim, generator_lr(config)
+    groups: dict[tuple[float, float], list[nn.Parameter]] = {(1.0, optim.weight_decay): []}
+    biases: dict[tuple[float, float], list[nn.Parameter]] = {(optim.bias_lr_factor, optim.weight_decay): []}
     for name, parameter in model.named_parameters():
         if not parameter.requires_grad:
             continue
         is_bias, generates = name.endswith("bias"), _GENERATORS.fullmatch(name) is not None
-        scale = config.bias_lr_factor if is_bias else 1.0
+        scale = optim.bias_lr_factor if is_bias else 1.0
         if generates or _CONTEXT.fullmatch(name):
-            scale *= config.generator_lr
-        decay = config.weight_decay if decay_generators or not generates else 0.0
+            scale *= of_generators
+        decay = optim.weight_decay if config.dcsd.decay_generators or not generates else 0.0
         (biases if is_bias else groups).setdefault((scale, decay), []).append(parameter)
     settings = [
         {"params": parameters, "lr_scale": scale, "weight_decay": decay}
         for kind in (groups, biases)
         for (scale, decay), parameters in kind.items()
     ]
-    return torch.optim.Adam(settings, lr=config.lr, fused=fused)
+    return torch.optim.Adam(settings, lr=optim.lr, fused=fused)
 
 
 def set_lr(optimizer: torch.optim.Optimizer, lr: float) -> None:

@@ -71,7 +71,7 @@ class TrainingStep:
         # With several processes the network is compiled, not the wrapper that exchanges its gradients.
         self.network, self.optimizer = self._fabric.setup(
             arithmetic.network(model),
-            build_optimizer(model, config.optim, decay_generators=config.dcsd.decay_generators, fused=arithmetic.fused),
+            build_optimizer(model, config, fused=arithmetic.fused),
             _reapply_compile=processes.world_size == 1,
         )
         self.average = WeightAverage(model, config.train.ema) if config.train.ema else None

@@ -45,7 +45,7 @@ from jointreid.training.evaluation import Evaluation
 from jointreid.training.forecast import forecast
 from jointreid.training.lock import run_lock
 from jointreid.training.log import SilentLog, TrainingLog
-from jointreid.training.optim import render_lrs
+from jointreid.training.optim import render_generator_lr, render_lrs
 from jointreid.training.resume import (
     Progress,
     ResumePoint,
@@ -281,6 +281,8 @@ class _Trainer:
         say(self.console, setup.step.arithmetic.render())
         by_epoch = [setup.lr(first) for first in range(0, setup.total_steps, setup.steps_per_epoch)]
         say(self.console, f"Learning rate by epoch: {render_lrs(by_epoch)}")
+        if run.config.model.name.endswith("-dcsd"):
+            say(self.console, render_generator_lr(run.config))
         if self.is_main and isinstance(setup.sampler, PKSampler):
             names = [domain.name for domain in setup.run.label_space.domains]
             if composition := compose_pass(setup.sampler, setup.data.train_set.domain_ids, names):

@@ -7,10 +7,13 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pytest
 from numpy.typing import NDArray
 
 from jointreid.extraction import feature_file as extraction
 from jointreid.extraction.feature_file import FeatureInfo
+from jointreid.gallery import index, store
+from jointreid.gallery.columns import TABLE
 
 Floats = NDArray[np.float32]
 
@@ -62,3 +65,16 @@ def people_file(file: Path, people: int = 6, images: int = 4, seed: int = 0) -> 
         "domain": ["shop"] * count,
     }
     return write_features(file, person_features(people, images, seed=seed), columns)
+
+
+def index_small_galleries(monkeypatch: pytest.MonkeyPatch, images: int, filtered: int) -> None:
+    """Index galleries from so many images on, in this process, which is faster to start than another one."""
+
+    def change_here(uri: str, folder: Path, work: index.IndexWork) -> None:
+        import lancedb
+
+        index.change_index(lancedb.connect(uri).open_table(TABLE), work)
+
+    monkeypatch.setattr(index, "EXACT_BELOW", images)
+    monkeypatch.setattr(index, "EXACT_FILTERED", filtered)
+    monkeypatch.setattr(store, "change_index_apart", change_here)

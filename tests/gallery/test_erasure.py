@@ -9,13 +9,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from jointreid.gallery import index
 from jointreid.gallery.filters import parse_filter
 from jointreid.gallery.gallery import Gallery
 from jointreid.gallery.rows import FeatureModel, FeatureRows, Floats
 from jointreid.gallery.thumbnails import with_thumbnails
 from jointreid.messages.errors import JointreidError
-from tests.gallery.feature_files import FINGERPRINT, person_features
+from tests.gallery.feature_files import FINGERPRINT, index_small_galleries, person_features
 
 MODEL = FeatureModel(FINGERPRINT)
 IMAGES = 4
@@ -135,13 +134,19 @@ def test_a_purge_leaves_nothing(filled: Gallery, images: Path) -> None:
 
 @pytest.mark.slow
 def test_a_purge_reaches_the_index(filled: Gallery, images: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(index, "EXACT_BELOW", 4)
+    """Names are found in indexes; the 8-bit codes of features are not, so no index of before may be left."""
+    index_small_galleries(monkeypatch, 4, 4)
     filled.compact()
+    indices = Path(filled.uri) / "people.lance" / "_indices"
+    before = {path.name for path in indices.iterdir()}
     name = PEOPLE[SECRET].encode()
     assert any(path.startswith("people.lance/_indices") for path in found_in(Path(filled.uri), [name]))
     assert not filled.search(features()[0]).exact
     filled.remove(pid=PEOPLE[SECRET], purge=True)
     assert filled.info()["index"]["indexed"] == 12
+    after = {path.name for path in indices.iterdir()}
+    assert len(before) == len(after) == 9  # four bitmaps, four trees, and the one over features
+    assert not before & after
     require_whole(filled, images, {SECRET})
 
 

@@ -13,7 +13,14 @@ from jointreid.gallery.gallery import Gallery
 from jointreid.gallery.rows import FeatureModel, FeatureRows, Floats
 from jointreid.gallery.search import similarities
 from jointreid.messages.errors import JointreidError
-from tests.gallery.feature_files import DIMS, FINGERPRINT, people_file, person_features, write_features
+from tests.gallery.feature_files import (
+    DIMS,
+    FINGERPRINT,
+    index_small_galleries,
+    people_file,
+    person_features,
+    write_features,
+)
 
 MODEL = FeatureModel(FINGERPRINT)
 
@@ -43,8 +50,7 @@ PIDS = [f"person-{row // 4}" for row in range(120)]
 @pytest.fixture
 def indexed(monkeypatch: pytest.MonkeyPatch) -> None:
     """Index galleries from 70 images on, and use the index where a filter leaves 50."""
-    monkeypatch.setattr(index, "EXACT_BELOW", 70)
-    monkeypatch.setattr(index, "EXACT_FILTERED", 50)
+    index_small_galleries(monkeypatch, 70, 50)
 
 
 @pytest.mark.parametrize("cameras", [(), ("1",), ("0", "3"), ("1", "9")])

@@ -17,6 +17,9 @@ from jointreid.messages.errors import JointreidError, no_such
 if TYPE_CHECKING:
     import pyarrow as pa
 
+# The name of a gallery's table.
+TABLE = "people"
+
 # The metadata of a Parquet file and of a gallery's table: JSON with `fingerprint`, `run` and more.
 METADATA = b"jointreid"
 

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from jointreid.gallery.answers import SearchResult
 from jointreid.gallery.changes import Added, Removed
 from jointreid.gallery.filters import Filter, all_of, condition
-from jointreid.gallery.index import build_index, extend_index, index_state
+from jointreid.gallery.index import index_state
 from jointreid.gallery.mirror import Mirror, UnknownRow, refresh
 from jointreid.gallery.rows import FeatureRows, Floats
 from jointreid.gallery.search import search_mirror
@@ -90,7 +90,7 @@ class Gallery:
             keep = ~(present | repeated)
             if keep.any():
                 self._store.append(rows, keep)
-                extend_index(self._store.table())
+                self._store.update_index()
         return Added(int(keep.sum()), int(present.sum()), int((repeated & ~present).sum()))
 
     def require_model(self, fingerprint: str, what: str) -> None:
@@ -234,7 +234,7 @@ class Gallery:
     def _rewrite(self, removed: NDArray[np.uint64]) -> None:
         self._mirror = None
         self._store.rewrite(removed)
-        build_index(self._store.table())
+        self._store.update_index()
 
     def info(self) -> dict[str, Any]:
         """Return counts, the model, the index, and the files of features that were added, as plain values.

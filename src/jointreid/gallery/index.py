@@ -4,7 +4,8 @@ HNSW with features of 8 bits finds neighbours also among the few that a filter l
 misses most; `search.py` compares the best again with whole features.
 """
 
-from typing import Any
+from datetime import timedelta
+from typing import Any, Literal
 
 # Below this many images every one is compared, and no index is needed.
 EXACT_BELOW = 200_000
@@ -26,25 +27,35 @@ _TREES = ("pid", "name", "time", "retention")
 _UNINDEXED = 20_000
 
 
-def build_index(table: Any) -> None:
-    """Build the indexes of a table of `EXACT_BELOW` rows or more; a smaller one needs none."""
+# What is done with the index: build it, take new rows into it, or remove what is left of former versions of the table.
+IndexWork = Literal["build", "extend", "clean"]
+
+
+def index_work(table: Any) -> IndexWork | None:
+    """Return what the index of a table needs; a table of less than `EXACT_BELOW` rows needs none."""
+    state = index_state(table)
+    if state is None:
+        return "build" if table.count_rows() >= EXACT_BELOW else None
+    return "extend" if state["unindexed"] > _UNINDEXED else None
+
+
+def change_index(table: Any, work: IndexWork) -> None:
+    """Do the work; codes of all features are meanwhile in the folder of TMPDIR, see `index_process.py`."""
+    if work == "build":
+        _build(table)
+    elif work == "extend":
+        table.optimize()
+    else:
+        table.optimize(cleanup_older_than=timedelta(0), delete_unverified=True)
+
+
+def _build(table: Any) -> None:
     from lancedb.index import Bitmap, BTree, HnswSq
 
-    if table.count_rows() < EXACT_BELOW:
-        return
     for names, config in ((_BITMAPS, Bitmap()), (_TREES, BTree())):
         for name in names:
             table.create_index(name, config=config, replace=True)
     table.create_index(_FEATURE, config=HnswSq(distance_type="cosine", ef_construction=EFFORT), replace=True)
-
-
-def extend_index(table: Any) -> None:
-    """Build the indexes of a table that has grown large, or take its new rows into them."""
-    state = index_state(table)
-    if state is None:
-        build_index(table)
-    elif state["unindexed"] > _UNINDEXED:
-        table.optimize()
 
 
 def index_state(table: Any) -> dict[str, Any] | None:

@@ -37,8 +37,16 @@ def overview(uri: str, facts: Facts, rows: Any, index: Mapping[str, Any] | None,
         "expired": sum(day < date.today() for day in days),
         **asdict(facts),
         "index": dict(index) if index else None,
-        "bytes": sum(path.stat().st_size for path in folder.rglob("*") if path.is_file()),
+        "bytes": sum(map(_size, folder.rglob("*"))),
     }
+
+
+def _size(path: Path) -> int:
+    """Return the bytes of a file; 0 for a folder, and where another process has removed it meanwhile."""
+    try:
+        return path.stat().st_size if path.is_file() else 0
+    except FileNotFoundError:
+        return 0
 
 
 def render(plain: Mapping[str, Any]) -> str:

@@ -19,7 +19,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from jointreid.gallery.columns import METADATA, schema
+from jointreid.gallery.columns import METADATA, TABLE, schema
+from jointreid.gallery.index import change_index, index_state, index_work
+from jointreid.gallery.index_process import INDEX_FILES, change_index_apart, end_builds
 from jointreid.gallery.rows import BATCH, FeatureModel, FeatureRows, Floats
 from jointreid.machine.extras import library
 from jointreid.machine.files import remove, write_atomically
@@ -29,12 +31,12 @@ from jointreid.machine.paths import user_cache_folder, user_path
 from jointreid.messages.errors import JointreidError
 from jointreid.messages.listing import first_few
 
-TABLE = "people"
 FORMAT_VERSION = 1
 
 # What stays if a process dies in the middle of an erasure; whoever opens the gallery next ends it.
 _ERASING = "erasing"
-_FILES = (f"{TABLE}.lance", "mirror", "mirror.lock", "write.lock", "mirror.lock.held", "write.lock.held", _ERASING)
+_LOCKS = ("mirror.lock", "write.lock", "mirror.lock.held", "write.lock.held")
+_FILES = (f"{TABLE}.lance", "mirror", *_LOCKS, *INDEX_FILES, _ERASING)
 
 
 @dataclass(frozen=True)
@@ -265,11 +267,17 @@ class Store:
             self._table = self._connected().create_table(TABLE, reader, mode="overwrite")
             self._remove_leftovers()
 
+    def update_index(self) -> None:
+        """Build the index of a table that has grown large, or take its new rows into it."""
+        if work := index_work(self.table()):
+            change_index_apart(self.uri, self.folder, work)
+
     @property
     def _write_lock(self) -> Path:
         return self.folder / "write.lock"
 
     def _end_erasure(self) -> None:
+        end_builds(self.folder)
         if (self.folder / _ERASING).exists() and self.exists():
             with locked(self.mirror_lock):
                 self._remove_leftovers()
@@ -277,9 +285,14 @@ class Store:
     def _remove_leftovers(self) -> None:
         """Remove the mirror, every version but the newest, and the files that it does not refer to."""
         remove(self.mirror)
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", UserWarning)  # that readers of older versions will fail: they read again
-            self.table().optimize(cleanup_older_than=timedelta(0), delete_unverified=True)
+        if index_state(self.table()):  # an erasure was interrupted before the table was written anew
+            change_index_apart(self.uri, self.folder, "clean")
+        else:
+            with warnings.catch_warnings():
+                warnings.simplefilter(
+                    "ignore", UserWarning
+                )  # that readers of older versions will fail: they read again
+                change_index(self.table(), "clean")
         (self.folder / _ERASING).unlink(missing_ok=True)
 
     def _connected(self) -> Any:

@@ -1,10 +1,12 @@
 """Kill additions and erasures: `.venv/bin/python -m tests.soak.gallery_kill --kills 12`; 1 if any leaves a half.
 
-A process is killed by SIGKILL at a moment drawn by chance. After an addition the gallery holds the whole batch or
-nothing of it. After an erasure it holds the person whole or not at all, and repeating the erasure leaves no byte.
+A process is killed by SIGKILL at a moment drawn by chance, often while it builds an index. After an addition the
+gallery holds the whole batch or nothing of it. After an erasure it holds the person whole or not at all, and repeating
+the erasure leaves no byte, nor anything in the system's temporary folder.
 """
 
 import argparse
+import os
 import random
 import shutil
 import subprocess
@@ -16,6 +18,7 @@ from pathlib import Path
 
 import numpy as np
 
+from jointreid.gallery import index
 from jointreid.gallery.gallery import Gallery
 from jointreid.gallery.rows import FeatureModel, FeatureRows
 from tests.gallery.feature_files import FINGERPRINT, person_features, write_features
@@ -23,11 +26,18 @@ from tests.gallery.feature_files import FINGERPRINT, person_features, write_feat
 DIMS, BASE, BATCH = 128, 6000, 20_000
 NAME = "Wilhelmina-Featherstone"
 
-ADD = "gallery.add(sys.argv[2])"
+INDEX_FROM = 1000  # images: every gallery here has an index
+THUMBNAIL = 600  # bytes
+
+ADD = "gallery.add(FeatureRows.read(sys.argv[2]).with_thumbnails(thumbnails()))"
 ERASE = f"gallery.remove(pid={NAME!r}, purge=True)"
 CHILD = """
 import sys
+from jointreid.gallery import index
 from jointreid.gallery.gallery import Gallery
+from jointreid.gallery.rows import FeatureRows
+from tests.soak.gallery_kill import INDEX_FROM, thumbnails
+index.EXACT_BELOW = INDEX_FROM
 gallery = Gallery.open(sys.argv[1])
 gallery.select()
 print("ready", flush=True)
@@ -36,10 +46,17 @@ print("done", flush=True)
 """
 
 
+def thumbnails() -> list[bytes | None]:
+    """Return bytes in place of a small image for each row of the batch, all different."""
+    draw = np.random.default_rng(3)
+    return [draw.bytes(THUMBNAIL) for _ in range(BATCH)]
+
+
 def run_child(code: str, gallery: Path, file: Path, seconds: float | None) -> float:
     """Run code in another process, kill it after so many seconds (None: let it end), and return how long it took."""
     argv = [sys.executable, "-c", CHILD.format(code), str(gallery), str(file)]
-    with subprocess.Popen(argv, stdout=subprocess.PIPE, text=True) as child:
+    environment = os.environ | {"TMPDIR": str(temporary_folder(gallery))}
+    with subprocess.Popen(argv, stdout=subprocess.PIPE, text=True, env=environment) as child:
         assert child.stdout is not None
         assert child.stdout.readline() == "ready\n"
         since = time.monotonic()
@@ -51,6 +68,13 @@ def run_child(code: str, gallery: Path, file: Path, seconds: float | None) -> fl
             child.kill()
         child.wait()
         return seconds
+
+
+def temporary_folder(gallery: Path) -> Path:
+    """Return the system's temporary folder of the processes that change a gallery, beside it."""
+    folder = gallery.with_name("system-tmp")
+    folder.mkdir(exist_ok=True)
+    return folder
 
 
 def traces(folder: Path, needles: list[bytes]) -> list[str]:
@@ -71,7 +95,8 @@ def check_erased(gallery: Path, needles: list[bytes]) -> str:
     """Erase the person; return an empty text, or what is wrong."""
     opened = Gallery.open(gallery)
     opened.remove(pid=NAME, purge=True)
-    left = traces(gallery, needles)
+    left = [*traces(gallery, needles), *map(str, temporary_folder(gallery).iterdir())]
+    left += [str(path) for path in gallery.rglob("shuffle*")]
     if left or opened.select().num_rows != BASE:
         return f", but traces in {left}, {opened.select().num_rows} rows after an erasure"
     return ""
@@ -82,7 +107,7 @@ def make_gallery(folder: Path, base: FeatureRows, file: Path | None) -> Path:
     gallery = Gallery.open(folder)
     gallery.add(base)
     if file:
-        gallery.add(file)
+        gallery.add(FeatureRows.read(file).with_thumbnails(thumbnails()))
     gallery.select()
     return folder
 
@@ -103,6 +128,7 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
     draw, counts = random.Random(options.seed), Counter[str]()
+    index.EXACT_BELOW = INDEX_FROM
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
         names = [f"b{row}" for row in range(BASE)]
@@ -111,6 +137,7 @@ def main() -> int:
         file = write_features(folder / "batch.parquet", features, {"pid": [NAME] * BATCH})
         units = features[::997] / np.linalg.norm(features[::997], axis=1, keepdims=True)
         needles = [NAME.encode(), *(row[:8].tobytes() for row in [*units, *features[::997]])]
+        needles += [small[at : at + 16] for small in thumbnails()[::997] if small for at in (0, THUMBNAIL // 2)]
         for what, code in (("addition", ADD), ("erasure", ERASE)):
             fresh = make_gallery(folder / f"fresh-{what}", base, file if what == "erasure" else None)
             whole = duration(code, fresh, file)

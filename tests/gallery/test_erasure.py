@@ -216,8 +216,14 @@ def test_whom_to_remove_must_be_clear(tmp_path: Path) -> None:
     gallery.add(FeatureRows.of(person_features(3, 1), ["a", "b", "c"], MODEL, columns=columns))
     with pytest.raises(JointreidError, match=r"pid 1 is in several domains \(a, b\).*say in which.*--domain"):
         gallery.remove(pid="1", purge=True)
-    with pytest.raises(JointreidError, match="nothing says whom to remove; give a pid, a filter or a retention date"):
-        gallery.remove(purge=True)
+    with pytest.raises(JointreidError, match=r"pid 1 is in several domains \(a, b\)"):
+        gallery.remove(pid="1", where=parse_filter("path = a"), dry_run=True)
+    assert gallery.remove(pid="1", where=parse_filter("domain = a"), dry_run=True).images == 1
+    for domain in (None, ""):
+        with pytest.raises(JointreidError, match="nothing says whom to remove; give a pid, a filter or a retention"):
+            gallery.remove(domain=domain, purge=True)
+    for pid, images in (("1", 0), ("2", 1)):
+        assert gallery.remove(pid=pid, domain="", dry_run=True).images == images  # those without a domain
     assert gallery.remove(pid="1", domain="a", dry_run=True).images == 1
     assert gallery.select().num_rows == 3
     assert gallery.remove(pid="1", domain="a", purge=True).images == 1

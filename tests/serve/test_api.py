@@ -4,6 +4,8 @@ import asyncio
 import base64
 import io
 import json
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import httpx
@@ -124,6 +126,25 @@ def test_add_then_find_then_erase(shop: Path, tmp_path: Path) -> None:
     left = client.post("/api/search", {"image": asked["image"]}).json()["answers"][0]["people"]
     assert [one["pid"] for one in left] == ["ben"]
     assert client.post("/api/erase", {"keys": [left[0]["images"][0]["key"]]}).json()["people"] == ["ben"]
+
+
+def test_an_image_added_just_before_an_erasure_is_erased_too(
+    shop: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An erasure that is answered with `erased` has to reach what others added until it held the lock of writers."""
+    client, other = Client(shop, tmp_path / "new"), Client(shop, tmp_path / "new")
+    assert client.post("/api/add", {"image": png(40, 80), "pid": "anna"}).json()["added"]
+    store = client.service.gallery._store
+    writing: Callable[[], AbstractContextManager[None]] = store.writing
+
+    def write_later() -> AbstractContextManager[None]:
+        assert other.post("/api/add", {"image": png(40, 80, 1), "pid": "anna"}).json()["added"]
+        return writing()
+
+    monkeypatch.setattr(store, "writing", write_later)
+    erased = client.post("/api/erase", {"pid": "anna"}).json()
+    assert (erased["images"], erased["erased"]) == (2, True)
+    assert client.get("/api/info").json()["images"] == 0
 
 
 def in_files(folder: Path, content: bytes) -> bool:

@@ -139,6 +139,13 @@ class Combined:
 Filter = Condition | Combined
 
 
+def filter_columns(where: Filter | None) -> set[str]:
+    """Return the columns that a filter reads."""
+    if where is None:
+        return set()
+    return {where.column} if isinstance(where, Condition) else set().union(*map(filter_columns, where.parts))
+
+
 def all_of(filters: Sequence[Filter | None]) -> Filter | None:
     """Return the filter that all of these make together; None for none."""
     given = [part for part in filters if part is not None]

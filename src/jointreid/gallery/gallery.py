@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from jointreid.gallery.answers import SearchResult
 from jointreid.gallery.changes import Added, Removed
-from jointreid.gallery.filters import Filter, all_of, condition
+from jointreid.gallery.filters import Filter, all_of, condition, filter_columns
 from jointreid.gallery.index import index_state
 from jointreid.gallery.mirror import Mirror, UnknownRow, refresh
 from jointreid.gallery.rows import FeatureRows, Floats
@@ -181,7 +181,7 @@ class Gallery:
 
         Args:
             pid: of the people.
-            domain: of their pids; needed where a pid is in several domains.
+            domain: of their pids; needed where a pid is in several domains. Empty: those rows of the pids without one.
             where: a filter; with `pid`, both must be fulfilled.
             expired: those whose retention date is before this day.
             purge: leave no byte of them in any file of the gallery, nor of those who were removed before without it.
@@ -196,7 +196,7 @@ class Gallery:
         chosen = all_of(
             [
                 condition("pid", "in", *pids) if pids else None,
-                condition("domain", "=", domain) if domain is not None else None,
+                condition("domain", "=", domain) if domain else None,
                 where,
                 condition("retention", "<", expired.isoformat()) if expired else None,
             ]
@@ -208,9 +208,13 @@ class Gallery:
             mirror = self._current()
             rows = mirror.rows
             mask = chosen.mask(rows)
+            if domain is None:
+                # A filter that does not name a domain does not say which of these people is meant.
+                named = mask if "domain" in filter_columns(where) else np.ones_like(mask)
+                _require_one_domain(_rows_at(rows, named, ("pid", "domain")), pids, self.uri)
+            elif not domain:
+                mask &= rows["domain"].is_null().to_numpy()
             found = _rows_at(rows, mask, ("pid", "domain", "file", "key"))
-            if domain is None and where is None:
-                _require_one_domain(found, pids, self.uri)
             if dry_run:
                 pass
             elif purge:

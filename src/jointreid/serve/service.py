@@ -20,7 +20,7 @@ from jointreid.extraction.image_input import cut_boxes
 from jointreid.extraction.predictions import Prediction
 from jointreid.gallery.answers import Person
 from jointreid.gallery.columns import image_key
-from jointreid.gallery.filters import Condition, Filter, all_of, condition, parse_filter
+from jointreid.gallery.filters import Condition, Filter, all_of, condition, filter_columns, parse_filter
 from jointreid.gallery.gallery import Gallery
 from jointreid.gallery.rows import FeatureModel, FeatureRows
 from jointreid.gallery.thumbnails import thumbnail
@@ -176,9 +176,11 @@ class Service:
             raise ClientMistake("give either a pid or keys of images")
         if not self.gallery.exists():
             raise ClientMistake("the gallery is empty")
-        keys = asked.keys or self._keys_of(asked.pid or "", asked.domain)
-        chosen = Condition("key", "in", tuple(keys))
-        removed = self.gallery.remove(where=chosen, purge=True, dry_run=asked.dry_run)
+        if asked.pid is None:
+            chosen = Condition("key", "in", tuple(asked.keys))
+            removed = self.gallery.remove(where=chosen, purge=True, dry_run=asked.dry_run)
+        else:  # without a domain, only images that have none
+            removed = self.gallery.remove(pid=asked.pid, domain=asked.domain or "", purge=True, dry_run=asked.dry_run)
         return schema.EraseAnswer(
             images=removed.images,
             people=list(removed.people),
@@ -202,11 +204,6 @@ class Service:
             limits=limits,
             **contents(self.gallery),
         )
-
-    def _keys_of(self, pid: str, domain: str | None) -> list[str]:
-        """Return the keys of a person's images; without a domain, of those images that have none."""
-        rows = self.gallery.select(condition("pid", "=", pid)).select(["key", "domain"]).to_pylist()
-        return [row["key"] for row in rows if row["domain"] == domain]
 
 
 @contextmanager
@@ -240,16 +237,9 @@ def _filter_of(asked: schema.SearchRequest) -> Filter | None:
     parts += [condition("time", "<", asked.until) if asked.until else None]
     if asked.where:
         parts.append(parse_filter(asked.where))
-        if "path" in _columns(parts[-1]):
+        if "path" in filter_columns(parts[-1]):
             raise ClientMistake("filter: path: where images lie on the server is not for clients")
     return all_of(parts)
-
-
-def _columns(where: Filter | None) -> set[str]:
-    """Return the columns that a filter reads."""
-    if where is None:
-        return set()
-    return {where.column} if isinstance(where, Condition) else set().union(*map(_columns, where.parts))
 
 
 def _person(person: Person, verdict: Verdict | None, small: dict[str, bytes]) -> schema.PersonAnswer:

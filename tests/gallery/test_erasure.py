@@ -165,8 +165,14 @@ def test_compact_erases_what_was_removed(filled: Gallery, images: Path) -> None:
 
 
 def test_expired_images_go(filled: Gallery, images: Path) -> None:
-    assert filled.remove(expired=date(2026, 1, 1), purge=True).images == 0
-    assert filled.remove(expired=date(2027, 6, 1), purge=True).people == tuple(sorted(PEOPLE[:2]))
+    """Expiry erases, also without `purge`; where nobody is due, the table is not written anew."""
+    generation = filled.facts().generation
+    nothing = filled.remove(expired=date(2026, 1, 1))
+    assert (nothing.images, nothing.purged, filled.facts().generation) == (0, True, generation)
+    dry = filled.remove(expired=date(2027, 6, 1), dry_run=True)
+    assert (dry.images, dry.purged) == (2 * IMAGES, False)
+    removed = filled.remove(expired=date(2027, 6, 1))
+    assert (removed.people, removed.purged) == (tuple(sorted(PEOPLE[:2])), True)
     require_whole(filled, images, {0, 1})
 
 

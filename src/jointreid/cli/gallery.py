@@ -146,7 +146,7 @@ class RemoveOptions:
     pid: tuple[str, ...] = setting((), "a person; repeat for more", metavar="PID")
     domain: str = setting("", "of the people, where a pid is in several domains", metavar="DOMAIN")
     where: str = setting("", "images by a filter, such as \"source = 'loan'\"", metavar="FILTER")
-    expire: bool = setting(False, "images whose retention date is before today")
+    expire: bool = setting(False, "images whose retention date is before today; always as with --purge")
     purge: bool = setting(False, "leave no byte of them in the gallery's files; writes the whole table anew")
     dry_run: bool = setting(False, "list what would be removed, and remove nothing")
     json: bool = as_json("what was removed")

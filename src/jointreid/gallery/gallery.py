@@ -183,7 +183,7 @@ class Gallery:
             pid: of the people.
             domain: of their pids; needed where a pid is in several domains. Empty: those rows of the pids without one.
             where: a filter; with `pid`, both must be fulfilled.
-            expired: those whose retention date is before this day.
+            expired: those whose retention date is before this day; if there are some, they are purged.
             purge: leave no byte of them in any file of the gallery, nor of those who were removed before without it.
                 Writes the whole table anew. Without it they are found no more, and their bytes stay in the files until
                 the next purge or `compact`.
@@ -208,22 +208,23 @@ class Gallery:
             mirror = self._current()
             rows = mirror.rows
             mask = chosen.mask(rows)
-            if domain is None:
+            if domain is None and pids:
                 # A filter that does not name a domain does not say which of these people is meant.
-                named = mask if "domain" in filter_columns(where) else np.ones_like(mask)
+                named = mask if "domain" in filter_columns(where) else condition("pid", "in", *pids).mask(rows)
                 _require_one_domain(_rows_at(rows, named, ("pid", "domain")), pids, self.uri)
-            elif not domain:
+            elif domain == "":
                 mask &= rows["domain"].is_null().to_numpy()
             found = _rows_at(rows, mask, ("pid", "domain", "file", "key"))
             if dry_run:
                 pass
-            elif purge:
+            elif purge or (expired is not None and found["key"]):
                 self._rewrite(mirror.row_ids[mask])
             elif found["key"]:
                 self._store.delete(found["key"])
         people = sorted({value for value in found["pid"] if value is not None})
         files = sorted({value for value in found["file"] if value})
-        return Removed(len(found["key"]), tuple(people), tuple(files), purge and not dry_run, dry_run)
+        purged = (purge or expired is not None) and not dry_run
+        return Removed(len(found["key"]), tuple(people), tuple(files), purged, dry_run)
 
     def compact(self) -> None:
         """Write the table anew: one file for each million rows, nothing of removed rows, and an index if it is large.

@@ -67,7 +67,7 @@ def render(plain: Mapping[str, Any]) -> str:
     if plain["first_retention_date"]:
         lines.append(
             f"retention: the first date is {plain['first_retention_date']}; {plain['expired']:,} images are past "
-            "theirs (`gallery remove --expire --purge` erases them)"
+            "theirs (`gallery remove --expire` erases them)"
         )
     lines += [f"added from {name or 'memory'}: {count:,} images" for name, count in plain["files"].items()]
     lines.append("an erasure does not reach these files, the images themselves, or copies and backups")

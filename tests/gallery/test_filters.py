@@ -92,6 +92,8 @@ def test_a_value_that_looks_like_sql_is_a_value(gallery: Gallery) -> None:
         ("feature = 3", "there is no column to filter by feature"),
         ("camera < 3", "camera <: camera is text; compare it with =, != or in"),
         ("time > yesterday", "'yesterday' is no time; expected one such as 2026-03-01T14:30 or seconds"),
+        ("time > 0001-01-01T00:00+23:59", "is no time; expected one such as"),
+        ("(" * 21 + "camera = 3" + ")" * 21, "more than 20 parentheses in each other"),
         ("retention < soon", "'soon' is no date; expected one such as 2026-03-01"),
     ],
 )
@@ -106,3 +108,5 @@ def test_filters_combine() -> None:
     assert all_of([None, None]) is None
     assert all_of([one, None]) is one
     assert all_of([one, two]) == Combined("and", (one, two))
+    assert parse_filter("(" * 20 + "camera = 1" + ")" * 20) == one
+    assert isinstance(parse_filter(" or ".join(["(camera = 1)"] * 30)), Combined)

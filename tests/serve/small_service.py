@@ -3,6 +3,7 @@
 import asyncio
 import base64
 import io
+import json
 from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
@@ -73,8 +74,11 @@ class Client:
         return self.ask(lambda client: client.get(path, headers=headers))
 
     def post(self, path: str, plain: object, headers: Mapping[str, str] | None = None) -> httpx.Response:
-        """Post JSON."""
-        return self.ask(lambda client: client.post(path, json=plain, headers=headers))
+        """Post JSON, of ASCII, which can hold any text."""
+        kind = {"Content-Type": "application/json"}
+        return self.ask(
+            lambda client: client.post(path, content=json.dumps(plain), headers={**kind, **(headers or {})})
+        )
 
     def image(self, index: int) -> str:
         """Return one of the gallery's images in base64."""

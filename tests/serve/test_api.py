@@ -190,6 +190,12 @@ def test_the_schema_names_every_operation(shop: Path) -> None:
         ({"image": png(9, 9), "since": "yesterday"}, 400, "'yesterday' is no time"),
         ({"image": png(9, 9), "where": "camera >"}, 400, "expected a value"),
         ({"image": png(9, 9), "where": "pid = 3 or (path = '/a')"}, 400, "not for clients"),
+        ({"image": png(9, 9), "where": "(" * 1500}, 400, "more than 20 parentheses in each other"),
+        ({"image": png(9, 9), "where": "pid = \ud800"}, 422, "where: Input should be a valid string"),
+        ({"image": png(9, 9), "since": "0001-01-01T00:00+23:59"}, 400, "is no time"),
+        ({"image": png(9, 9), "boxes": [[1.7e308, 0, 1.7e308, 1]]}, 400, "shows no pixel"),
+        ({"image": png(9, 9), "boxes": [[10**4000, 0, 1, 1]]}, 422, "boxes.0.0:"),
+        ({"image": png(9, 9), "\ud800": 1}, 422, "the request: Input should be a valid string"),
     ],
 )
 def test_a_mistake_is_answered_with_its_cause(
@@ -204,6 +210,10 @@ def test_other_mistakes(client: Client) -> None:
     assert client.post("/api/erase", {"pid": "p0", "keys": ["0" * 32]}).status_code == 400
     assert client.post("/api/add", {"image": png(9, 9), "pid": "x", "time": "soon"}).status_code == 400
     assert client.post("/api/add", {"image": png(9, 9), "pid": ""}).status_code == 422
+    far = {"image": png(9, 9), "pid": "x", "time": "0001-01-01T00:00+23:59"}
+    assert client.post("/api/add", far).status_code == 400
+    nested = client.ask(lambda asking: asking.post("/api/search", content="[" * 100_000))
+    assert nested.status_code in (400, 422)
     assert client.get("/nothing").status_code == 404
 
 

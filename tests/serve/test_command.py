@@ -38,6 +38,22 @@ def test_mistakes_are_one_paragraph(
     assert message in printed
 
 
+@pytest.mark.parametrize(("option", "variable"), [("auto", ""), ("", "auto"), ("", TOKEN), (TOKEN, "auto")])
+def test_a_token_that_was_made_is_printed_and_no_other(
+    option: str, variable: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    used = []
+    monkeypatch.setenv("JOINTREID_TOKEN", variable)
+    monkeypatch.setattr(server, "open_service", lambda run, gallery, settings, **_: used.append(settings.token))
+    monkeypatch.setattr(server, "serve", lambda *_: None)
+    assert main(["serve", "run", "--gallery", "g", "--port", "0", *(["--token", option] if option else [])]) == 0
+    printed = capsys.readouterr().out
+    if TOKEN in (option, variable):
+        assert (used, printed) == ([TOKEN], "stopped\n")
+    else:
+        assert printed == f"token: {used[0]}\nstopped\n"
+
+
 @pytest.mark.slow
 def test_a_gallery_of_another_model_is_refused(shop: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     from tests.extraction.small_runs import untrained_run

@@ -40,14 +40,15 @@ class ServeOptions:
 def serve(options: ServeOptions) -> int:
     """Serve a gallery as a page and as JSON: who is in an image, add people, erase people."""
     from jointreid.serve import server
-    from jointreid.serve.settings import ServeSettings, chosen_token
+    from jointreid.serve.settings import RANDOM_TOKEN, ServeSettings, chosen_token
 
     if not options.gallery:
         raise JointreidError("--gallery is missing; give the folder of a gallery, or a new one")
     if options.threshold != _NO_THRESHOLD and not -1 <= options.threshold <= 1:
         raise JointreidError(f"--threshold is {options.threshold}; expected a similarity, -1 to 1")
+    asked_token = options.token or os.environ.get("JOINTREID_TOKEN", "")
     settings = ServeSettings(
-        token=chosen_token(options.token or os.environ.get("JOINTREID_TOKEN", "")),
+        token=chosen_token(asked_token),
         hosts=options.allow_host,
         max_bytes=options.max_bytes,
         max_pixels=options.max_pixels,
@@ -64,7 +65,7 @@ def serve(options: ServeOptions) -> int:
             checkpoint=options.checkpoint,
             threshold=None if options.threshold == _NO_THRESHOLD else options.threshold,
         )
-        if options.token == "auto":
+        if asked_token == RANDOM_TOKEN:
             print(f"token: {settings.token}")
         server.serve(service, listening, lambda url: print(f"{url} (Ctrl-C stops it)", flush=True))
     print("stopped")

@@ -30,6 +30,8 @@ FILTER_COLUMNS = (*_TEXTS, "time", "added", "retention")
 _TOKEN = re.compile(
     r"""\s*(?:(?P<op><=|>=|!=|<|>|=|\(|\)|,)|'(?P<single>(?:[^']|'')*)'|"(?P<double>(?:[^"]|"")*)"|(?P<word>[^\s'"(),<>=!]+))"""
 )
+# Parentheses in parentheses; Python's stack takes about 300.
+_MAX_DEPTH = 20
 _COMPARISONS = ("=", "!=", "<", "<=", ">", ">=")
 # What a comparison is called by Arrow and by LanceDB.
 _IN_ARROW: Mapping[str, str] = dict(
@@ -53,9 +55,9 @@ def parse_time(text: str) -> datetime:
         pass
     try:
         moment = datetime.fromisoformat(text)
-    except ValueError as error:
+        return moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=UTC)
+    except (ValueError, OverflowError) as error:  # the first hours of year 1 may lie before it in UTC
         raise JointreidError(f"{text!r} is no time; expected one such as 2026-03-01T14:30 or seconds") from error
-    return moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=UTC)
 
 
 def parse_date(text: str) -> date:
@@ -192,7 +194,7 @@ class _Reader:
     """The tokens of a text, each with whether it was quoted, and how far they are read."""
 
     def __init__(self, text: str) -> None:
-        self.text, self.at, start = text, 0, 0
+        self.text, self.at, self.depth, start = text, 0, 0, 0
         self.tokens: list[tuple[str, bool]] = []
         while text[start:].strip():
             token = _TOKEN.match(text, start)
@@ -239,10 +241,21 @@ class _Reader:
 
     def one(self) -> Filter:
         if self.accept("("):
-            inner = self.any_of()
-            if not self.accept(")"):
-                raise self.wrong(")")
-            return inner
+            return self.inner()
+        return self.comparison()
+
+    def inner(self) -> Filter:
+        """Return what stands in parentheses, the first of which is read."""
+        self.depth += 1
+        if self.depth > _MAX_DEPTH:
+            raise JointreidError(f"filter: more than {_MAX_DEPTH} parentheses in each other; expected fewer")
+        found = self.any_of()
+        if not self.accept(")"):
+            raise self.wrong(")")
+        self.depth -= 1
+        return found
+
+    def comparison(self) -> Filter:
         column = self.value(f"a column: {', '.join(FILTER_COLUMNS)}")
         negated = self.accept("not")
         if self.accept("in"):

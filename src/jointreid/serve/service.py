@@ -220,8 +220,9 @@ def _told_to_client() -> Iterator[None]:
 def _inside(box: Sequence[float], width: int, height: int) -> Box:
     """Return a box in whole pixels, cut at the edges of the image."""
     x, y, w, h = box
-    left, right = (min(max(round(value), 0), width) for value in (x, x + w))
-    top, bottom = (min(max(round(value), 0), height) for value in (y, y + h))
+    # Cut first and rounded then: the sum of two large numbers may be infinite.
+    left, right = (round(min(max(value, 0), width)) for value in (x, x + w))
+    top, bottom = (round(min(max(value, 0), height)) for value in (y, y + h))
     if left >= right or top >= bottom:
         raise ClientMistake(f"the box {list(box)} shows no pixel of the image of {width} x {height} pixels")
     return left, top, right - left, bottom - top

@@ -241,9 +241,6 @@ def portable(model: ReIDModel, height: int, width: int, *, fuse: bool = True) ->
     for module in model.modules():
         if isinstance(module, nn.ReLU):
             module.inplace = False  # in place, a tracer restores the shape before and after a view, a node each time
-    for module in model.modules():
-        if isinstance(module, nn.ReLU):
-            module.inplace = False  # in place, a tracer restores the shape before and after a view, a node each time
     sizes, followers = _trace(model, height, width)
     for name, size in sizes.items():
         norm = followers.get(name) if fuse else None

@@ -87,7 +87,7 @@ SPELLINGS = [
     (
         "export",
         f"r {READING} --format pt2 --input unit --for boxmot --precision fp16 --out o --checkpoint best --verify "
-        "--images 9 --allow-vacuous --cache c --json",
+        "--images 9 --allow-vacuous --allow-few --cache c --json",
     ),
     ("profile", "resnet50-dcsd --dcsd.squeeze 0.1 --dcsd.mlp_bias --dcsd.factors [sample,camera] --json"),
     ("paper plan", GRID),

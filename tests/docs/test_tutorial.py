@@ -20,7 +20,7 @@ SMALLER = {
     "data synth": ("--limit", "300", "--height", "32"),
     "train": (*SMALL, "--init", "start.safetensors"),
     "calibrate": ("--fmr", "0.1"),
-    "export": ("--images", "20", "--allow-vacuous"),
+    "export": ("--images", "20", "--allow-few", "--allow-vacuous"),
 }
 
 

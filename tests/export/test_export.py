@@ -16,6 +16,7 @@ from safetensors.torch import load_file, save_file
 from jointreid.cli import main
 from jointreid.config import GraphPrecision
 from jointreid.data.augment import normalise
+from jointreid.data.records import Domain, ImageRecord
 from jointreid.data.sources import load_domains
 from jointreid.export import proof
 from jointreid.export.runtime import ExportedModel, open_session
@@ -53,7 +54,7 @@ def pixels(count: int = 12) -> NDArray[np.uint8]:
 @pytest.fixture(scope="module")
 def written(place: Path) -> Path:
     """The exported file, with its proof."""
-    assert main(["export", "run", "--verify", "--out", "out"]) == 0
+    assert main(["export", "run", "--verify", "--allow-few", "--out", "out"]) == 0
     return place / "out" / "bot-dcsd-uint8.onnx"
 
 
@@ -85,6 +86,7 @@ def test_the_file_computes_the_features_of_the_run(written: Path, count: int) ->
 def test_the_contract_says_what_was_proved(written: Path) -> None:
     plain = json.loads(written.with_suffix(".json").read_text())
     assert plain["proof"]["images"] == 30
+    assert plain["proof"]["too_few"] is True
     assert plain["proof"]["cosine_smallest"] >= 0.9999
     assert plain["proof"]["same_neighbours"] == 1
     assert plain["fingerprint"] == Embedder.load("run", device="cpu").fingerprint
@@ -115,14 +117,40 @@ def test_a_file_that_computes_something_else_is_refused(
         return lambda batch: np.roll(sound(program)(batch), 1, axis=1)
 
     monkeypatch.setattr(exporting, "_program_runner", broken)
-    assert main(["export", "run", "--format", "pt2", "--verify", "--out", "refused"]) == 2
+    assert main(["export", "run", "--format", "pt2", "--verify", "--allow-few", "--out", "refused"]) == 2
     assert "does not compute what the model does" in capsys.readouterr().err
     assert not [path for path in (place / "refused").glob("*") if path.is_file()]
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("images", ["200", "2", "0"])
+def test_a_proof_on_few_images_is_refused_before_the_work(
+    place: Path, images: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["export", "run", "--verify", "--images", images, "--out", "few"]) == 2
+    printed = capsys.readouterr().err
+    assert f"the proof would have {min(int(images), 30)} test images; expected 200 or more" in printed
+    assert "--allow-few" in printed
+    assert "tracing" not in printed
+    assert not list((place / "few").glob("*.onnx"))
+
+
+def test_images_of_a_proof_are_shared_by_the_domains() -> None:
+    def domain(name: str, people: int) -> Domain:
+        records = tuple(ImageRecord(Path(f"{i}.png"), f"p{i}", 0) for i in range(people))
+        return Domain(name, (), records[:1], records[1:])
+
+    domains = [domain("large", 500), domain("small", 10), domain("other", 300)]
+    for count, shares in ((200, [95, 10, 95]), (30, [10, 10, 10]), (900, [500, 10, 300]), (1, [0, 1, 0]), (0, [0] * 3)):
+        chosen = proof.sample(domains, count)
+        assert [sum(name == one.name for name, _ in chosen) for one in domains] == shares
+    assert len({(name, record.path) for name, record in proof.sample(domains)}) == proof.IMAGES
+    proof.require_enough(proof.sample(domains), allow=False)
+
+
+@pytest.mark.slow
 def test_a_program_of_pytorch_loads_without_jointreid(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["export", "run", "--format", "pt2", "--input", "unit", "--out", "out", "--verify"]) == 0
+    assert main(["export", "run", "--format", "pt2", "--input", "unit", "--out", "out", "--verify", "--allow-few"]) == 0
     program = torch.export.load(place / "out" / "bot-dcsd-unit.pt2")
     assert not [node for node in program.graph.nodes if "jointreid" in str(node.target)]
     images = torch.from_numpy(pixels(3)).permute(0, 3, 1, 2) / 255
@@ -139,8 +167,6 @@ def test_a_program_of_pytorch_loads_without_jointreid(place: Path, capsys: pytes
     ],
 )
 def test_features_are_compared_one_by_one(features: str, message: str) -> None:
-    from jointreid.data.records import ImageRecord
-
     expected = np.linalg.qr(np.random.default_rng(0).normal(size=(16, 16)))[0].astype(np.float32)
     found = expected.copy()
     if features == "turned":
@@ -156,8 +182,6 @@ def test_features_are_compared_one_by_one(features: str, message: str) -> None:
 
 
 def test_a_proof_on_features_that_are_all_alike_is_vacuous() -> None:
-    from jointreid.data.records import ImageRecord
-
     alike = np.ones((4, 8)) + np.eye(4, 8) / 10
     expected = (alike / np.linalg.norm(alike, axis=1, keepdims=True)).astype(np.float32)
     images = [("d", ImageRecord(Path(f"{i}.png"), f"p{i}", 0)) for i in range(4)]

@@ -31,8 +31,9 @@ class ExportOptions:
     verify: bool = setting(
         False, "compare its features with the model's on test images, and write nothing if they differ"
     )
-    images: int = setting(200, "test images to compare")
+    images: int = setting(200, "test images to compare, 200 or more")
     allow_vacuous: bool = setting(False, "write the file even if different people are too alike for a proof")
+    allow_few: bool = setting(False, "accept a proof on fewer than 200 test images; the contract says so")
     cache: str = cache()
     json: bool = as_json("the contract")
 
@@ -51,6 +52,7 @@ def export(options: ExportOptions) -> int:
         checkpoint=options.checkpoint,
         verify=options.verify,
         allow_vacuous=options.allow_vacuous,
+        allow_few=options.allow_few,
         data=data,
         cache=options.cache,
         images=options.images,
@@ -73,4 +75,6 @@ def export(options: ExportOptions) -> int:
         print(f"  {domain}: mAP {values['exported']:.3f} in {contract.precision}, {values['fp32']:.3f} in fp32")
     if contract.proof is None:
         print("Nothing was compared with the model: add --verify.")
+    elif contract.proof["too_few"]:
+        print(f"The proof has only {contract.proof['images']} images; expected 200 or more.")
     return 0

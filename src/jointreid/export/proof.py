@@ -26,6 +26,7 @@ Floats = NDArray[np.float32]
 # Maps images as the graph takes them to features [B, D].
 Runner = Callable[[NDArray[Any]], Floats]
 
+# Fewer images may miss where a file differs from its model.
 IMAGES = 200
 NEIGHBOURS = 10
 # Similarities this close count as equal: which of two such images comes first is rounding.
@@ -52,6 +53,7 @@ class Proof:
             as the same.
         different_people: median similarity of two images of different people.
         vacuous: whether these are so alike that agreement proves nothing.
+        too_few: whether fewer images were compared than a proof needs.
     """
 
     images: int
@@ -61,6 +63,7 @@ class Proof:
     same_neighbours: float
     different_people: float
     vacuous: bool
+    too_few: bool
 
     def to_dict(self) -> dict[str, Any]:
         """Return it as plain values, for JSON."""
@@ -74,14 +77,34 @@ class Proof:
 
 
 def sample(domains: Sequence[Domain], count: int = IMAGES) -> list[tuple[str, ImageRecord]]:
-    """Return test images of all domains in equal parts, spread over each, with their domains' names."""
-    share = -(-count // max(1, len(domains)))
+    """Return test images of all domains, spread over each, with their domains' names.
+
+    All domains have equal parts, but for those with fewer images, whose rest the others make up for.
+    """
+    found = {domain.name: [record for record in images_of(domain) if not record.distractor] for domain in domains}
+    shares: dict[str, int] = {}
+    for name in sorted(found, key=lambda name: len(found[name])):
+        equal = -(-(count - sum(shares.values())) // (len(found) - len(shares)))
+        shares[name] = max(0, min(equal, len(found[name])))
     chosen = []
-    for domain in domains:
-        records = [record for record in images_of(domain) if not record.distractor]
-        places = np.linspace(0, len(records) - 1, min(share, len(records))).round().astype(int)
-        chosen += [(domain.name, records[place]) for place in places]
+    for name, records in found.items():
+        places = np.linspace(0, len(records) - 1, shares[name]).round().astype(int)
+        chosen += [(name, records[place]) for place in places]
     return chosen
+
+
+def require_enough(images: Sequence[tuple[str, ImageRecord]], allow: bool) -> None:
+    """Refuse too few images for a proof, unless told.
+
+    Raises:
+        JointreidError: there are fewer than 200, or none.
+    """
+    if not images or (len(images) < IMAGES and not allow):
+        raise JointreidError(
+            f"the proof would have {len(images)} test images; expected {IMAGES} or more, since few may miss where the "
+            f"file differs from the model. Compare more (--images {IMAGES}; --data NAME=FOLDER for other data sets), "
+            "or pass --allow-few to accept these; the contract then says that the proof had too few"
+        )
 
 
 def read_pixels(records: Sequence[ImageRecord], config: RunConfig) -> NDArray[np.uint8]:
@@ -132,7 +155,14 @@ def compare(
     median = float(np.median(different)) if different.size else 1.0
     names = tuple(dict.fromkeys(domain for domain, _ in images))
     proof = Proof(
-        len(found), names, float(cosine.min()), float(cosine.mean()), float(same.mean()), median, median >= DEGENERATE
+        len(found),
+        names,
+        float(cosine.min()),
+        float(cosine.mean()),
+        float(same.mean()),
+        median,
+        vacuous=median >= DEGENERATE,
+        too_few=len(found) < IMAGES,
     )
     worst = images[int(cosine.argmin())][1].path
     if proof.cosine_smallest < AGREEMENT[precision]:

@@ -3,7 +3,6 @@
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,7 @@ from jointreid.custom import is_custom
 from jointreid.data.records import ImageRecord
 from jointreid.data.sources import load_domains
 from jointreid.export import proof as proofs
+from jointreid.export.checks import proved_contract, require_sound
 from jointreid.export.contract import (
     METADATA,
     Contract,
@@ -35,8 +35,8 @@ from jointreid.machine.hashing import bytes_sha256
 from jointreid.machine.paths import require_writable, user_path
 from jointreid.messages.errors import JointreidError
 from jointreid.models.reid import ReIDModel
-from jointreid.retrieval.evaluate import evaluate_domains, step_of
-from jointreid.retrieval.run_data import EvaluationData, load_evaluation_data
+from jointreid.retrieval.evaluate import step_of
+from jointreid.retrieval.run_data import load_evaluation_data
 from jointreid.run import Run, find_data, open_run
 
 SUFFIXES: dict[FileFormat, str] = {"onnx": ".onnx", "pt2": ".pt2"}
@@ -73,6 +73,7 @@ def export_run(
     checkpoint: str = "last",
     verify: bool = False,
     allow_vacuous: bool = False,
+    allow_few: bool = False,
     data: DataConfig | None = None,
     cache: str = "",
     images: int = proofs.IMAGES,
@@ -91,6 +92,7 @@ def export_run(
         checkpoint: last or best.
         verify: compare its features with the model's on test images, see `jointreid.export.proof`.
         allow_vacuous: write the file even if different people are too alike for a proof.
+        allow_few: accept a proof on fewer than 200 test images; the contract says that it had too few.
         data: the data sets of the proof and of the calibration; None for the run's.
         cache: folder for decoded images; empty for that of the run.
         images: how many to compare.
@@ -115,9 +117,11 @@ def export_run(
             f"{run.path}: dcsd.context labels needs the true domain and camera of each image, which nobody has in use; "
             "it is a control, not a model to export"
         )
-    found = None
+    found, compared = None, []
     if verify or precision != "fp32":
         found = load_evaluation_data(run, data, cache=cache)
+        compared = proofs.sample(found.domains, images)
+        proofs.require_enough(compared, allow_few)
     contract = _contract(run, model, chosen, precision, checkpoint)
     contract = replace(contract, file=f"{_stem(run, contract)}{SUFFIXES[file_format]}")
     began = time.process_time()
@@ -136,9 +140,9 @@ def export_run(
     seconds = time.process_time() - began
     content = program_bytes(program) if graph is None else graph.SerializeToString()
     runner = _program_runner(program) if graph is None else _onnx_runner(content, contract.file)
-    _require_sound(runner, contract)
+    require_sound(runner, contract)
     if found is not None:
-        contract = _proved(contract, model, runner, found, run, images, allow_vacuous, on_step)
+        contract = proved_contract(contract, model, runner, found, run, compared, allow_vacuous, on_step)
     if graph is not None:
         graph.metadata_props.add(key=METADATA, value=contract_text(contract))
         content = graph.SerializeToString()
@@ -221,81 +225,3 @@ def _program_runner(program: torch.export.ExportedProgram) -> Runner:
         return features
 
     return run
-
-
-def _require_sound(runner: Runner, contract: Contract) -> None:
-    """Refuse a file that fails for one image, for several, or for images without any structure.
-
-    Raises:
-        JointreidError: it fails, or returns a number that is not finite or not of a feature of length 1.
-    """
-    size = contract.height, contract.width, 3
-    noise = np.random.default_rng(0).integers(0, 256, (3, *size), dtype=np.uint8)
-    blank = np.stack([np.full(size, value, np.uint8) for value in (0, 127, 255)])
-    for pixels in (noise, noise[:1], blank):
-        features = runner(contract.prepare(pixels))
-        lengths = np.linalg.norm(features, axis=1)
-        if features.shape != (len(pixels), contract.dims) or not np.allclose(lengths, 1, atol=1e-2):
-            raise JointreidError(
-                f"{contract.file} returns {list(features.shape)} of lengths {lengths.round(3).tolist()} for "
-                f"{len(pixels)} images; expected {contract.dims} numbers of length 1 each. Nothing was written"
-            )
-
-
-def _proved(
-    contract: Contract,
-    model: ReIDModel,
-    runner: Runner,
-    found: EvaluationData,
-    run: Run,
-    count: int,
-    allow_vacuous: bool,
-    on_step: OnStep,
-) -> Contract:
-    """Return the contract with what was proved of the file.
-
-    Raises:
-        JointreidError: it does not compute what the model does, or nothing can be proved.
-    """
-    config = found.config
-    images = proofs.sample(found.domains, count)
-    on_step(f"comparing it with the model on {len(images)} test images")
-    pixels = proofs.read_pixels([record for _, record in images], config)
-    expected = proofs.model_features(model, pixels, config)
-    proof = proofs.compare(expected, proofs.file_features(runner, contract, pixels), images, contract.precision)
-    proofs.require_meaning(proof, allow_vacuous)
-    on_step(str(proof))
-    contract = replace(contract, proof=proof.to_dict())
-    if contract.precision == "fp32":
-        return contract
-    accuracy = _accuracy(contract, model, runner, found, run, on_step)
-    lost = float(np.mean([values["fp32"] - values["exported"] for values in accuracy.values()]))
-    if lost > proofs.LOSS[contract.precision]:
-        raise JointreidError(
-            f"in {contract.precision} the model loses {lost:.3f} mAP (mean over {len(accuracy)} data sets), more than "
-            f"{proofs.LOSS[contract.precision]}; nothing was written. Use --precision fp32 or fp16"
-        )
-    return replace(contract, accuracy=accuracy)
-
-
-def _accuracy(
-    contract: Contract, model: ReIDModel, runner: Runner, found: EvaluationData, run: Run, on_step: OnStep
-) -> dict[str, dict[str, float]]:
-    """Return domain -> mAP of the file and of the model."""
-    config = found.config.replace(eval={"flip": False, "rerank": False})
-    evaluate = partial(
-        evaluate_domains,
-        model,
-        found.domains,
-        config,
-        run.label_space,
-        device=torch.device("cpu"),
-        protocols={domain.name: None for domain in found.domains},
-    )
-    on_step(f"evaluating it in {contract.precision} and in fp32")
-    exported, _ = evaluate(embed_with=proofs.embed_with(runner, contract, config))
-    own, _ = evaluate()
-    return {
-        result.domain: {"exported": round(result.mAP, 5), "fp32": round(before.mAP, 5)}
-        for result, before in zip(exported.domains, own.domains, strict=True)
-    }

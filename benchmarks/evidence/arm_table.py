@@ -11,6 +11,7 @@ from evidence.data import DATASETS
 from evidence.figures import mean, paragraph, percent, signed
 from evidence.records import RecordStore
 from evidence.tasks import Record, arms_of
+from evidence.tuning_table import lr_words
 from jointreid.messages.tables import text_table
 
 
@@ -33,7 +34,7 @@ def arm_table(store: RecordStore, dataset: str, start: Start, stage: str) -> Ite
                 ARMS[arm].words + "*" * ARMS[arm].control,
                 millions(count(arm, start, dataset).params),
                 millions(count(arm, start, dataset).macs),
-                f"{first['task']['lr']:g}",
+                lr_words(store, dataset, start, arm, first["task"]["lr"]),
                 str(len(records)),
                 f"{first['steps']:,}",
                 _cpu_seconds(records),

@@ -21,6 +21,7 @@ from evidence.matchings import matching_table
 from evidence.records import RecordStore
 from evidence.tasks import SCALES
 from evidence.training_config import check_records
+from evidence.tuning_table import tuning_table
 from jointreid.machine.files import write_atomically
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -53,8 +54,8 @@ def page(store: RecordStore, costs: Costs, datasets: Sequence[str], image: str =
 
 
 def cell_section(store: RecordStore, dataset: str, start: Start) -> list[str]:
-    """Return the section of one data set and start; empty if the plain network was not trained."""
-    lines: list[str] = []
+    """Return the section of one data set and start; empty if nothing was trained."""
+    lines = list(tuning_table(store, dataset, start))
     for stage, title in (("short", "Short trainings, seed 0"), ("long", "Long trainings")):
         table = list(arm_table(store, dataset, start, stage))
         lines += [f"### {title}", "", *table] if table else []

@@ -32,14 +32,13 @@ def planned(task: Task, scale: Scale) -> RunConfig:
     """Return the settings of a training without the places of its files."""
     data = DATASETS[task.dataset]
     epochs = max(1, epochs_of(task) // scale.shrink)
-    milestones = {max(1, round(0.65 * epochs)), max(1, round(0.86 * epochs))}
     left_out = ("{}:{}".format(*data.closed_camera),) if task.stage == "closed" else ()
     return settings(task.arm, task.start).replace(
         data={"leave_out_cameras": left_out},
         image=dict(data.image),
         sampler=BATCH,
         schedule={
-            "epochs": epochs, "milestones": tuple(sorted(milestones)), "warmup_epochs": 1, "warmup_max_iters": 100,
+            "epochs": epochs, "milestones": milestones_of(epochs), "warmup_epochs": 1, "warmup_max_iters": 100,
         },
         optim={"lr": task.lr},
         train={
@@ -47,6 +46,11 @@ def planned(task: Task, scale: Scale) -> RunConfig:
             "compile": "never",
         },
     )  # fmt: skip
+
+
+def milestones_of(epochs: int) -> tuple[int, ...]:
+    """Return the epochs after which the learning rate falls, in a training of so many."""
+    return tuple(sorted({max(1, round(0.65 * epochs)), max(1, round(0.86 * epochs))}))
 
 
 def planned_hash(task: Task, scale: Scale) -> str:

@@ -123,6 +123,7 @@ def test_a_page_without_records_says_so(evidence: Any, tmp_path: Path) -> None:
 def test_a_page_of_a_comparison_that_was_interrupted(evidence: Any, tmp_path: Path, most: int) -> None:
     text = page(evidence, make_store(evidence, tmp_path, most=most))
     assert ("### Short trainings" in text) == (most >= 4)
+    assert "### Learning rates" in text
     assert text.endswith(f"on {MACHINE}.\n")
 
 
@@ -148,6 +149,38 @@ def test_the_opponent_is_the_best_plain_network(
     row = rows(page(evidence, few), "What the recommended network gains", "| Omniglot")[0]
     assert row[2:4] == ["short, 1 seed", evidence.arms.ARMS[best].words]
     assert float(row[5].split()[0]) == pytest.approx(5, abs=1)
+
+
+def test_the_tunings_have_a_table_and_an_edge_is_marked(
+    evidence: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, complete: str
+) -> None:
+    found = rows(complete, "Learning rates", "| ")
+    assert found[0] == ["arm", "lr 0.001", "lr 0.002", "lr 0.004"]
+    assert found[1][0] == "static"
+    assert [float(cell) for cell in found[1][1:]] == pytest.approx([40, 40, 40], abs=1)
+    monkeypatch.setitem(evidence.tasks.LRS, "random", (0.001, 0.002, 0.004, 0.008, 0.016))
+    store = make_store(evidence, tmp_path, most=12)
+    for arm, best, words in (("static", 0.008, "0.008"), ("context", 0.016, "0.016 (edge)")):
+        for lr in evidence.tasks.LRS["random"]:
+            task = evidence.tasks.Task("omniglot", "random", "tune", arm, lr)
+            store.save(task, {**store(task.name), "mean": float(lr == best)})
+        short = evidence.tasks.Task("omniglot", "random", "short", arm, best)
+        store.save(short, record_of(short, evidence.data.DATASETS["omniglot"].domains))
+        for path in tmp_path.glob(f"*_short_{arm}_*"):
+            if path.stem != short.name:
+                path.unlink()
+        name = evidence.arms.ARMS[arm].words
+        head, *_ = rows(page(evidence, store), "Short trainings, seed 0", "| arm")
+        row = rows(page(evidence, store), "Short trainings, seed 0", f"| {name} ")[0]
+        assert dict(zip(head, row, strict=True))["lr"] == words
+
+
+def test_a_tuning_that_ends_at_its_second_milestone_says_so(evidence: Any, complete: str) -> None:
+    from evidence.tuning_table import _words
+
+    assert "end at the second milestone" in " ".join(_words("people", "random", [0.001]))
+    assert "end at the second milestone" not in " ".join(complete.split())
+    assert "the lr of the trainings without them is chosen with them" in " ".join(complete.split())
 
 
 def test_the_gain_is_split_into_its_parts(complete: str) -> None:

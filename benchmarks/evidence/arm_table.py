@@ -9,8 +9,9 @@ from evidence.cost_table import millions
 from evidence.counts import count
 from evidence.data import DATASETS
 from evidence.figures import mean, paragraph, percent, signed
+from evidence.levels import Record
 from evidence.records import RecordStore
-from evidence.tasks import Record, arms_of
+from evidence.tasks import arms_of
 from evidence.tuning_table import lr_words
 from jointreid.messages.tables import text_table
 

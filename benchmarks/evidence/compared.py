@@ -5,8 +5,8 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from evidence.levels import Record
 from evidence.records import UNIT, RecordStore
-from evidence.tasks import Record
 from jointreid.analysis.resampling import Estimate, QueryMetrics, resampled_difference
 
 Floats = NDArray[np.float64]

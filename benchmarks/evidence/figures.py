@@ -20,11 +20,12 @@ def percent(value: float) -> str:
 
 def signed(estimate: Estimate) -> str:
     """Write a difference with its sign and its interval, in percent."""
-    value, low, high = (_with_sign(number) for number in (estimate.value, estimate.low, estimate.high))
+    value, low, high = (with_sign(number) for number in (estimate.value, estimate.low, estimate.high))
     return f"{value} ({low} to {high})"
 
 
-def _with_sign(share: float) -> str:
+def with_sign(share: float) -> str:
+    """Write a difference with its sign, in percent."""
     return f"{round(100 * share, 1) or 0.0:+.1f}"  # never -0.0
 
 

@@ -7,8 +7,9 @@ from evidence.arms import Start
 from evidence.compared import gain, records_of
 from evidence.data import DATASETS
 from evidence.figures import mean, paragraph, percent, signed
+from evidence.levels import Record
 from evidence.records import RecordStore
-from evidence.tasks import COMPARED, Record
+from evidence.tasks import COMPARED
 from jointreid.messages.tables import text_table
 
 STAGES = ("short", "long")

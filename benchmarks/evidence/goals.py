@@ -6,18 +6,17 @@ from evidence.arms import ARMS, START_WORDS, STARTS, Start
 from evidence.compared import gain, records_of
 from evidence.counts import count
 from evidence.data import DATASETS
-from evidence.figures import mean, paragraph, short_name, signed
+from evidence.figures import paragraph, short_name, signed, with_sign
 from evidence.gain_split import share_of_context, share_words
+from evidence.levels import GOALS, Record, best_plain, seed_gains
 from evidence.records import RecordStore
-from evidence.tasks import PLAIN, RIVAL, Record
+from evidence.tasks import LONG_SEEDS, PLAIN, RIVAL
 from jointreid.analysis.resampling import Estimate
 from jointreid.messages.tables import text_table
 
-# In mAP, over the best plain network.
-GOALS = {"people": 0.05, "omniglot": 0.02, "emoji": 0.02}
 _HEAD = [
-    "data set", "start", "trainings", "against", "multiply-adds", "gain", "goal", "D + C of the gain", "closed domain",
-    "clearly below",
+    "data set", "start", "trainings", "against", "multiply-adds", "gain", "each seed", "goal", "D + C of the gain",
+    "closed domain", "clearly below",
 ]  # fmt: skip
 
 
@@ -36,30 +35,24 @@ def goal_section(store: RecordStore, datasets: Sequence[str]) -> Iterator[str]:
         "D + C, which is what it gains over static + S, is to be at least half of what it gains over static. Nowhere "
         "is it to be clearly below the plain network, that is by more than the interval: neither on a third data set "
         "nor on a domain that was left out of training.",
+        "An interval of trainings with one seed holds nothing of the difference between seeds. With three, resamples "
+        "understate it: where seeds alone differ, such an interval holds the true difference in 75 % of the cases, not "
+        "in 95 % (`PYTHONPATH=benchmarks:src python -m evidence.coverage`). The goal is therefore reached only if the "
+        "gain of every single seed is above 0, too.",
     )
     yield ""
     rows = [_row(store, dataset, start) for dataset in datasets for start in STARTS]
-    yield text_table([_HEAD, *rows], "llllrrlrrl")
+    yield text_table([_HEAD, *rows], "llllrrrlrrl")
     yield ""
 
 
-def rival(store: RecordStore, dataset: str, start: Start, stage: str, domains: Sequence[str]) -> list[Record]:
+def rival(store: RecordStore, dataset: str, start: Start, stage: str, domains: Sequence[str]) -> Sequence[Record]:
     """Return the records of the plain network to beat, the one with the highest mAP in a stage, mean over `domains`.
 
     It has the seeds of the context network; empty if none was trained with them.
     """
-    seeds = _seeds(records_of(store, dataset, start, stage, "context"))
-    trained = (records_of(store, dataset, start, stage, arm) for arm in PLAIN)
-    candidates = [records for records in trained if records and _seeds(records) == seeds]
-    return max(candidates, key=lambda records: _level(records, domains), default=[])
-
-
-def _seeds(records: Sequence[Record]) -> list[int]:
-    return [record["task"]["seed"] for record in records]
-
-
-def _level(records: Sequence[Record], domains: Sequence[str]) -> float:
-    return mean(record["domains"][domain]["mAP"] for record in records for domain in domains)
+    candidates = (records_of(store, dataset, start, stage, arm) for arm in PLAIN)
+    return best_plain(candidates, records_of(store, dataset, start, stage, "context"), domains)
 
 
 def _row(store: RecordStore, dataset: str, start: Start) -> list[str]:
@@ -71,6 +64,7 @@ def _row(store: RecordStore, dataset: str, start: Start) -> list[str]:
             found, _ = gain(plain, other, store, domains)
             arm = plain[0]["task"]["arm"]
             share = count(arm, start, dataset).macs / count("context", start, dataset).macs
+            gains = seed_gains(plain, other, domains)
             closed = _closed(store, dataset, start)
             below = [name for name, value in (("all domains", found), ("closed domain", closed)) if is_below(value)]
             return [
@@ -79,12 +73,13 @@ def _row(store: RecordStore, dataset: str, start: Start) -> list[str]:
                 ARMS[arm].words,
                 f"{share:.2f}{'' if start in ARMS[RIVAL].starts else ', none is equal'}",
                 signed(found),
-                _goal(found, GOALS[dataset]),
+                ", ".join(map(with_sign, gains)),
+                _goal(found, gains, GOALS[dataset]),
                 share_words(share_of_context(store, dataset, start, stage)),
                 signed(closed) if closed else "not trained yet",
                 ", ".join(below) or "no",
             ]
-    return [*words, "not trained yet", *7 * [""]]
+    return [*words, "not trained yet", *8 * [""]]
 
 
 def is_below(found: Estimate | None) -> bool:
@@ -92,9 +87,11 @@ def is_below(found: Estimate | None) -> bool:
     return found is not None and found.high < 0
 
 
-def _goal(found: Estimate, wanted: float) -> str:
-    reached = found.value >= wanted and found.low > 0
-    return f"{100 * wanted:+.0f} {'reached' if reached else 'NOT reached'}"
+def _goal(found: Estimate, gains: Sequence[float], wanted: float) -> str:
+    """Write whether the goal is reached, and by how many seeds if these are fewer than there are to be."""
+    reached = found.value >= wanted and found.low > 0 and min(gains) > 0
+    few = f" by {len(gains)} seed{'s' * (len(gains) > 1)}" if len(gains) < LONG_SEEDS else ""
+    return f"{100 * wanted:+.0f} {'reached' if reached else 'NOT reached'}{few}"
 
 
 def _closed(store: RecordStore, dataset: str, start: Start) -> Estimate | None:

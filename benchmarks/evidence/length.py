@@ -7,8 +7,9 @@ from evidence.arms import START_WORDS, STARTS, Start
 from evidence.compared import gain, records_of
 from evidence.data import DATASETS
 from evidence.figures import mean, paragraph, percent, short_name, signed
+from evidence.levels import Record
 from evidence.records import RecordStore
-from evidence.tasks import COMPARED, Record
+from evidence.tasks import COMPARED
 from jointreid.analysis.curves import HEIGHT, WIDTH, Curve, line_chart
 from jointreid.analysis.html import Html, tag
 from jointreid.messages.tables import text_table

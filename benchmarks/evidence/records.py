@@ -9,7 +9,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from evidence.tasks import Record, Task
+from evidence.levels import Record
+from evidence.tasks import Task
 from jointreid.machine.files import write_atomically
 from jointreid.retrieval.results import QueryResult
 

@@ -14,6 +14,7 @@ from typing import Any, Literal
 
 from evidence.arms import ARMS, STARTS, Start
 from evidence.data import DATASETS
+from evidence.levels import Record
 
 Stage = Literal["tune", "short", "matched", "long", "solo", "closed", "longest"]
 LRS: Mapping[Start, tuple[float, ...]] = {"random": (1e-3, 2e-3, 4e-3), "imagenet": (3.5e-4, 7e-4, 1.4e-3)}
@@ -31,7 +32,6 @@ ALWAYS_LONG = (*COMPARED, "s", RIVAL)
 # on Omniglot from random weights, 2.16 and 2.17 with MobileNetV2.
 CPU_FACTOR: Mapping[Start, float] = {"random": 1.6, "imagenet": 2.2}
 
-Record = Mapping[str, Any]
 # From the name of a task to its record, or None.
 Records = Callable[[str], Record | None]
 

@@ -6,8 +6,9 @@ from evidence.arms import ARMS, Start
 from evidence.compared import records_of
 from evidence.data import DATASETS
 from evidence.figures import paragraph, percent
+from evidence.levels import Record
 from evidence.records import RecordStore
-from evidence.tasks import Record, Task, arms_of
+from evidence.tasks import Task, arms_of
 from evidence.training_config import epochs_of, milestones_of
 from jointreid.messages.tables import text_table
 

@@ -134,10 +134,29 @@ def test_the_goals_of_a_complete_comparison(complete: str) -> None:
     for row, (plain, share, gained) in zip(found, expected, strict=True):
         assert row[2:5] == ["long, 3 seeds", plain, share]
         assert float(row[5].split()[0]) == pytest.approx(gained, abs=1)
-        assert row[6] == "+2 reached"
-        assert float(row[7].split()[0]) == pytest.approx(50, abs=5)
-        assert float(row[8].split()[0]) == pytest.approx(gained, abs=1)
-        assert row[9] == "no"
+        assert [float(cell) for cell in row[6].split(",")] == pytest.approx(3 * [gained], abs=1)
+        assert row[7] == "+2 reached"
+        assert float(row[8].split()[0]) == pytest.approx(50, abs=5)
+        assert float(row[9].split()[0]) == pytest.approx(gained, abs=1)
+        assert row[10] == "no"
+
+
+def test_a_goal_needs_a_gain_with_every_seed(evidence: Any) -> None:
+    from evidence.goals import Estimate, _goal
+
+    found = Estimate(0.06, 0.01, 0.1)
+    assert _goal(found, [0.05, 0.06, 0.07], 0.05) == "+5 reached"
+    assert _goal(found, [-0.01, 0.09, 0.1], 0.05) == "+5 NOT reached"
+    assert _goal(Estimate(0.06, -0.01, 0.1), [0.05, 0.06, 0.07], 0.05) == "+5 NOT reached"
+    assert _goal(found, [0.06], 0.05) == "+5 reached by 1 seed"
+
+
+def test_the_coverage_of_three_seeds_is_as_the_page_says(evidence: Any, complete: str) -> None:
+    from evidence.coverage import coverage
+
+    percent = round(100 * coverage(3))
+    assert f"in {percent} % of the cases" in " ".join(complete.split())
+    assert coverage(3, trials=500) < coverage(10, trials=500) < 0.95
 
 
 @pytest.mark.parametrize("best", ["static", "static-wide", "static-dense"])

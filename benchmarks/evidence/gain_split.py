@@ -54,12 +54,26 @@ def gain_split(store: RecordStore, dataset: str, start: Start) -> Iterator[str]:
     yield ""
     yield paragraph(
         "Mean mAP over the domains, first of the plain network, then what each part adds. D + C is to be at least half "
-        "of the gain of S, D and C. Joining: one network of all "
-        "domains against one network for each domain alone, where each image is seen equally often."
+        "of the gain of S, D and C.",
+        *_joining_words(store, dataset, start),
     )
     yield ""
     yield text_table([["part", *(f"{stage} trainings" for stage in stages)], *trained], "l" + "r" * len(stages))
     yield ""
+
+
+def _joining_words(store: RecordStore, dataset: str, start: Start) -> Iterator[str]:
+    """Yield what joining is compared with, once every domain was trained alone."""
+    alone = _complete(records_of(store, dataset, start, "solo", "static"), DATASETS[dataset].domains)
+    joint = records_of(store, dataset, start, "short", "static")
+    if alone and joint:
+        steps = [record["steps"] for record in alone]
+        yield (
+            "Joining: one network of all domains against one network for each domain alone, one seed of each. Each "
+            f"image is seen equally often: {joint[0]['steps']:,} steps of the one, {min(steps):,} to {max(steps):,} of "
+            f"each of the others, {sum(steps):,} together. Those take the lr that was tuned for the joint one, so a "
+            "part of what joining seems to gain may be an lr that suits a single domain less."
+        )
 
 
 def share_of_context(store: RecordStore, dataset: str, start: Start, stage: str) -> float | None:

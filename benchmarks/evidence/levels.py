@@ -11,7 +11,7 @@ GOALS: Mapping[str, float] = {"people": 0.05, "omniglot": 0.02, "emoji": 0.02}
 
 def level(records: Sequence[Record], domains: Sequence[str]) -> float:
     """Return the mean mAP of trainings, over domains and seeds."""
-    values = [record["domains"][domain]["mAP"] for record in records for domain in domains]
+    values: list[float] = [record["domains"][domain]["mAP"] for record in records for domain in domains]
     return sum(values) / len(values)
 
 

@@ -14,8 +14,10 @@ from evidence.arms import START_WORDS, STARTS, Start
 from evidence.closed_table import closed_table
 from evidence.cost_table import Costs, cost_tables
 from evidence.data import DATASETS
+from evidence.domain_table import domain_table
 from evidence.gain_split import gain_split
 from evidence.goals import goal_section
+from evidence.legend import legend
 from evidence.length import length_drawing, length_section
 from evidence.matchings import matching_table
 from evidence.records import RecordStore
@@ -39,7 +41,7 @@ of identities, and of seeds where there are several. An arm that is marked with 
 
 def page(store: RecordStore, costs: Costs, datasets: Sequence[str], image: str = IMAGE) -> str:
     """Return the whole page, which links the drawing of `length_drawing` as `image`."""
-    lines = [HEAD, *goal_section(store, datasets), *length_section(store, datasets, image)]
+    lines = [HEAD, *goal_section(store, datasets), *legend(datasets), *length_section(store, datasets, image)]
     for dataset in datasets:
         for start in STARTS:
             lines += cell_section(store, dataset, start)
@@ -59,6 +61,7 @@ def cell_section(store: RecordStore, dataset: str, start: Start) -> list[str]:
     for stage, title in (("short", "Short trainings, seed 0"), ("long", "Long trainings")):
         table = list(arm_table(store, dataset, start, stage))
         lines += [f"### {title}", "", *table] if table else []
+    lines += domain_table(store, dataset, start)
     lines += matching_table(store, dataset, start)
     lines += gain_split(store, dataset, start)
     lines += closed_table(store, dataset, start)

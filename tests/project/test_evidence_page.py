@@ -142,7 +142,9 @@ def test_the_goals_of_a_complete_comparison(complete: str) -> None:
 
 
 def test_a_goal_needs_a_gain_with_every_seed(evidence: Any) -> None:
-    from evidence.goals import Estimate, _goal
+    from evidence.goals import _goal
+
+    from jointreid.analysis.resampling import Estimate
 
     found = Estimate(0.06, 0.01, 0.1)
     assert _goal(found, [0.05, 0.06, 0.07], 0.05) == "+5 reached"
@@ -208,6 +210,32 @@ def test_the_gain_is_split_into_its_parts(complete: str) -> None:
 
     parts = ("trunk", "S:", "D + C:", "S, D and C", "what true labels", "joining: static", "joining: context")
     assert [short(part) for part in parts] == pytest.approx([40, 10, 10, 20, 5, 10, 10], abs=1)
+
+
+def test_joining_names_steps_and_learning_rate(complete: str) -> None:
+    assert "100 steps of the one, 100 to 100 of each of the others, 400 together" in " ".join(complete.split())
+    assert "take the lr that was tuned for the joint one" in " ".join(complete.split())
+
+
+def test_each_domain_has_its_gain_over_the_best_plain_network(evidence: Any, complete: str) -> None:
+    domains = evidence.data.DATASETS["omniglot"].domains
+    found = rows(complete, "Gain in each domain", "| ")
+    assert [row[0] for row in found] == 2 * ["domain", *domains, "mean"]
+    assert found[0] == ["domain", "static, wider", "with context", "gain"]
+    for row in found[1 : 2 + len(domains)]:
+        assert [float(cell.split()[0]) for cell in row[1:]] == pytest.approx([50, 65, 15], abs=1.5)
+        assert re.search(r"\(\+.* to \+.*\)", row[3])
+
+
+def test_the_page_explains_its_words_networks_and_data(evidence: Any, complete: str) -> None:
+    for arm in evidence.arms.ARMS.values():
+        row = rows(complete, "Words", f"| {arm.words}{'*' * arm.control} ")[0]
+        assert row[1:] == [arm.why, " and ".join(arm.starts)]
+    from evidence.legend import legend, people_words
+
+    assert "300 train identities (29 to 43 %), 2,400 train images (8 to 55 %) and 100 test id" in people_words()
+    assert "with one camera id shows 8 places, where `table1` has 40" in people_words()
+    assert "Synthetic people: 5 domains, 32 cameras. Their domains" in " ".join("\n".join(legend(["people"])).split())
 
 
 def test_the_context_network_is_compared_at_equal_width_multiply_adds_and_cpu_time(complete: str) -> None:

@@ -1,0 +1,63 @@
+"""The section that explains the page: its words, the networks and the data sets."""
+
+from collections.abc import Iterable, Iterator, Sequence
+
+from evidence.arms import ARMS
+from evidence.data import DATASETS, people_domains
+from evidence.figures import paragraph
+from jointreid.messages.tables import text_table
+from jointreid.synthetic.presets import TABLE1
+
+_WORDS = (
+    "mAP: for each test query the gallery of its domain is sorted by similarity; the average precision of the query is "
+    "high if the images of its identity come first. The mean over the queries of a domain is its mAP, the mean over "
+    "the domains that of a network.",
+    "static: the convolutions of the trunk as they are, the same for every image. The others add a generated part, "
+    "made anew for each image, to each kernel: S makes it from the sample, that is the feature map itself, D and C "
+    "from a vector of the predicted domain and one of the predicted camera. D + C is what these two add to S.",
+    "Context network: a small network on the input image that predicts domain and camera, once for all blocks. Heads "
+    "in the blocks: each block predicts them itself from its own feature map, as in the paper. Labels are used in "
+    "training alone, except by the true labels, a ceiling.",
+    "DCSD as printed has no static kernel. Its generated kernels replace the spatial convolutions, so it has no place "
+    "for those of MobileNetV2 and cannot start from its weights: it is compared from random weights alone.",
+)
+
+
+def legend(datasets: Sequence[str]) -> Iterator[str]:
+    """Yield the section."""
+    yield "## Words"
+    yield ""
+    for words in _WORDS:
+        yield paragraph(words)
+        yield ""
+    rows = [[arm.words + "*" * arm.control, arm.why, " and ".join(arm.starts)] for arm in ARMS.values()]
+    yield text_table([["arm", "why it is trained", "start"], *rows], "lll")
+    yield ""
+    for dataset in datasets:
+        words = f"{DATASETS[dataset].words}."
+        yield paragraph(words[0].upper() + words[1:], *([people_words()] if dataset == "people" else []))
+        yield ""
+
+
+def people_words() -> str:
+    """Return what the synthetic people have of the paper's Table I."""
+    people = people_domains()
+    shares = [
+        _share("train identities", [(a.train.ids, b.train.ids) for a, b in zip(people, TABLE1, strict=True)]),
+        _share("train images", [(a.train.images, b.train.images) for a, b in zip(people, TABLE1, strict=True)]),
+        _share("test identities", [(a.query.ids, b.query.ids) for a, b in zip(people, TABLE1, strict=True)]),
+    ]
+    views = max(spec.views for spec in people)
+    return (
+        f"Their domains and cameras are those of the paper's Table I; each domain has {shares[0]}, {shares[1]} and "
+        f"{shares[2]} of Table I's. Their galleries hold no strangers and nobody without a query; the domain "
+        f"with one camera id shows {views} places, where `table1` has {max(spec.views for spec in TABLE1)}."
+    )
+
+
+def _share(words: str, pairs: Iterable[tuple[int, int]]) -> str:
+    """Write how many of a thing each domain has, and the lowest and highest share of Table I's."""
+    pairs = list(pairs)
+    (number,) = {here for here, _ in pairs}
+    shares = [100 * here / printed for here, printed in pairs]
+    return f"{number:,} {words} ({min(shares):.0f} to {max(shares):.0f} %)"

@@ -195,6 +195,24 @@ def test_zero_context_of_the_trunk_closes_the_projections() -> None:
 
 
 @pytest.mark.parametrize("context", ["block", "network"])
+def test_the_contexts_to_keep_can_be_given_and_count_in_training_only(context: str) -> None:
+    found = open_gains(model(context=context, context_dropout=0.5)).train()
+    for module in found.modules():
+        if isinstance(module, nn.BatchNorm1d):
+            module.eval()  # statistics of the batch would mix the images
+    keeps = torch.tensor([True, False, False, True])
+    with torch.no_grad():
+        mixed, none, every = (
+            found(images(), keeps_context=kept).embedding
+            for kept in (keeps, torch.zeros_like(keeps), torch.ones_like(keeps))
+        )
+        torch.testing.assert_close(mixed, torch.where(keeps[:, None], every, none))
+        assert not torch.allclose(every, none)
+        found.eval()
+        assert torch.equal(found(images(), keeps_context=keeps).embedding, found(images()).embedding)
+
+
+@pytest.mark.parametrize("context", ["block", "network"])
 def test_context_dropout_zeroes_whole_images_in_training_only(context: str) -> None:
     found = open_gains(model(context=context, context_dropout=0.5)).train()
     for module in found.modules():
@@ -335,12 +353,13 @@ def test_a_step_compiles_as_one_graph(context: str) -> None:
     graphs = CompileCounterWithBackend("aot_eager")
     compiled: Any = torch.compile(found, fullgraph=True, dynamic=False, backend=graphs)
     ids = torch.tensor([0, 1, 2, 2])
-    told = (Origins(ids, ids),) if found.needs_origins else ()
+    told = Origins(ids, ids) if found.needs_origins else None
+    keeps = torch.tensor([True, False, True, False])
 
     def step(network: Any) -> Tensor:
         found.zero_grad(set_to_none=True)
         torch.manual_seed(0)
-        embedding: Tensor = network(images(), *told).embedding
+        embedding: Tensor = network(images(), told, keeps).embedding
         torch.autograd.backward(embedding.square().mean())
         return embedding
 

@@ -36,6 +36,8 @@ class Batch(NamedTuple):
         global_camids: int64 [B].
         domain_ids: int64 [B].
         id_domains: the domain of every identity that a label may stand for, int64 [num_ids]; None where no loss asks.
+        keeps_context: bool [images of this process], False for one whose domain and camera vectors are to be 0; None
+            without `dcsd.context_dropout`.
     """
 
     images: Tensor
@@ -43,6 +45,7 @@ class Batch(NamedTuple):
     global_camids: Tensor
     domain_ids: Tensor
     id_domains: Tensor | None = None
+    keeps_context: Tensor | None = None
 
     def to(self, device: torch.device | str) -> "Batch":
         """Return the batch on a device; pinned memory is copied while the host does other things."""

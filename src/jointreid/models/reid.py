@@ -81,15 +81,19 @@ class ReIDModel(nn.Module):
         self.classifier = nn.Linear(trunk.out_channels, num_ids, bias=False)
         nn.init.normal_(self.classifier.weight, std=classifier_std)
 
-    def forward(self, images: Tensor, origins: Origins | None = None) -> ModelOutput:
+    def forward(
+        self, images: Tensor, origins: Origins | None = None, keeps_context: Tensor | None = None
+    ) -> ModelOutput:
         """Map normalised images [B, 3, H, W] to embeddings and logits.
 
         Args:
             images: the images.
             origins: where they come from; only a model with `needs_origins` reads it, and takes none for unknown.
+            keeps_context: bool [B], False for an image whose context is zero in training. None draws it from PyTorch's
+                generator with `without_context`; a training step gives it.
         """
         predicted = self.predict_context(images, origins)
-        feature_map, factor_logits, restitutions = self._run_trunk(images, predicted)
+        feature_map, factor_logits, restitutions = self._run_trunk(images, predicted, keeps_context)
         if predicted is not None:
             factor_logits = (predicted.logits,)
         embedding = self.pool(feature_map)  # B D
@@ -101,8 +105,10 @@ class ReIDModel(nn.Module):
         """Return the map that `pool` makes the embedding of, [B, D, H/16, W/16] with last stride 1; see `forward`."""
         return self._run_trunk(images, self.predict_context(images, origins))[0]
 
-    def _run_trunk(self, images: Tensor, predicted: PredictedContext | None) -> TrunkOutput:
-        context = self._context_of(images, predicted)
+    def _run_trunk(
+        self, images: Tensor, predicted: PredictedContext | None, keeps_context: Tensor | None = None
+    ) -> TrunkOutput:
+        context = self._context_of(images, predicted, keeps_context)
         # A custom trunk without a context takes the images alone.
         output: TrunkOutput = self.trunk(images) if context is None else self.trunk(images, context)
         return output
@@ -124,10 +130,12 @@ class ReIDModel(nn.Module):
             return self.context(origins or Origins(unknown, unknown))  # type: ignore[no-any-return]
         return None if self.context is None else self.context(images)
 
-    def _context_of(self, images: Tensor, predicted: PredictedContext | None) -> Context | None:
+    def _context_of(
+        self, images: Tensor, predicted: PredictedContext | None, keeps_context: Tensor | None
+    ) -> Context | None:
         """Return what the blocks are told: the context of the images that keep theirs; None for nothing."""
-        kept = None
-        if self.training and self.without_context:
+        kept = keeps_context if self.training else None
+        if kept is None and self.training and self.without_context:
             kept = torch.rand(len(images), device=images.device) >= self.without_context
         if predicted is not None:
             return predicted.told(kept)

@@ -11,6 +11,7 @@ from typing import Literal, NamedTuple
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from jointreid.config import RunConfig
 from jointreid.custom import is_custom
@@ -20,6 +21,7 @@ from jointreid.data.images import Batch, ImageStore, train_batch
 from jointreid.data.joint import JointTrainSet
 from jointreid.data.sampling import Sampler
 from jointreid.losses.triplets import require_triplets
+from jointreid.machine.device import sent
 from jointreid.messages.errors import JointreidError
 
 
@@ -99,11 +101,20 @@ class AugmentedBatches:
         generator = self._generator(batch_index, "images")
         images = augment(batch.images, self._config.image, generator, loaded.part, len(loaded.indices))
         self.waited += time.monotonic() - asked
-        return TrainingBatch(batch._replace(images=images), loaded.indices, self._generator(batch_index, "pairs"))
+        batch = batch._replace(images=images, keeps_context=self._keeps_context(batch_index, loaded))
+        return TrainingBatch(batch, loaded.indices, self._generator(batch_index, "pairs"))
 
-    def _generator(self, batch_index: int, purpose: Literal["images", "pairs"]) -> torch.Generator:
-        """Return the generator of a batch for one purpose, independent of the other's."""
-        entropy = [self._config.train.seed, batch_index, *([1] if purpose == "pairs" else [])]
+    def _keeps_context(self, batch_index: int, loaded: _Loaded) -> Tensor | None:
+        """Return which of this process's images keep their context, drawn for the whole batch: see `Batch`."""
+        dropped = self._config.dcsd.context_dropout
+        if not dropped or not self._config.model.name.endswith("-dcsd"):
+            return None
+        drawn = torch.rand(len(loaded.indices), generator=self._generator(batch_index, "context"))
+        return sent((drawn >= dropped)[loaded.part], self._device)
+
+    def _generator(self, batch_index: int, purpose: Literal["images", "pairs", "context"]) -> torch.Generator:
+        """Return the generator of a batch for one purpose, independent of the others'."""
+        entropy = [self._config.train.seed, batch_index, *{"images": [], "pairs": [1], "context": [2]}[purpose]]
         seed = int(np.random.SeedSequence(entropy).generate_state(1, np.uint64)[0] >> 1)
         return torch.Generator().manual_seed(seed)
 

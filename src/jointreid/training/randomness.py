@@ -1,7 +1,7 @@
 """The state of the global random generators of a process, as tensors for a checkpoint.
 
-Training itself draws from generators made from the seed and the batch index; the global ones serve layers that drop
-something, such as the context (`dcsd.context_dropout`), custom code, and libraries that draw from them.
+Training itself draws from generators made from the seed and the batch index; the global ones serve custom code and
+libraries that draw from them.
 """
 
 import random

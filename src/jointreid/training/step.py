@@ -105,7 +105,7 @@ class TrainingStep:
             batch: this process's part, on the device.
             generator: draws the pairs of SNR's loss; PyTorch's shared one by default.
         """
-        output = self.network(batch.images, *self._origins(batch))
+        output = self.network(batch.images, self._origins(batch), batch.keeps_context)
         output = self.processes.outputs_for_loss(output, gather=self._config.train.gather)
         terms = self._loss(output, batch, self._config.loss, generator)
         accuracy = head_accuracy(output.factor_logits, batch.domain_ids, batch.global_camids)
@@ -114,13 +114,13 @@ class TrainingStep:
             by_domain = identity_by_domain(output, batch, len(self._domains), self._config.loss.id_head)
         return BatchValues(terms, accuracy, by_domain)
 
-    def _origins(self, batch: Batch) -> tuple[Origins, ...]:
-        """Return the labels that a model is told of this process's images, as its arguments; nothing by default."""
+    def _origins(self, batch: Batch) -> Origins | None:
+        """Return the labels that a model is told of this process's images; None by default."""
         if not self.model.needs_origins:
-            return ()
+            return None
         size = len(batch.images)
         first = self.processes.rank * size if self._config.train.gather else 0  # the labels are then of all images
-        return (Origins(batch.domain_ids[first : first + size], batch.global_camids[first : first + size]),)
+        return Origins(batch.domain_ids[first : first + size], batch.global_camids[first : first + size])
 
     def backward(self, loss: Tensor) -> None:
         """Add a batch's share to the gradients of the step."""

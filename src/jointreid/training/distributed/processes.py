@@ -197,8 +197,7 @@ class Processes:
     def seed_step(self, *numbers: int) -> None:
         """Seed the shared random generators for a step, differently in each process; not with a single process.
 
-        Custom code and `dcsd.context_dropout` draw from them. Seeded for each step, their state need not be saved for
-        every process.
+        Custom code draws from them. Seeded for each step, their state need not be saved for every process.
         """
         if self.world_size > 1:
             entropy = np.random.SeedSequence([*numbers, self.rank])

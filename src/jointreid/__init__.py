@@ -1,4 +1,4 @@
-"""Train one re-identification model on many data sets at once, without the domain conflict.
+"""Train one re-identification model on many data sets at once, and measure and reduce the domain conflict.
 
     import jointreid
 

@@ -19,7 +19,7 @@ from jointreid.data.label_space import LabelSpace
 from jointreid.data.protocols import ProtocolMatch, identify
 from jointreid.data.records import Domain, ImageRecord
 from jointreid.messages.errors import JointreidError
-from jointreid.models.context import Context, FactorLogits, Origins
+from jointreid.models.context import FactorLogits, Origins
 from jointreid.models.reid import ModelOutput, ReIDModel
 from jointreid.retrieval.evaluate import evaluate_domains, evaluate_run
 from jointreid.retrieval.result_files import load_results
@@ -43,7 +43,9 @@ class ColourModel(ReIDModel):
         self.context = None
         self.heads = heads
 
-    def forward(self, images: Tensor, origins: Origins | None = None, given: Context | None = None) -> ModelOutput:
+    def forward(
+        self, images: Tensor, origins: Origins | None = None, keeps_context: Tensor | None = None
+    ) -> ModelOutput:
         colour = images.mean((2, 3))  # B 3
         logits = (FactorLogits(colour[:, :2], colour),) if self.heads else ()
         return ModelOutput(colour, colour, colour, logits)
@@ -137,7 +139,9 @@ class ToldModel(ColourModel):
         super().__init__()
         self.told: list[list[int]] = []
 
-    def forward(self, images: Tensor, origins: Origins | None = None, given: Context | None = None) -> ModelOutput:
+    def forward(
+        self, images: Tensor, origins: Origins | None = None, keeps_context: Tensor | None = None
+    ) -> ModelOutput:
         assert origins is not None
         self.told += torch.stack(list(origins), 1).tolist()
         return super().forward(images)

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from jointreid.config import EvalConfig, ImageConfig
 from jointreid.data.records import ImageRecord
 from jointreid.messages.errors import JointreidError
-from jointreid.models.context import Context, FactorLogits, Origins
+from jointreid.models.context import FactorLogits, Origins
 from jointreid.models.reid import ModelOutput, ReIDModel
 from jointreid.retrieval.embeddings import Embeddings
 from jointreid.retrieval.extract import extract
@@ -31,7 +31,9 @@ class PixelModel(ReIDModel):
         self.seen: list[tuple[int, bool, bool]] = []
         self.spoilt_image = -1
 
-    def forward(self, images: Tensor, origins: Origins | None = None, given: Context | None = None) -> ModelOutput:
+    def forward(
+        self, images: Tensor, origins: Origins | None = None, keeps_context: Tensor | None = None
+    ) -> ModelOutput:
         ready = images.is_contiguous(memory_format=torch.channels_last) and torch.is_inference_mode_enabled()
         spoilt = self.spoilt_image - sum(count for count, _, _ in self.seen)
         self.seen.append((len(images), self.training or self.frozen.training, ready))
@@ -107,7 +109,9 @@ def test_posteriors_are_the_mean_softmax_over_blocks_and_views(tmp_path: Path, f
     views = [slow_features(records), slow_features(records, mirror=True)][: 1 + flip]
 
     class TwoBlocks(PixelModel):
-        def forward(self, images: Tensor, origins: Origins | None = None, given: Context | None = None) -> ModelOutput:
+        def forward(
+            self, images: Tensor, origins: Origins | None = None, keeps_context: Tensor | None = None
+        ) -> ModelOutput:
             output = super().forward(images)
             blocks = (
                 FactorLogits(output.bn_embedding[:, :2], 9 * output.bn_embedding[:, 2:5]),

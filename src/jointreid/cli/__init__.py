@@ -65,7 +65,7 @@ COMMANDS = {
 # Set to 1, it does what --debug does.
 DEBUG = "JOINTREID_DEBUG"
 
-_ABOUT = "Train one re-identification model on many data sets at once, without the domain conflict."
+_ABOUT = "Train one re-identification model on many data sets at once, and measure and reduce the domain conflict."
 _MORE = """A setting is given as --section.field VALUE; --help-all lists all that a command takes, with their defaults.
 
 Exit codes: 0 done, 1 a check found errors, 2 a mistake, 75 stopped by a signal and saved, 130 interrupted."""

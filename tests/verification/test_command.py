@@ -11,6 +11,7 @@ from jointreid.config import DataConfig
 from jointreid.messages.errors import JointreidError
 from jointreid.verification.calibrate import CalibrationRequest, calibrate_run, round_up
 from jointreid.verification.calibration import Calibration, read_calibration
+from jointreid.verification.match import read_pairs
 from tests.extraction.conftest import models_loaded_once as models_loaded_once
 from tests.extraction.small_runs import draw, untrained_run
 
@@ -67,8 +68,8 @@ def test_from_a_run_to_verdicts(run: Path, data: Path, tmp_path: Path, capsys: p
     after = call(capsys, 0, "match", run, one, one, "--domain", "mall", "--device", "cpu")
     assert after.startswith("same: similarity 1.000 (data set of a: mall; of b: mall)\nsame from ")
     assert "false matches in 45 % of pairs of two people (thresholds of mall)" in after
-    table = tmp_path / "pairs.csv"
-    table.write_text(f"a,b,domain_a,across_cameras\n{one},{other},mall,1\n{other},{other},shop,0\n")
+    table = data.parent / "pairs.csv"
+    table.write_text(f"a,b,domain_a,across_cameras\n{one},shop/05.png,mall,1\nshop/05.png,mall/../shop/05.png,shop,0\n")
     pairs = json.loads(call(capsys, 0, "match", run, "--pairs", table, "--json", "--device", "cpu"))
     assert [pair["verdict"] for pair in pairs["pairs"]][1] == "same"
     assert [pair["across_cameras"] for pair in pairs["pairs"]] == [True, False]
@@ -133,6 +134,22 @@ def test_a_wrong_call_of_match_says_what_was_expected(
     assert "row 2: expected a path in a and in b, and 0 or 1" in call(
         capsys, 2, "match", run, "--pairs", tmp_path / "p.csv"
     )
+
+
+@pytest.mark.parametrize("cell", ["../x.png", "../../etc/x.png", "a/../../x.png", "/etc/x.png", ""])
+def test_paths_of_pairs_stay_below_their_table(tmp_path: Path, cell: str) -> None:
+    table = tmp_path / "t" / "p.csv"
+    table.parent.mkdir()
+    table.write_text(f"a,b\nx.png,y.png\nx.png,{cell}\n")
+    expected = (
+        "row 3, column b: .* does not stay below the table's folder .*/t; move" if cell else "row 3: expected a path"
+    )
+    with pytest.raises(JointreidError, match=expected):
+        read_pairs(table)
+    table.write_text(f"a,b\nx.png,./s/../y.png\n{table.parent}/z.png,x.png\n")
+    assert [(pair.a, pair.b) for pair in read_pairs(table)] == [
+        (str(table.parent / a), str(table.parent / b)) for a, b in (("x.png", "y.png"), ("z.png", "x.png"))
+    ]
 
 
 def test_rates_are_rounded_up_so_that_they_are_allowed() -> None:

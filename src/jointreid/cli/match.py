@@ -16,7 +16,7 @@ class MatchOptions:
 
     run: str = argument("RUN", "a run directory, calibrated by `jointreid calibrate`")
     images: tuple[str, ...] = argument("A B", "two images (not with --pairs)", ())
-    pairs: str = setting("", "a .csv of pairs with the columns a and b, paths below it", metavar="FILE")
+    pairs: str = setting("", "a .csv of pairs with the columns a and b, paths below its folder", metavar="FILE")
     domain: str = setting("", "data set that all images belong to (default: as the network predicts)", metavar="NAME")
     across_cameras: bool = setting(False, "the two images are of two cameras: use the thresholds for such pairs")
     checkpoint: CheckpointName = setting("last", "which weights: the last, or the best on held-out identities")

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from jointreid.data.table_files import read_csv
+from jointreid.data.table_row import path_below
 from jointreid.extraction.embedder import Embedder, unit_length
 from jointreid.extraction.predictions import Prediction
 from jointreid.machine.paths import user_path
@@ -138,10 +139,12 @@ def find_calibration(run: Path, checkpoint: str) -> tuple[Calibration | None, st
 def read_pairs(path: Path) -> list[ImagePair]:
     """Read a table of pairs: columns `a` and `b`, and optionally `domain_a`, `domain_b` and `across_cameras` (1 or 0).
 
-    Paths are relative to the table's folder.
+    Paths are relative to the table's folder and stay below it, so that a table from somebody else reaches no other
+    files.
 
     Raises:
-        JointreidError: no CSV, an unknown or missing column, or a row that lacks something.
+        JointreidError: no CSV, an unknown or missing column, a row that lacks something, or a path that leads
+            elsewhere.
     """
     if path.suffix.lower() != ".csv":
         raise JointreidError(f"{path}: expected a .csv file with the columns a and b")
@@ -162,11 +165,22 @@ def read_pairs(path: Path) -> list[ImagePair]:
             raise JointreidError(
                 f"{path}, row {number}: expected a path in a and in b, and 0 or 1 in across_cameras; found {row}"
             )
-        a, b = (str(path.parent / row[name]) for name in ("a", "b"))
+        a, b = (_below(path, number, name, row[name]) for name in ("a", "b"))
         pairs.append(ImagePair(a, b, row.get("domain_a", ""), row.get("domain_b", ""), flag == "1"))
     if not pairs:
         raise JointreidError(f"{path}: holds no pairs; expected one a row")
     return pairs
+
+
+def _below(table: Path, number: int, column: str, cell: str) -> str:
+    """Return the path of an image of a table's row."""
+    below = path_below(str(table.parent.absolute()), cell)
+    if below is None:
+        raise JointreidError(
+            f"{table}, row {number}, column {column}: {cell!r} does not stay below the table's folder "
+            f"{table.parent.absolute()}; move the table to a folder above all images"
+        )
+    return str(table.parent / below)
 
 
 def render(found: Comparison) -> str:

@@ -155,6 +155,9 @@ def test_settings_and_evaluations_that_differ_are_listed(tmp_path: Path) -> None
     }
     assert found.evaluation == {"flip": (False, True)}
     text = render(found)
+    assert text.splitlines()[:2] == [
+        f"{letter} {run}, started from random weights" for letter, run in (("A", a), ("B", b))
+    ]
     assert "  optim.lr: 0.001 -> 0.002" in text.splitlines()
     assert "  flip: False -> True" in text.splitlines()
     same = render(compare(a, a))

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from jointreid.analysis.gain import compute_gain
+from jointreid.analysis.gain_page import write_gain_page
 from jointreid.analysis.gain_text import as_csv, render
 from jointreid.analysis.gain_values import Gain
 from jointreid.cli import main
@@ -120,6 +121,7 @@ def test_files_hold_every_difference(tmp_path: Path, capsys: pytest.CaptureFixtu
     runs = papers_runs(tmp_path / "runs")
     assert main(["gain", str(runs), "--json", "--csv", str(tmp_path / "gain.csv")]) == 0
     plain = json.loads(capsys.readouterr().out)
+    assert {arm["start"] for arm in plain["joint"][0]["arms"]} == {"none"}
     (split,) = plain["joint"][0]["splits"]
     assert [change["name"] for change in split["changes"]] == ["joining", "S", "D + C"]
     assert split["changes"][1]["domains"]["msmt17"]["value"] == pytest.approx(0.093)
@@ -142,6 +144,16 @@ def test_the_page_shows_the_differences_and_names_nothing_outside(tmp_path: Path
     assert "<h3>The gain of bot-dcsd, S + D + C in parts</h3>" in page
     assert 'aria-label="The gain of bot-dcsd, S + D + C in parts: joining -1.' in page
     assert f"<code>jointreid gain {runs} --html {tmp_path}/gain.html</code>" in page
+
+
+def test_what_training_started_from_is_said(tmp_path: Path) -> None:
+    made_run(tmp_path / "runs" / "bot", "bot", ["a", "b"], {"a": 0.5, "b": 0.25}, pretraining="tv_in1k, sha256 0123")
+    assert "\nTraining started from tv_in1k.\n" in render(compute_gain([tmp_path / "runs"]))
+    made_run(tmp_path / "runs" / "dcsd", "bot-dcsd", ["a", "b"], {"a": 0.5, "b": 0.25})
+    gain = compute_gain([tmp_path / "runs"])
+    said = "Training started: A from tv_in1k, B from random weights."
+    assert f"\n{said}\n" in render(gain)
+    assert said in write_gain_page(gain, tmp_path / "gain.html").read_text(encoding="utf-8")
 
 
 def test_the_page_of_one_run_shows_its_accuracy(tmp_path: Path) -> None:

@@ -14,14 +14,15 @@ MARKDOWN = """\
 Rows: what a network was trained on. Columns: what it was evaluated on, in percent, the mean over seeds. Bold: the \
 best of a column.
 
-| Network | Trained on | Seeds | a Rank-1 | a mAP | b_1 Rank-1 | b_1 mAP | mean Rank-1 | mean mAP | \
+| Network | Start | Trained on | Seeds | a Rank-1 | a mAP | b_1 Rank-1 | b_1 mAP | mean Rank-1 | mean mAP | \
 mean of others Rank-1 | mean of others mAP |
-| --- | --- | --- | --: | --: | --: | --: | --: | --: | --: | --: |
-| bot | a | 2 | 30.0±7.1 | 60.0±14.1 | 10.0 | 20.0 | 17.5 | 35.0 | **10.0** | **20.0** |
-| bot | b_1 | 1 | – | – | 25.0 | 50.0 | – | – | – | – |
-| bot | all jointly | 1 | 27.5 | 55.0 | 22.5 | 45.0 | 25.0 | 50.0 | – | – |
-| bot-dcsd, S + D + C | a | 1 | 27.5 | 55.0 | 7.5 | 15.0 | 17.5 | 35.0 | 7.5 | 15.0 |
-| bot-dcsd, S + D + C | all jointly | 1 | **35.0** | **70.0** | **25.0** | **50.0** | **30.0** | **60.0** | – | – |
+| --- | --- | --- | --- | --: | --: | --: | --: | --: | --: | --: | --: |
+| bot | random weights | a | 2 | 30.0±7.1 | 60.0±14.1 | 10.0 | 20.0 | 17.5 | 35.0 | **10.0** | **20.0** |
+| bot | random weights | b_1 | 1 | – | – | 25.0 | 50.0 | – | – | – | – |
+| bot | random weights | all jointly | 1 | 27.5 | 55.0 | 22.5 | 45.0 | 25.0 | 50.0 | – | – |
+| bot-dcsd, S + D + C | random weights | a | 1 | 27.5 | 55.0 | 7.5 | 15.0 | 17.5 | 35.0 | 7.5 | 15.0 |
+| bot-dcsd, S + D + C | random weights | all jointly | 1 | \
+**35.0** | **70.0** | **25.0** | **50.0** | **30.0** | **60.0** | – | – |
 
 - mean of others: over the data sets that the row was not trained on; bold among rows of the same training set.
 - bot-dcsd, S + D + C: no run was trained on b_1 alone
@@ -54,12 +55,12 @@ def test_the_matrix_as_markdown(tmp_path: Path, capsys: pytest.CaptureFixture[st
 def test_the_matrix_as_latex(tmp_path: Path) -> None:
     lines = latex(build_matrix([made_runs(tmp_path)])).splitlines()
     groups = " & ".join(rf"\multicolumn{{2}}{{c}}{{{name}}}" for name in ("a", r"b\_1", "mean", "mean of others"))
-    assert rf" &  &  & {groups} \\" in lines
+    assert rf" &  &  &  & {groups} \\" in lines
     assert (
-        r"bot & a & 2 & 30.0$\pm$7.1 & 60.0$\pm$14.1 & 10.0 & 20.0 & 17.5 & 35.0 & \textbf{10.0} & \textbf{20.0} \\"
-        in lines
+        r"bot & random weights & a & 2 & 30.0$\pm$7.1 & 60.0$\pm$14.1 & 10.0 & 20.0 & 17.5 & 35.0 & \textbf{10.0} & "
+        r"\textbf{20.0} \\" in lines
     )
-    assert lines[4] == r"\begin{tabular}{lllrrrrrrrr}"
+    assert lines[4] == r"\begin{tabular}{llllrrrrrrrr}"
     assert not any("`" in line for line in lines)
 
 
@@ -89,8 +90,22 @@ def test_a_single_run_is_a_matrix_of_one_row(tmp_path: Path, capsys: pytest.Capt
     run = made_run(tmp_path / "joint", "bot", ["a", "b"], {"a": 0.5, "b": 0.25})
     assert main(["matrix", str(run), "--format", "md"]) == 0
     text = capsys.readouterr().out
-    assert "| bot | all jointly | 1 | 25.0 | 50.0 | 12.5 | 25.0 | 18.8 | 37.5 |" in text
+    assert "| bot | random weights | all jointly | 1 | 25.0 | 50.0 | 12.5 | 25.0 | 18.8 | 37.5 |" in text
     assert "- bot: no run was trained on a, b alone" in text
+
+
+def test_every_row_names_its_start(tmp_path: Path) -> None:
+    made_run(tmp_path / "bot", "bot", ["a", "b"], {"a": 0.5, "b": 0.25}, pretraining="tv_in1k, sha256 0123")
+    made_run(tmp_path / "dcsd", "bot-dcsd", ["a", "b"], {"a": 0.5, "b": 0.25})
+    matrix = build_matrix([tmp_path])
+    assert "| tv_in1k | all jointly | 1 |" in markdown(matrix)
+    assert "| random weights | all jointly | 1 |" in markdown(matrix)
+    assert [row["start"] for row in matrix.to_dict()["rows"]] == ["tv_in1k, sha256 0123", "none"]
+    rows = list(csv.DictReader(StringIO(as_csv(matrix))))
+    assert {(row["network"].partition(",")[0], row["start"]) for row in rows} == {
+        ("bot", "tv_in1k, sha256 0123"),
+        ("bot-dcsd", "none"),
+    }
 
 
 def test_runs_without_a_data_set_name_it(tmp_path: Path) -> None:

@@ -134,7 +134,7 @@ def test_settings_that_do_not_fit_all_data_sets_are_refused_before_anything_is_e
 
 
 def test_data_sets_that_could_not_be_compared_are_named() -> None:
-    comparison = Comparison("a", "b", {}, {}, {}, {}, (), (), ())
+    comparison = Comparison("a", "b", "none", "none", {}, {}, {}, {}, (), (), ())
     printed = render(Growth(Run(Path("b"), RunConfig(), BEFORE), ("plaza",), ("gate",), True, comparison))
     assert printed == "Not compared, since no query is valid in both runs: plaza, gate."
 

@@ -221,7 +221,7 @@ def _labelled(arms: Sequence[Arm]) -> list[Arm]:
     if len({arm.is_random for arm in arms}) > 1 or len({(arm.system, arm.start) for arm in arms}) > len(
         {arm.system for arm in arms}
     ):
-        words = [[*said, start_in_words(arm.start)] for said, arm in zip(words, arms, strict=True)]
+        words = [[*said, f"from {start_in_words(arm.start)}"] for said, arm in zip(words, arms, strict=True)]
     labels: list[str] = []
     for arm, said in zip(arms, words, strict=True):
         alike = [other for other, others in zip(arms, words, strict=True) if others == said]
@@ -237,12 +237,12 @@ def start_in_words(start: str) -> str:
     """Return what training started from, briefly.
 
     >>> start_in_words("none"), start_in_words("/runs/bot.safetensors")
-    ('from random weights', 'from bot.safetensors')
+    ('random weights', 'bot.safetensors')
     """
     if start == "none":
-        return "from random weights"
+        return "random weights"
     brief = start.partition(", sha256")[0]
-    return f"from {PurePath(brief).name if PurePath(brief).is_absolute() else brief}"
+    return PurePath(brief).name if PurePath(brief).is_absolute() else brief
 
 
 def _plain(value: Any) -> str:

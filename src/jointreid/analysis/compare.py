@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from jointreid.analysis.arms import start_in_words
 from jointreid.config import config_difference
 from jointreid.messages.tables import text_table
 from jointreid.retrieval.result_files import load_results
@@ -72,6 +73,8 @@ class Comparison:
     Attributes:
         run_a: the first run directory.
         run_b: the second; differences are B minus A.
+        start_a: the name of the weights that the training of A started from; none for random ones.
+        start_b: the same of B.
         settings: `section.field` -> (value in A, value in B), of the runs' settings that differ.
         evaluation: what differs in how they were evaluated, in the same way.
         protocols: domain -> (protocol in A, protocol in B), in words, of the domains in both that differ in it.
@@ -83,6 +86,8 @@ class Comparison:
 
     run_a: str
     run_b: str
+    start_a: str
+    start_b: str
     settings: Mapping[str, tuple[Any, Any]]
     evaluation: Mapping[str, tuple[Any, Any]]
     protocols: Mapping[str, tuple[str, str]]
@@ -110,6 +115,8 @@ def compare(run_a: str | Path, run_b: str | Path) -> Comparison:
     return Comparison(
         run_a=str(a.path),
         run_b=str(b.path),
+        start_a=results_a.pretraining,
+        start_b=results_b.pretraining,
         settings=config_difference(a.config, b.config),
         evaluation=_differing(facts_a, facts_b) | _differing_conditions(results_a, results_b),
         protocols=_differing(protocols_a, protocols_b),
@@ -165,8 +172,10 @@ def render(comparison: Comparison) -> str:
                 share = f"{metric.opposite_share:.4f}"
                 marked = " *" if any(comparison.marks.get(domain.domain, ())) else ""
                 rows.append([domain.domain + marked, name, *values, interval, share, f"{domain.shared_queries:,}"])
-    title = f"A {comparison.run_a}\nB {comparison.run_b}\nin percent, over the queries that are valid in both runs"
-    return "\n".join((title, text_table(rows, "llrrrrrr"), *_notes(comparison)))
+    sides = (("A", comparison.run_a, comparison.start_a), ("B", comparison.run_b, comparison.start_b))
+    title = [f"{letter} {run}, started from {start_in_words(start)}" for letter, run, start in sides]
+    title.append("in percent, over the queries that are valid in both runs")
+    return "\n".join((*title, text_table(rows, "llrrrrrr"), *_notes(comparison)))
 
 
 def _notes(comparison: Comparison) -> Iterator[str]:

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
-from jointreid.analysis.gain_text import METRIC_NAMES, cell, change_in_words, notes, sentences, shown
+from jointreid.analysis.gain_text import METRIC_NAMES, cell, change_in_words, notes, sentences, shown, starts_in_words
 from jointreid.analysis.gain_values import ArmAccuracy, ArmDifference, Gain, GainSplit, JointGain
 from jointreid.analysis.heat_map import bars, heat_map
 from jointreid.analysis.html import Html, header, join, page, table, tag
@@ -117,7 +117,7 @@ def _accuracy(gain: Gain, joint: JointGain) -> Html:
         tag(
             "tr",
             tag("td"),
-            *(header(arm.label, scope="colgroup", colspan=2, class_="first wrap") for arm in joint.arms),
+            *(header(f"{arm.key} {arm.label}", scope="colgroup", colspan=2, class_="first wrap") for arm in joint.arms),
         ),
         tag(
             "tr",
@@ -132,7 +132,8 @@ def _accuracy(gain: Gain, joint: JointGain) -> Html:
     means = [td for arm in joint.arms for td in _cells([shown(value) for value in arm.means])]
     foot = tag("tr", tag("th", MEAN, scope="row"), *means)
     caption = (
-        f"{METRIC_NAMES[gain.metric]} in percent, mean over seeds, trained on the data set alone and on all jointly."
+        f"{METRIC_NAMES[gain.metric]} in percent, mean over seeds, trained on the data set alone and on all jointly. "
+        + starts_in_words(joint)
     )
     return table(head, tag("tbody", *rows), tag("tbody", foot), caption=caption)
 

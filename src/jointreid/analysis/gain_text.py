@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Sequence
 from pathlib import PurePath
 
+from jointreid.analysis.arms import start_in_words
 from jointreid.analysis.gain_values import JOINING, TRUNK, ArmAccuracy, ArmDifference, Gain, GainSplit, JointGain
 from jointreid.analysis.heat_map import signed
 from jointreid.analysis.resampling import RESAMPLES, Estimate
@@ -87,6 +88,15 @@ def notes(gain: Gain) -> Iterator[str]:
     yield from gain.remarks
 
 
+def starts_in_words(joint: JointGain) -> str:
+    """Return what the training of each arm started from, in a sentence."""
+    starts = [start_in_words(arm.start) for arm in joint.arms]
+    if len(set(starts)) == 1:
+        return f"Training started from {starts[0]}."
+    each = (f"{arm.key} from {start}" for arm, start in zip(joint.arms, starts, strict=True))
+    return f"Training started: {', '.join(each)}."
+
+
 def _interval(estimate: Estimate) -> str:
     return f"95 % interval {signed(estimate.low)} to {signed(estimate.high)}"
 
@@ -111,7 +121,7 @@ def _accuracy_table(joint: JointGain) -> str:
                 values = (shown(side.get(name)) for side in (arm.alone, arm.joint))
                 rows.append([arm.key, name, *values, cell(arm.joining.domains.get(name)), seeds_of(arm, name)])
         rows.append([arm.key, "mean", *map(shown, arm.means), cell(arm.joining.mean), ""])
-    return "\n".join([*legend, text_table(rows, "llrrrr")])
+    return "\n".join([*legend, starts_in_words(joint), text_table(rows, "llrrrr")])
 
 
 def shown(value: float | None) -> str:

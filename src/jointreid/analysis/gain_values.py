@@ -44,6 +44,7 @@ class ArmAccuracy:
     Attributes:
         key: the letter that names it in tables.
         label: the arm's.
+        start: the name of the weights that its training started from; none for random ones.
         runs: the number of its runs that count here.
         alone: data set -> the metric of its runs on that data set alone.
         joint: data set -> the metric of its joint runs.
@@ -56,6 +57,7 @@ class ArmAccuracy:
 
     key: str
     label: str
+    start: str
     runs: int
     alone: Mapping[str, float]
     joint: Mapping[str, float]

@@ -102,6 +102,7 @@ class _JointGainBuilder:
         return ArmAccuracy(
             key,
             arm.label,
+            arm.start,
             len(counted),
             {name: metrics.mean for name, metrics in alone.items()},
             {name: metrics.mean for name, metrics in joint.items()},

@@ -3,7 +3,7 @@ and jointly, evaluated on each. Nothing here needs torch.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import fmean, stdev
 from typing import Any
@@ -61,6 +61,7 @@ class MatrixRow:
 
     Attributes:
         network: the arm's label.
+        start: the name of the weights that training started from; none for random ones.
         trained_on: the data sets.
         source: these in words.
         seeds: of its runs.
@@ -68,6 +69,7 @@ class MatrixRow:
     """
 
     network: str
+    start: str
     trained_on: tuple[str, ...]
     source: str
     seeds: tuple[int, ...]
@@ -99,6 +101,7 @@ class Matrix:
         rows = [
             {
                 "network": row.network,
+                "start": row.start,
                 "trained_on": list(row.trained_on),
                 "seeds": list(row.seeds),
                 "tests": {column: _plain(row, column) for column in self.columns if (column, "mAP") in row.numbers},
@@ -146,7 +149,7 @@ def _rows(arm: Arm, trained: Sequence[str], tests: Sequence[str]) -> Iterator[Ma
             for metric in METRICS if known else ():
                 values = (fmean(_value(run, name, metric) for name in of_column) for run in known)
                 numbers[column, metric] = MatrixNumber(tuple(values))
-        yield MatrixRow(arm.label, ordered, _in_words(ordered, trained), tuple(runs), numbers)
+        yield MatrixRow(arm.label, arm.start, ordered, _in_words(ordered, trained), tuple(runs), numbers)
 
 
 def _others(names: frozenset[str], tests: Sequence[str]) -> list[str]:
@@ -187,13 +190,7 @@ def _with_best(rows: Sequence[MatrixRow], tests: Sequence[str]) -> list[MatrixRo
         return len(values) > 1 and round(100 * number.mean, 1) == max(values)
 
     return [
-        MatrixRow(
-            row.network,
-            row.trained_on,
-            row.source,
-            row.seeds,
-            {key: MatrixNumber(n.by_seed, is_best(row, key, n)) for key, n in row.numbers.items()},
-        )
+        replace(row, numbers={key: MatrixNumber(n.by_seed, is_best(row, key, n)) for key, n in row.numbers.items()})
         for row in rows
     ]
 

@@ -4,13 +4,14 @@ import json
 from collections.abc import Callable, Mapping
 from typing import Literal
 
+from jointreid.analysis.arms import start_in_words
 from jointreid.analysis.matrix import METRICS, OTHERS, Matrix, MatrixNumber, MatrixRow
 from jointreid.messages.table_formats import csv_text, latex_table, markdown_table, tex
 
 MatrixFormat = Literal["md", "csv", "json", "latex"]
 
 NONE = "–"
-HEADS = ("Network", "Trained on", "Seeds")
+HEADS = ("Network", "Start", "Trained on", "Seeds")
 CAPTION = (
     "Rows: what a network was trained on. Columns: what it was evaluated on, in percent, the mean over seeds. Bold: "
     "the best of a column."
@@ -31,12 +32,12 @@ def markdown(matrix: Matrix) -> str:
 def as_csv(matrix: Matrix) -> str:
     """Return a matrix as CSV, one line for each number, in [0, 1]."""
     rows: list[list[object]] = [
-        ["network", "trained_on", "evaluated_on", "metric", "value", "deviation", "seeds", "is_best"]
+        ["network", "start", "trained_on", "evaluated_on", "metric", "value", "deviation", "seeds", "is_best"]
     ]
     for row in matrix.rows:
         for (column, metric), number in row.numbers.items():
             if column in matrix.columns:
-                sides: list[object] = [row.network, " ".join(row.trained_on), column, metric]
+                sides: list[object] = [row.network, row.start, " ".join(row.trained_on), column, metric]
                 rows.append([*sides, number.mean, number.deviation, len(number.by_seed), str(number.is_best).lower()])
     return csv_text(rows)
 
@@ -77,7 +78,7 @@ def _notes(matrix: Matrix) -> list[str]:
 
 
 def _names(row: MatrixRow) -> list[str]:
-    return [row.network, row.source, str(len(row.seeds))]
+    return [row.network, start_in_words(row.start), row.source, str(len(row.seeds))]
 
 
 def _cells(matrix: Matrix, row: MatrixRow, printed: Callable[[MatrixNumber], str]) -> list[str]:
@@ -90,4 +91,4 @@ def _numbers(matrix: Matrix, row: MatrixRow, printed: Callable[[MatrixNumber], s
 
 
 def _align(matrix: Matrix) -> str:
-    return "lll" + "r" * len(matrix.columns) * len(METRICS)
+    return "l" * len(HEADS) + "r" * len(matrix.columns) * len(METRICS)

@@ -128,6 +128,15 @@ def test_add_then_find_then_erase(shop: Path, tmp_path: Path) -> None:
     assert client.post("/api/erase", {"keys": [left[0]["images"][0]["key"]]}).json()["people"] == ["ben"]
 
 
+def test_a_wide_image_gets_a_small_thumbnail(shop: Path, tmp_path: Path) -> None:
+    """A few kilobytes of PNG: scaled to the height of others, it would be a million pixels wide."""
+    client, image = Client(shop, tmp_path / "new"), encoded(Image.new("RGB", (100_000, 10)))
+    assert client.post("/api/add", {"image": image, "pid": "wide", "thumbnail": True}).json()["added"]
+    (answer,) = client.post("/api/search", {"image": image}).json()["answers"]
+    small = base64.b64decode(answer["people"][0]["images"][0]["thumbnail"])
+    assert Image.open(io.BytesIO(small)).size == (512, 1)
+
+
 def test_an_image_added_just_before_an_erasure_is_erased_too(
     shop: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -8,6 +8,9 @@ from jointreid.gallery.rows import FeatureRows
 from jointreid.messages.errors import JointreidError
 
 _QUALITY = 85
+# Width of a small image at most, as many times its height.
+WIDEST = 4
+_REDUCED = 16
 
 
 def with_thumbnails(rows: FeatureRows, height: int) -> FeatureRows:
@@ -32,11 +35,18 @@ def with_thumbnails(rows: FeatureRows, height: int) -> FeatureRows:
 
 
 def thumbnail(pixels: "np.typing.NDArray[np.uint8]", height: int) -> bytes:
-    """Return RGB pixels [H, W, 3] as a JPEG of a height, in the same proportions."""
+    """Return RGB pixels [H, W, 3] as a JPEG in the same proportions, of a height, and at most `WIDEST` times as wide.
+
+    A box that is wider gives a lower image. Either side has at least one pixel.
+    """
     from PIL import Image
 
     image = Image.fromarray(pixels)
-    image = image.resize((max(1, round(image.width * height / image.height)), height), Image.Resampling.BICUBIC)
+    scale = min(height / image.height, WIDEST * height / image.width)
+    size = max(1, round(image.width * scale)), max(1, round(image.height * scale))
+    # The filter of `resize` needs memory for each pixel of a side, so sides far too long are averaged to fewer first.
+    factors = [max(1, side // (_REDUCED * wanted)) for side, wanted in zip(image.size, size, strict=True)]
+    image = image.reduce((factors[0], factors[1])).resize(size, Image.Resampling.BICUBIC)
     sink = io.BytesIO()
     image.save(sink, "JPEG", quality=_QUALITY)
     return sink.getvalue()

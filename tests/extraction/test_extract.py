@@ -331,6 +331,10 @@ def test_one_box_outside_its_image_does_not_cost_the_others(
         (["--out", "f.parquet"], "give a run directory and --images"),
         (["RUN", "--images", "shop"], "--out is missing"),
         (["RUN", "--images", "shop", "--out", "f.csv"], "f.csv; expected a file that ends in .parquet"),
+        (
+            ["RUN", "--images", "shop", "--out", "s3://b/f.parquet"],
+            "s3://b/f.parquet: expected a path on this machine;",
+        ),
         (["RUN", "--images", "shop", "--out", "f.parquet", "--shard", "0/3"], "expected K/N with K from 1 to N"),
         (["RUN", "--images", "shop", "--out", "f.parquet", "--shard", "4/3"], "expected K/N with K from 1 to N"),
         (["RUN", "--out", "f.parquet", "--join", "shop"], "leave RUN, --images and --shard out"),

@@ -40,6 +40,27 @@ def test_a_tilde_without_a_home_is_refused(home: Path, monkeypatch: pytest.Monke
     assert list(Path().iterdir()) == []
 
 
+@pytest.mark.parametrize(
+    ("given", "named"),
+    [
+        ("s3://bucket/e.parquet", "s3://bucket/e.parquet"),
+        ("gs://user:secret@bucket/x", "gs://...@bucket/x"),
+        ("file:///data/x", "file:///data/x"),
+        (Path("s3://bucket/x"), "s3:/bucket/x"),
+    ],
+)
+def test_a_uri_is_no_path(home: Path, given: str | Path, named: str) -> None:
+    with pytest.raises(JointreidError) as refused:
+        user_path(given)
+    assert str(refused.value).startswith(f"{named}: expected a path on this machine; only galleries, and --images")
+
+
+def test_a_folder_with_a_colon_is_a_path(home: Path) -> None:
+    Path("s3:").mkdir()
+    for path in (Path("s3:/x"), "s3:/x", "a/b://c", "./s3://x", "a:b"):
+        assert user_path(path) == Path(path)
+
+
 def test_the_default_is_the_users_cache_folder_and_can_be_named(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert cache_folder("") == home / ".cache" / "jointreid"
     monkeypatch.setenv("XDG_CACHE_HOME", str(home / "xdg"))

@@ -1,9 +1,10 @@
 """Paths that a person gives, and the folders that are chosen where none is given.
 
-`~` is expanded here and nowhere else, so no folder of that name is ever made.
+`~` is expanded here and nowhere else, and URIs are refused, so no folder of the name `~` or `s3:` is ever made.
 """
 
 import os
+import re
 import sys
 from functools import cache
 from pathlib import Path
@@ -21,14 +22,30 @@ def user_path(text: str | Path) -> Path:
     """Return the path that a person means by a text: `~` is the home folder.
 
     Raises:
-        JointreidError: it begins with `~`, and there is no home folder, or no user of that name has one.
+        JointreidError: it is a URI, or begins with `~` where there is no home folder or no user of that name has one.
     """
+    _refuse_uri(text)
     path = Path(os.path.expanduser(text))
     if path.parts[:1] and path.parts[0].startswith("~") and not str(text).startswith("./"):
         who = "this user has no home folder" if path.parts[0] == "~" else f"there is no user {path.parts[0][1:]}"
         if path.parts[0] == "~" or not path.exists():
             raise JointreidError(f"{text}: {who}; write the whole path, or ./ before a name that begins with ~")
     return path
+
+
+def _refuse_uri(text: str | Path) -> None:
+    """Refuse `scheme://...`, also as a `Path`, which makes one slash of two."""
+    if isinstance(text, Path):
+        scheme = re.match(r"[A-Za-z][A-Za-z0-9+.-]+:/", text.as_posix())
+        refused = scheme is not None and not Path(text.parts[0]).exists()
+    else:
+        refused = re.match(r"[A-Za-z][A-Za-z0-9+.-]+://", text) is not None
+    if refused:
+        without_password = re.sub("//[^/]*@", "//...@", str(text))
+        raise JointreidError(
+            f"{without_password}: expected a path on this machine; only galleries, and --images and --root of "
+            "`jointreid extract`, may be in an object store"
+        )
 
 
 def absolute(text: str | Path) -> str:

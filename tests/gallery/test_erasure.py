@@ -145,7 +145,7 @@ def test_a_purge_reaches_the_index(filled: Gallery, images: Path, monkeypatch: p
     filled.remove(pid=PEOPLE[SECRET], purge=True)
     assert filled.info()["index"]["indexed"] == 12
     after = {path.name for path in indices.iterdir()}
-    assert len(before) == len(after) == 9  # four bitmaps, four trees, and the one over features
+    assert len(before) == len(after) == 10  # four bitmaps, five trees, and the one over features
     assert not before & after
     require_whole(filled, images, {SECRET})
 

@@ -19,9 +19,10 @@ EXACT_FILTERED = 100_000
 EFFORT = 150
 
 _FEATURE = "feature"
-# How LanceDB looks up the rows that a filter leaves: few different values, or an order.
+# How LanceDB looks up the rows that a filter leaves: few different values, or an order. Without that of keys, 30 small
+# images of 1,000,000 rows take 136 ms, with it 9 ms.
 _BITMAPS = ("camera", "domain", "source", "consent")
-_TREES = ("pid", "name", "time", "retention")
+_TREES = ("key", "pid", "name", "time", "retention")
 
 # Rows that no index holds are compared one by one; above this many the index takes them in.
 _UNINDEXED = 20_000

@@ -35,7 +35,8 @@ def add_domain(options: AddDomainOptions) -> int:
     trust_named(settings)
     from rich.console import Console
 
-    from jointreid.growth.add_domain import add_domain, render
+    from jointreid.growth.add_domain import add_domain
+    from jointreid.growth.result import render
 
     growth = add_domain(
         options.run,

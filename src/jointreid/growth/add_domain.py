@@ -1,22 +1,22 @@
 """Grow a trained model by data sets: before, training, after, and the difference on every data set."""
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 
-from jointreid.analysis.compare import RESAMPLES, Comparison, compare
+from jointreid.analysis.compare import compare
 from jointreid.config import DataConfig, RunConfig
 from jointreid.data.batch_shares import check_batches
 from jointreid.data.moved import resolve_paths
 from jointreid.data.sources import load_by_source, load_domains
+from jointreid.growth.result import Growth, accuracy_changes
 from jointreid.machine.paths import require_writable, user_path
 from jointreid.messages.commands import command
 from jointreid.messages.console import say
 from jointreid.messages.errors import JointreidError
-from jointreid.messages.tables import text_table
 from jointreid.retrieval.evaluate import evaluate_run
 from jointreid.retrieval.result_files import load_results
 from jointreid.run import Run, find_data, open_run
@@ -27,35 +27,6 @@ from jointreid.training.train import train
 
 # Of the run's own learning rate. A trained network needs smaller steps than a new one; the factor was not tuned.
 LR_FACTOR = 0.3
-
-
-@dataclass(frozen=True)
-class Growth:
-    """What a model gained and lost when it was trained further with new data sets.
-
-    Attributes:
-        run: the grown run.
-        known: the domains that the run before was trained on.
-        added: the new domains.
-        replayed: whether the known domains were trained on again, beside the new ones.
-        comparison: the run before (A) and the grown one (B), on every domain.
-    """
-
-    run: Run
-    known: tuple[str, ...]
-    added: tuple[str, ...]
-    replayed: bool
-    comparison: Comparison
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return the growth as plain dicts, lists and strings, for JSON."""
-        return {
-            "run": str(self.run.path),
-            "known": self.known,
-            "added": self.added,
-            "replayed": self.replayed,
-            "comparison": self.comparison.to_dict(),
-        }
 
 
 def add_domain(
@@ -114,42 +85,8 @@ def add_domain(
         say(console, "Evaluating on the data sets that were known before.")
         evaluate_run(grown.path, of_run)
     known = tuple(domain.name for domain in before.label_space.domains)
-    return Growth(grown, known, added, replay, compare(before.path, grown.path))
-
-
-def render(growth: Growth) -> str:
-    """Return the growth for people: mAP and Rank-1 before and after, in percent, and what was forgotten."""
-    head = ["Domain", "", "mAP before", "after", "change", "95% interval", "Rank-1 before", "after"]
-    rows = []
-    lost = []
-    for domain in growth.comparison.domains:
-        if domain.mAP is None or domain.rank1 is None:
-            continue
-        is_known = domain.domain in growth.known
-        change = domain.mAP
-        rows.append(
-            [
-                domain.domain,
-                "known" if is_known else "new",
-                *(f"{100 * value:.1f}" for value in (change.a, change.b)),
-                f"{100 * change.difference:+.1f}",
-                f"{100 * change.low:+.1f} to {100 * change.high:+.1f}",
-                *(f"{100 * value:.1f}" for value in (domain.rank1.a, domain.rank1.b)),
-            ]
-        )
-        if is_known and change.high < 0:
-            lost.append(f"{domain.domain} ({100 * change.difference:+.1f} mAP)")
-    compared = {row[0] for row in rows}
-    lines = [text_table([head, *rows], "llrrrrrr")] if rows else []
-    if rows:
-        lines.append(f"interval: {RESAMPLES:,} resamples of the queries; another training seed is not in it")
-    if missing := [name for name in (*growth.known, *growth.added) if name not in compared]:
-        lines.append(f"Not compared, since no query is valid in both runs: {', '.join(missing)}.")
-    if lost:
-        lines.append(f"Forgotten: {', '.join(lost)}.")
-    elif compared & set(growth.known):
-        lines.append("Nothing was forgotten: no known data set lost more than the choice of queries explains.")
-    return "\n".join(lines)
+    comparison, changes = compare(before.path, grown.path), accuracy_changes(before.path, grown.path)
+    return Growth(grown, known, added, replay, comparison, changes)
 
 
 def _settings(

@@ -1,0 +1,109 @@
+"""What a model gained and lost when it was trained further, as numbers and as a table."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from jointreid.analysis.compare import Comparison
+from jointreid.analysis.resampling import RESAMPLES, Estimate, QueryMetrics, estimate
+from jointreid.messages.tables import text_table
+from jointreid.retrieval.result_files import load_results
+from jointreid.retrieval.results import QueryResult
+from jointreid.run import Run
+
+
+@dataclass(frozen=True)
+class Growth:
+    """What a model gained and lost when it was trained further with new data sets.
+
+    Attributes:
+        run: the grown run.
+        known: the domains that the run before was trained on.
+        added: the new domains.
+        replayed: whether the known domains were trained on again, beside the new ones.
+        comparison: the run before (A) and the grown one (B), on every domain.
+        changes: domain -> the change in mAP, with an interval over the people among its queries.
+    """
+
+    run: Run
+    known: tuple[str, ...]
+    added: tuple[str, ...]
+    replayed: bool
+    comparison: Comparison
+    changes: Mapping[str, Estimate]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the growth as plain dicts, lists and strings, for JSON."""
+        return {
+            "run": str(self.run.path),
+            "known": self.known,
+            "added": self.added,
+            "replayed": self.replayed,
+            "comparison": self.comparison.to_dict(),
+            "changes": {name: asdict(change) for name, change in self.changes.items()},
+        }
+
+
+def accuracy_changes(before: Path, after: Path) -> dict[str, Estimate]:
+    """Return the change in mAP of every domain that both runs were evaluated on, over the queries valid in both.
+
+    The queries of one person resemble each other, so the interval is from resamples of whole people, as in `gain`.
+    """
+    sides = [_valid_queries(path) for path in (before, after)]
+    changes = {}
+    for name in sides[0].keys() & sides[1].keys():
+        a, b = (side[name] for side in sides)
+        if shared := sorted(a.keys() & b.keys()):
+            _, people = np.unique([a[path].pid for path in shared], return_inverse=True)
+            values = (np.array([[side[path].average_precision for path in shared]], float) for side in (a, b))
+            changes[name] = estimate(*(QueryMetrics((0,), of_run, people) for of_run in values))
+    return changes
+
+
+def _valid_queries(run: Path) -> dict[str, dict[str, QueryResult]]:
+    """Return the valid queries of a run's results, by domain and image."""
+    found: dict[str, dict[str, QueryResult]] = {}
+    for query in load_results(run)[1]:
+        if query.valid:
+            found.setdefault(query.domain, {})[query.path] = query
+    return found
+
+
+def render(growth: Growth) -> str:
+    """Return the growth for people: mAP and Rank-1 before and after, in percent, and what was forgotten."""
+    head = ["Domain", "", "mAP before", "after", "change", "95% interval", "Rank-1 before", "after"]
+    rows = []
+    lost = []
+    for domain in growth.comparison.domains:
+        if domain.mAP is None or domain.rank1 is None:
+            continue
+        is_known = domain.domain in growth.known
+        change = growth.changes[domain.domain]
+        rows.append(
+            [
+                domain.domain,
+                "known" if is_known else "new",
+                *(f"{100 * value:.1f}" for value in (domain.mAP.a, domain.mAP.b)),
+                f"{100 * change.value:+.1f}",
+                f"{100 * change.low:+.1f} to {100 * change.high:+.1f}",
+                *(f"{100 * value:.1f}" for value in (domain.rank1.a, domain.rank1.b)),
+            ]
+        )
+        if is_known and change.high < 0:
+            lost.append(f"{domain.domain} ({100 * change.value:+.1f} mAP)")
+    compared = {row[0] for row in rows}
+    lines = [text_table([head, *rows], "llrrrrrr")] if rows else []
+    if rows:
+        lines.append(
+            f"interval: {RESAMPLES:,} resamples of the people among the queries; another training seed is not in it"
+        )
+    if missing := [name for name in (*growth.known, *growth.added) if name not in compared]:
+        lines.append(f"Not compared, since no query is valid in both runs: {', '.join(missing)}.")
+    if lost:
+        lines.append(f"Forgotten: {', '.join(lost)}.")
+    elif compared & set(growth.known):
+        lines.append("Nothing was forgotten: no known data set lost more than the choice of people explains.")
+    return "\n".join(lines)

@@ -1,5 +1,6 @@
 """The ray engine's part of the work, on a stand-in for Ray; `tests/soak/ray_extract.py` runs Ray itself."""
 
+import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,9 +19,16 @@ pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("models_loaded_once")]
 
 
 class FakeRay:
-    """Runs tasks one after another in this process, the last one first."""
+    """Runs tasks one after another in this process, the last one first.
+
+    Attributes:
+        begun: how often each part's worker died already, by its first row.
+        broken: what reading outcomes raises.
+    """
 
     def __init__(self) -> None:
+        self.begun: dict[int, int] = {}
+        self.broken: Exception | None = None
         self.started: list[dict[str, Any]] = []
         self.stopped = 0
         self.computed: list[dict[str, int]] = []
@@ -45,6 +53,13 @@ class FakeRay:
     def get(self, value: Any) -> Any:
         return value
 
+    def remote(self, **_: Any) -> Any:
+        """Return what makes an actor of `Attempts`, whose methods run at once."""
+        attempts = ray_engine.Attempts()
+        attempts._begun = self.begun
+        handle = SimpleNamespace(begin=SimpleNamespace(remote=attempts.begin))
+        return lambda _: SimpleNamespace(remote=lambda: handle)
+
     def from_items(self, items: list[dict[str, int]], **_: Any) -> "FakeRay":
         self.computed = items
         return self
@@ -59,6 +74,8 @@ class FakeRay:
     def iter_rows(self) -> Iterator[dict[str, Any]]:
         actor = self.settings["actor"](*self.settings["fn_constructor_args"])
         for item in reversed(self.computed):
+            if self.broken is not None:
+                raise self.broken
             batch = actor({name: np.array([value]) for name, value in item.items()})
             yield {name: values[0] for name, values in batch.items()}
 
@@ -96,8 +113,25 @@ def test_the_file_is_that_of_the_local_engine_and_parts_that_are_there_are_not_c
     assert [options["address"] for options in ray.started] == ["local", "head:6379"]
     assert ray.stopped == 2
     assert ray.settings["num_cpus"] == 0.5
+    assert ray.settings["max_restarts"] == ray.settings["max_task_retries"] == 20
     assert extract(run, tmp_path, "local.parquet") == 0
     assert (tmp_path / "ray.parquet").read_bytes() == (tmp_path / "local.parquet").read_bytes()
+
+
+def test_a_part_whose_worker_dies_each_time_is_given_up_and_named(
+    run: Path, tmp_path: Path, ray: FakeRay, capsys: pytest.CaptureFixture[str]
+) -> None:
+    draw(tmp_path / "images", 6)
+    ray.begun = {4: ray_engine.ATTEMPTS - 1, 2: ray_engine.ATTEMPTS}
+    assert extract(run, tmp_path, "f.parquet", "--engine", "ray") == 2
+    told = capsys.readouterr().err
+    assert re.search(r"rows 2 to 3 \(.*02.png to .*03.png\): the worker died each of the 6 times", told)
+    ray.begun, ray.broken = {}, OSError("The actor died unexpectedly.\nIts log is elsewhere.")
+    assert extract(run, tmp_path, "f.parquet", "--engine", "ray") == 2
+    told = capsys.readouterr().err
+    assert "Ray gives up: The actor died unexpectedly.; 2 parts are not computed, the first is rows 0 to 1" in told
+    ray.broken = None
+    assert extract(run, tmp_path, "f.parquet", "--engine", "ray") == 0
 
 
 def test_a_cluster_that_does_not_answer_is_told(

@@ -1,8 +1,10 @@
 """`jointreid extract --engine ray` on this machine: the file of the local engine, also when workers are killed.
 
+Once more with the address of a cluster that was started before, and once with an image that kills whoever reads it.
+
     python -m tests.soak.ray_extract [--out DIR] [--images N]
 
-Ray needs up to 30 seconds to start, in which nothing else should run beside it. About three minutes on two cores.
+Ray needs up to 30 seconds to start, in which nothing else should run beside it. About five minutes on two cores.
 """
 
 import argparse
@@ -11,7 +13,9 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
+from collections.abc import Mapping
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -19,6 +23,21 @@ import pyarrow.parquet as pq
 from tests.extraction.small_runs import draw, untrained_run
 
 ENVIRON = {**os.environ, "OMP_NUM_THREADS": "1"}
+# As docs/extract.md has it for the nodes of a cluster of one's own.
+CLUSTER = {
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_worker_register_timeout_seconds": "600",
+    "RAY_maximum_startup_concurrency": "2",
+}
+ADDRESS = "127.0.0.1:6399"
+# What Python runs first: a worker of Ray that opens the image is killed, as by a lack of memory.
+POISON = """
+import os, signal, sys
+def kill(event, details):
+    if event == "open" and str(details[0]).endswith("/{image}") and "default_worker" in sys.argv[0]:
+        os.kill(os.getpid(), signal.SIGKILL)
+sys.addaudithook(kill)
+"""
 # Rows of a part here: as small as a batch, so that there are many to lose.
 PART_ROWS = 8
 
@@ -40,20 +59,68 @@ def main() -> int:
     killed = extract(given.out, run, "ray", name="killed")
     victims = kill_workers(killed, given.out / "killed.parquet.parts", times=3)
     assert killed.wait() == 0, "the ray engine failed after its workers were killed"
+    on_cluster(given.out, run)
+    poisoned = kill_at_an_image(given.out, run)
     expected = (given.out / "local.parquet").read_bytes()
-    failed = [name for name in ("ray", "killed") if (given.out / f"{name}.parquet").read_bytes() != expected]
+    failed = [name for name in ("ray", "killed", "cluster") if (given.out / f"{name}.parquet").read_bytes() != expected]
     rows = pq.ParquetFile(given.out / "killed.parquet").read(columns=["row", "path"])
     unique = len(set(rows["path"].to_pylist()))
     print(f"{len(victims)} workers killed; {rows.num_rows} rows, {unique} paths of {given.images} images")
     ordered = rows["row"].to_pylist() == list(range(given.images))
-    if failed or not victims or not ordered or unique != given.images:
+    print(f"an image that kills its worker: {poisoned}")
+    first = (given.images // 2) // PART_ROWS * PART_ROWS
+    named = f"rows {first} to {first + PART_ROWS - 1} (" in poisoned
+    if failed or not victims or not ordered or unique != given.images or not named:
         print(f"FAILED: files that differ from the local one: {failed}; workers killed: {victims}; ordered: {ordered}")
         return 1
     print("the files of both engines are equal")
     return 0
 
 
-def extract(folder: Path, run: Path, engine: str, name: str = "") -> "subprocess.Popen[bytes]":
+def on_cluster(folder: Path, run: Path) -> None:
+    """Extract with the address of a cluster that runs already."""
+    ray = str(Path(sys.executable).with_name("ray"))
+    node = ["start", "--head", "--port", ADDRESS.partition(":")[2], "--num-cpus", "2", "--include-dashboard", "false"]
+    with tempfile.TemporaryDirectory(prefix="ray-") as session:  # a short path, for sockets
+        subprocess.run([ray, *node, "--temp-dir", session], env=ENVIRON | CLUSTER, check=True, stdout=sys.stderr)
+        try:
+            job = extract(folder, run, "ray", "cluster", "--address", ADDRESS)
+            assert job.wait() == 0, "the ray engine failed on a cluster"
+        finally:
+            stop_nodes(session)
+
+
+def stop_nodes(session: str) -> None:
+    """End the processes of the cluster whose session lies in a folder, and no other."""
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            try:
+                if session.encode() in (entry / "cmdline").read_bytes():
+                    os.kill(int(entry.name), signal.SIGKILL)
+            except OSError:
+                continue
+
+
+def kill_at_an_image(folder: Path, run: Path) -> str:
+    """Extract while the image in the middle kills each worker that opens it; return what the command says."""
+    images = sorted((folder / "images").iterdir())
+    (folder / "poison").mkdir()
+    (folder / "poison" / "sitecustomize.py").write_text(POISON.format(image=images[len(images) // 2].name))
+    path = os.pathsep.join([str((folder / "poison").resolve()), os.environ.get("PYTHONPATH", "")]).rstrip(os.pathsep)
+    job = extract(folder, run, "ray", "poisoned", environ={"PYTHONPATH": path}, stderr=subprocess.PIPE)
+    told = job.communicate()[1].decode().strip()
+    return f"exit code {job.returncode}: {told[told.find('jointreid: ') :]}"
+
+
+def extract(
+    folder: Path,
+    run: Path,
+    engine: str,
+    name: str = "",
+    *options: str,
+    environ: Mapping[str, str] | None = None,
+    stderr: int | None = None,
+) -> "subprocess.Popen[bytes]":
     """Start an extraction with small parts, in a process of its own."""
     program = (
         f"from jointreid.extraction import parts; parts.PART_ROWS = {PART_ROWS}; "
@@ -61,7 +128,8 @@ def extract(folder: Path, run: Path, engine: str, name: str = "") -> "subprocess
     )
     out = folder / f"{name or engine}.parquet"
     words = ["extract", str(run), "--images", str(folder / "images"), "--out", str(out), "--engine", engine]
-    return subprocess.Popen([sys.executable, "-c", program, *words, "--device", "cpu", "--workers", "1"], env=ENVIRON)
+    words += ["--device", "cpu", "--workers", "1", *options]
+    return subprocess.Popen([sys.executable, "-c", program, *words], env={**ENVIRON, **(environ or {})}, stderr=stderr)
 
 
 def kill_workers(job: "subprocess.Popen[bytes]", parts: Path, times: int) -> list[int]:

@@ -2,12 +2,13 @@
 
 Each part is a task for an actor that holds the model. The process that was started writes the parts as they come back,
 into files named by their rows: a worker that dies costs its part, which another one computes again, and no row can be
-there twice. The images have to be in a folder that all machines share, or in an object store; nothing else does.
+there twice. A part whose worker dies each time is given up. The images have to be in a folder that all machines share,
+or in an object store; nothing else does.
 """
 
 import logging
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -32,6 +33,24 @@ _SECONDS_TO_START = "600"
 _STARTING = "2"
 # Of an actor, so that tasks that read have CPUs left.
 _CPUS = 0.5
+# Times that a part is begun at most. Ray Data (2.60) by itself starts workers that die again, and tries their tasks
+# again, any number of times.
+ATTEMPTS = 6
+# Times that a worker is started again, and that Ray tries a task again; it also counts tasks that only waited for a
+# worker that died, and does not say which they were, so `ATTEMPTS` ends the work before.
+_RESTARTS = 20
+
+
+class Attempts:
+    """Counts, in one process of the cluster, how often each part was begun."""
+
+    def __init__(self) -> None:
+        self._begun: dict[int, int] = {}
+
+    def begin(self, start: int) -> int:
+        """Return how often the part of a first row was begun, this time included."""
+        self._begun[start] = self._begun.get(start, 0) + 1
+        return self._begun[start]
 
 
 class PartActor:
@@ -40,15 +59,17 @@ class PartActor:
     Args:
         job: reference in Ray's object store, where it lies once for all workers, to a `FeatureJob` whose model is on
             the CPU.
+        attempts: handle of an `Attempts`.
         device: where to compute.
         trusted: modules of custom functions that the run may use.
     """
 
-    def __init__(self, job: Any, device: str, trusted: Sequence[str]) -> None:
+    def __init__(self, job: Any, attempts: Any, device: str, trusted: Sequence[str]) -> None:
         for module in trusted:
             custom.trust(module)
         where = pick_device(device)
-        held: FeatureJob = _ray("ray").get(job)
+        self.ray, self.attempts = _ray("ray"), attempts
+        held: FeatureJob = self.ray.get(job)
         self.job = replace(held, embed=replace(held.embed, model=held.embed.model.to(where), device=where))
 
     def __call__(self, batch: dict[str, Any]) -> dict[str, Any]:
@@ -61,6 +82,12 @@ class PartActor:
         return {"start": batch["start"], "stop": batch["stop"], "content": contents, "error": errors}
 
     def _compute(self, start: int, stop: int) -> tuple[bytes, str]:
+        if self.ray.get(self.attempts.begin.remote(start)) > ATTEMPTS:
+            return b"", (
+                f"{_rows(self.job, start, stop)}: the worker died each of the {ATTEMPTS} times that it computed these; "
+                "is there too little memory for so many workers, or does an image end the process? The same command "
+                "resumes, with --engine local in one process alone"
+            )
         with TemporaryDirectory(prefix="jointreid-") as folder:
             try:
                 compute_part(self.job, Path(folder), start, stop, lambda _: None)
@@ -89,7 +116,8 @@ def compute_parts_on_ray(
         device: where each computes.
 
     Raises:
-        JointreidError: Ray is not installed or does not start, or an image is unreadable.
+        JointreidError: Ray is not installed, does not start or gives up, an image is unreadable, or the worker that
+            computes a part dies each time.
     """
     there = set(finished(folder, ranges, job.info.job))
     todo = [part for part in ranges if part not in there]
@@ -98,15 +126,38 @@ def compute_parts_on_ray(
     if not todo:
         return
     ray = _start(address)
+    left = set(todo)
     try:
-        for found in _results(ray, job, todo, device):
+        outcomes = _results(ray, job, todo, device)
+        while left and (found := _next(outcomes, job, left)):
             if found["error"]:
                 raise JointreidError(found["error"])
             write_atomically(part_file(folder, found["start"], found["stop"]), found["content"])
+            left.discard((found["start"], found["stop"]))
             done += found["stop"] - found["start"]
             on_progress(done, total)
     finally:
         ray.shutdown()
+
+
+def _next(
+    outcomes: Iterator[dict[str, Any]], job: FeatureJob, left: Collection[tuple[int, int]]
+) -> dict[str, Any] | None:
+    """Return the next outcome, None after the last; `left` are the parts that have none yet."""
+    try:
+        return next(outcomes, None)
+    except Exception as error:  # Ray raises its own, such as once workers have died `_RESTARTS` times
+        raise JointreidError(
+            f"Ray gives up: {str(error).strip().partition(chr(10))[0]}; {len(left)} parts are not computed, the first "
+            f"is {_rows(job, *min(left))}. The same command resumes, with --engine local in one process alone"
+        ) from error
+
+
+def _rows(job: FeatureJob, start: int, stop: int) -> str:
+    """Return what messages call a part: its rows, and its first and last image."""
+    if start == stop:
+        return "no rows"
+    return f"rows {start} to {stop - 1} ({job.table.name(start)} to {job.table.name(stop - 1)})"
 
 
 def _start(address: str) -> Any:
@@ -142,15 +193,17 @@ def _results(ray: Any, job: FeatureJob, todo: Sequence[tuple[int, int]], device:
     context.enable_progress_bars = False
     context.print_on_execution_start = False
     on_cpu = replace(job.embed, model=job.embed.model.cpu(), device=torch.device("cpu"))
-    # Ray Data (2.60) starts actors whose worker dies again, and tries their tasks again, any number of times.
     shipped = ray.put(replace(job, embed=on_cpu))
+    attempts = ray.remote(num_cpus=0, max_restarts=-1, max_task_retries=-1)(Attempts).remote()
     parts = ray.data.from_items([{"start": start, "stop": stop} for start, stop in todo], override_num_blocks=len(todo))
     outcomes: Iterator[dict[str, Any]] = parts.map_batches(
         PartActor,
-        fn_constructor_args=(shipped, device, custom.trusted_modules()),
+        fn_constructor_args=(shipped, attempts, device, custom.trusted_modules()),
         batch_size=1,
         compute=ray.data.ActorPoolStrategy(min_size=1, max_size=count),
         num_cpus=_CPUS,
         num_gpus=1 if gpus else None,
+        max_restarts=_RESTARTS,
+        max_task_retries=_RESTARTS,
     ).iter_rows()
-    return outcomes
+    return iter(outcomes)

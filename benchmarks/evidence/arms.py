@@ -7,27 +7,37 @@ from typing import Any, Literal
 from jointreid.config import RunConfig
 from jointreid.recipes import apply_recipe
 
-Start = Literal["random", "imagenet"]
+Start = Literal["random", "imagenet", "random-full", "imagenet-full"]
+# Of the small networks, which two CPU cores can train, and of those of full width, which need a GPU.
 STARTS: tuple[Start, ...] = ("random", "imagenet")
+FULL: tuple[Start, ...] = ("random-full", "imagenet-full")
 
 Sections = Mapping[str, Mapping[str, Any]]
 
 # Every arm with a static kernel and a generated one: no weight decay on the generators, as in the recipe `joint`.
 _STATIC: dict[str, Any] = {"base": "static", "decay_generators": False}
 # MobileNetV2 has up to 960 channels: with this the generated part adds a third to its multiply-adds, not a half.
-_GENERATORS: Mapping[Start, Mapping[str, Any]] = {"random": {}, "imagenet": {"squeeze": 0.1, "hidden_floor": 16}}
+_GENERATORS: Mapping[Start, Mapping[str, Any]] = {"imagenet": {"squeeze": 0.1, "hidden_floor": 16}}
 # The generated part learns faster where the rest starts from ImageNet weights; from random ones all learn alike.
-GENERATOR_LR: Mapping[Start, float] = {"random": 1.0, "imagenet": 6.0}
+GENERATOR_LR: Mapping[Start, float] = {"random": 1.0, "imagenet": 6.0, "random-full": 1.0, "imagenet-full": 6.0}
 
-# One trunk for all arms of a start; with ImageNet weights its width cannot be changed.
+# One trunk for all arms of a start; with ImageNet weights its width cannot be changed. The weights of `imagenet-full`
+# are a file that the command names.
 TRUNKS: Mapping[Start, Mapping[str, Any]] = {
     "random": {"trunk": "resnet50", "width": 22, "depthwise": True},
     "imagenet": {"trunk": "mobilenetv2_100", "pretrain": "mobilenetv2_100"},
+    "random-full": {"trunk": "resnet50"},
+    "imagenet-full": {"trunk": "resnet50"},
 }
 START_WORDS: Mapping[Start, str] = {
     "random": "random weights, ResNet-50 with depthwise 3x3s, width 22 of 64",
     "imagenet": "MobileNetV2 trained on ImageNet",
+    "random-full": "random weights, ResNet-50",
+    "imagenet-full": "ResNet-50 trained on ImageNet",
 }
+
+
+_ANYWHERE: Mapping[Start, Sections] = {start: {} for start in (*STARTS, *FULL)}
 
 
 @dataclass(frozen=True)
@@ -39,8 +49,7 @@ class Arm:
         why: the reason to train it.
         recipe: that it starts from.
         changes: to the settings of the recipe.
-        random_changes: further ones where the start is random.
-        starts: where it can be trained.
+        starts: where it can be trained, with further changes that each needs.
         control: whether it may not be recommended: it sees labels, or is a rival of the kernel.
     """
 
@@ -48,14 +57,15 @@ class Arm:
     why: str
     recipe: str
     changes: Sections
-    random_changes: Sections
-    starts: tuple[Start, ...] = STARTS
+    starts: Mapping[Start, Sections]
     control: bool = False
 
 
-def _arm(words: str, why: str, recipe: str = "bot-dcsd", **changes: Any) -> Arm:
-    extra = {name: changes.pop(name) for name in ("random_changes", "starts", "control") if name in changes}
-    return Arm(words, why, recipe, changes, extra.pop("random_changes", {}), **extra)
+def _arm(
+    words: str, why: str, recipe: str = "bot-dcsd", *, starts: Mapping[Start, Sections] = _ANYWHERE,
+    control: bool = False, **changes: Any,
+) -> Arm:  # fmt: skip
+    return Arm(words, why, recipe, changes, starts, control)
 
 
 # In the order of their trainings: those that say most come first.
@@ -64,7 +74,7 @@ ARMS: Mapping[str, Arm] = {
     "context": _arm("static + context network", "domain and camera predicted by a network of its own", "joint"),
     "static-wide": _arm(
         "static, wider", "at least the multiply-adds of the context network", "bot",
-        random_changes={"model": {"width": 24}}, starts=("random",),
+        starts={"random": {"model": {"width": 24}}, "random-full": {"model": {"width": 66}}},
     ),
     "s": _arm("static + S", "generated from the sample alone", dcsd={**_STATIC, "factors": ("sample",)}),
     "blocks": _arm(
@@ -77,15 +87,15 @@ ARMS: Mapping[str, Arm] = {
     ),
     "static-dense": _arm(
         "static, dense 3x3s", "BoT as it is, at about the same multiply-adds", "bot",
-        random_changes={"model": {"width": 17, "depthwise": False}}, starts=("random",),
+        starts={"random": {"model": {"width": 17, "depthwise": False}}},
     ),
     "paper": _arm(
         "DCSD as printed", "the paper's network at equal width",
-        random_changes={"model": {"depthwise": False}}, starts=("random",),
+        starts={"random": {"model": {"depthwise": False}}, "random-full": {}},
     ),
     "paper-wide": _arm(
         "DCSD as printed, wider", "the paper's network at the multiply-adds of the context network",
-        random_changes={"model": {"depthwise": False, "width": 23}}, starts=("random",),
+        starts={"random": {"model": {"depthwise": False, "width": 23}}, "random-full": {"model": {"width": 88}}},
     ),
     "film": _arm(
         "static + FiLM on the context", "the same knowledge as scale and shift", "joint", dcsd={"inject": "film"},
@@ -102,8 +112,8 @@ def settings(arm: str, start: Start) -> RunConfig:
     """Return the settings of an arm from a start, without data, size of images, schedule and learning rate."""
     chosen = ARMS[arm]
     config = apply_recipe(chosen.recipe).replace(model=TRUNKS[start], **chosen.changes)
-    config = config.replace(optim={"generator_lr": GENERATOR_LR[start]}, dcsd=_GENERATORS[start])
-    return config.replace(**chosen.random_changes) if start == "random" else config
+    config = config.replace(optim={"generator_lr": GENERATOR_LR[start]}, dcsd=_GENERATORS.get(start, {}))
+    return config.replace(**chosen.starts[start])
 
 
 def predicts_context(arm: str, start: Start) -> bool:

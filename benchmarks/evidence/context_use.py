@@ -8,6 +8,7 @@ import torch
 from jointreid.conflict.context import SHUFFLED, ZEROED, features_with_context
 from jointreid.conflict.layers import context_heads
 from jointreid.data.records import ImageRecord
+from jointreid.machine.device import pick_device
 from jointreid.models.reid import ReIDModel
 from jointreid.retrieval.domain_ranking import images_of
 from jointreid.retrieval.embeddings import Embeddings, Floats
@@ -17,7 +18,6 @@ from jointreid.run import Run, open_run
 
 # Names of the contexts, in the order of the tables.
 CONTEXTS = (ZEROED, SHUFFLED)
-CPU = torch.device("cpu")
 
 
 def context_use(path: Path) -> dict[str, dict[str, float]]:
@@ -29,21 +29,24 @@ def context_use(path: Path) -> dict[str, dict[str, float]]:
         path: the run directory of a network that predicts its context.
     """
     run = open_run(path)
-    model, data = run.model().to(CPU), load_evaluation_data(run)
+    device = pick_device(run.config.train.device)
+    model, data = run.model().to(device), load_evaluation_data(run)
     heads = context_heads(model)
     records = [record for domain in data.domains for record in images_of(domain)]
 
     def features(images: Sequence[ImageRecord]) -> Floats:
-        return embed(model, images, data.config, CPU, "test images", None).features
+        return embed(model, images, data.config, device, "test images", None).features
 
     found = {}
     for context in CONTEXTS:
         rows = features_with_context(context, heads, records, features, seed=0)
-        found[context] = _mean_ap(run, model, data, rows)
+        found[context] = _mean_ap(run, model, data, rows, device)
     return found
 
 
-def _mean_ap(run: Run, model: ReIDModel, data: EvaluationData, features: Floats) -> dict[str, float]:
+def _mean_ap(
+    run: Run, model: ReIDModel, data: EvaluationData, features: Floats, device: torch.device
+) -> dict[str, float]:
     """Return the mAP of each domain, given the features of its images, domain after domain."""
     embeddings, start = {}, 0
     for domain in data.domains:
@@ -55,7 +58,7 @@ def _mean_ap(run: Run, model: ReIDModel, data: EvaluationData, features: Floats)
         data.domains,
         data.config,
         run.label_space,
-        device=CPU,
+        device=device,
         protocols=data.protocols,
         embed_with=lambda _records, name: embeddings[name],
     )

@@ -8,11 +8,11 @@ from typing import Any
 
 from measure import spread
 
-from evidence.arms import ARMS, START_WORDS, STARTS, Start
+from evidence.arms import ARMS, START_WORDS, Start
 from evidence.counts import count
-from evidence.data import DATASETS
+from evidence.data import image_of
 from evidence.figures import paragraph, short_name
-from evidence.tasks import arms_of
+from evidence.tasks import Scale, arms_of
 from jointreid.messages.tables import text_table
 
 
@@ -45,7 +45,7 @@ def millions(value: float) -> str:
     return f"{value / 1e6:.2f}"
 
 
-def cost_tables(costs: Costs, datasets: Sequence[str]) -> Iterator[str]:
+def cost_tables(costs: Costs, scale: Scale) -> Iterator[str]:
     """Yield the section: for each start a table of all arms."""
     yield "## What each network costs"
     yield ""
@@ -58,17 +58,18 @@ def cost_tables(costs: Costs, datasets: Sequence[str]) -> Iterator[str]:
         else "CPU time is not measured yet; `benchmarks/evidence/costs.py` does it.",
     )
     yield ""
-    for start in STARTS:
+    for start in scale.starts:
         yield f"From {START_WORDS[start]}:"
         yield ""
-        head, *rows = _rows(costs, start, datasets)
+        head, *rows = _rows(costs, start, scale.datasets)
         yield text_table([head, *rows], "l" + "r" * (len(head) - 1))
         yield ""
 
 
 def _rows(costs: Costs, start: Start, datasets: Sequence[str]) -> Iterator[list[str]]:
     """Yield the head, then the row of each arm."""
-    sizes = {f"{DATASETS[name].image['height']}x{DATASETS[name].image['width']}": name for name in datasets}
+    images = {name: image_of(name, start) for name in datasets}
+    sizes = {f"{image['height']}x{image['width']}": name for name, image in images.items()}
     timed = [name for name in datasets if (name, start, "static") in costs.rows]
     words = [f"multiply-adds, {size}" for size in sizes]
     yield ["arm", "params", *words, *(f"CPU time, {short_name(name)}" for name in timed)]

@@ -75,7 +75,7 @@ def measure_cell(dataset: str, start: Start, repeats: int) -> list[dict[str, Any
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=rounds, default=10, help="steps of each arm to take medians over")
-    parser.add_argument("--scale", choices=SCALES, default="cpu", help="whose data sets")
+    parser.add_argument("--scale", choices=("cpu", "test"), default="cpu", help="whose data sets")
     parser.add_argument("--json", type=Path, default=ROOT / "results" / "evidence_costs.json")
     options = parser.parse_args()
     torch.set_num_threads(1)  # numba's kernels take as many

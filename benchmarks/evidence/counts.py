@@ -3,7 +3,7 @@
 from functools import cache
 
 from evidence.arms import Start, settings
-from evidence.data import DATASETS
+from evidence.data import image_of
 from jointreid.models.profile import Profile, profile
 
 
@@ -12,7 +12,7 @@ def count(arm: str, start: Start, dataset: str) -> Profile:
 
     The identity classifier, which is not needed after training, is left out.
     """
-    image = DATASETS[dataset].image
+    image = image_of(dataset, start)
     return _count(arm, start, (image["height"], image["width"]))
 
 

@@ -11,6 +11,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from evidence.arms import FULL, Start
 from jointreid.config import DataConfig
 from jointreid.data.holdout import hold_out
 from jointreid.data.manifest import write_manifest
@@ -29,7 +30,7 @@ class EvidenceData:
     Attributes:
         words: its description in tables.
         domains: names.
-        image: settings of the images.
+        image: settings of the images, for small networks.
         tuning_ids: train identities of each domain that a learning rate is chosen on.
         epochs: of a tuning, a short and a long training.
         closed_domain: left out of train for one training of each arm.
@@ -92,14 +93,21 @@ def people_domains() -> tuple[DomainSpec, ...]:
     )
 
 
+def image_of(name: str, start: Start) -> dict[str, Any]:
+    """Return the settings of the images of a data set: twice the side where the network has its full width."""
+    image = dict(DATASETS[name].image)
+    return image | {side: 2 * image[side] for side in ("height", "width", "pad")} if start in FULL else image
+
+
 @cache
-def manifest(name: str, out: Path) -> Path:
+def manifest(name: str, out: Path, start: Start) -> Path:
     """Return the manifest of a data set below `out`; draws or copies it if it is not there."""
-    folder = out / "data" / name
+    is_drawn_large = name == "people" and start in FULL
+    folder = out / "data" / (f"{name}-large" if is_drawn_large else name)
     path = folder / "manifest.csv"
     if not path.is_file():
         if name == "people":
-            synthesise(folder, people_domains(), seed=7, height=64)
+            synthesise(folder, people_domains(), seed=7, height=image_of(name, start)["height"])
         else:
             shutil.copytree(SHARED / name, folder, dirs_exist_ok=True)
     return path

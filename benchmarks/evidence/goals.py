@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 
-from evidence.arms import ARMS, START_WORDS, STARTS, Start
+from evidence.arms import ARMS, START_WORDS, Start
 from evidence.compared import gain, records_of
 from evidence.counts import count
 from evidence.data import DATASETS
@@ -10,7 +10,7 @@ from evidence.figures import paragraph, short_name, signed, with_sign
 from evidence.gain_split import share_of_context, share_words
 from evidence.levels import GOALS, Record, best_plain, seed_gains
 from evidence.records import RecordStore
-from evidence.tasks import LONG_SEEDS, PLAIN, RIVAL
+from evidence.tasks import LONG_SEEDS, PLAIN, RIVAL, Scale
 from jointreid.analysis.resampling import Estimate
 from jointreid.messages.tables import text_table
 
@@ -25,8 +25,8 @@ _WORDS = (
     "of what it gains over static. Nowhere is it to be clearly below the plain network, that is by more than the "
     "interval: neither on a third data set nor on a domain that was left out of training.",
     "The opponent is the best plain network of those trainings, be it static, wider or with dense 3x3s; on the closed "
-    "domain, the one that is best on it. Its multiply-adds are a share of those of the recommended one. MobileNetV2 "
-    "has trained weights of one width alone, so from ImageNet no plain network of equal multiply-adds exists here, and "
+    "domain, the one that is best on it. Its multiply-adds are a share of those of the recommended one. Weights "
+    "from ImageNet are of one width alone, so from there no plain network of equal multiply-adds exists here, and "
     "static has fewer.",
     "An interval of trainings with one seed holds nothing of the difference between seeds. With three, resamples "
     "understate it: where seeds alone differ, such an interval holds the true difference in 75 % of the cases, not in "
@@ -35,14 +35,14 @@ _WORDS = (
 )
 
 
-def goal_section(store: RecordStore, datasets: Sequence[str]) -> Iterator[str]:
+def goal_section(store: RecordStore, scale: Scale) -> Iterator[str]:
     """Yield the section: a row for each data set and start, of its longest trainings."""
     yield "## What the recommended network gains"
     yield ""
     for words in _WORDS:
         yield paragraph(words)
         yield ""
-    rows = [_row(store, dataset, start) for dataset in datasets for start in STARTS]
+    rows = [_row(store, dataset, start) for dataset in scale.datasets for start in scale.starts]
     yield text_table([_HEAD, *rows], "llllrrrlrrl")
     yield ""
 

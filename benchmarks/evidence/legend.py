@@ -1,10 +1,11 @@
 """The section that explains the page: its words, the networks and the data sets."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 
-from evidence.arms import ARMS
+from evidence.arms import ARMS, START_WORDS
 from evidence.data import DATASETS, people_domains
 from evidence.figures import paragraph
+from evidence.tasks import Scale
 from jointreid.messages.tables import text_table
 from jointreid.synthetic.presets import TABLE1
 
@@ -23,17 +24,21 @@ _WORDS = (
 )
 
 
-def legend(datasets: Sequence[str]) -> Iterator[str]:
+def legend(scale: Scale) -> Iterator[str]:
     """Yield the section."""
     yield "## Words"
     yield ""
     for words in _WORDS:
         yield paragraph(words)
         yield ""
-    rows = [[arm.words + "*" * arm.control, arm.why, " and ".join(arm.starts)] for arm in ARMS.values()]
-    yield text_table([["arm", "why it is trained", "start"], *rows], "lll")
+    rows = []
+    for arm in ARMS.values():
+        starts = [START_WORDS[start].partition(",")[0] for start in scale.starts if start in arm.starts]
+        if starts:
+            rows.append([arm.words + "*" * arm.control, arm.why, "; ".join(starts)])
+    yield text_table([["arm", "why it is trained", "from"], *rows], "lll")
     yield ""
-    for dataset in datasets:
+    for dataset in scale.datasets:
         words = f"{DATASETS[dataset].words}."
         yield paragraph(words[0].upper() + words[1:], *([people_words()] if dataset == "people" else []))
         yield ""

@@ -3,13 +3,13 @@
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
-from evidence.arms import START_WORDS, STARTS, Start
+from evidence.arms import START_WORDS, Start
 from evidence.compared import gain, records_of
 from evidence.data import DATASETS
 from evidence.figures import mean, paragraph, percent, short_name, signed
 from evidence.levels import Record
 from evidence.records import RecordStore
-from evidence.tasks import COMPARED
+from evidence.tasks import COMPARED, Scale
 from jointreid.analysis.curves import HEIGHT, WIDTH, Curve, line_chart
 from jointreid.analysis.html import Html, tag
 from jointreid.messages.tables import text_table
@@ -44,15 +44,15 @@ def lengths_of(store: RecordStore, dataset: str, start: Start) -> list[Length]:
     return [length for length in found if length.plain and length.context]
 
 
-def length_section(store: RecordStore, datasets: Sequence[str], image: str) -> Iterator[str]:
+def length_section(store: RecordStore, scale: Scale, image: str) -> Iterator[str]:
     """Yield the section, or nothing as long as no network was trained for two lengths.
 
     Args:
         store: the records.
-        datasets: names in `DATASETS`.
+        scale: whose data sets and starts.
         image: place of the drawing, as the page links it.
     """
-    cells = _cells(store, datasets)
+    cells = _cells(store, scale)
     if not cells:
         return
     yield "## Longer training"
@@ -81,9 +81,9 @@ def length_section(store: RecordStore, datasets: Sequence[str], image: str) -> I
     yield ""
 
 
-def length_drawing(store: RecordStore, datasets: Sequence[str]) -> str:
+def length_drawing(store: RecordStore, scale: Scale) -> str:
     """Return the drawing as SVG; empty as long as no network was trained for two lengths."""
-    cells = _cells(store, datasets)
+    cells = _cells(store, scale)
     if not cells:
         return ""
     charts = []
@@ -109,8 +109,10 @@ def length_drawing(store: RecordStore, datasets: Sequence[str]) -> str:
     )
 
 
-def _cells(store: RecordStore, datasets: Sequence[str]) -> list[tuple[str, Start, list[Length]]]:
-    cells = [(dataset, start, lengths_of(store, dataset, start)) for dataset in datasets for start in STARTS]
+def _cells(store: RecordStore, scale: Scale) -> list[tuple[str, Start, list[Length]]]:
+    cells = [
+        (dataset, start, lengths_of(store, dataset, start)) for dataset in scale.datasets for start in scale.starts
+    ]
     return [cell for cell in cells if len(cell[2]) > 1]
 
 
@@ -119,4 +121,4 @@ def _mean(records: Sequence[Record]) -> float:
 
 
 def _start(start: Start) -> str:
-    return "random weights" if start == "random" else "ImageNet"
+    return "random weights" if start.startswith("random") else "ImageNet"

@@ -59,9 +59,10 @@ def matching_table(store: RecordStore, dataset: str, start: Start) -> Iterator[s
 
 def _words(start: Start) -> Iterator[str]:
     yield "Multiply-adds: of the plain network, as a share of those of the context network."
-    yield (
-        f"Equal CPU time: the plain network is trained for {CPU_FACTOR[start]:g} times as many epochs, because a step "
-        "of the context network costs that many times more."
-    )
+    if start in CPU_FACTOR:
+        yield (
+            f"Equal CPU time: the plain network is trained for {CPU_FACTOR[start]:g} times as many epochs, because a "
+            "step of the context network costs that many times more."
+        )
     if start not in ARMS[RIVAL].starts:
         yield "Weights from ImageNet fix the width, so no plain network has equal multiply-adds here."

@@ -20,9 +20,10 @@ from evidence.arms import START_WORDS, predicts_context
 from evidence.claims import claimed, lock_folder
 from evidence.context_use import context_use
 from evidence.data import manifest
+from evidence.options import add_options, chosen_scale, records_folder
 from evidence.records import RecordStore, precisions
 from evidence.spent import counted
-from evidence.tasks import SCALES, Scale, Task, tasks
+from evidence.tasks import Scale, Task, tasks
 from evidence.training_config import check_records, config, planned_hash
 from jointreid.config import DataConfig
 from jointreid.machine.locks import locked
@@ -33,7 +34,6 @@ from jointreid.retrieval.result_files import load_results
 from jointreid.retrieval.results import Results
 from jointreid.training.train import train
 
-ROOT = Path(__file__).resolve().parents[2]
 # Stages whose run directories stay, to look into.
 KEPT = ("short", "long")
 # Between two looks for a training, while other processes train all that may be trained now.
@@ -54,7 +54,8 @@ def train_task(task: Task, out: Path, scale: Scale, store: RecordStore, command:
         try:
             run = train(settings)
             if task.stage == "closed":  # the closed domain, too
-                evaluate_run(run.path, DataConfig(sources=(str(manifest(task.dataset, out)),)), device="cpu")
+                whole = DataConfig(sources=(str(manifest(task.dataset, out, task.start)),))
+                evaluate_run(run.path, whole, device=settings.train.device)
         except JointreidError as error:
             if task.stage != "tune" or "not finite" not in str(error):
                 raise
@@ -149,14 +150,12 @@ class Walk:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--scale", choices=SCALES, default="cpu")
-    parser.add_argument("--out", type=Path, default=ROOT / "out" / "evidence")
-    parser.add_argument("--records", type=Path, help="folder of the records; by default results/evidence")
+    add_options(parser)
     parser.add_argument("--minutes", type=float, default=float("inf"), help="start no training after this time")
     parser.add_argument("--only", default="", help="trainings whose name begins so, such as people_random")
     options = parser.parse_args()
-    scale, command = SCALES[options.scale], f"bash benchmarks/evidence/run.sh --scale {options.scale}"
-    folder = options.records or (ROOT / "results" / "evidence" if options.scale == "cpu" else options.out / "records")
+    scale, folder = chosen_scale(options), records_folder(options)
+    command = f"bash benchmarks/evidence/run.sh --scale {options.scale}"
     folder.mkdir(parents=True, exist_ok=True)
     check_records(RecordStore(folder), scale)
     walk = Walk(options.out, scale, RecordStore(folder), options.only, command)

@@ -6,46 +6,47 @@ python -m evidence.tables
 import argparse
 import os
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 
 from evidence.arm_table import arm_table
-from evidence.arms import START_WORDS, STARTS, Start
+from evidence.arms import START_WORDS, Start
 from evidence.closed_table import closed_table
 from evidence.cost_table import Costs, cost_tables
 from evidence.data import DATASETS
 from evidence.domain_table import domain_table
+from evidence.figures import paragraph
 from evidence.gain_split import gain_split
 from evidence.goals import goal_section
 from evidence.legend import legend
 from evidence.length import length_drawing, length_section
 from evidence.matchings import matching_table
+from evidence.options import ROOT, add_options, chosen_scale, records_folder
 from evidence.records import RecordStore
-from evidence.tasks import SCALES
+from evidence.tasks import Scale
 from evidence.training_config import check_records
 from evidence.tuning_table import tuning_table
 from jointreid.machine.files import write_atomically
 
-ROOT = Path(__file__).resolve().parents[2]
 # The drawing of the lengths, below docs/.
 IMAGE = "images/evidence-length.svg"
-HEAD = """# Evidence: which network for joint training
+TITLE = "# Evidence: which network for joint training"
+HEAD = (
+    "Made by `bash benchmarks/evidence/run.sh` from the records under `results/evidence/`. {size}: the figures compare "
+    "networks with each other, not with results on photographs of people. Every arm has the same data, batches, "
+    "schedule and three learning rates, chosen on train identities that are held out; no setting was chosen on a test "
+    "identity. mAP in percent; in brackets the 95 % interval of a difference, over resamples of identities, and of "
+    "seeds where there are several. An arm that is marked with * is a control."
+)
 
-Made by `bash benchmarks/evidence/run.sh` from the records under `results/evidence/`. Small networks, small pictures and
-few steps on two CPU cores: the figures compare networks with each other, not with results on photographs of people.
-Every arm has the same data, batches, schedule and three learning rates, chosen on train identities that are held out;
-no setting was chosen on a test identity. mAP in percent; in brackets the 95 % interval of a difference, over resamples
-of identities, and of seeds where there are several. An arm that is marked with * is a control.
-"""
 
-
-def page(store: RecordStore, costs: Costs, datasets: Sequence[str], image: str = IMAGE) -> str:
+def page(store: RecordStore, costs: Costs, scale: Scale, image: str = IMAGE) -> str:
     """Return the whole page, which links the drawing of `length_drawing` as `image`."""
-    lines = [HEAD, *goal_section(store, datasets), *legend(datasets), *length_section(store, datasets, image)]
-    for dataset in datasets:
-        for start in STARTS:
+    lines = [TITLE, "", paragraph(HEAD.format(size=scale.words)), "", *goal_section(store, scale), *legend(scale)]
+    lines += length_section(store, scale, image)
+    for dataset in scale.datasets:
+        for start in scale.starts:
             lines += cell_section(store, dataset, start)
-    lines += cost_tables(costs, datasets)
+    lines += cost_tables(costs, scale)
     records = list(store)
     if not records:
         lines.append("There is no training yet.")
@@ -71,22 +72,19 @@ def cell_section(store: RecordStore, dataset: str, start: Start) -> list[str]:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--scale", choices=SCALES, default="cpu")
-    parser.add_argument("--out", type=Path, default=ROOT / "out" / "evidence")
-    parser.add_argument("--records", type=Path, help="folder of the records; by default results/evidence")
+    add_options(parser)
     options, _ = parser.parse_known_args()  # those of evidence.run have no effect here
     is_real = options.scale == "cpu"
-    folder = options.records or (ROOT / "results" / "evidence" if is_real else options.out / "records")
-    store, datasets = RecordStore(folder), SCALES[options.scale].datasets
-    check_records(store, SCALES[options.scale])
+    store, scale = RecordStore(records_folder(options)), chosen_scale(options)
+    check_records(store, scale)
     costs = Costs.read((ROOT / "results" if is_real else options.out) / "evidence_costs.json")
     drawing_path = ROOT / "docs" / IMAGE if is_real else options.out / Path(IMAGE).name
     pages = [ROOT / "results" / "evidence.md", ROOT / "docs" / "evidence.md"]
-    if drawing := length_drawing(store, datasets):
+    if drawing := length_drawing(store, scale):
         write_atomically(drawing_path, drawing + "\n")
     for path in pages if is_real else [options.out / "evidence.md"]:
         image = Path(os.path.relpath(drawing_path, path.parent)).as_posix()
-        write_atomically(path, page(store, costs, datasets, image))
+        write_atomically(path, page(store, costs, scale, image))
         print(f"wrote {path}")
     return 0
 

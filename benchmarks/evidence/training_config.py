@@ -3,8 +3,8 @@
 from collections.abc import Mapping
 from pathlib import Path
 
-from evidence.arms import ARMS, settings
-from evidence.data import DATASETS, manifest, solo, tuning, without_domain
+from evidence.arms import ARMS, FULL, settings
+from evidence.data import DATASETS, image_of, manifest, solo, tuning, without_domain
 from evidence.records import RecordStore
 from evidence.tasks import CPU_FACTOR, Scale, Task
 from jointreid.config import RunConfig, config_hash
@@ -17,7 +17,7 @@ BATCH: Mapping[str, int] = {"ids_per_batch": 16, "images_per_id": 4}
 def config(task: Task, out: Path, scale: Scale) -> RunConfig:
     """Return the settings of a training below `out`; its manifest is made if it is not there."""
     data = DATASETS[task.dataset]
-    whole = manifest(task.dataset, out)
+    whole = manifest(task.dataset, out, task.start)
     images = {
         "tune": lambda: tuning(whole, data.tuning_ids),
         "solo": lambda: solo(whole, task.domain),
@@ -25,7 +25,8 @@ def config(task: Task, out: Path, scale: Scale) -> RunConfig:
     }
     source = images.get(task.stage, lambda: whole)()
     places = {"sources": (str(source),), "cache": str(out / "cache")}
-    return planned(task, scale).replace(data=places, train={"out": str(out / "runs" / task.name)})
+    config = planned(task, scale).replace(data=places, train={"out": str(out / "runs" / task.name)})
+    return config.replace(model={"pretrain": str(scale.weights)}) if task.start == "imagenet-full" else config
 
 
 def planned(task: Task, scale: Scale) -> RunConfig:
@@ -33,17 +34,20 @@ def planned(task: Task, scale: Scale) -> RunConfig:
     data = DATASETS[task.dataset]
     epochs = max(1, epochs_of(task) // scale.shrink)
     left_out = ("{}:{}".format(*data.closed_camera),) if task.stage == "closed" else ()
+    # The name of a file says enough: a record is for any machine.
+    weights = {"model": {"pretrain": scale.weights.name}} if task.start == "imagenet-full" else {}
     return settings(task.arm, task.start).replace(
+        **weights,
         data={"leave_out_cameras": left_out},
-        image=dict(data.image),
+        image=image_of(task.dataset, task.start),
         sampler=BATCH,
         schedule={
             "epochs": epochs, "milestones": milestones_of(epochs), "warmup_epochs": 1, "warmup_max_iters": 100,
         },
         optim={"lr": task.lr},
         train={
-            "label": task.arm, "seed": task.seed, "eval_every": 0, "max_steps": scale.max_steps, "device": "cpu",
-            "compile": "never",
+            "label": task.arm, "seed": task.seed, "eval_every": 0, "max_steps": scale.max_steps,
+            "device": "auto" if task.start in FULL else "cpu", "compile": "never",
         },
     )  # fmt: skip
 
@@ -61,7 +65,7 @@ def planned_hash(task: Task, scale: Scale) -> str:
 def epochs_of(task: Task) -> int:
     """Return the epochs of a training at full scale."""
     tune, short, long = DATASETS[task.dataset].epochs
-    matched = round(CPU_FACTOR[task.start] * short)
+    matched = round(CPU_FACTOR.get(task.start, 1.0) * short)
     of_stage = {"tune": tune, "matched": matched, "long": long, "longest": 2 * long}
     return of_stage.get(task.stage, short)
 

@@ -98,7 +98,7 @@ def make_store(evidence: Any, folder: Path, *, most: int | None = None) -> Any:
 
 def page(evidence: Any, store: Any) -> str:
     """Return the page of the records."""
-    text: str = evidence.tables.page(store, evidence.cost_table.Costs({}, ""), ("omniglot",))
+    text: str = evidence.tables.page(store, evidence.cost_table.Costs({}, ""), evidence.tasks.SCALES["test"])
     return text
 
 
@@ -229,13 +229,16 @@ def test_each_domain_has_its_gain_over_the_best_plain_network(evidence: Any, com
 
 def test_the_page_explains_its_words_networks_and_data(evidence: Any, complete: str) -> None:
     for arm in evidence.arms.ARMS.values():
-        row = rows(complete, "Words", f"| {arm.words}{'*' * arm.control} ")[0]
-        assert row[1:] == [arm.why, " and ".join(arm.starts)]
+        words, why, start = rows(complete, "Words", f"| {arm.words}{'*' * arm.control} ")[0]
+        assert (words, why) == (arm.words + "*" * arm.control, arm.why)
+        assert ("MobileNetV2" in start) == ("imagenet" in arm.starts)
     from evidence.legend import legend, people_words
 
     assert "300 train identities (29 to 43 %), 2,400 train images (8 to 55 %) and 100 test id" in people_words()
     assert "with one camera id shows 8 places, where `table1` has 40" in people_words()
-    assert "Synthetic people: 5 domains, 32 cameras. Their domains" in " ".join("\n".join(legend(["people"])).split())
+    assert "Synthetic people: 5 domains, 32 cameras. Their domains" in " ".join(
+        "\n".join(legend(evidence.tasks.SCALES["cpu"])).split()
+    )
 
 
 def test_the_context_network_is_compared_at_equal_width_multiply_adds_and_cpu_time(complete: str) -> None:
@@ -255,7 +258,7 @@ def test_costs_are_counted_and_measured(evidence: Any, store: Any) -> None:
     row = {"dataset": "omniglot", "start": "random", "cpu_ms": [150.0, 170.0, 160.0], "against_static": [1.5, 1.6, 1.8]}
     measured = {("omniglot", "random", arm): {**row, "arm": arm} for arm in ("static", "context")}
     costs = evidence.cost_table.Costs(measured, "3 rounds on an abacus")
-    text = evidence.tables.page(store, costs, ("omniglot",))
+    text = evidence.tables.page(store, costs, evidence.tasks.SCALES["test"])
     assert "(3 rounds on an abacus)" in text
     found = rows(text, "What each network costs", "| static")
     assert found[0] == ["static", "1.50", "20.00 (1.00)", "160 ms"]
@@ -277,7 +280,7 @@ def test_the_lengths_have_a_table_and_a_drawing(evidence: Any, store: Any, compl
     assert [float(row[4]) for row in found] == pytest.approx([40, 45, 50], abs=1)
     assert [float(row[5]) for row in found] == pytest.approx([60, 65, 70], abs=1)
     assert "](images/evidence-length.svg)" in complete
-    drawing = ElementTree.fromstring(evidence.length.length_drawing(store, ("omniglot",)))
+    drawing = ElementTree.fromstring(evidence.length.length_drawing(store, evidence.tasks.SCALES["test"]))
     charts = [element for element in drawing.iter() if "chart" in element.get("class", "").split()]
     ends = [
         [float(value) for value in re.findall(r"ends at ([\d.]+)", chart.get("aria-label", ""))] for chart in charts
@@ -287,5 +290,5 @@ def test_the_lengths_have_a_table_and_a_drawing(evidence: Any, store: Any, compl
 
 def test_a_single_length_is_not_drawn(evidence: Any, tmp_path: Path) -> None:
     few = make_store(evidence, tmp_path, most=20)
-    assert evidence.length.length_drawing(few, ("omniglot",)) == ""
+    assert evidence.length.length_drawing(few, evidence.tasks.SCALES["test"]) == ""
     assert "Longer training" not in page(evidence, few)

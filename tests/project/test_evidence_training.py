@@ -1,5 +1,6 @@
 """The trainings of the comparison of networks: their settings, the records that belong to them, and their time."""
 
+import argparse
 import json
 import time
 from pathlib import Path
@@ -30,7 +31,7 @@ def test_the_hash_in_a_record_does_not_depend_on_places(monkeypatch: pytest.Monk
     from evidence.tasks import SCALES
 
     task, scale = a_task(stage="short"), SCALES["cpu"]
-    monkeypatch.setattr(plan, "manifest", lambda _name, out: out / "manifest.csv")
+    monkeypatch.setattr(plan, "manifest", lambda _name, out, _start: out / "manifest.csv")
     configs = [plan.config(task, Path(out), scale) for out in ("/a", "/b")]
     assert configs[0].data.cache == "/a/cache"
     assert len({config_hash(config) for config in configs}) == 2
@@ -98,3 +99,43 @@ def test_the_time_of_a_training_is_kept_while_it_runs(tmp_path: Path, monkeypatc
         while not path.is_file() and time.monotonic() < until:
             time.sleep(0.001)
         assert path.is_file()
+
+
+def test_the_gpu_scale_trains_networks_of_full_width(monkeypatch: pytest.MonkeyPatch) -> None:
+    import evidence.training_config as plan
+    from evidence.options import add_options, chosen_scale
+    from evidence.tasks import tasks
+
+    monkeypatch.setattr(plan, "manifest", lambda _name, out, _start: out / "manifest.csv")
+    parser = argparse.ArgumentParser()
+    add_options(parser)
+    scale = chosen_scale(parser.parse_args(["--scale", "gpu"]))
+    records: dict[str, Any] = {}
+    while missing := [task for task in tasks(scale, records.get) if task.name not in records]:
+        records.update({task.name: {"mean": task.lr, "task": task} for task in missing})
+    arms = {record["task"].arm for record in records.values() if record["task"].stage == "long"}
+    assert arms == {"static", "context", "s", "static-wide"}
+    assert {record["task"].start for record in records.values()} == {"random-full"}
+    assert "matched" not in {record["task"].stage for record in records.values()}
+    for arm in ("static", "paper", "context"):
+        config = plan.config(a_task(start="random-full", stage="short", arm=arm), Path("/out"), scale)
+        assert (config.model.trunk, config.model.width, config.model.depthwise) == ("resnet50", 0, False)
+        assert (config.image.height, config.image.width, config.image.pad) == (128, 64, 8)
+        assert (config.train.device, config.model.pretrain) == ("auto", "none")
+
+
+def test_weights_of_imagenet_are_a_file_at_the_gpu_scale(monkeypatch: pytest.MonkeyPatch) -> None:
+    import evidence.training_config as plan
+    from evidence.options import add_options, chosen_scale
+
+    monkeypatch.setattr(plan, "manifest", lambda _name, out, _start: out / "manifest.csv")
+    parser = argparse.ArgumentParser()
+    add_options(parser)
+    scale = chosen_scale(parser.parse_args(["--scale", "gpu", "--weights", "/a/r50.safetensors"]))
+    assert scale.starts == ("random-full", "imagenet-full")
+    task = a_task(start="imagenet-full", stage="short")
+    assert plan.config(task, Path("/out"), scale).model.pretrain == "/a/r50.safetensors"
+    moved = chosen_scale(parser.parse_args(["--scale", "gpu", "--weights", "/b/r50.safetensors"]))
+    assert plan.planned_hash(task, scale) == plan.planned_hash(task, moved)
+    with pytest.raises(SystemExit, match="for --scale gpu alone"):
+        chosen_scale(parser.parse_args(["--weights", "/a/r50.safetensors"]))

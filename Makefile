@@ -49,12 +49,16 @@ test: $(STAMP) ## run all tests on all cores, also those of the GPU kernels in T
 	$(PYTEST) -m "not triton"
 	TRITON_INTERPRET=1 $(PYTEST) -m triton tests/models/test_dynamic_filter_triton.py
 
-soak: $(SCALE_STAMP) ## run what takes long: train on every fault, kill runs, start several processes and hosts
+soak: $(SCALE_STAMP) ## run what takes long: train on every fault, kill runs, start several processes and hosts, run other tools
 	timeout 1200 $(BIN)/python -m tests.soak.faults
 	timeout 900 $(BIN)/python -m tests.soak.kill_resume --kills 100 --minutes 10
 	timeout 900 $(BIN)/python -m tests.soak.gallery_kill --kills 12
 	timeout 900 $(BIN)/python -m tests.soak.ranks
 	timeout 900 $(BIN)/python -m tests.soak.ray_extract
+	@if [ -x "$$(command -v $(UV))" ]; then \
+		mkdir -p out/soak && { test -f out/demo/bot-dcsd/config.yaml || $(BIN)/jointreid demo; } && \
+		UV=$(UV) timeout 1800 $(BIN)/python -m tests.soak.tools out/demo/bot-dcsd --json out/soak/tools.json; \
+		else echo "tests.soak.tools: left out, needs uv, which makes an environment for each tool"; fi
 	@if [ "$$(id -u)" = 0 ] && command -v ip > /dev/null; \
 		then timeout 600 $(BIN)/python -m tests.soak.hosts; \
 		else echo "tests.soak.hosts: left out, needs root and the command ip (iproute2)"; fi

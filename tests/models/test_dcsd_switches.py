@@ -59,24 +59,28 @@ CASES = [
     Case("learnable_std", False, "channel_branch.norm.std", "channel output"),
     Case("eps", 1.0, changes="channel spatial output"),
     Case("combine", "add", changes="output"),
-    Case("degenerate_heads", "drop"),  # with one class: below
-    Case("context_init", "zero_last"),  # weights being equal, nothing: it is about how they start
-    Case("context_init", "default"),
     Case("base", "static", "weight gain", "output", task="x weight gain"),  # the gain starts at 0
     Case("context", "block-stats", "domain.fc1 camera.fc1", "channel spatial output logits"),
     Case("context", "network", f"{CONTEXT} projection", "channel spatial output logits", factors=""),
     Case("context", "labels", f"{CONTEXT} projection", "channel spatial output logits", factors=""),
     Case("hidden_floor", 8, "channel_branch.fc1 channel_branch.fc2.weight", "channel output"),
-    Case("context_dropout", 0.5),  # the model drops contexts: tests/models/test_context.py
-    Case("decay_generators", False),  # the optimiser's: tests/training/test_optim.py
-    Case("gain_relative", True),  # of a static base: tests/models/test_context.py
     Case("generated_start", "zeros", "channel_branch.norm", "channel spatial output",
          task="channel_branch. spatial_branch. x"),  # without a base the factory refuses it
-    # The factory's and the context network's: tests/models/test_controls.py
-    Case("inject", "film"),
-    Case("context_stages", (1,)),
-    Case("camera_shrinkage", 48.0),
 ]  # fmt: skip
+
+# The switches that change nothing of a single module with given weights, and the test that sees what they do change.
+ELSEWHERE = {
+    "context_init": "tests/models/test_dcsd_switches.py::"
+    "test_context_init_changes_only_the_initial_last_layers_of_the_mlps",
+    "degenerate_heads": "tests/models/test_dcsd_switches.py::test_dropping_a_head_equals_leaving_its_factor_out",
+    "gain_relative": "tests/models/test_context.py::test_a_relative_gain_is_a_share_of_the_size_of_the_static_kernel",
+    "context_dropout": "tests/models/test_context.py::test_context_dropout_zeroes_whole_images_in_training_only",
+    "context_stages": "tests/models/test_controls.py::test_stages_that_are_left_out_are_told_nothing",
+    "camera_shrinkage": "tests/models/test_controls.py::test_a_camera_without_images_is_told_as_its_domain",
+    "inject": "tests/models/test_controls.py::test_the_context_changes_the_features_through_the_control",
+    "decay_generators": "tests/training/test_optim.py::"
+    "test_generators_and_context_have_their_own_lr_and_generators_no_decay",
+}
 
 
 def make(**switches: Any) -> DCSD:
@@ -152,6 +156,11 @@ def test_a_switch_changes_only_its_part_of_the_module(case: Case) -> None:
     assert reached(switched, "factors") == named(weights, case.factors)
 
 
+def test_every_case_changes_something() -> None:
+    for case in CASES:
+        assert case != Case(case.name, case.value), case.name
+
+
 def test_no_function_takes_the_switches_one_by_one() -> None:
     """A switch is declared in `DcsdConfig` and acts in models/dcsd.py: nothing between hands on single ones."""
     switches = {field.name for field in dataclasses.fields(DcsdConfig)}
@@ -166,7 +175,18 @@ def test_no_function_takes_the_switches_one_by_one() -> None:
 
 
 def test_every_switch_is_tried() -> None:
-    assert {case.name for case in CASES} == {field.name for field in dataclasses.fields(DcsdConfig)}
+    tried = {case.name for case in CASES}
+    assert not tried & ELSEWHERE.keys()
+    assert tried | ELSEWHERE.keys() == {field.name for field in dataclasses.fields(DcsdConfig)}
+
+
+@pytest.mark.parametrize("switch", ELSEWHERE)
+def test_what_another_test_tries_is_there(switch: str) -> None:
+    file, _, name = ELSEWHERE[switch].partition("::")
+    text = (Path(__file__).parents[2] / file).read_text(encoding="utf-8")
+    (found,) = [node for node in ast.parse(text).body if isinstance(node, ast.FunctionDef) and node.name == name]
+    source = ast.get_source_segment(text, found) or ""
+    assert switch in source
 
 
 @pytest.mark.parametrize("classes", [(1, NUM_CAMERAS), (NUM_DOMAINS, 1), (1, 1)])

@@ -149,11 +149,25 @@ def test_the_page_shows_the_differences_and_names_nothing_outside(tmp_path: Path
 def test_what_training_started_from_is_said(tmp_path: Path) -> None:
     made_run(tmp_path / "runs" / "bot", "bot", ["a", "b"], {"a": 0.5, "b": 0.25}, pretraining="tv_in1k, sha256 0123")
     assert "\nTraining started from tv_in1k.\n" in render(compute_gain([tmp_path / "runs"]))
-    made_run(tmp_path / "runs" / "dcsd", "bot-dcsd", ["a", "b"], {"a": 0.5, "b": 0.25})
+    made_run(tmp_path / "runs" / "dcsd", "bot-dcsd", ["a", "b"], {"a": 0.5, "b": 0.25}, pretraining="ddf_imagenet")
     gain = compute_gain([tmp_path / "runs"])
-    said = "Training started: A from tv_in1k, B from random weights."
+    said = "Training started: A from tv_in1k, B from ddf_imagenet."
     assert f"\n{said}\n" in render(gain)
     assert said in write_gain_page(gain, tmp_path / "gain.html").read_text(encoding="utf-8")
+    made_run(tmp_path / "runs" / "random", "bot", ["a", "b"], {"a": 0.5, "b": 0.25})
+    text = render(compute_gain([tmp_path / "runs"]))
+    assert "A bot, from tv_in1k, 1 run\n" in text
+    assert "Training started" not in text  # the names of the arms say it
+
+
+def test_the_page_explains_the_words_in_the_names_of_networks(tmp_path: Path) -> None:
+    made_run(tmp_path / "runs" / "bot", "bot", ["a", "b"], {"a": 0.5, "b": 0.25})
+    made_run(tmp_path / "runs" / "joint", "joint", ["a", "b"], {"a": 0.5, "b": 0.25})
+    page = write_gain_page(compute_gain([tmp_path / "runs"]), tmp_path / "gain.html").read_text(encoding="utf-8")
+    assert "<li><b>static base</b>: the generated filters are added to fixed ones" in page
+    assert "<li><b>context network</b>: one small network recognises" in page
+    assert "<b>film</b>" not in page
+    assert "add up to the total" not in page  # a single part is the whole gain
 
 
 def test_the_page_of_one_run_shows_its_accuracy(tmp_path: Path) -> None:

@@ -22,6 +22,15 @@ NETWORKS = (
     "picture: from the picture itself (S), and with D and C also from the data set and the camera that they recognise "
     "in it. At test time they are told neither."
 )
+# What else a label may say, for a reader who has not read the paper.
+WORDS = {
+    "static base": "the generated filters are added to fixed ones, which are those of a plain network.",
+    "context network": "one small network recognises the data set and the camera for all layers; without it, each "
+    "layer does so by itself.",
+    "context labels": "the true data set and camera are told, at test time too: a control, for comparison alone.",
+    "film": "a scale and a shift of each channel in the place of generated filters: a control.",
+    "norm": "a normalisation for each data set in the place of generated filters: a control.",
+}
 
 
 def write_gain_page(gain: Gain, path: Path, command: str = "") -> Path:
@@ -57,6 +66,10 @@ def _lead(gain: Gain) -> Iterator[Html]:
     )
     if any(joint.splits for joint in gain.joint):
         yield tag("p", NETWORKS)
+        said = {word for joint in gain.joint for arm in joint.arms for word in arm.label.split(", ")}
+        if used := [tag("li", tag("b", word), ": ", words) for word, words in WORDS.items() if word in said]:
+            yield tag("p", "In the names of networks:")
+            yield tag("ul", *used)
 
 
 def _section(gain: Gain, joint: JointGain) -> Html:
@@ -132,8 +145,8 @@ def _accuracy(gain: Gain, joint: JointGain) -> Html:
     means = [td for arm in joint.arms for td in _cells([shown(value) for value in arm.means])]
     foot = tag("tr", tag("th", MEAN, scope="row"), *means)
     caption = (
-        f"{METRIC_NAMES[gain.metric]} in percent, mean over seeds, trained on the data set alone and on all jointly. "
-        + starts_in_words(joint)
+        f"{METRIC_NAMES[gain.metric]} in percent, trained on the data set alone and on all jointly; mean over seeds, "
+        "which are trainings that differ in their random numbers. " + starts_in_words(joint)
     )
     return table(head, tag("tbody", *rows), tag("tbody", foot), caption=caption)
 
@@ -150,7 +163,11 @@ def _cells(texts: Sequence[str]) -> list[Html]:
 
 
 def _split(gain: Gain, split: GainSplit) -> Html:
-    changes = [*split.changes, split.total]
+    changes = list(split.changes)
+    parts, adding = "", ""
+    if len(changes) > 1:
+        changes.append(split.total)
+        parts, adding = " in parts", " The parts add up to the total."
     rows = [(change.name, change.mean) for change in changes]
     shown = [(name, mean) for name, mean in rows if mean is not None]
     if not shown:
@@ -163,13 +180,13 @@ def _split(gain: Gain, split: GainSplit) -> Html:
         for name in split.total.domains
     ]
     before = "trained on each data set alone" if split.total.before_training == "alone" else "trained jointly"
-    heading = f"The gain of {split.label} in parts"
+    heading = f"The gain of {split.label}{parts}"
     return join(
         tag("h3", heading),
         tag(
             "p",
             f"From {split.plain}, {before}, to {split.label}, trained jointly: mean over the data sets in "
-            f"{METRIC_NAMES[gain.metric]}, with 95 % intervals. The parts add up to the total.",
+            f"{METRIC_NAMES[gain.metric]}, with 95 % intervals.{adding}",
         ),
         bars(shown, heading),
         table(head, tag("tbody", *lines), caption="The same for each data set, in percent."),

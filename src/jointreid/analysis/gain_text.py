@@ -89,10 +89,12 @@ def notes(gain: Gain) -> Iterator[str]:
 
 
 def starts_in_words(joint: JointGain) -> str:
-    """Return what the training of each arm started from, in a sentence."""
+    """Return what the training of each arm started from, in a sentence; nothing where the labels say so."""
     starts = [start_in_words(arm.start) for arm in joint.arms]
     if len(set(starts)) == 1:
         return f"Training started from {starts[0]}."
+    if all(f"from {start}" in arm.label for arm, start in zip(joint.arms, starts, strict=True)):
+        return ""
     each = (f"{arm.key} from {start}" for arm, start in zip(joint.arms, starts, strict=True))
     return f"Training started: {', '.join(each)}."
 
@@ -121,7 +123,7 @@ def _accuracy_table(joint: JointGain) -> str:
                 values = (shown(side.get(name)) for side in (arm.alone, arm.joint))
                 rows.append([arm.key, name, *values, cell(arm.joining.domains.get(name)), seeds_of(arm, name)])
         rows.append([arm.key, "mean", *map(shown, arm.means), cell(arm.joining.mean), ""])
-    return "\n".join([*legend, starts_in_words(joint), text_table(rows, "llrrrr")])
+    return "\n".join(filter(None, [*legend, starts_in_words(joint), text_table(rows, "llrrrr")]))
 
 
 def shown(value: float | None) -> str:

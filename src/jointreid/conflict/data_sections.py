@@ -11,7 +11,7 @@ from jointreid.conflict.study import ConflictStudy
 
 def camera_section(study: ConflictStudy) -> Html:
     """Return a matrix of errors for each data set with two cameras or more."""
-    title = "Between which cameras does it fail?"
+    title = "Between which cameras does the model fail?"
     if not study.cameras:
         return section(title, "No data set has test images from two cameras.", id_="cameras")
     grids = [
@@ -38,7 +38,7 @@ def camera_section(study: ConflictStudy) -> Html:
 
 def cross_section(study: ConflictStudy, *, pictures: bool) -> Html:
     """Return how often another data set's images come first in a search of all, and the most similar pairs."""
-    title = "People of two data sets that it takes for one"
+    title = "People of two data sets that the model takes for one"
     found = study.cross
     if found is None:
         return section(title, "That needs test images of two data sets.", id_="cross")
@@ -58,8 +58,8 @@ def cross_section(study: ConflictStudy, *, pictures: bool) -> Html:
     ]
     return section(
         title,
-        "Here the test images of all data sets are searched at once. If kernels differ between data sets, features "
-        "must still be comparable.",
+        "Here the test images of all data sets are searched at once, as in one collection. A model that filters each "
+        "data set in another way must still give features that can be compared.",
         plain_table(
             ("Asking", "another data set's image first", "one nearer than every match"),
             rows,

@@ -10,6 +10,7 @@ from jointreid.analysis.html import Html, tag
 from jointreid.conflict.charts import bar, heat_table, number, plain_table, share
 from jointreid.conflict.context import PREDICTED, SHUFFLED, TRUE, ZEROED
 from jointreid.conflict.findings import worst_part
+from jointreid.conflict.layers import CONTEXT, GENERATORS, HEAD
 from jointreid.conflict.study import ConflictStudy
 
 _ARMS = {
@@ -53,8 +54,9 @@ def gradient_section(study: ConflictStudy) -> Html:
     matrices = {part.part: part for part in (found.parts[-1], worst)}
     return section(
         title,
-        "The gradient of a data set's loss is the change of the weights that would help it. Two gradients with a "
-        "cosine of 1 ask for the same change, with 0 for unrelated ones, and below 0 what helps one hurts the other.",
+        "Each training step moves the weights a little. The gradient of a data set's loss is the direction that would "
+        "help this data set most. The cosine compares two directions: 1 means the same, 0 unrelated, and below 0 what "
+        "helps one data set hurts the other.",
         plain_table(
             ("Part of the network", "numbers", "two data sets", "one, two batches", "opposed"),
             rows,
@@ -62,6 +64,7 @@ def gradient_section(study: ConflictStudy) -> Html:
             "(what agreement looks like in such small batches), and the share of batches and pairs of data sets that "
             "are opposed; 50% means unrelated.",
         ),
+        soft(_parts_in_words([part.part for part in found.parts])),
         tag(
             "div",
             *(
@@ -87,6 +90,19 @@ def gradient_section(study: ConflictStudy) -> Html:
     )
 
 
+_PARTS = {
+    GENERATORS: "generators: they make filters for each image",
+    CONTEXT: "context: it recognises the data set and the camera of an image, and tells the generators",
+    HEAD: "head: it names the person, in training only",
+}
+
+
+def _parts_in_words(parts: Sequence[str]) -> str:
+    """Return the parts of a network, from images to answers."""
+    after = [words for part, words in _PARTS.items() if part in parts]
+    return "; ".join(["Stem and stages: the layers from the image to its features, in this order", *after]) + "."
+
+
 def loss_section(study: ConflictStudy) -> Html:
     """Return the identity loss of each data set over the training, and all terms at its end."""
     content: list[Html | str] = []
@@ -98,7 +114,8 @@ def loss_section(study: ConflictStudy) -> Html:
         chart = line_chart("Identity loss", "nats, mean over some steps", lines, x_unit="steps")
         legend = [tag("li", tag("b", line.key, class_="badge"), " ", swatch(line), " ", line.label) for line in lines]
         content += [
-            "A data set whose loss stays above the others' pays for the joint training, or is the hardest.",
+            "The identity loss says how far the network is from naming the right person of a training image, 0 being "
+            "perfect. A data set whose loss stays above the others' pays for the joint training, or is the hardest.",
             tag("ul", *legend, class_="legend"),
             tag("div", chart, class_="charts"),
         ]
@@ -112,7 +129,9 @@ def loss_section(study: ConflictStudy) -> Html:
             plain_table(
                 ("Data set", *terms),
                 rows,
-                caption="Terms of the loss on train images at the end of training, in the batches of the gradients.",
+                caption="Terms of the loss on train images at the end of training, in the batches of the gradients. "
+                "Triplet and identity teach to tell people apart; domain and camera, where the network has them, teach "
+                "to recognise the data set and the camera.",
             )
         )
     return section("Who pays: the loss of each data set", *content, id_="losses")
@@ -142,8 +161,9 @@ def probe_section(study: ConflictStudy) -> Html:
             "mean over data sets. Chance: always naming the most frequent one.",
         ),
         soft(
-            "Maps enter as mean and standard deviation of each channel, the context as the vectors of the last block. "
-            "None of the images were trained on. The linear probe is logistic regression; 5 neighbours vote."
+            "Of each layer the classifiers get the mean and standard deviation of its channels; of the context, the "
+            "vectors that tell the last generators where an image comes from. Images are compared by the embedding. "
+            "None of the images were trained on. Linear: logistic regression. Neighbours: the 5 nearest images vote."
         ),
         id_="probes",
     )
@@ -160,8 +180,10 @@ def context_section(study: ConflictStudy) -> Html:
     rows.append(("mean", [bar(study.context.mean(arm)) for arm in arms]))
     return section(
         title,
-        "The context is what the model tells its generators about the data set and camera of an image. If another "
-        "image's context serves as well, it is not used; if the true one serves better, it could be predicted better.",
+        "This model makes filters for each image, and they depend on the data set and the camera that it recognises "
+        "in the image: its context. Here the images of people that it was not trained on are searched with other "
+        "contexts. If another image's context serves as well, the context is not used; if that of the true camera "
+        "serves better, it could be predicted better.",
         plain_table(
             ("mAP with the context", *(_ARMS[arm] for arm in arms)),
             rows,
@@ -195,12 +217,16 @@ def kernel_section(study: ConflictStudy) -> Html:
         title,
         "All of each kernel is generated: this model has no kernel that is the same for all images."
         if all(kernel.base == 0 for kernel in study.kernels)
-        else f"On average {share(float(whole))} of a kernel is generated; the rest is the same for all images.",
+        else f"A kernel is the small table of weights that a filter consists of. On average {share(float(whole))} of a "
+        "kernel is generated for the image; the rest, its base, is the same for all images.",
+        "Where the share is near 0, the block is that of a network without generated filters. Where the generated part "
+        "hardly varies with the image, a fixed filter would do.",
         plain_table(
-            ("Block", "generated", "base", "share generated", "varies with the image"),
+            ("Block", "generated", "base", "share generated, %", "varies with the image, %"),
             rows,
-            caption="Root mean square of the generated part and of the base, and the generated share of their sum; and "
-            "how far an image's channel kernel is from the mean over images, relative to its size. Percent.",
+            caption="Generated, base: root mean square of the weights of each part; the share is that of their sum. "
+            "Varies: how far the part that is generated for the channels is from its mean over images, relative to "
+            "its size. Blocks stand in the order from the image to the features.",
         ),
         id_="kernels",
     )

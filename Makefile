@@ -78,7 +78,7 @@ docs: $(DOCS_STAMP) ## build the pages of docs/ into out/site
 
 bench: $(STAMP) ## measure speed on this machine, into out/bench
 	@mkdir -p out/bench
-	@for name in operators model pipeline train_step ranking growth export; do \
+	@for name in operators model pipeline train_step ranking growth export gallery serve; do \
 		echo "benchmarks/$$name.py"; $(BIN)/python benchmarks/$$name.py --json out/bench/$${name}_cpu.json || exit 1; \
 	done
 

@@ -26,6 +26,7 @@ from typing import Any
 import httpx
 import numpy as np
 import torch
+from measure import Targets
 from PIL import Image
 from provenance import provenance
 from safetensors.torch import save_file
@@ -83,7 +84,7 @@ def noise(draw: np.random.Generator, height: int, width: int) -> "np.typing.NDAr
 def run_server(run: Path, gallery: Path, ready: Connection) -> None:
     """Serve until a signal; tell the address once."""
     torch.set_num_threads(1)
-    settings = ServeSettings(rate=0)
+    settings = ServeSettings(rate=0, max_connections=128)
     service = open_service(run, gallery, settings, device="cpu", threshold=0.5)
     serve(service, listen("127.0.0.1", 0, ""), ready.send)
 
@@ -171,8 +172,19 @@ def main() -> None:
         f"p50 {found['p50_ms']} ms, p95 {found['p95_ms']} ms, p99 {found['p99_ms']} ms, "
         f"{found['requests_per_second']} requests/s; exit code {found['exit_code_after_sigterm']} after SIGTERM"
     )
+    targets = Targets()
+    targets.add("requests that failed", found["failures"], 0, at_most=True)
+    targets.add("exit code after SIGTERM", found["exit_code_after_sigterm"], 0, at_most=True)
+    figures = {
+        "clients at once": found["clients"],
+        "requests": found["requests"],
+        "requests a second": found["requests_per_second"],
+        **{f"an answer, {name}, ms": found[f"{name}_ms"] for name in ("p50", "p95", "p99")},
+    }
     if options.json:
-        options.json.write_text(json.dumps({**provenance(), "found": found}, indent=1) + "\n", encoding="utf-8")
+        head = provenance("torch", "fastapi", "uvicorn") | {"threads": 1}
+        plain = {**head, "targets": targets.lines, "figures": figures, "causes": found["causes"]}
+        options.json.write_text(json.dumps(plain, indent=1) + "\n", encoding="utf-8")
     if found["failures"] or found["exit_code_after_sigterm"] != 0:
         raise SystemExit(f"failed: {found['causes']}")
 

@@ -18,6 +18,8 @@ TITLES = {
     "pipeline": "Images, from files to batches",
     "ranking": "Ranking a gallery, and re-ranking",
     "export": "Exported BoT-DCSD beside exported BoT, in onnxruntime",
+    "gallery": "Searching a gallery",
+    "serve": "Clients of `jointreid serve` at once",
 }
 DEVICES = {"cpu": "on a CPU", "gpu": "on a GPU"}
 HEAD = """# Speed
@@ -51,28 +53,44 @@ def page() -> str:
 
 def section(title: str, report: dict[str, Any]) -> str:
     """Return one benchmark's part: the targets, and where they were measured."""
+    title += f", {report['images']:,} images" if "images" in report else ""
     lines = [f"## {title}", "", "| | measured | target | |", "| --- | --: | --: | --- |"]
     lines += [
         f"| {what} | {figure(target['measured'])} | {sign} {wanted} | {'PASS' if target['passed'] else 'MISSED'} |"
         for target in report["targets"]
         for what, sign, wanted in [target["target"].rsplit(" ", 2)]
     ]
-    figures = report.get("figures", {}).items()
+    told = {target["target"].rsplit(" ", 2)[0] for target in report["targets"]}
+    figures = [pair for pair in report.get("figures", {}).items() if pair[0] not in told]
     lines += [f"| {what.replace('rank1', 'Rank-1')} | {figure(value)} | | |" for what, value in figures]
     return "\n".join([*lines, "", made_by(report), ""])
 
 
 def figure(value: float) -> str:
-    """Write a number with three digits or more."""
+    """Write a count as it is, another number with three digits or more."""
+    if isinstance(value, int):
+        return f"{value:,}"
     return f"{value:,.0f}" if value >= 100 else f"{value:#.3g}"
 
 
 def made_by(report: dict[str, Any]) -> str:
     """Return where figures come from, in a line."""
-    packages = ("torch", "numba", "triton", "torchvision", "pillow", "onnxruntime")
+    packages = (
+        "torch",
+        "numba",
+        "triton",
+        "torchvision",
+        "pillow",
+        "onnxruntime",
+        "lancedb",
+        "pyarrow",
+        "fastapi",
+        "uvicorn",
+    )
     versions = ", ".join(f"{key} {report[key]}" for key in packages if key in report)
-    threads = report.get("threads", "?")
-    on_cpu = f"{report['machine']}, {threads} thread{'' if threads == 1 else 's'}"
+    on_cpu = report["machine"]
+    if threads := report.get("threads"):
+        on_cpu += f", {threads} thread{'' if threads == 1 else 's'}"
     machine = report["gpu"] if report.get("device") == "cuda" else on_cpu
     if "load" in report:
         machine += f", load {report['load']}"

@@ -43,7 +43,7 @@ def arm_table(store: RecordStore, dataset: str, start: Start, stage: str) -> Ite
                 percent(mean(values)),
                 percent(min(values)),
                 "" if arm == "static" else signed(gain(plain, records, store, domains)[0]),
-                *(_mean_with(records, name) for name in contexts),
+                *(mean_with(records, name) for name in contexts),
             ]
         )
     yield text_table([head, *rows], "l" + "r" * (len(head) - 1))
@@ -66,7 +66,7 @@ def _with_contexts(records: Sequence[Record]) -> list[Record]:
     return [record for record in records if record.get("context")]
 
 
-def _mean_with(records: Sequence[Record], context: str) -> str:
+def mean_with(records: Sequence[Record], context: str) -> str:
     """Write the mean mAP with another context, over domains and seeds; empty if it was not tried."""
     found = [mean(record["context"][context].values()) for record in _with_contexts(records)]
     return percent(mean(found)) if found else ""

@@ -108,9 +108,46 @@ ARMS: Mapping[str, Arm] = {
 }  # fmt: skip
 
 
+def _remedy(words: str, why: str, **changes: Any) -> Arm:
+    """Return the recommended network with one change."""
+    return _arm(words, why, "joint", **changes)
+
+
+# Trained where the recommended network misses its goal: each changes one thing of it.
+REMEDIES: Mapping[str, Arm] = {
+    "dropout": _remedy(
+        "context dropout 0.2", "a fifth of the train images without context: the rest cannot rely on it",
+        dcsd={"context_dropout": 0.2},
+    ),
+    "shrinkage": _remedy(
+        "camera shrinkage 50", "of a camera with 50 train images half the vector is left: no kernel for few images",
+        dcsd={"camera_shrinkage": 50.0},
+    ),
+    "masked": _remedy(
+        "masked identity head", "identities compete within their domain: nothing is gained by telling the domain",
+        loss={"id_head": "masked"},
+    ),
+    "late": _remedy(
+        "context in the last two stages", "the first stages are the same for all domains",
+        starts={
+            "random": {"dcsd": {"context_stages": (3, 4)}}, "imagenet": {"dcsd": {"context_stages": (6, 7)}},
+            "random-full": {"dcsd": {"context_stages": (3, 4)}}, "imagenet-full": {"dcsd": {"context_stages": (3, 4)}},
+        },
+    ),
+    "hidden": _remedy(
+        "generators of twice the hidden width", "more kernels to choose from",
+        starts={
+            "random": {"dcsd": {"squeeze": 0.4}}, "imagenet": {"dcsd": {"squeeze": 0.2, "hidden_floor": 32}},
+            "random-full": {"dcsd": {"squeeze": 0.4}}, "imagenet-full": {"dcsd": {"squeeze": 0.4}},
+        },
+    ),
+}  # fmt: skip
+NETWORKS: Mapping[str, Arm] = {**ARMS, **REMEDIES}
+
+
 def settings(arm: str, start: Start) -> RunConfig:
     """Return the settings of an arm from a start, without data, size of images, schedule and learning rate."""
-    chosen = ARMS[arm]
+    chosen = NETWORKS[arm]
     config = apply_recipe(chosen.recipe).replace(model=TRUNKS[start], **chosen.changes)
     config = config.replace(optim={"generator_lr": GENERATOR_LR[start]}, dcsd=_GENERATORS.get(start, {}))
     return config.replace(**chosen.starts[start])

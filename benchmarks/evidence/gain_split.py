@@ -7,14 +7,12 @@ from evidence.arms import Start
 from evidence.compared import gain, records_of
 from evidence.data import DATASETS
 from evidence.figures import mean, paragraph, percent, signed
-from evidence.levels import Record
+from evidence.levels import LEAST_SHARE, Record
 from evidence.records import RecordStore
 from evidence.tasks import COMPARED
 from jointreid.messages.tables import text_table
 
 STAGES = ("short", "long")
-# The goal of D + C as a share of the gain.
-LEAST_SHARE = 0.5
 # What causes a difference -> the arms before and after.
 _PARTS = (
     ("S: static + S over static", "static", "s"),

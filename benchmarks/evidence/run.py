@@ -36,6 +36,8 @@ from jointreid.training.train import train
 
 # Stages whose run directories stay, to look into.
 KEPT = ("short", "long")
+# Stages whose networks are tried with other contexts.
+WITH_CONTEXTS = (*KEPT, "remedies")
 # Between two looks for a training, while other processes train all that may be trained now.
 WAIT_SECONDS = 20
 
@@ -145,7 +147,7 @@ class Walk:
         return self.out / "runs" / task.name
 
     def _has_contexts(self, task: Task) -> bool:
-        return task.stage in KEPT and predicts_context(task.arm, task.start)
+        return task.stage in WITH_CONTEXTS and predicts_context(task.arm, task.start)
 
 
 def main() -> int:

@@ -22,6 +22,7 @@ from evidence.length import length_drawing, length_section
 from evidence.matchings import matching_table
 from evidence.options import ROOT, add_options, chosen_scale, records_folder
 from evidence.records import RecordStore
+from evidence.remedies_table import remedies_table
 from evidence.tasks import Scale
 from evidence.training_config import check_records
 from evidence.tuning_table import tuning_table
@@ -64,6 +65,7 @@ def cell_section(store: RecordStore, dataset: str, start: Start) -> list[str]:
         lines += [f"### {title}", "", *table] if table else []
     lines += domain_table(store, dataset, start)
     lines += matching_table(store, dataset, start)
+    lines += remedies_table(store, dataset, start)
     lines += gain_split(store, dataset, start)
     lines += closed_table(store, dataset, start)
     title = f"## {DATASETS[dataset].words}; from {START_WORDS[start]}"

@@ -3,7 +3,8 @@
 A cell is one data set with one start; each is trained whole before the next, so that an interrupted comparison has
 whole cells. In a cell, learning rates are tried on held-out train identities, and every arm is trained short with its
 best one, the plain network once more for the CPU time of the context network, then four long with three seeds: those
-that the goals are about, and the best of the others in the tunings. Then come what joining itself costs (each domain
+that the goals are about, and the best of the others in the tunings. Where the recommended network then misses its
+goal, it is trained short with one change at a time. Then come what joining itself costs (each domain
 alone), and every arm with a domain and a camera left out of train. After all cells, two arms are trained twice as long
 as long.
 """
@@ -13,11 +14,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from evidence.arms import ARMS, FULL, STARTS, Start
+from evidence.arms import ARMS, FULL, REMEDIES, STARTS, Start
 from evidence.data import DATASETS
-from evidence.levels import Record
+from evidence.levels import Record, misses_goal
 
-Stage = Literal["tune", "short", "matched", "long", "solo", "closed", "longest"]
+Stage = Literal["tune", "short", "matched", "long", "remedies", "solo", "closed", "longest"]
 LRS: Mapping[Start, tuple[float, ...]] = {
     "random": (1e-3, 2e-3, 4e-3),
     "imagenet": (3.5e-4, 7e-4, 1.4e-3),
@@ -140,6 +141,24 @@ def long_arms(dataset: str, start: Start, records: Records) -> tuple[str, ...]:
     return (*always, *best[: LONG_ARMS - len(always)])
 
 
+def misses_goal_long(dataset: str, start: Start, records: Records) -> bool:
+    """Return whether the long trainings are done, and the recommended network misses its goal in them."""
+
+    def trained(arm: str) -> list[Record]:
+        lr = best_lr(dataset, start, arm, records)
+        if lr is None:
+            return []
+        found = (records(Task(dataset, start, "long", arm, lr, seed).name) for seed in range(LONG_SEEDS))
+        return [record for record in found if record is not None]
+
+    arms = long_arms(dataset, start, records)
+    of_arms = {arm: trained(arm) for arm in arms}
+    if not arms or any(len(found) < LONG_SEEDS for found in of_arms.values()):
+        return False
+    plain = [of_arms[arm] for arm in PLAIN if arm in of_arms]
+    return misses_goal(dataset, plain, of_arms["s"], of_arms["context"])
+
+
 def tasks(scale: Scale, records: Records) -> Iterator[Task]:
     """Yield the trainings in order, those that the records allow to know: one cell after the other."""
     for start in scale.starts:
@@ -169,6 +188,9 @@ def _cell(dataset: str, start: Start, records: Records) -> Iterator[Task]:
     for seed in range(LONG_SEEDS):
         for arm in arms:
             yield Task(dataset, start, "long", arm, lrs[arm], seed)
+    if misses_goal_long(dataset, start, records):
+        for arm in REMEDIES:
+            yield Task(dataset, start, "remedies", arm, lrs["context"])
     for arm in COMPARED:
         if arm in lrs:
             for domain in DATASETS[dataset].domains:

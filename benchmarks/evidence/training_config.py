@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from pathlib import Path
 
-from evidence.arms import ARMS, FULL, settings
+from evidence.arms import FULL, NETWORKS, settings
 from evidence.data import DATASETS, image_of, manifest, solo, tuning, without_domain
 from evidence.records import RecordStore
 from evidence.tasks import CPU_FACTOR, Scale, Task
@@ -78,7 +78,7 @@ def check_records(store: RecordStore, scale: Scale) -> None:
     """
     for record in store:
         task = Task(**record["task"])
-        if task.arm not in ARMS or record["config"] != planned_hash(task, scale):
+        if task.arm not in NETWORKS or record["config"] != planned_hash(task, scale):
             raise JointreidError(
                 f"{store.folder / task.name}.json: this training had other settings than the comparison has now (their "
                 f"hash is {record['config']}). Move this record away, and its run directory, to train it again, or use "

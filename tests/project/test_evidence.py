@@ -55,7 +55,7 @@ def test_a_cell_is_trained_whole_before_the_next(tasks: Any) -> None:
     assert starts == sorted(starts, key=tasks.STARTS.index)
     stages = [name.split("_")[2] for name in names if "_random_" in name]
     order = [stage for stage in dict.fromkeys(stages) if stage not in ("tune", "short")]
-    assert order == ["matched", "long", "solo", "closed"]
+    assert order == ["matched", "long", "remedies", "solo", "closed"]
     assert [stage for stage in stages if stage in order] == sorted(
         (stage for stage in stages if stage in order), key=order.index
     )
@@ -76,14 +76,55 @@ def test_places_that_are_left_go_by_the_tunings_not_by_test_identities(
 ) -> None:
     monkeypatch.setattr(tasks, "LONG_ARMS", 5)
 
+    from evidence.arms import NETWORKS
+
     def mean(task: Any) -> float:
-        if ARMS[task.arm].control:
+        if NETWORKS[task.arm].control:
             return 0.9
         return 0.5 if (task.arm == best) == (task.stage == "tune") else 0.1
 
-    from evidence.arms import ARMS
-
     assert long_arms(finished(tasks, mean), "random") == {*tasks.ALWAYS_LONG, best}
+
+
+MEANS = {"static": 0.4, "static-wide": 0.41, "s": 0.42, "context": 0.45}
+
+
+@pytest.mark.parametrize(
+    ("changed", "is_missed"),
+    [
+        ({}, False),
+        ({"static-wide": 0.435}, True),  # less than 2 mAP over the best plain network
+        ({"s": 0.43}, True),  # D + C less than half
+        ({"context": lambda seed: (0.50, 0.50, 0.40)[seed]}, True),  # nothing with one seed
+        ({"context": lambda seed: (0.50, 0.50, 0.42)[seed]}, False),
+    ],
+)
+def test_remedies_are_trained_where_the_goal_is_missed(tasks: Any, changed: dict[str, Any], is_missed: bool) -> None:
+    from evidence.arms import REMEDIES
+
+    def mean(task: Any) -> float:
+        value = (MEANS | changed).get(task.arm, 0.3) if task.stage == "long" else task.lr
+        return float(value(task.seed) if callable(value) else value)
+
+    names = [name.split("_") for name in finished(tasks, mean) if name.startswith("omniglot_random_")]
+    remedies = [(arm, lr, seed) for _, _, stage, arm, lr, seed in (n[:6] for n in names) if stage == "remedies"]
+    assert remedies == [(arm, "lr0.004", "s0") for arm in REMEDIES] * is_missed
+
+
+def test_a_remedy_changes_one_thing_of_the_recommended_network(tasks: Any) -> None:
+    from evidence.arms import REMEDIES, predicts_context, settings
+
+    from jointreid.config import config_difference
+
+    for start in tasks.STARTS:
+        changed = [config_difference(settings("context", start), settings(arm, start)) for arm in REMEDIES]
+        widths = ["dcsd.squeeze"] if start == "random" else ["dcsd.squeeze", "dcsd.hidden_floor"]
+        assert [list(keys) for keys in changed] == [
+            ["dcsd.context_dropout"], ["dcsd.camera_shrinkage"], ["loss.id_head"], ["dcsd.context_stages"], widths,
+        ]  # fmt: skip
+        for before, after in changed[-1].values():
+            assert after == 2 * before
+        assert all(predicts_context(arm, start) for arm in REMEDIES)
 
 
 def test_the_plain_network_is_trained_for_the_cpu_time_of_the_context_network(tasks: Any) -> None:

@@ -28,7 +28,7 @@ def settings_of(tiny_manifest: Path, tmp_path: Path, monkeypatch: pytest.MonkeyP
     folder = tmp_path / "data" / "people"
     shutil.copytree(tiny_manifest.parent, folder)
     few = replace(evidence.data.DATASETS["people"], tuning_ids=TUNING_IDS)
-    monkeypatch.setitem(evidence.data.DATASETS, "people", few)  # type: ignore[arg-type]
+    monkeypatch.setitem(evidence.data.DATASETS, "people", few)
     assert evidence.data.manifest("people", tmp_path, "random") == folder / "manifest.csv"
 
     def settings(stage: Any, domain: str = "") -> RunConfig:

@@ -288,6 +288,22 @@ def test_the_lengths_have_a_table_and_a_drawing(evidence: Any, store: Any, compl
     assert ends == pytest.approx(np.array([[50, 70], [50, 70]]), abs=1)
 
 
+def test_remedies_have_a_table_where_the_goal_is_missed(
+    evidence: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, complete: str
+) -> None:
+    assert "### Remedies" not in complete
+    monkeypatch.setitem(LEVELS, "context", 0.46)
+    monkeypatch.setitem(LEVELS, "masked", 0.5)
+    text = page(evidence, make_store(evidence, tmp_path, most=64))  # to the long ones from random weights
+    found = rows(text, "Remedies", "| ")
+    assert [row[0] for row in found[1:]] == ["none", *(arm.words for arm in evidence.arms.REMEDIES.values())]
+    by_name = {row[0]: row for row in found}
+    assert float(by_name["none"][5].split()[0]) == pytest.approx(1, abs=1)
+    masked = by_name["masked identity head"]
+    assert [float(cell.split()[0]) for cell in masked[3:6]] == pytest.approx([50, 4, 5], abs=1)
+    assert "+2 NOT reached" in text
+
+
 def test_a_single_length_is_not_drawn(evidence: Any, tmp_path: Path) -> None:
     few = make_store(evidence, tmp_path, most=20)
     assert evidence.length.length_drawing(few, evidence.tasks.SCALES["test"]) == ""

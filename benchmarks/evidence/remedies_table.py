@@ -1,0 +1,51 @@
+"""The table of the remedies: what one change of the recommended network gains where it misses its goal."""
+
+from collections.abc import Iterator
+
+from evidence.arm_table import mean_with
+from evidence.arms import REMEDIES, Start
+from evidence.compared import gain, records_of
+from evidence.context_use import CONTEXTS
+from evidence.cost_table import millions
+from evidence.counts import count
+from evidence.data import DATASETS
+from evidence.figures import paragraph, percent, signed
+from evidence.goals import rival
+from evidence.levels import level
+from evidence.records import RecordStore
+from jointreid.messages.tables import text_table
+
+
+def remedies_table(store: RecordStore, dataset: str, start: Start) -> Iterator[str]:
+    """Yield the section, or nothing if no remedy was trained."""
+    domains = DATASETS[dataset].domains
+    of_arms = {arm: found for arm in REMEDIES if (found := records_of(store, dataset, start, "remedies", arm))}
+    context = records_of(store, dataset, start, "short", "context")
+    plain = rival(store, dataset, start, "short", domains)
+    if not of_arms or not context or not plain:
+        return
+    yield "### Remedies"
+    yield ""
+    yield paragraph(
+        "The long trainings miss a goal here, so the context network is changed in one thing at a time: short "
+        "trainings, seed 0, with its lr. The best plain network is that of the short trainings. A temperature on the "
+        "generated kernels is no remedy: FilterNorm gives them one size, and gamma, which is learnt, scales them."
+    )
+    yield ""
+    head = ["remedy", "why", "multiply-adds (M)", "mAP", "against the context network", "against the best plain one"]
+    rows = []
+    for arm, records in {"context": context, **of_arms}.items():
+        remedy = REMEDIES.get(arm)
+        rows.append(
+            [
+                remedy.words if remedy else "none",
+                remedy.why if remedy else "",
+                millions(count(arm, start, dataset).macs),
+                percent(level(records, domains)),
+                signed(gain(context, records, store, domains)[0]) if remedy else "",
+                signed(gain(plain, records, store, domains)[0]),
+                *(mean_with(records, name) for name in CONTEXTS),
+            ]
+        )
+    yield text_table([[*head, *(f"context {name}" for name in CONTEXTS)], *rows], "llrrrrrr")
+    yield ""

@@ -33,8 +33,8 @@ IMAGE = "images/evidence-length.svg"
 TITLE = "# Evidence: which network for joint training"
 HEAD = (
     "Made by `bash benchmarks/evidence/run.sh` from the records under `results/evidence/`. {size}: the figures compare "
-    "networks with each other, not with results on photographs of people. Every arm has the same data, batches, "
-    "schedule and three learning rates, chosen on train identities that are held out; no setting was chosen on a test "
+    "networks with each other, not with results on photographs of people. Every arm has the same data, batches and "
+    "schedule, and a learning rate (lr) chosen on train identities that are held out; no setting was chosen on a test "
     "identity. mAP in percent; in brackets the 95 % interval of a difference, over resamples of identities, and of "
     "seeds where there are several. An arm that is marked with * is a control."
 )

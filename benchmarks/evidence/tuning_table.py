@@ -8,15 +8,19 @@ from evidence.data import DATASETS
 from evidence.figures import paragraph, percent
 from evidence.levels import Record
 from evidence.records import RecordStore
-from evidence.tasks import Task, arms_of
+from evidence.tasks import LRS, Task, arms_of
 from evidence.training_config import epochs_of, milestones_of
 from jointreid.messages.tables import text_table
 
 
 def lr_words(store: RecordStore, dataset: str, start: Start, arm: str, lr: float) -> str:
-    """Write a learning rate, marked if it is the lowest or the highest that this arm was tried with."""
+    """Write a learning rate, marked if a higher or lower one might be better, or is: the plan tries a few alone."""
     tried = _tried(store, dataset, start, arm)
-    return f"{lr:g}{' (edge)' if tried and lr in (min(tried), max(tried)) else ''}"
+    if lr not in tried:
+        return f"{lr:g}"
+    if any(record["mean"] > tried[lr]["mean"] for record in tried.values()):
+        return f"{lr:g} (not the best)"
+    return f"{lr:g}{' (edge)' if lr in (min(tried), max(tried)) else ''}"
 
 
 def tuning_table(store: RecordStore, dataset: str, start: Start) -> Iterator[str]:
@@ -52,8 +56,9 @@ def _words(dataset: str, start: Start, lrs: Sequence[float]) -> Iterator[str]:
     epochs = epochs_of(Task(dataset, start, "tune", "static", lrs[0]))
     yield (
         f"Mean mAP on {data.tuning_ids} held-out train identities of each domain, after {epochs} epochs without them. "
-        "Each arm is trained with its best lr; where an arm's best one is the lowest or the highest that was tried, "
-        "another may be better, and the tables mark it as edge. In a column all arms have one lr."
+        f"Each arm is trained with its best lr of {', '.join(f'{lr:g}' for lr in LRS[start])}; where that is the "
+        "lowest or the highest that was tried, another may be better, and the tables mark it as edge. In a column all "
+        "arms have one lr."
     )
     if milestones_of(epochs)[-1] >= epochs:
         yield (

@@ -196,6 +196,17 @@ def test_the_tunings_have_a_table_and_an_edge_is_marked(
         assert dict(zip(head, row, strict=True))["lr"] == words
 
 
+def test_a_learning_rate_that_another_beats_is_marked(evidence: Any, tmp_path: Path) -> None:
+    from evidence.tuning_table import lr_words
+
+    store = make_store(evidence, tmp_path, most=3)
+    for lr, mean in ((0.001, 0.2), (0.002, 0.3), (0.004, 0.4), (0.008, 0.5)):
+        task = evidence.tasks.Task("omniglot", "random", "tune", "static", lr)
+        store.save(task, {"task": task.identity, "mean": mean})
+    words = [lr_words(store, "omniglot", "random", "static", lr) for lr in (0.004, 0.008, 0.016)]
+    assert words == ["0.004 (not the best)", "0.008 (edge)", "0.016"]
+
+
 def test_a_tuning_that_ends_at_its_second_milestone_says_so(evidence: Any, complete: str) -> None:
     from evidence.tuning_table import _words
 

@@ -26,10 +26,10 @@ from tests.gallery.feature_files import FINGERPRINT, person_features, write_feat
 DIMS, BASE, BATCH = 128, 6000, 20_000
 NAME = "Wilhelmina-Featherstone"
 
-INDEX_FROM = 1000  # images: every gallery here has an index
+INDEX_FROM = 1000  # images: every gallery here has an index, which takes each batch in
 THUMBNAIL = 600  # bytes
 
-ADD = "gallery.add(FeatureRows.read(sys.argv[2]).with_thumbnails(thumbnails()))"
+ADD = "gallery.add(rows)"
 ERASE = f"gallery.remove(pid={NAME!r}, purge=True)"
 CHILD = """
 import sys
@@ -37,7 +37,8 @@ from jointreid.gallery import index
 from jointreid.gallery.gallery import Gallery
 from jointreid.gallery.rows import FeatureRows
 from tests.soak.gallery_kill import INDEX_FROM, thumbnails
-index.EXACT_BELOW = INDEX_FROM
+index.EXACT_BELOW = index._UNINDEXED = INDEX_FROM
+rows = FeatureRows.read(sys.argv[2]).with_thumbnails(thumbnails())
 gallery = Gallery.open(sys.argv[1])
 gallery.select()
 print("ready", flush=True)
@@ -128,7 +129,7 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
     draw, counts = random.Random(options.seed), Counter[str]()
-    index.EXACT_BELOW = INDEX_FROM
+    index.EXACT_BELOW = index._UNINDEXED = INDEX_FROM
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
         names = [f"b{row}" for row in range(BASE)]
@@ -145,9 +146,10 @@ def main() -> int:
                 place = folder / "g"
                 shutil.copytree(fresh, place)
                 run_child(code, place, file, draw.uniform(0, whole))
-                counts[f"{what}: {check(place, needles)}"] += 1
+                outcome = f"{what}: {check(place, needles)}"
+                counts[outcome] += 1
                 shutil.rmtree(place)
-                print(f"{what} {kill + 1} of {options.kills}", flush=True)
+                print(f"{kill + 1} of {options.kills}, {outcome}", flush=True)
     for outcome, count in sorted(counts.items()):
         print(f"{outcome}: {count}")
     return int(any(not outcome.endswith(("whole", "nothing")) for outcome in counts))

@@ -11,7 +11,7 @@ from jointreid.gallery.index_process import change_index_apart, start
 from jointreid.gallery.rows import FeatureModel, FeatureRows
 from tests.gallery.feature_files import FINGERPRINT, person_features
 
-CODES = "tmp/.tmp*/shuffle_data.lance"
+CODES = "index.tmp/.tmp*/shuffle_data.lance"
 
 
 @pytest.mark.slow
@@ -36,7 +36,7 @@ def test_a_purge_reaches_what_a_killed_build_left(tmp_path: Path) -> None:
 
 def test_a_build_that_fails_says_why_and_leaves_no_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(uri: str, folder: Path, work: str) -> object:
-        (folder / "tmp").mkdir()
+        (folder / "index.tmp").mkdir()
         raise FileNotFoundError("no such program")
 
     monkeypatch.setattr(index_process, "start", fail)

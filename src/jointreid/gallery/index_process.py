@@ -18,7 +18,7 @@ from jointreid.gallery.index import IndexWork, change_index
 from jointreid.machine.files import remove
 from jointreid.machine.locks import lock_files, locked
 
-_TEMPORARY, _LOCK = "tmp", "index.lock"
+_TEMPORARY, _LOCK = "index.tmp", "index.lock"
 # What may be in the gallery's folder.
 INDEX_FILES = (_TEMPORARY, *(path.name for path in lock_files(Path(_LOCK))))
 

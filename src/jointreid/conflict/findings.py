@@ -66,13 +66,13 @@ def _features(study: ConflictStudy) -> str:
             else ""
         )
         known = (
-            f"From the final features a linear probe tells the data set of {share(last.domain.linear)} of new people's "
-            f"images ({_than(last.domain.chance)}){camera}"
+            f"From the final features a linear classifier tells the data set of {share(last.domain.linear)} of new "
+            f"people's images ({_than(last.domain.chance)}){camera}"
         )
     elif last and last.camera:
         known = (
-            f"From the final features a linear probe tells the camera of {share(last.camera.linear)} of new people's "
-            f"images ({_than(last.camera.chance)})"
+            f"From the final features a linear classifier tells the camera of {share(last.camera.linear)} of new "
+            f"people's images ({_than(last.camera.chance)})"
         )
     text = _context(study)
     return f"{known}; {text}." if known else f"{text[0].upper()}{text[1:]}."

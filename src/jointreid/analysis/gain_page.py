@@ -212,4 +212,5 @@ def _reading(gain: Gain) -> Html:
 
 
 def _runs(gain: Gain) -> Iterator[Html]:
-    yield tag("p", f"{len(gain.runs)} runs: ", ", ".join(gain.runs))
+    count = len(gain.runs)
+    yield tag("p", f"{count} run{'s' * (count != 1)}: ", ", ".join(gain.runs))

@@ -25,6 +25,7 @@ from tests.extraction.small_runs import draw, untrained_run
 ENVIRON = {**os.environ, "OMP_NUM_THREADS": "1"}
 # As docs/extract.md has it for the nodes of a cluster of one's own.
 CLUSTER = {
+    "RAY_AUTH_MODE": "token",  # the runs before have made one
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_worker_register_timeout_seconds": "600",
     "RAY_maximum_startup_concurrency": "2",
@@ -84,7 +85,7 @@ def on_cluster(folder: Path, run: Path) -> None:
     with tempfile.TemporaryDirectory(prefix="ray-") as session:  # a short path, for sockets
         subprocess.run([ray, *node, "--temp-dir", session], env=ENVIRON | CLUSTER, check=True, stdout=sys.stderr)
         try:
-            job = extract(folder, run, "ray", "cluster", "--address", ADDRESS)
+            job = extract(folder, run, "ray", "cluster", "--address", ADDRESS, environ=CLUSTER)
             assert job.wait() == 0, "the ray engine failed on a cluster"
         finally:
             stop_nodes(session)

@@ -174,7 +174,11 @@ def _start(address: str) -> Any:
         )  # fmt: skip
     except Exception as error:  # Ray raises its own, and those of sockets and of processes
         here = "it has 30 seconds to start in, so start it when little else runs"
-        hint = "is the address right, and does the cluster run?" if address else here
+        there = (
+            "is the address right, and does the cluster run? One that asks for a token needs RAY_AUTH_MODE=token here "
+            "too, and the token of its head in ~/.ray/auth_token"
+        )
+        hint = there if address else here
         raise JointreidError(f"Ray does not start: {error}; {hint}") from error
     return ray
 

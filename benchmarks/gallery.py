@@ -113,15 +113,14 @@ def recall(mirror: Mirror, gallery: Gallery, queries: Floats, where: Filter | No
     for query, answer in zip(queries, found, strict=True):
         unit = query / np.linalg.norm(query)
         scores = similarities(mirror.features, unit)
-        if chosen is not None:
-            scores, rows = scores[chosen], chosen
-        else:
-            rows = np.arange(len(scores))
-        best = rows[np.argsort(-scores, kind="stable")[:2000]]
+        everything = np.arange(len(scores)) if chosen is None else chosen
+        scores = scores[everything]
+        best = everything[np.argsort(-scores, kind="stable")[:2000]]
         nearest = list(dict.fromkeys(pids[row] for row in best.tolist()))[:10]
         people += len(set(nearest) & set(answer)) / len(nearest)
         if by_index:
-            images += len(set(rows_by_index(mirror, table, unit, where, 10)[0].tolist()) & set(best[:10].tolist())) / 10
+            rows = rows_by_index(mirror, table, unit, where, chosen, 10)[0]
+            images += len(set(rows.tolist()) & set(best[:10].tolist())) / 10
     return {"images": images / len(queries) if by_index else 1.0, "people": people / len(queries)}
 
 

@@ -104,8 +104,8 @@ def joint(config: RunConfig) -> RunConfig:
     """Bot-dcsd with a static kernel beside each generated one, and one context network: the form we recommend.
 
     The trunk can start from the weights of a plain network; the generators then learn six times as fast as it. They
-    have no weight decay. Both come from a small trial. In `benchmarks/evidence`, whose arm `context` is this network, it
-    was 12.1 mAP ahead of the plain one on synthetic people from random weights (one seed); other data sets and the
+    have no weight decay. Both come from a small trial. In `benchmarks/evidence`, whose arm `context` is this network,
+    it was 12.1 mAP ahead of the plain one on synthetic people from random weights (one seed); other data sets and the
     start from ImageNet weights are not compared yet.
     """
     return bot_dcsd(config).replace(

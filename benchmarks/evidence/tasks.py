@@ -1,12 +1,12 @@
 """The trainings, in order: what comes next depends on the records of those before.
 
-A cell is one data set with one start; each is trained whole before the next, so that an interrupted comparison has
-whole cells. In a cell, learning rates are tried on held-out train identities, and every arm is trained short with its
-best one, the plain network once more for the CPU time of the context network, then four long with three seeds: those
-that the goals are about, and the best of the others in the tunings. Where the recommended network then misses its
-goal, it is trained short with one change at a time. Then come what joining itself costs (each domain
-alone), and every arm with a domain and a camera left out of train. After all cells, two arms are trained twice as long
-as long.
+A cell is one data set with one start. All cells go through one stage before the next begins, so that an interrupted
+comparison has answers for every data set: learning rates are tried on held-out train identities and every arm is
+trained short with its best one, first the arms that the goals are about. Then four arms are trained long with three
+seeds: those that the goals are about, and the best of the others in the tunings; and the plain network once more for
+the CPU time of the context network. Where the recommended network then misses its goal, it is trained short with one
+change at a time. Then come every arm with a domain and a camera left out of train, and what joining itself costs (each
+domain alone). Last, two arms are trained twice as long as long.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -160,40 +160,68 @@ def misses_goal_long(dataset: str, start: Start, records: Records) -> bool:
 
 
 def tasks(scale: Scale, records: Records) -> Iterator[Task]:
-    """Yield the trainings in order, those that the records allow to know: one cell after the other."""
-    for start in scale.starts:
-        for dataset in scale.datasets:
-            yield from _cell(dataset, start, records)
-    for start in scale.starts:
-        for dataset in scale.datasets:
-            for arm in COMPARED:
-                lr = best_lr(dataset, start, arm, records)
-                if lr is not None:
-                    yield Task(dataset, start, "longest", arm, lr)
+    """Yield the trainings in order, those that the records allow to know: one stage of all cells after the other."""
+    cells = [(dataset, start) for start in scale.starts for dataset in scale.datasets]
+    for stage in (_goal_arms, _other_arms, _long, _remedies, _closed, _solo, _longest):
+        for dataset, start in cells:
+            yield from stage(dataset, start, records)
 
 
-def _cell(dataset: str, start: Start, records: Records) -> Iterator[Task]:
-    """Yield the trainings of one data set and start."""
+def tuned_arms(dataset: str, start: Start, records: Records) -> dict[str, float]:
+    """Return the arms whose learning rate is chosen, and that."""
+    found = ((arm, best_lr(dataset, start, arm, records)) for arm in arms_of(start))
+    return {arm: lr for arm, lr in found if lr is not None}
+
+
+def _goal_arms(dataset: str, start: Start, records: Records) -> Iterator[Task]:
     for arm in arms_of(start):
-        for lr in LRS[start]:
-            yield Task(dataset, start, "tune", arm, lr)
-        chosen = best_lr(dataset, start, arm, records)
-        if chosen is not None:
-            yield Task(dataset, start, "short", arm, chosen)
-    arms = long_arms(dataset, start, records)
-    tuned = ((arm, best_lr(dataset, start, arm, records)) for arm in arms_of(start))
-    lrs = {arm: lr for arm, lr in tuned if lr is not None}
+        if arm in ALWAYS_LONG:
+            yield from _tune_and_short(dataset, start, arm, records)
+
+
+def _other_arms(dataset: str, start: Start, records: Records) -> Iterator[Task]:
+    for arm in arms_of(start):
+        if arm not in ALWAYS_LONG:
+            yield from _tune_and_short(dataset, start, arm, records)
+
+
+def _tune_and_short(dataset: str, start: Start, arm: str, records: Records) -> Iterator[Task]:
+    for lr in LRS[start]:
+        yield Task(dataset, start, "tune", arm, lr)
+    chosen = best_lr(dataset, start, arm, records)
+    if chosen is not None:
+        yield Task(dataset, start, "short", arm, chosen)
+
+
+def _long(dataset: str, start: Start, records: Records) -> Iterator[Task]:
+    lrs = tuned_arms(dataset, start, records)
     if "static" in lrs and start in CPU_FACTOR:
         yield Task(dataset, start, "matched", "static", lrs["static"])
+    arms = long_arms(dataset, start, records)
     for seed in range(LONG_SEEDS):
         for arm in arms:
             yield Task(dataset, start, "long", arm, lrs[arm], seed)
+
+
+def _remedies(dataset: str, start: Start, records: Records) -> Iterator[Task]:
     if misses_goal_long(dataset, start, records):
         for arm in REMEDIES:
-            yield Task(dataset, start, "remedies", arm, lrs["context"])
-    for arm in COMPARED:
-        if arm in lrs:
-            for domain in DATASETS[dataset].domains:
-                yield Task(dataset, start, "solo", arm, lrs[arm], 0, domain)
-    for arm, lr in lrs.items():
+            yield Task(dataset, start, "remedies", arm, tuned_arms(dataset, start, records)["context"])
+
+
+def _closed(dataset: str, start: Start, records: Records) -> Iterator[Task]:
+    for arm, lr in tuned_arms(dataset, start, records).items():
         yield Task(dataset, start, "closed", arm, lr)
+
+
+def _solo(dataset: str, start: Start, records: Records) -> Iterator[Task]:
+    for arm, lr in tuned_arms(dataset, start, records).items():
+        if arm in COMPARED:
+            for domain in DATASETS[dataset].domains:
+                yield Task(dataset, start, "solo", arm, lr, 0, domain)
+
+
+def _longest(dataset: str, start: Start, records: Records) -> Iterator[Task]:
+    for arm, lr in tuned_arms(dataset, start, records).items():
+        if arm in COMPARED:
+            yield Task(dataset, start, "longest", arm, lr)

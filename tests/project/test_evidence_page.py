@@ -166,7 +166,7 @@ def test_the_opponent_is_the_best_plain_network(
     evidence: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, best: str
 ) -> None:
     monkeypatch.setitem(LEVELS, best, 0.55)
-    few = make_store(evidence, tmp_path, most=44)  # the short ones from random weights
+    few = make_store(evidence, tmp_path, most=44)  # the short ones of all plain networks are there
     row = rows(page(evidence, few), "What the recommended network gains", "| Omniglot")[0]
     assert row[2:4] == ["short, 1 seed", evidence.arms.ARMS[best].words]
     assert float(row[5].split()[0]) == pytest.approx(5, abs=1)
@@ -305,7 +305,7 @@ def test_remedies_have_a_table_where_the_goal_is_missed(
     assert "### Remedies" not in complete
     monkeypatch.setitem(LEVELS, "context", 0.46)
     monkeypatch.setitem(LEVELS, "masked", 0.5)
-    text = page(evidence, make_store(evidence, tmp_path, most=64))  # to the long ones from random weights
+    text = page(evidence, make_store(evidence, tmp_path, most=103))  # to the remedies from random weights
     found = rows(text, "Remedies", "| ")
     assert [row[0] for row in found[1:]] == ["none", *(arm.words for arm in evidence.arms.REMEDIES.values())]
     by_name = {row[0]: row for row in found}

@@ -142,7 +142,7 @@ def test_what_is_not_in_an_object_store_is_told(tmp_path: Path) -> None:
         read_images(f"{store}/nowhere")
     with pytest.raises(JointreidError, match=r"cannot be opened.*expected a URI such as s3://"):
         read_images("gopher://hole/images")
-    with pytest.raises(JointreidError, match=r"^s3://\.\.\.@bucket: holds a password.*in the environment") as caught:
+    with pytest.raises(JointreidError, match=r"^s3://\.\.\.@bucket/images: holds a password.*environment") as caught:
         read_images("s3://me:secret@bucket/images")
     assert "secret" not in str(caught.value)
     (tmp_path / "empty.png").touch()

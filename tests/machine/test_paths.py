@@ -47,6 +47,7 @@ def test_a_tilde_without_a_home_is_refused(home: Path, monkeypatch: pytest.Monke
         ("gs://user:secret@bucket/x", "gs://...@bucket/x"),
         ("file:///data/x", "file:///data/x"),
         (Path("s3://bucket/x"), "s3:/bucket/x"),
+        (Path("gs://user:secret@bucket/x@y"), "gs:/...@bucket/x@y"),
     ],
 )
 def test_a_uri_is_no_path(home: Path, given: str | Path, named: str) -> None:

@@ -21,7 +21,7 @@ from jointreid.conflict.study import test_domains
 from jointreid.data.label_space import LabelSpace
 from jointreid.data.records import ImageRecord
 from jointreid.extraction.image_table import ImageTable
-from jointreid.extraction.storage import is_uri
+from jointreid.machine.paths import is_uri
 from jointreid.messages.errors import JointreidError
 from jointreid.models.reid import ReIDModel
 

@@ -16,9 +16,10 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from jointreid.extraction.feature_columns import FEATURE, Floats, list_values
-from jointreid.extraction.storage import is_uri, object_below
+from jointreid.extraction.storage import object_below
 from jointreid.machine.files import replacing
 from jointreid.machine.hashing import text_sha256
+from jointreid.machine.paths import is_uri
 from jointreid.messages.errors import JointreidError
 
 METADATA_KEY = b"jointreid"

@@ -19,9 +19,9 @@ from jointreid.data.manifest import read_side_file, side_file
 from jointreid.data.table_files import BOX_COLUMNS, FLAG_COLUMNS, read_csv
 from jointreid.data.table_row import parse_box, path_below
 from jointreid.extraction.feature_columns import WRITTEN_COLUMNS
-from jointreid.extraction.storage import is_uri, list_images, object_below, parent_of, read_bytes, suffix_of
+from jointreid.extraction.storage import list_images, object_below, parent_of, read_bytes, suffix_of
 from jointreid.machine.hashing import text_sha256
-from jointreid.machine.paths import user_path
+from jointreid.machine.paths import is_uri, user_path
 from jointreid.messages.errors import JointreidError
 
 TRACKLET, SCORE = "tracklet", "score"

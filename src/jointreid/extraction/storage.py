@@ -11,13 +11,8 @@ from typing import Any
 
 from jointreid.data.decode import SUFFIXES, Box, decode_boxes, read_boxes
 from jointreid.extraction.image_input import Pixels
+from jointreid.machine.paths import is_uri, without_password
 from jointreid.messages.errors import JointreidError
-
-
-def is_uri(text: str) -> bool:
-    """Return whether a text names an object store rather than a path."""
-    scheme, separator, _ = text.partition("://")
-    return bool(separator) and scheme.isalnum()
 
 
 def parent_of(uri: str) -> str:
@@ -122,11 +117,10 @@ def file_system(uri: str) -> tuple[Any, str]:
     import pyarrow
     import pyarrow.fs
 
-    host = uri.partition("://")[2].partition("/")[0]
-    if "@" in host:
+    if (shown := without_password(uri)) != uri:
         raise JointreidError(
-            f"{uri.partition('://')[0]}://...@{host.rpartition('@')[2]}: holds a password, which the file of features "
-            "would keep; give it in the environment, such as AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
+            f"{shown}: holds a password, which the file of features would keep; give it in the environment, such as "
+            "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
         )
     try:
         system, path = pyarrow.fs.FileSystem.from_uri(uri)

@@ -27,7 +27,7 @@ from jointreid.machine.extras import library
 from jointreid.machine.files import remove, write_atomically
 from jointreid.machine.hashing import text_sha256
 from jointreid.machine.locks import LockHeld, ProcessLock, locked
-from jointreid.machine.paths import user_cache_folder, user_path
+from jointreid.machine.paths import is_uri, user_cache_folder, user_path
 from jointreid.messages.errors import JointreidError
 from jointreid.messages.listing import first_few
 
@@ -68,7 +68,7 @@ class Store:
     """
 
     def __init__(self, uri: str | Path) -> None:
-        self.is_local = "://" not in str(uri)
+        self.is_local = not is_uri(str(uri))
         self.uri = os.path.abspath(user_path(uri)) if self.is_local else str(uri)
         if self.is_local:
             self.folder = Path(self.uri)

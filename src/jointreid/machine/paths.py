@@ -17,6 +17,9 @@ CACHE = "JOINTREID_CACHE"
 # Earlier versions wrote this default into the settings of their runs.
 FORMER_CACHE = "out/cache"
 
+# Two characters at least: `C:` is a drive.
+_SCHEME = "[A-Za-z][A-Za-z0-9+.-]+:"
+
 
 def user_path(text: str | Path) -> Path:
     """Return the path that a person means by a text: `~` is the home folder.
@@ -33,18 +36,35 @@ def user_path(text: str | Path) -> Path:
     return path
 
 
+def is_uri(text: str) -> bool:
+    """Return whether a text names an object store, `scheme://...`, rather than a path.
+
+    >>> is_uri("s3://bucket/shop"), is_uri("a/b://c"), is_uri("C://x")
+    (True, False, False)
+    """
+    return re.match(f"{_SCHEME}//", text) is not None
+
+
+def without_password(uri: str) -> str:
+    """Return a URI for a message, without the name and the password that may stand before its host.
+
+    >>> without_password("s3://me:secret@bucket/shop"), without_password("s3://bucket/a@b.jpg")
+    ('s3://...@bucket/shop', 's3://bucket/a@b.jpg')
+    """
+    return re.sub(f"^({_SCHEME}//?)[^/]*@", r"\1...@", uri)
+
+
 def _refuse_uri(text: str | Path) -> None:
-    """Refuse `scheme://...`, also as a `Path`, which makes one slash of two."""
+    """Refuse a URI, also as a `Path`, which makes one slash of two."""
     if isinstance(text, Path):
-        scheme = re.match(r"[A-Za-z][A-Za-z0-9+.-]+:/", text.as_posix())
+        scheme = re.match(f"{_SCHEME}/", text.as_posix())
         refused = scheme is not None and not Path(text.parts[0]).exists()
     else:
-        refused = re.match(r"[A-Za-z][A-Za-z0-9+.-]+://", text) is not None
+        refused = is_uri(text)
     if refused:
-        without_password = re.sub("//[^/]*@", "//...@", str(text))
         raise JointreidError(
-            f"{without_password}: expected a path on this machine; only galleries, and --images and --root of "
-            "`jointreid extract`, may be in an object store"
+            f"{without_password(str(text))}: expected a path on this machine; only galleries, and --images "
+            "and --root of `jointreid extract`, may be in an object store"
         )
 
 

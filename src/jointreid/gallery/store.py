@@ -26,7 +26,7 @@ from jointreid.gallery.rows import BATCH, FeatureModel, FeatureRows, Floats
 from jointreid.machine.extras import library
 from jointreid.machine.files import remove, write_atomically
 from jointreid.machine.hashing import text_sha256
-from jointreid.machine.locks import LockHeld, ProcessLock, locked
+from jointreid.machine.locks import LockHeld, ProcessLock, lock_files, locked
 from jointreid.machine.paths import is_uri, user_cache_folder, user_path
 from jointreid.messages.errors import JointreidError
 from jointreid.messages.listing import first_few
@@ -35,7 +35,9 @@ FORMAT_VERSION = 1
 
 # What stays if a process dies in the middle of an erasure; whoever opens the gallery next ends it.
 _ERASING = "erasing"
-_LOCKS = ("mirror.lock", "write.lock", "mirror.lock.held", "write.lock.held")
+_MIRROR_LOCK, _WRITE_LOCK = "mirror.lock", "write.lock"
+_LOCKS = tuple(file.name for lock in (_MIRROR_LOCK, _WRITE_LOCK) for file in lock_files(Path(lock)))
+# What may be in the gallery's folder.
 _FILES = (f"{TABLE}.lance", "mirror", *_LOCKS, *INDEX_FILES, _ERASING)
 
 
@@ -88,7 +90,7 @@ class Store:
     @property
     def mirror_lock(self) -> Path:
         """The file that whoever builds or removes the mirror locks."""
-        return self.folder / "mirror.lock"
+        return self.folder / _MIRROR_LOCK
 
     @contextmanager
     def writing(self) -> Iterator[None]:
@@ -274,7 +276,7 @@ class Store:
 
     @property
     def _write_lock(self) -> Path:
-        return self.folder / "write.lock"
+        return self.folder / _WRITE_LOCK
 
     def _end_erasure(self) -> None:
         end_builds(self.folder)
@@ -289,9 +291,8 @@ class Store:
             change_index_apart(self.uri, self.folder, "clean")
         else:
             with warnings.catch_warnings():
-                warnings.simplefilter(
-                    "ignore", UserWarning
-                )  # that readers of older versions will fail: they read again
+                # LanceDB warns that readers of older versions will fail; ours read again.
+                warnings.simplefilter("ignore", UserWarning)
                 change_index(self.table(), "clean")
         (self.folder / _ERASING).unlink(missing_ok=True)
 

@@ -97,6 +97,11 @@ def filled(tmp_path: Path, images: Path) -> Gallery:
     return gallery
 
 
+def die(*_: object) -> None:
+    """Stands for a step before which the process is killed."""
+    raise KeyboardInterrupt
+
+
 def require_whole(gallery: Gallery, images: Path, gone: set[int]) -> None:
     """Require that the others are found as before, and nobody who is gone."""
     left = [person for person in range(len(PEOPLE)) if person not in gone]
@@ -169,11 +174,51 @@ def test_expired_images_go(filled: Gallery, images: Path) -> None:
     generation = filled.facts().generation
     nothing = filled.remove(expired=date(2026, 1, 1))
     assert (nothing.images, nothing.purged, filled.facts().generation) == (0, True, generation)
+    assert nothing.render().endswith("\nnothing of those removed before is left in the gallery's files")
     dry = filled.remove(expired=date(2027, 6, 1), dry_run=True)
     assert (dry.images, dry.purged) == (2 * IMAGES, False)
     removed = filled.remove(expired=date(2027, 6, 1))
     assert (removed.people, removed.purged) == (tuple(sorted(PEOPLE[:2])), True)
     require_whole(filled, images, {0, 1})
+
+
+def test_expiry_erases_who_was_removed_before_without_purge(filled: Gallery, images: Path) -> None:
+    """They are no rows any more whose date could pass; the table is written anew for them, and only once."""
+    kept = filled.remove(pid=PEOPLE[SECRET])
+    assert not kept.purged
+    filled.remove(pid=PEOPLE[2])
+    filled.add(rows_of(images, 2))
+    dry = filled.remove(expired=date(2026, 1, 1), dry_run=True)
+    assert (dry.images, dry.purged) == (0, False)
+    assert found_in(Path(filled.uri), traces(images, SECRET))
+    again = Gallery.open(filled.uri)
+    removed = again.remove(expired=date(2026, 1, 1))
+    assert (removed.images, removed.purged) == (0, True)
+    require_whole(again, images, {SECRET})
+    generation = again.facts().generation
+    again.remove(expired=date(2026, 1, 1))
+    assert again.facts().generation == generation
+
+
+def test_expiry_erases_what_an_interrupted_erasure_did_not(
+    filled: Gallery, images: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One that was interrupted before the table was written anew: LanceDB's clean-up then keeps a few removed rows."""
+    row = IMAGES * SECRET
+    path = images / f"{PEOPLE[SECRET]}-{row}.png"
+    vector = (features() / np.linalg.norm(features(), axis=1, keepdims=True))[row]
+    needles = [vector[at : at + 4].tobytes() for at in range(0, vector.size, 4)]
+    filled.compact()
+    assert filled.remove(where=parse_filter(f"path = '{path}'")).images == 1
+    with monkeypatch.context() as patch:
+        patch.setattr(type(filled._store), "_connected", die)
+        with pytest.raises(KeyboardInterrupt):
+            filled.compact()
+    Gallery.open(filled.uri).search(features()[0])  # ends the clean-up
+    assert found_in(Path(filled.uri), needles)
+    filled.remove(expired=date(2026, 1, 1))
+    assert not found_in(Path(filled.uri), needles)
+    assert filled.select().num_rows == len(PEOPLE) * IMAGES - 1
 
 
 @pytest.mark.slow
@@ -202,9 +247,6 @@ def test_a_purge_reaches_what_a_broken_addition_left(tmp_path: Path, images: Pat
 def test_an_interrupted_purge_is_ended_by_whoever_comes_next(
     filled: Gallery, images: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def die(*_: object) -> None:
-        raise KeyboardInterrupt
-
     with monkeypatch.context() as patch:
         patch.setattr(type(filled._store), "_remove_leftovers", die)
         with pytest.raises(KeyboardInterrupt):

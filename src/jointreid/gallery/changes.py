@@ -23,7 +23,7 @@ class Removed:
         images: how many rows it removed.
         people: `pid` of those who were in them.
         files: the files of features that they had been added from, which are as they were.
-        purged: nothing of them is left in the gallery's files.
+        purged: nothing of them is left in the gallery's files, nor of those who were removed before.
         dry_run: nothing was removed.
     """
 
@@ -44,8 +44,9 @@ class Removed:
             return f"{count} would be removed"
         lines = [f"removed {count}"]
         if self.purged:
-            lines.append("nothing of them is left in the gallery's files")
-        else:
+            whom = "them" if self.images else "those removed before"
+            lines.append(f"nothing of {whom} is left in the gallery's files")
+        elif self.images:
             lines.append("their bytes stay in the gallery's files until `gallery compact` or a removal with --purge")
         if self.images:
             files = f", and the features in {first_few(self.files)}" if self.files else ""

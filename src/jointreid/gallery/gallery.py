@@ -183,7 +183,8 @@ class Gallery:
             pid: of the people.
             domain: of their pids; needed where a pid is in several domains. Empty: those rows of the pids without one.
             where: a filter; with `pid`, both must be fulfilled.
-            expired: those whose retention date is before this day; if there are some, they are purged.
+            expired: those whose retention date is before this day. They are purged, and with them those who were
+                removed before without it; the table is written anew only if there are such rows.
             purge: leave no byte of them in any file of the gallery, nor of those who were removed before without it.
                 Writes the whole table anew. Without it they are found no more, and their bytes stay in the files until
                 the next purge or `compact`.
@@ -215,9 +216,10 @@ class Gallery:
             elif domain == "":
                 mask &= rows["domain"].is_null().to_numpy()
             found = _rows_at(rows, mask, ("pid", "domain", "file", "key"))
+            due = expired is not None and (found["key"] or self._store.keeps_removed())
             if dry_run:
                 pass
-            elif purge or (expired is not None and found["key"]):
+            elif purge or due:
                 self._rewrite(mirror.row_ids[mask])
             elif found["key"]:
                 self._store.delete(found["key"])

@@ -35,6 +35,8 @@ FORMAT_VERSION = 1
 
 # What stays if a process dies in the middle of an erasure; whoever opens the gallery next ends it.
 _ERASING = "erasing"
+# Metadata of the column `key` from the first removal without erasure on; a table that is written anew has none.
+_KEEPS_REMOVED = "keeps_removed"
 _MIRROR_LOCK, _WRITE_LOCK = "mirror.lock", "write.lock"
 _LOCKS = tuple(file.name for lock in (_MIRROR_LOCK, _WRITE_LOCK) for file in lock_files(Path(lock)))
 # What may be in the gallery's folder.
@@ -243,7 +245,13 @@ class Store:
         """Remove rows from what is found; their bytes stay in the files until the table is rewritten."""
         from lancedb.expr import col, lit
 
+        if not self.keeps_removed():  # said first: a process may die between the two
+            self.table().update_field_metadata({"path": "key", "metadata": {_KEEPS_REMOVED: "yes"}})
         self.table().delete(col("key").isin([lit(key) for key in keys]))
+
+    def keeps_removed(self) -> bool:
+        """Return whether rows were removed since the table was last written anew: its files may hold their bytes."""
+        return _KEEPS_REMOVED.encode() in (self.table().schema.field("key").metadata or {})
 
     def rewrite(self, removed: NDArray[np.uint64]) -> None:
         """Write the table without some rows, given by row id, and remove all that is left of former versions.

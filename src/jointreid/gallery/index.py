@@ -41,7 +41,19 @@ def index_work(table: Any) -> IndexWork | None:
 
 
 def change_index(table: Any, work: IndexWork) -> None:
-    """Do the work; codes of all features are meanwhile in the folder of TMPDIR, see `index_process.py`."""
+    """Change the index of a table; the caller holds the lock of writers.
+
+    Args:
+        table: of LanceDB.
+        work: "build" makes the index over features and those of columns, also where there are some. "extend" takes new
+            rows into them, and joins small files of the table. "clean" does that too, and removes every version of the
+            table but the newest, with the files that no version refers to; rows removed without erasure may stay in
+            those that are left. The first two write codes of all features to the folder of TMPDIR meanwhile, see
+            `index_process.py`.
+
+    Raises:
+        OSError, RuntimeError: LanceDB's, such as for a full disk or an object store that does not answer.
+    """
     if work == "build":
         _build(table)
     elif work == "extend":

@@ -47,7 +47,7 @@ def change_index_apart(uri: str, folder: Path, work: IndexWork) -> None:
         remove(folder / _TEMPORARY)
     if process.returncode:
         reason = next((line for line in reversed(told) if line.strip()), f"it ended with code {process.returncode}")
-        raise RuntimeError(f"the index cannot be built: {reason}")
+        raise RuntimeError(f"the index cannot be changed: {reason}")
 
 
 def start(uri: str, folder: Path, work: IndexWork) -> subprocess.Popen[str]:

@@ -57,6 +57,8 @@ def test_the_commands_of_the_tutorial_run_one_after_the_other(
                 assert "searches call somebody the same" in capsys.readouterr().out
             if argv[0] == "match":
                 assert ": similarity " in printed
+            if argv[0] == "export":  # the network is the page's, whatever its images
+                assert re.findall(r"\d+ nodes", printed) == re.findall(r"\d+ nodes", PAGE.read_text(encoding="utf-8"))
             if argv[:2] == ["gallery", "info"]:
                 images = int(re.findall(r": (\d+) images of", printed)[0])
             if argv[:2] == ["gallery", "remove"]:

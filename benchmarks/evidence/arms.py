@@ -6,6 +6,7 @@ from typing import Any, Literal
 
 from jointreid.config import RunConfig
 from jointreid.recipes import apply_recipe
+from jointreid.training.optim import GENERATOR_LR_FROM_SCRATCH, GENERATOR_LR_FROM_WEIGHTS
 
 Start = Literal["random", "imagenet", "random-full", "imagenet-full"]
 # Of the small networks, which two CPU cores can train, and of those of full width, which need a GPU.
@@ -18,8 +19,13 @@ Sections = Mapping[str, Mapping[str, Any]]
 _STATIC: dict[str, Any] = {"base": "static", "decay_generators": False}
 # MobileNetV2 has up to 960 channels: with this the generated part adds a third to its multiply-adds, not a half.
 _GENERATORS: Mapping[Start, Mapping[str, Any]] = {"imagenet": {"squeeze": 0.1, "hidden_floor": 16}}
-# The generated part learns faster where the rest starts from ImageNet weights; from random ones all learn alike.
-GENERATOR_LR: Mapping[Start, float] = {"random": 1.0, "imagenet": 6.0, "random-full": 1.0, "imagenet-full": 6.0}
+# As training chooses it where the settings leave it open.
+GENERATOR_LR: Mapping[Start, float] = {
+    "random": GENERATOR_LR_FROM_SCRATCH,
+    "imagenet": GENERATOR_LR_FROM_WEIGHTS,
+    "random-full": GENERATOR_LR_FROM_SCRATCH,
+    "imagenet-full": GENERATOR_LR_FROM_WEIGHTS,
+}
 
 # One trunk for all arms of a start; with ImageNet weights its width cannot be changed. The weights of `imagenet-full`
 # are a file that the command names.

@@ -14,6 +14,7 @@ from evidence.data import image_of
 from evidence.figures import paragraph, short_name
 from evidence.tasks import Scale, arms_of
 from jointreid.messages.tables import text_table
+from jointreid.models.profile import NUM_CAMERAS, NUM_DOMAINS
 
 
 @dataclass(frozen=True)
@@ -51,7 +52,7 @@ def cost_tables(costs: Costs, scale: Scale) -> Iterator[str]:
     yield ""
     yield paragraph(
         "Parameters and multiply-adds for one image, in millions, without the identity classifier, which is not needed "
-        "after training, and with heads for 5 domains and 32 cameras.",
+        f"after training, and with heads for {NUM_DOMAINS} domains and {NUM_CAMERAS} cameras.",
         "CPU time of a training step of 64 images, as a multiple of the plain network's: median and quartiles, "
         f"measured side by side in one process ({costs.words})."
         if costs.rows

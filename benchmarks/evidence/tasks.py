@@ -35,8 +35,9 @@ PLAIN = ("static", RIVAL, "static-dense")
 # The goals need these long: D + C is what the context network gains over static + S.
 ALWAYS_LONG = (*COMPARED, "s", RIVAL)
 # CPU time of a step of the context network as a multiple of static's: the stage `matched` trains static for as many
-# times more epochs than `short`, so that both cost the same. From `evidence.costs`, 5 rounds: 1.62 on people and 1.69
-# on Omniglot from random weights, 2.16 and 2.17 with MobileNetV2. On a GPU CPU time says nothing: no such stage.
+# times more epochs than `short`, so that both cost the same. `python -m evidence.costs` measures it; 5 rounds gave 1.62
+# on people and 1.69 on Omniglot from random weights, 2.16 and 2.17 with MobileNetV2. On a GPU CPU time says nothing: no
+# such stage.
 CPU_FACTOR: Mapping[Start, float] = {"random": 1.6, "imagenet": 2.2}
 
 # From the name of a task to its record, or None.

@@ -4,6 +4,7 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 from measure import spread
@@ -87,6 +88,5 @@ def _rows(costs: Costs, start: Start, datasets: Sequence[str]) -> Iterator[list[
 
 def _time(measured: Mapping[str, Any], *, is_plain: bool) -> str:
     if is_plain:
-        times = sorted(measured["cpu_ms"])
-        return f"{times[len(times) // 2]:.0f} ms"
+        return f"{median(measured['cpu_ms']):.0f} ms"
     return spread(measured["against_static"], 2)

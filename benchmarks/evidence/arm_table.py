@@ -1,6 +1,7 @@
 """The table of all arms in one stage."""
 
 from collections.abc import Iterator, Sequence
+from statistics import fmean
 
 from evidence.arms import ARMS, Start
 from evidence.compared import gain, records_of
@@ -8,12 +9,13 @@ from evidence.context_use import CONTEXTS
 from evidence.cost_table import millions
 from evidence.counts import count
 from evidence.data import DATASETS
-from evidence.figures import mean, paragraph, percent, signed
-from evidence.levels import Record
+from evidence.figures import paragraph, with_interval
+from evidence.levels import Record, level
 from evidence.records import RecordStore
 from evidence.tasks import arms_of
 from evidence.tuning_table import lr_words
 from jointreid.messages.tables import text_table
+from jointreid.retrieval.results import percent
 
 
 def arm_table(store: RecordStore, dataset: str, start: Start, stage: str) -> Iterator[str]:
@@ -28,11 +30,11 @@ def arm_table(store: RecordStore, dataset: str, start: Start, stage: str) -> Ite
     head = [*left, *domains, "mean", "worst", "mean against static", *(f"context {name}" for name in contexts)]
     rows = []
     for arm, records in of_arms.items():
-        values = [mean(record["domains"][domain]["mAP"] for record in records) for domain in domains]
+        values = [level(records, [domain]) for domain in domains]
         first = records[0]
         rows.append(
             [
-                ARMS[arm].words + "*" * ARMS[arm].control,
+                ARMS[arm].name,
                 millions(count(arm, start, dataset).params),
                 millions(count(arm, start, dataset).macs),
                 lr_words(store, dataset, start, arm, first["task"]["lr"]),
@@ -40,9 +42,9 @@ def arm_table(store: RecordStore, dataset: str, start: Start, stage: str) -> Ite
                 f"{first['steps']:,}",
                 _cpu_seconds(records),
                 *(percent(value) for value in values),
-                percent(mean(values)),
+                percent(fmean(values)),
                 percent(min(values)),
-                "" if arm == "static" else signed(gain(plain, records, store, domains)[0]),
+                "" if arm == "static" else with_interval(gain(plain, records, store, domains)[0]),
                 *(mean_with(records, name) for name in contexts),
             ]
         )
@@ -59,7 +61,7 @@ def arm_table(store: RecordStore, dataset: str, start: Start, stage: str) -> Ite
 def _cpu_seconds(records: Sequence[Record]) -> str:
     """Write the mean CPU seconds of the trainings that were not interrupted; the others trained some steps twice."""
     found = [record["cpu_seconds"] for record in records if not record.get("resumed")]
-    return f"{mean(found):.0f}" if found else ""
+    return f"{fmean(found):.0f}" if found else ""
 
 
 def _with_contexts(records: Sequence[Record]) -> list[Record]:
@@ -68,5 +70,5 @@ def _with_contexts(records: Sequence[Record]) -> list[Record]:
 
 def mean_with(records: Sequence[Record], context: str) -> str:
     """Write the mean mAP with another context, over domains and seeds; empty if it was not tried."""
-    found = [mean(record["context"][context].values()) for record in _with_contexts(records)]
-    return percent(mean(found)) if found else ""
+    found = [fmean(record["context"][context].values()) for record in _with_contexts(records)]
+    return percent(fmean(found)) if found else ""

@@ -51,7 +51,7 @@ class Arm:
     """A network of the comparison.
 
     Attributes:
-        words: its name in tables.
+        words: what it is, in running text.
         why: the reason to train it.
         recipe: that it starts from.
         changes: to the settings of the recipe.
@@ -65,6 +65,11 @@ class Arm:
     changes: Sections
     starts: Mapping[Start, Sections]
     control: bool = False
+
+    @property
+    def name(self) -> str:
+        """Its name in tables, where a control is marked with *."""
+        return self.words + "*" * self.control
 
 
 def _arm(
@@ -149,6 +154,11 @@ REMEDIES: Mapping[str, Arm] = {
     ),
 }  # fmt: skip
 NETWORKS: Mapping[str, Arm] = {**ARMS, **REMEDIES}
+
+
+def short_start(start: Start) -> str:
+    """Return in a few words where a training starts from, as in a cell of a table."""
+    return START_WORDS[start].partition(",")[0]
 
 
 def settings(arm: str, start: Start) -> RunConfig:

@@ -1,14 +1,16 @@
 """The table of what was left out of training: a domain, a camera of another, and the domains that stayed whole."""
 
 from collections.abc import Iterator
+from statistics import fmean
 
 from evidence.arms import ARMS, Start
 from evidence.compared import gain, metrics, records_of
 from evidence.data import DATASETS
-from evidence.figures import mean, paragraph, percent, signed
+from evidence.figures import paragraph, with_interval
 from evidence.records import RecordStore
 from evidence.tasks import arms_of
 from jointreid.messages.tables import text_table
+from jointreid.retrieval.results import percent
 
 
 def other_domains(dataset: str) -> tuple[str, ...]:
@@ -34,10 +36,10 @@ def closed_table(store: RecordStore, dataset: str, start: Start) -> Iterator[str
         records = records_of(store, dataset, start, "closed", arm)
         if not records:
             continue
-        row = [ARMS[arm].words + "*" * ARMS[arm].control]
+        row = [ARMS[arm].name]
         for _, domains, camera in columns:
-            row.append(percent(mean(metrics(records, store, dataset, domain, camera).mean for domain in domains)))
-            row.append("" if arm == "static" else signed(gain(plain, records, store, domains, camera)[0]))
+            row.append(percent(fmean(metrics(records, store, dataset, domain, camera).mean for domain in domains)))
+            row.append("" if arm == "static" else with_interval(gain(plain, records, store, domains, camera)[0]))
         rows.append(row)
     head = ["arm", *(cell for name, _, _ in columns for cell in (name, "against static"))]
     yield f"### Trained without the domain {data.closed_domain} and without camera {camid} of {camera_domain}"

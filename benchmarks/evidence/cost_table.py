@@ -76,7 +76,7 @@ def _rows(costs: Costs, start: Start, datasets: Sequence[str]) -> Iterator[list[
     words = [f"multiply-adds, {size}" for size in sizes]
     yield ["arm", "params", *words, *(f"CPU time, {short_name(name)}" for name in timed)]
     for arm in arms_of(start):
-        row = [ARMS[arm].words + "*" * ARMS[arm].control, millions(count(arm, start, datasets[0]).params)]
+        row = [ARMS[arm].name, millions(count(arm, start, datasets[0]).params)]
         for dataset in sizes.values():
             macs = count(arm, start, dataset).macs
             row.append(f"{millions(macs)} ({macs / count('static', start, dataset).macs:.2f})")

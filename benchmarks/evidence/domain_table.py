@@ -5,11 +5,12 @@ from collections.abc import Iterator
 from evidence.arms import ARMS, Start
 from evidence.compared import gain, records_of
 from evidence.data import DATASETS
-from evidence.figures import paragraph, percent, signed
+from evidence.figures import paragraph, with_interval
 from evidence.goals import rival
 from evidence.levels import level
 from evidence.records import RecordStore
 from jointreid.messages.tables import text_table
+from jointreid.retrieval.results import percent
 
 
 def domain_table(store: RecordStore, dataset: str, start: Start) -> Iterator[str]:
@@ -30,8 +31,9 @@ def domain_table(store: RecordStore, dataset: str, start: Start) -> Iterator[str
     )
     yield ""
     rows = [
-        [name, percent(level(plain, [name])), percent(level(other, [name])), signed(each[name])] for name in domains
+        [name, percent(level(plain, [name])), percent(level(other, [name])), with_interval(each[name])]
+        for name in domains
     ]
-    rows.append(["mean", percent(level(plain, domains)), percent(level(other, domains)), signed(of_all)])
+    rows.append(["mean", percent(level(plain, domains)), percent(level(other, domains)), with_interval(of_all)])
     yield text_table([["domain", words, "with context", "gain"], *rows], "lrrr")
     yield ""

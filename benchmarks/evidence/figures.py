@@ -1,32 +1,15 @@
 """Figures in words, and text in lines."""
 
 import textwrap
-from collections.abc import Iterable
 
 from evidence.data import DATASETS
+from jointreid.analysis.heat_map import signed
 from jointreid.analysis.resampling import Estimate
 
 
-def mean(values: Iterable[float]) -> float:
-    """Return the mean of one value or more."""
-    found = list(values)
-    return sum(found) / len(found)
-
-
-def percent(value: float) -> str:
-    """Write a share as percent with one decimal."""
-    return f"{100 * value:.1f}"
-
-
-def signed(estimate: Estimate) -> str:
+def with_interval(estimate: Estimate) -> str:
     """Write a difference with its sign and its interval, in percent."""
-    value, low, high = (with_sign(number) for number in (estimate.value, estimate.low, estimate.high))
-    return f"{value} ({low} to {high})"
-
-
-def with_sign(share: float) -> str:
-    """Write a difference with its sign, in percent."""
-    return f"{round(100 * share, 1) or 0.0:+.1f}"  # never -0.0
+    return f"{signed(estimate.value)} ({signed(estimate.low)} to {signed(estimate.high)})"
 
 
 def short_name(dataset: str) -> str:

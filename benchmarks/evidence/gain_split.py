@@ -6,11 +6,12 @@ from math import isnan, nan
 from evidence.arms import Start
 from evidence.compared import gain, records_of
 from evidence.data import DATASETS
-from evidence.figures import mean, paragraph, percent, signed
-from evidence.levels import LEAST_SHARE, Record
+from evidence.figures import paragraph, with_interval
+from evidence.levels import LEAST_SHARE, Record, level
 from evidence.records import RecordStore
 from evidence.tasks import COMPARED
 from jointreid.messages.tables import text_table
+from jointreid.retrieval.results import percent
 
 STAGES = ("short", "long")
 # What causes a difference -> the arms before and after.
@@ -34,9 +35,11 @@ def gain_split(store: RecordStore, dataset: str, start: Start) -> Iterator[str]:
         return records_of(store, dataset, start, stage, arm)
 
     def difference(before: Sequence[Record], after: Sequence[Record]) -> str:
-        return signed(gain(before, after, store, domains)[0]) if before and after else ""
+        return with_interval(gain(before, after, store, domains)[0]) if before and after else ""
 
-    rows = [["trunk: static, all domains in one network", *(_mean(of_stage(stage, "static")) for stage in stages)]]
+    rows = [
+        ["trunk: static, all domains in one network", *(percent(level(of_stage(stage, "static"))) for stage in stages)]
+    ]
     for words, before, after in _PARTS:
         rows.append([words, *(difference(of_stage(stage, before), of_stage(stage, after)) for stage in stages)])
     for arm in COMPARED:
@@ -101,7 +104,3 @@ def _share(store: RecordStore, dataset: str, start: Start, stage: str) -> str:
 def _complete(alone: list[Record], domains: Sequence[str]) -> list[Record]:
     """Return the trainings on each domain alone; none as long as one is missing."""
     return alone if {record["task"]["domain"] for record in alone} == set(domains) else []
-
-
-def _mean(records: Sequence[Record]) -> str:
-    return percent(mean(record["mean"] for record in records)) if records else ""

@@ -2,15 +2,16 @@
 
 from collections.abc import Iterator, Sequence
 
-from evidence.arms import ARMS, START_WORDS, Start
+from evidence.arms import ARMS, Start, short_start
 from evidence.compared import gain, records_of
 from evidence.counts import count
 from evidence.data import DATASETS
-from evidence.figures import paragraph, short_name, signed, with_sign
+from evidence.figures import paragraph, short_name, with_interval
 from evidence.gain_split import share_of_context, share_words
 from evidence.levels import GOALS, Record, best_plain, seed_gains
 from evidence.records import RecordStore
 from evidence.tasks import LONG_SEEDS, PLAIN, RIVAL, Scale
+from jointreid.analysis.heat_map import signed
 from jointreid.analysis.resampling import Estimate
 from jointreid.messages.tables import text_table
 
@@ -57,7 +58,7 @@ def rival(store: RecordStore, dataset: str, start: Start, stage: str, domains: S
 
 
 def _row(store: RecordStore, dataset: str, start: Start) -> list[str]:
-    words = [short_name(dataset), START_WORDS[start].partition(",")[0]]
+    words = [short_name(dataset), short_start(start)]
     domains = DATASETS[dataset].domains
     for stage in ("long", "short"):
         other, plain = records_of(store, dataset, start, stage, "context"), rival(store, dataset, start, stage, domains)
@@ -73,11 +74,11 @@ def _row(store: RecordStore, dataset: str, start: Start) -> list[str]:
                 f"{stage}, {len(other)} seed{'s' * (len(other) > 1)}",
                 ARMS[arm].words,
                 f"{share:.2f}{'' if start in ARMS[RIVAL].starts else ', none is equal'}",
-                signed(found),
-                ", ".join(map(with_sign, gains)),
+                with_interval(found),
+                ", ".join(map(signed, gains)),
                 _goal(found, gains, GOALS[dataset]),
                 share_words(share_of_context(store, dataset, start, stage)),
-                signed(closed) if closed else "not trained yet",
+                with_interval(closed) if closed else "not trained yet",
                 ", ".join(below) or "no",
             ]
     return [*words, "not trained yet", *8 * [""]]

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Iterator
 
-from evidence.arms import ARMS, START_WORDS
+from evidence.arms import ARMS, short_start
 from evidence.data import DATASETS, people_domains
 from evidence.figures import paragraph
 from evidence.tasks import Scale
@@ -33,9 +33,9 @@ def legend(scale: Scale) -> Iterator[str]:
         yield ""
     rows = []
     for arm in ARMS.values():
-        starts = [START_WORDS[start].partition(",")[0] for start in scale.starts if start in arm.starts]
+        starts = [short_start(start) for start in scale.starts if start in arm.starts]
         if starts:
-            rows.append([arm.words + "*" * arm.control, arm.why, "; ".join(starts)])
+            rows.append([arm.name, arm.why, "; ".join(starts)])
     yield text_table([["arm", "why it is trained", "from"], *rows], "lll")
     yield ""
     for dataset in scale.datasets:

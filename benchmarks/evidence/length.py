@@ -3,16 +3,17 @@
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
-from evidence.arms import START_WORDS, Start
+from evidence.arms import Start, short_start
 from evidence.compared import gain, records_of
 from evidence.data import DATASETS
-from evidence.figures import mean, paragraph, percent, short_name, signed
-from evidence.levels import Record
+from evidence.figures import paragraph, short_name, with_interval
+from evidence.levels import Record, level
 from evidence.records import RecordStore
 from evidence.tasks import COMPARED, Scale
 from jointreid.analysis.curves import HEIGHT, WIDTH, Curve, line_chart
 from jointreid.analysis.html import Html, tag
 from jointreid.messages.tables import text_table
+from jointreid.retrieval.results import percent
 
 LENGTHS = ("short", "long", "longest")
 # Of the drawing: charts in a row, and the space around each.
@@ -67,12 +68,12 @@ def length_section(store: RecordStore, scale: Scale, image: str) -> Iterator[str
     rows = [
         [
             short_name(dataset),
-            START_WORDS[start].partition(",")[0],
+            short_start(start),
             length.stage,
             f"{length.context[0]['steps']:,}",
-            percent(_mean(length.plain)),
-            percent(_mean(length.context)),
-            signed(gain(length.plain, length.context, store, DATASETS[dataset].domains)[0]),
+            percent(level(length.plain)),
+            percent(level(length.context)),
+            with_interval(gain(length.plain, length.context, store, DATASETS[dataset].domains)[0]),
         ]
         for dataset, start, lengths in cells
         for length in lengths
@@ -89,8 +90,8 @@ def length_drawing(store: RecordStore, scale: Scale) -> str:
     charts = []
     for number, (dataset, start, lengths) in enumerate(cells):
         curves = [
-            Curve("P", "static", [(length.plain[0]["steps"], 100 * _mean(length.plain)) for length in lengths]),
-            Curve("C", "with context", [(n.context[0]["steps"], 100 * _mean(n.context)) for n in lengths], colour=1),
+            Curve("P", "static", [(length.plain[0]["steps"], 100 * level(length.plain)) for length in lengths]),
+            Curve("C", "with context", [(n.context[0]["steps"], 100 * level(n.context)) for n in lengths], colour=1),
         ]
         chart = line_chart(f"{short_name(dataset)}, {_start(start)}", "mAP", curves, x_unit="steps")
         x, y = MARGIN + STEP_X * (number % COLUMNS), MARGIN + STEP_Y * (number // COLUMNS)
@@ -114,10 +115,6 @@ def _cells(store: RecordStore, scale: Scale) -> list[tuple[str, Start, list[Leng
         (dataset, start, lengths_of(store, dataset, start)) for dataset in scale.datasets for start in scale.starts
     ]
     return [cell for cell in cells if len(cell[2]) > 1]
-
-
-def _mean(records: Sequence[Record]) -> float:
-    return mean(record["mean"] for record in records)
 
 
 def _start(start: Start) -> str:

@@ -1,6 +1,7 @@
 """Mean mAPs of trainings, the opponent of the recommended network, and what it is to gain."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from statistics import fmean
 from typing import Any
 
 Record = Mapping[str, Any]
@@ -11,10 +12,9 @@ GOALS: Mapping[str, float] = {"people": 0.05, "omniglot": 0.02, "emoji": 0.02}
 LEAST_SHARE = 0.5
 
 
-def level(records: Sequence[Record], domains: Sequence[str]) -> float:
-    """Return the mean mAP of trainings, over domains and seeds."""
-    values: list[float] = [record["domains"][domain]["mAP"] for record in records for domain in domains]
-    return sum(values) / len(values)
+def level(records: Sequence[Record], domains: Sequence[str] | None = None) -> float:
+    """Return the mean mAP of trainings, over seeds and domains: by default over all that they were tested on."""
+    return fmean(record["domains"][domain]["mAP"] for record in records for domain in domains or record["domains"])
 
 
 def seeds_of(records: Sequence[Record]) -> list[int]:

@@ -6,10 +6,12 @@ from evidence.arms import ARMS, Start
 from evidence.compared import gain, records_of
 from evidence.counts import count
 from evidence.data import DATASETS
-from evidence.figures import mean, paragraph, percent, signed
+from evidence.figures import paragraph, with_interval
+from evidence.levels import level
 from evidence.records import RecordStore
 from evidence.tasks import CPU_FACTOR, RIVAL
 from jointreid.messages.tables import text_table
+from jointreid.retrieval.results import percent
 
 # What is equal, the stage and arm of the plain network, and the stage of the context network.
 _MATCHINGS = (
@@ -41,9 +43,9 @@ def matching_table(store: RecordStore, dataset: str, start: Start) -> Iterator[s
                     f"{plain[0]['steps']:,}",
                     f"{other[0]['steps']:,}",
                     f"{share:.2f}",
-                    percent(mean(record["mean"] for record in plain)),
-                    percent(mean(record["mean"] for record in other)),
-                    signed(gain(plain, other, store, DATASETS[dataset].domains)[0]),
+                    percent(level(plain)),
+                    percent(level(other)),
+                    with_interval(gain(plain, other, store, DATASETS[dataset].domains)[0]),
                 ]
             )
     if not rows:

@@ -9,11 +9,12 @@ from evidence.context_use import CONTEXTS
 from evidence.cost_table import millions
 from evidence.counts import count
 from evidence.data import DATASETS
-from evidence.figures import paragraph, percent, signed
+from evidence.figures import paragraph, with_interval
 from evidence.goals import rival
 from evidence.levels import level
 from evidence.records import RecordStore
 from jointreid.messages.tables import text_table
+from jointreid.retrieval.results import percent
 
 
 def remedies_table(store: RecordStore, dataset: str, start: Start) -> Iterator[str]:
@@ -42,8 +43,8 @@ def remedies_table(store: RecordStore, dataset: str, start: Start) -> Iterator[s
                 remedy.why if remedy else "",
                 millions(count(arm, start, dataset).macs),
                 percent(level(records, domains)),
-                signed(gain(context, records, store, domains)[0]) if remedy else "",
-                signed(gain(plain, records, store, domains)[0]),
+                with_interval(gain(context, records, store, domains)[0]) if remedy else "",
+                with_interval(gain(plain, records, store, domains)[0]),
                 *(mean_with(records, name) for name in CONTEXTS),
             ]
         )

@@ -5,12 +5,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from evidence.arms import ARMS, Start
 from evidence.compared import records_of
 from evidence.data import DATASETS
-from evidence.figures import paragraph, percent
+from evidence.figures import paragraph
 from evidence.levels import Record
 from evidence.records import RecordStore
 from evidence.tasks import LRS, Task, arms_of
 from evidence.training_config import epochs_of, milestones_of
 from jointreid.messages.tables import text_table
+from jointreid.retrieval.results import percent
 
 
 def lr_words(store: RecordStore, dataset: str, start: Start, arm: str, lr: float) -> str:
@@ -33,10 +34,7 @@ def tuning_table(store: RecordStore, dataset: str, start: Start) -> Iterator[str
     yield ""
     yield paragraph(*_words(dataset, start, lrs))
     yield ""
-    rows = [
-        [ARMS[arm].words + "*" * ARMS[arm].control, *(_cell(tried.get(lr)) for lr in lrs)]
-        for arm, tried in of_arms.items()
-    ]
+    rows = [[ARMS[arm].name, *(_cell(tried.get(lr)) for lr in lrs)] for arm, tried in of_arms.items()]
     yield text_table([["arm", *(f"lr {lr:g}" for lr in lrs)], *rows], "l" + "r" * len(lrs))
     yield ""
 

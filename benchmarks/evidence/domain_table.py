@@ -6,8 +6,8 @@ from evidence.arms import ARMS, Start
 from evidence.compared import gain, records_of
 from evidence.data import DATASETS
 from evidence.figures import paragraph, with_interval
-from evidence.goals import rival
 from evidence.levels import level
+from evidence.outcome import rival
 from evidence.records import RecordStore
 from jointreid.messages.tables import text_table
 from jointreid.retrieval.results import percent

@@ -1,13 +1,14 @@
 """The table of what each part of the recommended network gains, and what joining the data sets does."""
 
 from collections.abc import Iterator, Sequence
-from math import isnan, nan
+from math import isnan
 
 from evidence.arms import Start
 from evidence.compared import gain, records_of
 from evidence.data import DATASETS
 from evidence.figures import paragraph, with_interval
-from evidence.levels import LEAST_SHARE, Record, level
+from evidence.levels import Record, level
+from evidence.outcome import has_least_share, share_of_context
 from evidence.records import RecordStore
 from evidence.tasks import COMPARED
 from jointreid.messages.tables import text_table
@@ -77,24 +78,13 @@ def _joining_words(store: RecordStore, dataset: str, start: Start) -> Iterator[s
         )
 
 
-def share_of_context(store: RecordStore, dataset: str, start: Start, stage: str) -> float | None:
-    """Return D + C as a share of S, D and C; NaN where these gain nothing clear, None if a part was not trained."""
-    plain, sample, whole = (records_of(store, dataset, start, stage, arm) for arm in ("static", "s", "context"))
-    if not (plain and sample and whole):
-        return None
-    domains = DATASETS[dataset].domains
-    total, _ = gain(plain, whole, store, domains)
-    of_context, _ = gain(sample, whole, store, domains)
-    return of_context.value / total.value if total.low > 0 else nan
-
-
 def share_words(share: float | None) -> str:
     """Write the share that D + C has in the gain, beside the goal."""
     if share is None:
         return ""
     if isnan(share):
         return "no clear gain"
-    return f"{100 * share:.0f} %{'' if share >= LEAST_SHARE else ', NOT half'}"
+    return f"{100 * share:.0f} %{'' if has_least_share(share) else ', NOT half'}"
 
 
 def _share(store: RecordStore, dataset: str, start: Start, stage: str) -> str:

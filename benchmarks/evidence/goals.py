@@ -1,16 +1,16 @@
 """What the recommended network gains, beside the goals that were set before any training."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
 from evidence.arms import ARMS, Start, short_start
 from evidence.compared import gain, records_of
 from evidence.counts import count
 from evidence.data import DATASETS
 from evidence.figures import paragraph, short_name, with_interval
-from evidence.gain_split import share_of_context, share_words
-from evidence.levels import GOALS, Record, best_plain, seed_gains
+from evidence.gain_split import share_words
+from evidence.outcome import Outcome, outcome, rival
 from evidence.records import RecordStore
-from evidence.tasks import LONG_SEEDS, PLAIN, RIVAL, Scale
+from evidence.tasks import LONG_SEEDS, RIVAL, Scale
 from jointreid.analysis.heat_map import signed
 from jointreid.analysis.resampling import Estimate
 from jointreid.messages.tables import text_table
@@ -48,38 +48,26 @@ def goal_section(store: RecordStore, scale: Scale) -> Iterator[str]:
     yield ""
 
 
-def rival(store: RecordStore, dataset: str, start: Start, stage: str, domains: Sequence[str]) -> Sequence[Record]:
-    """Return the records of the plain network to beat, the one with the highest mAP in a stage, mean over `domains`.
-
-    It has the seeds of the context network; empty if none was trained with them.
-    """
-    candidates = (records_of(store, dataset, start, stage, arm) for arm in PLAIN)
-    return best_plain(candidates, records_of(store, dataset, start, stage, "context"), domains)
-
-
 def _row(store: RecordStore, dataset: str, start: Start) -> list[str]:
     words = [short_name(dataset), short_start(start)]
-    domains = DATASETS[dataset].domains
     for stage in ("long", "short"):
-        other, plain = records_of(store, dataset, start, stage, "context"), rival(store, dataset, start, stage, domains)
-        if other and plain:
-            found, _ = gain(plain, other, store, domains)
-            arm = plain[0]["task"]["arm"]
+        found = outcome(store, dataset, start, stage)
+        if found:
+            arm = found.plain[0]["task"]["arm"]
             share = count(arm, start, dataset).macs / count("context", start, dataset).macs
-            gains = seed_gains(plain, other, domains)
             closed = _closed(store, dataset, start)
-            below = [name for name, value in (("all domains", found), ("closed domain", closed)) if is_below(value)]
+            gains = (("all domains", found.gain), ("closed domain", closed))
             return [
                 *words,
-                f"{stage}, {len(other)} seed{'s' * (len(other) > 1)}",
+                f"{stage}, {_seeds(found)}",
                 ARMS[arm].words,
                 f"{share:.2f}{'' if start in ARMS[RIVAL].starts else ', none is equal'}",
-                with_interval(found),
-                ", ".join(map(signed, gains)),
-                _goal(found, gains, GOALS[dataset]),
-                share_words(share_of_context(store, dataset, start, stage)),
+                with_interval(found.gain),
+                ", ".join(map(signed, found.seed_gains)),
+                _goal(found),
+                share_words(found.share),
                 with_interval(closed) if closed else "not trained yet",
-                ", ".join(below) or "no",
+                ", ".join(name for name, value in gains if is_below(value)) or "no",
             ]
     return [*words, "not trained yet", *8 * [""]]
 
@@ -89,11 +77,15 @@ def is_below(found: Estimate | None) -> bool:
     return found is not None and found.high < 0
 
 
-def _goal(found: Estimate, gains: Sequence[float], wanted: float) -> str:
-    """Write whether the goal is reached, and by how many seeds if these are fewer than there are to be."""
-    reached = found.value >= wanted and found.low > 0 and min(gains) > 0
-    few = f" by {len(gains)} seed{'s' * (len(gains) > 1)}" if len(gains) < LONG_SEEDS else ""
-    return f"{100 * wanted:+.0f} {'reached' if reached else 'NOT reached'}{few}"
+def _goal(found: Outcome) -> str:
+    """Write whether the gain is what it is to be, and by how many seeds if these are fewer than there are to be."""
+    few = f" by {_seeds(found)}" if len(found.seed_gains) < LONG_SEEDS else ""
+    return f"{100 * found.wanted:+.0f} {'reached' if found.reaches_gain else 'NOT reached'}{few}"
+
+
+def _seeds(found: Outcome) -> str:
+    number = len(found.seed_gains)
+    return f"{number} seed{'s' * (number > 1)}"
 
 
 def _closed(store: RecordStore, dataset: str, start: Start) -> Estimate | None:

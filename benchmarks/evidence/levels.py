@@ -1,15 +1,10 @@
-"""Mean mAPs of trainings, the opponent of the recommended network, and what it is to gain."""
+"""Mean mAPs of trainings, and which of the plain networks has the highest."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from statistics import fmean
 from typing import Any
 
 Record = Mapping[str, Any]
-
-# What the recommended network is to gain over the best plain one in mAP, by data set.
-GOALS: Mapping[str, float] = {"people": 0.05, "omniglot": 0.02, "emoji": 0.02}
-# The part of that gain, over static, which is to come from D + C.
-LEAST_SHARE = 0.5
 
 
 def level(records: Sequence[Record], domains: Sequence[str] | None = None) -> float:
@@ -34,29 +29,6 @@ def best_plain(
     """
     comparable = [records for records in candidates if records and seeds_of(records) == seeds_of(other)]
     return max(comparable, key=lambda records: level(records, domains), default=())
-
-
-def misses_goal(
-    dataset: str, plain: Iterable[Sequence[Record]], sample: Sequence[Record], context: Sequence[Record]
-) -> bool:
-    """Return whether the recommended network misses its goal in a data set, to the mean mAPs of long trainings.
-
-    It does if it gains less than `GOALS` over the best plain network, or nothing with a seed, or if D + C is less than
-    `LEAST_SHARE` of what it gains over static + S and static. Intervals are left to the page.
-
-    Args:
-        dataset: name in `DATASETS`.
-        plain: trainings of each plain network, static first; all arms have the same seeds.
-        sample: of static + S.
-        context: of the recommended network.
-    """
-    static, *others = ([record["mean"] for record in records] for records in plain)
-    of_sample, of_context = ([record["mean"] for record in records] for records in (sample, context))
-    best = max((static, *others), key=sum)
-    gains = [b - a for a, b in zip(best, of_context, strict=True)]
-    of_labels = sum(of_context) - sum(of_sample)
-    is_enough = sum(gains) / len(gains) >= GOALS[dataset] and min(gains) > 0
-    return not (is_enough and of_labels >= LEAST_SHARE * (sum(of_context) - sum(static)))
 
 
 def seed_gains(plain: Sequence[Record], other: Sequence[Record], domains: Sequence[str]) -> list[float]:

@@ -10,8 +10,8 @@ from evidence.cost_table import millions
 from evidence.counts import count
 from evidence.data import DATASETS
 from evidence.figures import paragraph, with_interval
-from evidence.goals import rival
 from evidence.levels import level
+from evidence.outcome import rival
 from evidence.records import RecordStore
 from jointreid.messages.tables import text_table
 from jointreid.retrieval.results import percent

@@ -21,9 +21,10 @@ from evidence.claims import claimed, lock_folder
 from evidence.context_use import context_use
 from evidence.data import manifest
 from evidence.options import add_options, chosen_scale, records_folder
+from evidence.plan import tasks
 from evidence.records import RecordStore, precisions
 from evidence.spent import counted
-from evidence.tasks import Scale, Task, tasks
+from evidence.tasks import Scale, Task
 from evidence.training_config import check_records, config, planned_hash
 from jointreid.config import DataConfig
 from jointreid.machine.locks import locked

@@ -1,22 +1,12 @@
-"""The trainings, in order: what comes next depends on the records of those before.
+"""A training of the comparison, the size of the whole, and the choices of its plan."""
 
-A cell is one data set with one start. All cells go through one stage before the next begins, so that an interrupted
-comparison has answers for every data set: learning rates are tried on held-out train identities and every arm is
-trained short with its best one, first the arms that the goals are about. Then four arms are trained long with three
-seeds: those that the goals are about, and the best of the others in the tunings; and the plain network once more for
-the CPU time of the context network. Where the recommended network then misses its goal, it is trained short with one
-change at a time. Then come every arm with a domain and a camera left out of train, and what joining itself costs (each
-domain alone). Last, two arms are trained twice as long as long.
-"""
-
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from evidence.arms import ARMS, FULL, REMEDIES, STARTS, Start
+from evidence.arms import ARMS, FULL, STARTS, Start
 from evidence.data import DATASETS
-from evidence.levels import Record, misses_goal
 
 Stage = Literal["tune", "short", "matched", "long", "remedies", "solo", "closed", "longest"]
 LRS: Mapping[Start, tuple[float, ...]] = {
@@ -39,9 +29,6 @@ ALWAYS_LONG = (*COMPARED, "s", RIVAL)
 # on people and 1.69 on Omniglot from random weights, 2.16 and 2.17 with MobileNetV2. On a GPU CPU time says nothing: no
 # such stage.
 CPU_FACTOR: Mapping[Start, float] = {"random": 1.6, "imagenet": 2.2}
-
-# From the name of a task to its record, or None.
-Records = Callable[[str], Record | None]
 
 
 @dataclass(frozen=True)
@@ -113,116 +100,3 @@ SCALES = {
 def arms_of(start: Start) -> tuple[str, ...]:
     """Return the arms that can be trained from a start."""
     return tuple(name for name, arm in ARMS.items() if start in arm.starts)
-
-
-def best_lr(dataset: str, start: Start, arm: str, records: Records) -> float | None:
-    """Return the learning rate of the highest mAP on held-out train identities; None until all were tried."""
-    found = [(records(Task(dataset, start, "tune", arm, lr).name), lr) for lr in LRS[start]]
-    values = [(record["mean"], lr) for record, lr in found if record is not None]
-    return max(values)[1] if len(values) == len(found) else None
-
-
-def long_arms(dataset: str, start: Start, records: Records) -> tuple[str, ...]:
-    """Return the arms that are trained long: `ALWAYS_LONG`, and the best others in the tunings if places are left.
-
-    The tunings know train identities alone, so that no arm is chosen on a test identity. Controls cannot be
-    recommended; their short trainings are enough. Empty until all tunings are done.
-    """
-    arms = arms_of(start)
-    lrs = {arm: best_lr(dataset, start, arm, records) for arm in arms}
-    scores = []
-    for arm, lr in lrs.items():
-        record = None if lr is None else records(Task(dataset, start, "tune", arm, lr).name)
-        if record is None:
-            return ()
-        if not ARMS[arm].control and arm not in ALWAYS_LONG:
-            scores.append((record["mean"], arm))
-    always = [arm for arm in ALWAYS_LONG if arm in arms]
-    best = [arm for _, arm in sorted(scores, reverse=True)]
-    return (*always, *best[: LONG_ARMS - len(always)])
-
-
-def misses_goal_long(dataset: str, start: Start, records: Records) -> bool:
-    """Return whether the long trainings are done, and the recommended network misses its goal in them."""
-
-    def trained(arm: str) -> list[Record]:
-        lr = best_lr(dataset, start, arm, records)
-        if lr is None:
-            return []
-        found = (records(Task(dataset, start, "long", arm, lr, seed).name) for seed in range(LONG_SEEDS))
-        return [record for record in found if record is not None]
-
-    arms = long_arms(dataset, start, records)
-    of_arms = {arm: trained(arm) for arm in arms}
-    if not arms or any(len(found) < LONG_SEEDS for found in of_arms.values()):
-        return False
-    plain = [of_arms[arm] for arm in PLAIN if arm in of_arms]
-    return misses_goal(dataset, plain, of_arms["s"], of_arms["context"])
-
-
-def tasks(scale: Scale, records: Records) -> Iterator[Task]:
-    """Yield the trainings in order, those that the records allow to know: one stage of all cells after the other."""
-    cells = [(dataset, start) for start in scale.starts for dataset in scale.datasets]
-    for stage in (_goal_arms, _other_arms, _long, _remedies, _closed, _solo, _longest):
-        for dataset, start in cells:
-            yield from stage(dataset, start, records)
-
-
-def tuned_arms(dataset: str, start: Start, records: Records) -> dict[str, float]:
-    """Return the arms whose learning rate is chosen, and that."""
-    found = ((arm, best_lr(dataset, start, arm, records)) for arm in arms_of(start))
-    return {arm: lr for arm, lr in found if lr is not None}
-
-
-def _goal_arms(dataset: str, start: Start, records: Records) -> Iterator[Task]:
-    for arm in arms_of(start):
-        if arm in ALWAYS_LONG:
-            yield from _tune_and_short(dataset, start, arm, records)
-
-
-def _other_arms(dataset: str, start: Start, records: Records) -> Iterator[Task]:
-    for arm in arms_of(start):
-        if arm not in ALWAYS_LONG:
-            yield from _tune_and_short(dataset, start, arm, records)
-
-
-def _tune_and_short(dataset: str, start: Start, arm: str, records: Records) -> Iterator[Task]:
-    for lr in LRS[start]:
-        yield Task(dataset, start, "tune", arm, lr)
-    chosen = best_lr(dataset, start, arm, records)
-    if chosen is not None:
-        yield Task(dataset, start, "short", arm, chosen)
-
-
-def _long(dataset: str, start: Start, records: Records) -> Iterator[Task]:
-    lrs = tuned_arms(dataset, start, records)
-    if "static" in lrs and start in CPU_FACTOR:
-        yield Task(dataset, start, "matched", "static", lrs["static"])
-    arms = long_arms(dataset, start, records)
-    for seed in range(LONG_SEEDS):
-        for arm in arms:
-            yield Task(dataset, start, "long", arm, lrs[arm], seed)
-
-
-def _remedies(dataset: str, start: Start, records: Records) -> Iterator[Task]:
-    if misses_goal_long(dataset, start, records):
-        for arm in REMEDIES:
-            yield Task(dataset, start, "remedies", arm, tuned_arms(dataset, start, records)["context"])
-
-
-def _closed(dataset: str, start: Start, records: Records) -> Iterator[Task]:
-    for arm, lr in tuned_arms(dataset, start, records).items():
-        yield Task(dataset, start, "closed", arm, lr)
-
-
-def _solo(dataset: str, start: Start, records: Records) -> Iterator[Task]:
-    for arm, lr in tuned_arms(dataset, start, records).items():
-        if arm in COMPARED:
-            for domain in DATASETS[dataset].domains:
-                yield Task(dataset, start, "solo", arm, lr, 0, domain)
-
-
-def _longest(dataset: str, start: Start, records: Records) -> Iterator[Task]:
-    for arm, lr in tuned_arms(dataset, start, records).items():
-        if arm in COMPARED:
-            yield Task(dataset, start, "longest", arm, lr)

@@ -10,17 +10,26 @@ import pytest
 from jointreid.config import config_difference
 from jointreid.recipes import apply_recipe
 from jointreid.training.optim import generator_lr
+from tests.project.made_records import MadeRecords
 
 ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture
 def tasks(monkeypatch: pytest.MonkeyPatch) -> Any:
-    """The module of the trainings; the benchmarks are no package of the project."""
+    """The module of a training; the benchmarks are no package of the project."""
     monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
     import evidence.tasks
 
     return evidence.tasks
+
+
+@pytest.fixture
+def plan(tasks: Any) -> Any:
+    """The module of their order."""
+    import evidence.plan
+
+    return evidence.plan
 
 
 @pytest.fixture
@@ -31,21 +40,23 @@ def claims(tasks: Any) -> Any:
     return evidence.claims
 
 
-def finished(tasks: Any, mean: Callable[[Any], float] = lambda task: task.lr) -> dict[str, Any]:
-    """Return records of all trainings, by default each with its learning rate as mAP."""
-    records: dict[str, Any] = {}
-    while missing := [task for task in tasks.tasks(tasks.SCALES["test"], records.get) if task.name not in records]:
-        records[missing[0].name] = {"mean": mean(missing[0])}
-    return records
+def finished(tasks: Any, mean: Callable[[Any], float] = lambda task: task.lr) -> list[str]:
+    """Return the names of all trainings in their order, by default each with its learning rate as mAP."""
+    from evidence.plan import tasks as planned
+
+    store: Any = MadeRecords()
+    while task := next((task for task in planned(tasks.SCALES["test"], store) if store(task.name) is None), None):
+        store.add(task, mean(task))
+    return list(store.records)
 
 
-def long_arms(records: dict[str, Any], start: str) -> set[str]:
+def long_arms(names: list[str], start: str) -> set[str]:
     """Return the arms that were trained long from a start."""
-    return {name.split("_")[3] for name in records if name.startswith(f"omniglot_{start}_long_")}
+    return {name.split("_")[3] for name in names if name.startswith(f"omniglot_{start}_long_")}
 
 
 def test_all_cells_go_through_a_stage_before_the_next(tasks: Any) -> None:
-    names = list(finished(tasks))
+    names = finished(tasks)
     assert names[:4] == [f"omniglot_random_tune_static_lr{lr}_s0" for lr in ("0.001", "0.002", "0.004")] + [
         "omniglot_random_short_static_lr0.004_s0"  # the learning rate of the highest mAP
     ]
@@ -61,17 +72,17 @@ def test_all_cells_go_through_a_stage_before_the_next(tasks: Any) -> None:
 
 
 def test_what_the_goals_need_is_trained_long_even_if_it_scores_low(tasks: Any) -> None:
-    records = finished(tasks, lambda task: 0.0 if task.arm in tasks.ALWAYS_LONG else 0.5)
-    assert long_arms(records, "random") == {"static", "context", "s", "static-wide"}
-    assert {"static", "context", "s"} < long_arms(records, "imagenet")
-    assert len(long_arms(records, "imagenet")) == 4
+    names = finished(tasks, lambda task: 0.0 if task.arm in tasks.ALWAYS_LONG else 0.5)
+    assert long_arms(names, "random") == {"static", "context", "s", "static-wide"}
+    assert {"static", "context", "s"} < long_arms(names, "imagenet")
+    assert len(long_arms(names, "imagenet")) == 4
 
 
 @pytest.mark.parametrize("best", ["blocks", "paper"])
 def test_places_that_are_left_go_by_the_tunings_not_by_test_identities(
-    tasks: Any, monkeypatch: pytest.MonkeyPatch, best: str
+    tasks: Any, plan: Any, monkeypatch: pytest.MonkeyPatch, best: str
 ) -> None:
-    monkeypatch.setattr(tasks, "LONG_ARMS", 5)
+    monkeypatch.setattr(plan, "LONG_ARMS", 5)
 
     from evidence.arms import NETWORKS
 
@@ -157,7 +168,7 @@ def test_the_arms_that_say_most_come_first(tasks: Any) -> None:
 
 
 def test_every_arm_meets_a_closed_domain_and_a_closed_camera(tasks: Any) -> None:
-    names = list(finished(tasks))
+    names = finished(tasks)
     arms = [name.split("_")[3] for name in names if name.startswith("omniglot_random_closed_")]
     assert arms == list(tasks.arms_of("random"))
 

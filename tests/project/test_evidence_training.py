@@ -10,6 +10,7 @@ import pytest
 
 from jointreid.config import config_hash
 from jointreid.messages.errors import JointreidError
+from tests.project.made_records import MadeRecords
 
 ROOT = Path(__file__).parents[2]
 
@@ -104,19 +105,20 @@ def test_the_time_of_a_training_is_kept_while_it_runs(tmp_path: Path, monkeypatc
 def test_the_gpu_scale_trains_networks_of_full_width(monkeypatch: pytest.MonkeyPatch) -> None:
     import evidence.training_config as plan
     from evidence.options import add_options, chosen_scale
-    from evidence.tasks import tasks
+    from evidence.plan import tasks
 
     monkeypatch.setattr(plan, "manifest", lambda _name, out, _start: out / "manifest.csv")
     parser = argparse.ArgumentParser()
     add_options(parser)
     scale = chosen_scale(parser.parse_args(["--scale", "gpu"]))
-    records: dict[str, Any] = {}
-    while missing := [task for task in tasks(scale, records.get) if task.name not in records]:
-        records.update({task.name: {"mean": task.lr, "task": task} for task in missing})
-    arms = {record["task"].arm for record in records.values() if record["task"].stage == "long"}
-    assert arms == {"static", "context", "s", "static-wide"}
-    assert {record["task"].start for record in records.values()} == {"random-full"}
-    assert "matched" not in {record["task"].stage for record in records.values()}
+    store: Any = MadeRecords()
+    while missing := [task for task in tasks(scale, store) if store(task.name) is None]:
+        for task in missing:
+            store.add(task, task.lr)
+    done = [record["task"] for record in store]
+    assert {task["arm"] for task in done if task["stage"] == "long"} == {"static", "context", "s", "static-wide"}
+    assert {task["start"] for task in done} == {"random-full"}
+    assert "matched" not in {task["stage"] for task in done}
     for arm in ("static", "paper", "context"):
         config = plan.config(a_task(start="random-full", stage="short", arm=arm), Path("/out"), scale)
         assert (config.model.trunk, config.model.width, config.model.depthwise) == ("resnet50", 0, False)

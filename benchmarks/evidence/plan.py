@@ -1,0 +1,133 @@
+"""The trainings, in order: what comes next depends on the records of those before.
+
+A cell is one data set with one start. All cells go through one stage before the next begins, so that an interrupted
+comparison has answers for every data set: learning rates are tried on held-out train identities and every arm is
+trained short with its best one, first the arms that the goals are about. Then four arms are trained long with three
+seeds: those that the goals are about, and the best of the others in the tunings; and the plain network once more for
+the CPU time of the context network. Where the recommended network then misses its goals, it is trained short with one
+change at a time. Then come every arm with a domain and a camera left out of train, and what joining itself costs (each
+domain alone). Last, two arms are trained twice as long as long.
+"""
+
+from collections.abc import Iterator
+from functools import cache
+
+from evidence.arms import ARMS, REMEDIES, Start
+from evidence.data import DATASETS
+from evidence.outcome import outcome
+from evidence.records import RecordStore
+from evidence.tasks import ALWAYS_LONG, COMPARED, CPU_FACTOR, LONG_ARMS, LONG_SEEDS, LRS, Scale, Task, arms_of
+
+
+def best_lr(dataset: str, start: Start, arm: str, store: RecordStore) -> float | None:
+    """Return the learning rate of the highest mAP on held-out train identities; None until all were tried."""
+    found = [(store(Task(dataset, start, "tune", arm, lr).name), lr) for lr in LRS[start]]
+    values = [(record["mean"], lr) for record, lr in found if record is not None]
+    return max(values)[1] if len(values) == len(found) else None
+
+
+def long_arms(dataset: str, start: Start, store: RecordStore) -> tuple[str, ...]:
+    """Return the arms that are trained long: `ALWAYS_LONG`, and the best others in the tunings if places are left.
+
+    The tunings know train identities alone, so that no arm is chosen on a test identity. Controls cannot be
+    recommended; their short trainings are enough. Empty until all tunings are done.
+    """
+    arms = arms_of(start)
+    lrs = {arm: best_lr(dataset, start, arm, store) for arm in arms}
+    scores = []
+    for arm, lr in lrs.items():
+        record = None if lr is None else store(Task(dataset, start, "tune", arm, lr).name)
+        if record is None:
+            return ()
+        if not ARMS[arm].control and arm not in ALWAYS_LONG:
+            scores.append((record["mean"], arm))
+    always = [arm for arm in ALWAYS_LONG if arm in arms]
+    best = [arm for _, arm in sorted(scores, reverse=True)]
+    return (*always, *best[: LONG_ARMS - len(always)])
+
+
+def misses_goals_long(dataset: str, start: Start, store: RecordStore) -> bool:
+    """Return whether the long trainings are done, and the recommended network misses its goals in them."""
+    arms = long_arms(dataset, start, store)
+    lrs = {arm: best_lr(dataset, start, arm, store) for arm in arms}
+    names = [
+        Task(dataset, start, "long", arm, lr, seed).name
+        for arm, lr in lrs.items()
+        if lr is not None
+        for seed in range(LONG_SEEDS)
+    ]
+    return bool(names) and all(store(name) for name in names) and _misses_goals(store, dataset, start)
+
+
+@cache  # the plan is asked before each training, and resampling takes a while; trainings that are done do not change
+def _misses_goals(store: RecordStore, dataset: str, start: Start) -> bool:
+    found = outcome(store, dataset, start, "long")
+    return found is not None and not found.reaches_goals
+
+
+def tasks(scale: Scale, store: RecordStore) -> Iterator[Task]:
+    """Yield the trainings in order, those that the records allow to know: one stage of all cells after the other."""
+    cells = [(dataset, start) for start in scale.starts for dataset in scale.datasets]
+    for stage in (_goal_arms, _other_arms, _long, _remedies, _closed, _solo, _longest):
+        for dataset, start in cells:
+            yield from stage(dataset, start, store)
+
+
+def tuned_arms(dataset: str, start: Start, store: RecordStore) -> dict[str, float]:
+    """Return the arms whose learning rate is chosen, and that."""
+    found = ((arm, best_lr(dataset, start, arm, store)) for arm in arms_of(start))
+    return {arm: lr for arm, lr in found if lr is not None}
+
+
+def _goal_arms(dataset: str, start: Start, store: RecordStore) -> Iterator[Task]:
+    for arm in arms_of(start):
+        if arm in ALWAYS_LONG:
+            yield from _tune_and_short(dataset, start, arm, store)
+
+
+def _other_arms(dataset: str, start: Start, store: RecordStore) -> Iterator[Task]:
+    for arm in arms_of(start):
+        if arm not in ALWAYS_LONG:
+            yield from _tune_and_short(dataset, start, arm, store)
+
+
+def _tune_and_short(dataset: str, start: Start, arm: str, store: RecordStore) -> Iterator[Task]:
+    for lr in LRS[start]:
+        yield Task(dataset, start, "tune", arm, lr)
+    chosen = best_lr(dataset, start, arm, store)
+    if chosen is not None:
+        yield Task(dataset, start, "short", arm, chosen)
+
+
+def _long(dataset: str, start: Start, store: RecordStore) -> Iterator[Task]:
+    lrs = tuned_arms(dataset, start, store)
+    if "static" in lrs and start in CPU_FACTOR:
+        yield Task(dataset, start, "matched", "static", lrs["static"])
+    arms = long_arms(dataset, start, store)
+    for seed in range(LONG_SEEDS):
+        for arm in arms:
+            yield Task(dataset, start, "long", arm, lrs[arm], seed)
+
+
+def _remedies(dataset: str, start: Start, store: RecordStore) -> Iterator[Task]:
+    if misses_goals_long(dataset, start, store):
+        for arm in REMEDIES:
+            yield Task(dataset, start, "remedies", arm, tuned_arms(dataset, start, store)["context"])
+
+
+def _closed(dataset: str, start: Start, store: RecordStore) -> Iterator[Task]:
+    for arm, lr in tuned_arms(dataset, start, store).items():
+        yield Task(dataset, start, "closed", arm, lr)
+
+
+def _solo(dataset: str, start: Start, store: RecordStore) -> Iterator[Task]:
+    for arm, lr in tuned_arms(dataset, start, store).items():
+        if arm in COMPARED:
+            for domain in DATASETS[dataset].domains:
+                yield Task(dataset, start, "solo", arm, lr, 0, domain)
+
+
+def _longest(dataset: str, start: Start, store: RecordStore) -> Iterator[Task]:
+    for arm, lr in tuned_arms(dataset, start, store).items():
+        if arm in COMPARED:
+            yield Task(dataset, start, "longest", arm, lr)

@@ -7,7 +7,14 @@ import torch
 from torch import Tensor, nn
 
 from jointreid.config import LossConfig
-from jointreid.conflict.gradients import ConflictTally, _domain_losses, cosine_of, gradients_by_part, select
+from jointreid.conflict.gradients import (
+    ConflictTally,
+    _domain_losses,
+    _seeded,
+    cosine_of,
+    gradients_by_part,
+    select,
+)
 from jointreid.conflict.layers import part_of, parts_in_order
 from jointreid.data.images import Batch
 from jointreid.losses import LossTerms, reid_loss
@@ -101,7 +108,7 @@ def test_parts_come_from_input_to_output_with_the_shared_ones_last() -> None:
 
 
 class Fixed(nn.Module):
-    """Maps an image of 2 numbers to them as embedding and to 4 logits."""
+    """Maps an image of 2 numbers to them as embedding and to 4 logits; draws from the shared generator meanwhile."""
 
     needs_origins = False
 
@@ -109,17 +116,24 @@ class Fixed(nn.Module):
         super().__init__()
         self.weight = nn.Parameter(torch.arange(8.0).reshape(2, 4) / 8)
 
-    def forward(self, images: Tensor) -> ModelOutput:
+    def forward(self, images: Tensor, origins: None = None, keeps_context: Tensor | None = None) -> ModelOutput:
+        self.kept, self.drawn = keeps_context, torch.rand(3, device=images.device)
         x = images.flatten(1)
         return ModelOutput(x, x, x @ self.weight, ())
 
 
-@pytest.mark.parametrize("head", ["softmax", "masked"])
-def test_the_loss_of_a_domain_is_that_of_its_images_whatever_the_head_and_the_mining(head: str) -> None:
+def batch_of_two_domains() -> Batch:
+    """Return 4 images of each of 4 identities, the first two of one domain."""
     images = torch.randn(16, 2, 1, 1, generator=torch.Generator().manual_seed(0))
     labels = torch.arange(4).repeat_interleave(4)
     id_domains = torch.tensor([0, 0, 1, 1])
-    batch = Batch(images, labels, torch.zeros(16).long(), id_domains[labels], id_domains)
+    return Batch(images, labels, torch.zeros(16).long(), id_domains[labels], id_domains)
+
+
+@pytest.mark.parametrize("head", ["softmax", "masked"])
+def test_the_loss_of_a_domain_is_that_of_its_images_whatever_the_head_and_the_mining(head: str) -> None:
+    batch = batch_of_two_domains()
+    images, labels, id_domains = batch.images, batch.labels, torch.tensor([0, 0, 1, 1])
     config = LossConfig(id_head=head, mining="across", id_smoothing=0.0)  # type: ignore[arg-type]
     network = Fixed()
     found = _domain_losses(network, batch, reid_loss, config, seed=0)  # type: ignore[arg-type]
@@ -132,3 +146,32 @@ def test_the_loss_of_a_domain_is_that_of_its_images_whatever_the_head_and_the_mi
     triplet = batch_hard_triplet(images.flatten(1)[8:], labels[8:], config.margin)
     assert found[1].triplet.item() == pytest.approx(triplet.item())
     assert sorted(found) == [0, 1]
+
+
+def test_the_network_is_told_the_dropped_contexts_and_draws_by_the_seed_alone() -> None:
+    keeps = torch.arange(16) % 3 > 0
+    drawn = []
+    for seed in (0, 0, 1):
+        network, before = Fixed(), torch.get_rng_state()
+        batch = batch_of_two_domains()._replace(keeps_context=keeps)
+        _domain_losses(network, batch, reid_loss, LossConfig(), seed)  # type: ignore[arg-type]
+        assert network.kept is keeps
+        assert torch.equal(torch.get_rng_state(), before)
+        torch.rand(1)
+        drawn.append(network.drawn)
+    assert torch.equal(drawn[0], drawn[1])
+    assert not torch.equal(drawn[0], drawn[2])
+
+
+@pytest.mark.gpu
+def test_the_generator_of_a_gpu_is_seeded_and_left_as_it_was() -> None:
+    device, drawn = torch.device("cuda"), []
+    torch.rand(1, device=device)
+    for kind in (device, torch.device("cpu")):
+        before = torch.cuda.get_rng_state()
+        with _seeded(3, kind):
+            drawn.append(torch.rand(2))
+            if kind == device:
+                torch.rand(5, device=device)
+        assert torch.equal(torch.cuda.get_rng_state(), before)
+    assert torch.equal(*drawn)

@@ -9,7 +9,7 @@ from torch import Tensor
 from jointreid.config import RunConfig
 from jointreid.data.images import ImageStore
 from jointreid.data.sampling import make_sampler
-from jointreid.training.batches import AugmentedBatches, TrainingBatch
+from jointreid.training.batches import AugmentedBatches, TrainingBatch, draw_kept_contexts
 from jointreid.training.data import load_training_data
 from tests.small import small_config
 
@@ -65,6 +65,15 @@ def test_with_gathered_losses_a_process_draws_for_its_own_images(config: RunConf
     parts = batches(gathered, 2, range(1))[0]
     assert [len(part.batch.labels) for part in parts] == [24, 24]
     assert torch.equal(kept(parts), kept(batches(config, 1, range(1))[0]))
+
+
+@pytest.mark.parametrize("share", [0.1, 0.75])
+def test_the_share_of_dropped_contexts_is_that_of_the_settings(share: float) -> None:
+    config = RunConfig().replace(model={"name": "bot-dcsd"}, dcsd={"context_dropout": share})
+    drawn = draw_kept_contexts(config, 10_000, torch.Generator().manual_seed(0))
+    assert drawn is not None
+    assert drawn.dtype == torch.bool
+    assert float((~drawn).float().mean()) == pytest.approx(share, abs=0.02)  # 4 standard deviations
 
 
 @pytest.mark.parametrize("changes", [{"dcsd": {"context_dropout": 0.0}}, {"model": {"name": "bot"}}])

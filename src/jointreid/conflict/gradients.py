@@ -9,6 +9,7 @@ Letters: D domains, T batches.
 
 import copy
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -23,10 +24,12 @@ from jointreid.conflict.material import OnProgress, StudiedRun
 from jointreid.data.augment import normalise
 from jointreid.data.images import Batch, ImageStore
 from jointreid.losses import LossFunction, Terms, loss_function, trained_terms
+from jointreid.machine.device import sent
 from jointreid.machine.memory import kept_memory
 from jointreid.machine.paths import cache_folder
 from jointreid.models.context import Origins
 from jointreid.models.reid import ReIDModel
+from jointreid.training.batches import draw_kept_contexts
 
 Matrix = NDArray[np.float64]
 ALL = "whole network"
@@ -185,8 +188,9 @@ def study_gradients(
     terms: dict[str, dict[str, list[float]]] = {name: {} for name in studied.names}
     with kept_memory(studied.device.type):
         for number, indices in enumerate(batches):
-            batch = _batch(store, samples, indices, studied)
-            found = _domain_losses(network, batch, loss, config.loss, studied.seed + number)
+            seed = studied.seed + number
+            batch = _batch(store, samples, indices, studied, seed)
+            found = _domain_losses(network, batch, loss, config.loss, seed)
             of_domain = {}
             for domain, values in found.items():
                 for term, value in trained_terms(values).items():
@@ -204,10 +208,9 @@ def _domain_losses(
     network: ReIDModel, batch: Batch, loss: LossFunction, config: LossConfig, seed: int
 ) -> dict[int, Terms]:
     """Return the loss of the images of each domain in a batch, after one forward pass for all of them."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        origins = (Origins(batch.domain_ids, batch.global_camids),) if network.needs_origins else ()
-        output = network(batch.images, *origins)
+    with _seeded(seed, batch.images.device):  # custom code may draw from the shared generators
+        origins = Origins(batch.domain_ids, batch.global_camids) if network.needs_origins else None
+        output = network(batch.images, origins, batch.keeps_context)
     found = {}
     for domain in sorted(set(batch.domain_ids.tolist())):
         rows = torch.nonzero(batch.domain_ids == domain).flatten()
@@ -215,6 +218,18 @@ def _domain_losses(
         own = select(batch._replace(id_domains=None), rows)._replace(id_domains=batch.id_domains)
         found[domain] = loss(select(output, rows), own, replace(config, mining="any"), generator)
     return found
+
+
+@contextmanager
+def _seeded(seed: int, device: torch.device) -> Iterator[None]:
+    """Seed PyTorch's generators of the CPU and of a CUDA device inside the block; after it they are as before."""
+    cuda = [device] if device.type == "cuda" else []
+    with torch.random.fork_rng(devices=cuda):
+        torch.default_generator.manual_seed(seed)  # torch.manual_seed would also seed every other device
+        for used in cuda:
+            with torch.cuda.device(used):
+                torch.cuda.manual_seed(seed)
+        yield
 
 
 def _draw_batches(studied: StudiedRun, ids: int, images_per_id: int, images: int) -> Iterator[NDArray[np.int64]]:
@@ -234,13 +249,18 @@ def _draw_batches(studied: StudiedRun, ids: int, images_per_id: int, images: int
         yield np.array(batch, dtype=np.int64)
 
 
-def _batch(store: ImageStore, samples: Sequence[Any], indices: NDArray[np.int64], studied: StudiedRun) -> Batch:
+def _batch(
+    store: ImageStore, samples: Sequence[Any], indices: NDArray[np.int64], studied: StudiedRun, seed: int
+) -> Batch:
     image, chosen = studied.run.config.image, [samples[index] for index in indices.tolist()]
     pixels = normalise(store.take(indices).to(studied.device), image.mean, image.std)
     labels = ([getattr(sample, name) for sample in chosen] for name in ("label", "global_camid", "domain_id"))
     id_domains = torch.tensor(studied.run.label_space.id_domains, device=studied.device)
     own, cameras, domains = (torch.tensor(values, device=studied.device) for values in labels)
-    return Batch(pixels, own, cameras, domains, id_domains)
+    kept = draw_kept_contexts(studied.run.config, len(indices), torch.Generator().manual_seed(seed))
+    return Batch(
+        pixels, own, cameras, domains, id_domains, keeps_context=None if kept is None else sent(kept, studied.device)
+    )
 
 
 def _parameters_by_part(model: nn.Module) -> dict[str, list[nn.Parameter]]:

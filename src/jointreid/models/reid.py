@@ -59,7 +59,6 @@ class ReIDModel(nn.Module):
         classifier_std: standard deviation of the classifier's initial weights.
         pool: feature map [B, D, H, W] -> embedding [B, D].
         context: gives all DCSDs of the trunk one context; None where each predicts its own.
-        without_context: share of training images whose context is zero.
     """
 
     def __init__(
@@ -69,12 +68,10 @@ class ReIDModel(nn.Module):
         classifier_std: float = 0.01,
         pool: Callable[[Tensor], Tensor] = global_average_pool,
         context: ContextNetwork | LabelContext | None = None,
-        without_context: float = 0.0,
     ) -> None:
         super().__init__()
         self.trunk = trunk
         self.context = context
-        self.without_context = without_context
         self.pool = pool
         self.bnneck = nn.BatchNorm1d(trunk.out_channels)
         self.bnneck.bias.requires_grad_(False)  # stays 0: the classifier's hyperplanes then pass through the origin
@@ -89,8 +86,8 @@ class ReIDModel(nn.Module):
         Args:
             images: the images.
             origins: where they come from; only a model with `needs_origins` reads it, and takes none for unknown.
-            keeps_context: bool [B], False for an image whose context is zero in training. None draws it from PyTorch's
-                generator with `without_context`; a training step gives it.
+            keeps_context: bool [B], False for an image whose context is to be zero; None for none. Evaluation mode
+                ignores it.
         """
         predicted = self.predict_context(images, origins)
         feature_map, factor_logits, restitutions = self._run_trunk(images, predicted, keeps_context)
@@ -108,7 +105,7 @@ class ReIDModel(nn.Module):
     def _run_trunk(
         self, images: Tensor, predicted: PredictedContext | None, keeps_context: Tensor | None = None
     ) -> TrunkOutput:
-        context = self._context_of(images, predicted, keeps_context)
+        context = self._context_of(predicted, keeps_context)
         # A custom trunk without a context takes the images alone.
         output: TrunkOutput = self.trunk(images) if context is None else self.trunk(images, context)
         return output
@@ -130,13 +127,9 @@ class ReIDModel(nn.Module):
             return self.context(origins or Origins(unknown, unknown))  # type: ignore[no-any-return]
         return None if self.context is None else self.context(images)
 
-    def _context_of(
-        self, images: Tensor, predicted: PredictedContext | None, keeps_context: Tensor | None
-    ) -> Context | None:
+    def _context_of(self, predicted: PredictedContext | None, keeps_context: Tensor | None) -> Context | None:
         """Return what the blocks are told: the context of the images that keep theirs; None for nothing."""
         kept = keeps_context if self.training else None
-        if kept is None and self.training and self.without_context:
-            kept = torch.rand(len(images), device=images.device) >= self.without_context
         if predicted is not None:
             return predicted.told(kept)
         return None if kept is None else Context(kept=kept)
@@ -304,5 +297,4 @@ def _assemble(
         additions=additions,
     )
     context = None if dcsd is None else context_module(dcsd, classes.domains, classes.cameras)
-    without = 0.0 if dcsd is None else dcsd.context_dropout
-    return ReIDModel(trunk, classes.ids, model.classifier_std, pool, context, without)
+    return ReIDModel(trunk, classes.ids, model.classifier_std, pool, context)

@@ -47,6 +47,23 @@ class _Loaded(NamedTuple):
     indices: NDArray[np.int64]
 
 
+def draw_kept_contexts(config: RunConfig, images: int, generator: torch.Generator) -> Tensor | None:
+    """Return which images of a whole batch keep their context in training: all but about `dcsd.context_dropout`.
+
+    Args:
+        config: the run's settings.
+        images: of the whole batch.
+        generator: of the CPU, so that every device drops the same ones.
+
+    Returns:
+        bool [images], on the CPU; None where no context is dropped, or the system has none.
+    """
+    dropped = config.dcsd.context_dropout
+    if not dropped or not config.model.name.endswith("-dcsd"):
+        return None
+    return torch.rand(images, generator=generator) >= dropped
+
+
 class AugmentedBatches:
     """The batches of a run by index; inside a `with`, a thread loads the next one while the last one is used.
 
@@ -106,11 +123,8 @@ class AugmentedBatches:
 
     def _keeps_context(self, batch_index: int, loaded: _Loaded) -> Tensor | None:
         """Return which of this process's images keep their context, drawn for the whole batch: see `Batch`."""
-        dropped = self._config.dcsd.context_dropout
-        if not dropped or not self._config.model.name.endswith("-dcsd"):
-            return None
-        drawn = torch.rand(len(loaded.indices), generator=self._generator(batch_index, "context"))
-        return sent((drawn >= dropped)[loaded.part], self._device)
+        kept = draw_kept_contexts(self._config, len(loaded.indices), self._generator(batch_index, "context"))
+        return None if kept is None else sent(kept[loaded.part], self._device)
 
     def _generator(self, batch_index: int, purpose: Literal["images", "pairs", "context"]) -> torch.Generator:
         """Return the generator of a batch for one purpose, independent of the others'."""

@@ -71,7 +71,7 @@ class _JointGainBuilder:
             else:
                 runs = arm.trained_on([name] if training == "alone" else self.names)
             tested = {seed: run for seed, run in runs.items() if run.valid_queries.get(name)}
-            self.known[key] = _query_metrics(tested, name, self.metric) if tested else None
+            self.known[key] = query_metrics(tested, name, self.metric) if tested else None
         return self.known[key]
 
     def _plain_of(self, arm: Arm) -> Arm | None:
@@ -186,13 +186,22 @@ def _nearest(arm: Arm, others: Sequence[Arm]) -> Arm | None:
     return min(others, key=lambda other: len(arm.differs(other)), default=None)
 
 
-def _query_metrics(runs: Mapping[int, EvaluatedRun], name: str, metric: GainMetric) -> QueryMetrics:
+def query_metrics(
+    runs: Mapping[int, EvaluatedRun], name: str, metric: GainMetric, paths: Sequence[str] | None = None
+) -> QueryMetrics:
+    """Return the metric of each query of a data set, for each run.
+
+    Args:
+        runs: seed -> run; all have the same valid queries, or at least those of `paths`.
+        name: the data set.
+        metric: mAP or rank1.
+        paths: images of the queries; None for all valid ones, sorted.
+    """
     first = next(iter(runs.values())).valid_queries[name]
-    paths = sorted(first)
-    pids = sorted({query.pid for query in first.values()})
-    number = {pid: index for index, pid in enumerate(pids)}
-    values = [[_value(run.valid_queries[name][path], metric) for path in paths] for run in runs.values()]
-    return QueryMetrics(tuple(runs), np.array(values, float), np.array([number[first[path].pid] for path in paths]))
+    chosen = sorted(first) if paths is None else paths
+    _, people = np.unique([first[path].pid for path in chosen], return_inverse=True)
+    values = [[_value(run.valid_queries[name][path], metric) for path in chosen] for run in runs.values()]
+    return QueryMetrics(tuple(runs), np.array(values, float), people)
 
 
 def _value(query: QueryResult, metric: GainMetric) -> float:

@@ -5,13 +5,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from jointreid.analysis.compare import Comparison
-from jointreid.analysis.resampling import RESAMPLES, Estimate, QueryMetrics, estimate
+from jointreid.analysis.evaluated_run import open_evaluated
+from jointreid.analysis.joint_gain import query_metrics
+from jointreid.analysis.resampling import RESAMPLES, Estimate, estimate
 from jointreid.messages.tables import text_table
-from jointreid.retrieval.result_files import load_results
-from jointreid.retrieval.results import QueryResult
 from jointreid.run import Run
 
 
@@ -51,25 +49,17 @@ def accuracy_changes(before: Path, after: Path) -> dict[str, Estimate]:
     """Return the change in mAP of every domain that both runs were evaluated on, over the queries valid in both.
 
     The queries of one person resemble each other, so the interval is from resamples of whole people, as in `gain`.
+
+    Raises:
+        JointreidError: one of them is no run, is damaged, or was not evaluated.
     """
-    sides = [_valid_queries(path) for path in (before, after)]
+    sides = [open_evaluated(path) for path in (before, after)]
+    a, b = (side.valid_queries for side in sides)
     changes = {}
-    for name in sides[0].keys() & sides[1].keys():
-        a, b = (side[name] for side in sides)
-        if shared := sorted(a.keys() & b.keys()):
-            _, people = np.unique([a[path].pid for path in shared], return_inverse=True)
-            values = (np.array([[side[path].average_precision for path in shared]], float) for side in (a, b))
-            changes[name] = estimate(*(QueryMetrics((0,), of_run, people) for of_run in values))
+    for name in a:
+        if shared := sorted(a[name].keys() & b.get(name, {}).keys()):
+            changes[name] = estimate(*(query_metrics({side.seed: side}, name, "mAP", shared) for side in sides))
     return changes
-
-
-def _valid_queries(run: Path) -> dict[str, dict[str, QueryResult]]:
-    """Return the valid queries of a run's results, by domain and image."""
-    found: dict[str, dict[str, QueryResult]] = {}
-    for query in load_results(run)[1]:
-        if query.valid:
-            found.setdefault(query.domain, {})[query.path] = query
-    return found
 
 
 def render(growth: Growth) -> str:

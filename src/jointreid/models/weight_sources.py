@@ -96,7 +96,15 @@ def label_of(source: str) -> str:
 
 
 def own_label(path: Path, sha256: str) -> str:
-    """Return the accuracy and data of weights of `jointreid pretrain`, from the JSON beside them."""
+    """Return the accuracy and data of weights of `jointreid pretrain`, from the JSON beside them.
+
+    Args:
+        path: the weights.
+        sha256: of the weights.
+
+    Raises:
+        JointreidError: the JSON cannot be read, lacks an entry, or describes another file.
+    """
     facts_file = path.with_suffix(".json")
     try:
         facts = json.loads(facts_file.read_text(encoding="utf-8"))

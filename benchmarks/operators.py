@@ -1,4 +1,4 @@
-"""Speed of `dynamic_filter` beside the dense 3x3 convolution that it replaces, and on a static base beside without.
+"""Speed of `dynamic_filter`, without a base and on one, beside the dense 3x3 convolution that it replaces.
 
     python benchmarks/operators.py --json results/operators_cpu.json
     python benchmarks/operators.py --device cuda --json results/operators_gpu.json
@@ -6,9 +6,9 @@
 Shapes are those of the 3x3 layers of a ResNet-50 on 256x128 images, channels-last: on a CPU in float32 on one thread
 and 16 images, on a GPU in bfloat16 and 64. `copy` is the time to copy the input once: no operator that reads x and
 writes y of that size can be much faster. `bytes` is the time that reading and writing every operand once takes at the
-speed of that copy. On the CPU freed memory is kept, as in training, for both sides. On a GPU each round replays a
-recording of the kernels on 16 sets of operands in turn, more than its caches hold, and does not count the time in which
-Python starts them.
+speed of that copy, without those of the base, which are a few thousandths. The targets hold for both. On the CPU freed
+memory is kept, as in training, for both sides. On a GPU each round replays a recording of the kernels on 16 sets of
+operands in turn, more than its caches hold, and does not count the time in which Python starts them.
 """
 
 import argparse
@@ -32,6 +32,8 @@ from jointreid.models.dynamic_filter import dynamic_filter, dynamic_filter_refer
 SHAPES = ((64, 64, 32), (128, 32, 16), (256, 16, 8), (512, 16, 8))  # channels, height, width
 STRIDES = (1, 2)
 OF_IMAGES = ("x", "spatial", "channel", "grad")  # operands with a row for each image
+WITHOUT_BASE = ("x", "spatial", "channel")
+ON_BASE = (*WITHOUT_BASE, "base", "gain")
 SETS = {"cpu": 1, "cuda": 16}  # operands to go through in a round
 
 
@@ -39,7 +41,8 @@ SETS = {"cpu": 1, "cuda": 16}  # operands to go through in a round
 class Timing:
     """Medians in milliseconds for one shape; quartiles over the rounds of how many times faster than dense it was.
 
-    And quartiles of how many times longer it took on a base (`base_forward`, `base_train`).
+    `base_...` is the operator on a base: `base_forward` and `base_train` are quartiles of how many times longer than
+    without it took, `base_forward_faster` and `base_train_faster` of how many times faster than dense it was.
     """
 
     channels: int
@@ -59,11 +62,18 @@ class Timing:
     base_train_ms: float
     base_forward: list[float]
     base_train: list[float]
+    base_forward_faster: list[float]
+    base_train_faster: list[float]
 
     @property
     def backward_ms(self) -> float:
         """Time of the backward pass: the difference of two medians."""
         return self.train_ms - self.forward_ms
+
+    @property
+    def base_backward_ms(self) -> float:
+        """Time of the backward pass on a base."""
+        return self.base_train_ms - self.base_forward_ms
 
     @property
     def row(self) -> str:
@@ -110,7 +120,7 @@ def operands(batch: int, shape: tuple[int, int, int], stride: int, device: str) 
 
 def check(given: dict[str, Tensor], stride: int) -> None:
     """Stop if the operator and its reference differ, forward or backward, without a base or on one."""
-    for names in (("x", "spatial", "channel"), ("x", "spatial", "channel", "base", "gain")):
+    for names in (WITHOUT_BASE, ON_BASE):
         inputs = tuple(given[name] for name in names)
         arguments: dict[str, Any] = {name: given[name] for name in names}
         found, expected = (
@@ -156,11 +166,10 @@ def measure(batch: int, shape: tuple[int, int, int], stride: int, device: str, r
         return F.conv2d(of["x"], of["weight"], stride=stride, padding=1)
 
     def train_ours(of: dict[str, Tensor]) -> object:
-        return torch.autograd.grad(ours(of), (of["x"], of["spatial"], of["channel"]), of["grad"])
+        return torch.autograd.grad(ours(of), [of[name] for name in WITHOUT_BASE], of["grad"])
 
     def train_on_base(of: dict[str, Tensor]) -> object:
-        inputs = (of["x"], of["spatial"], of["channel"], of["base"], of["gain"])
-        return torch.autograd.grad(on_base(of), inputs, of["grad"])
+        return torch.autograd.grad(on_base(of), [of[name] for name in ON_BASE], of["grad"])
 
     def train_dense(of: dict[str, Tensor]) -> object:
         return torch.autograd.grad(dense(of), (of["x"], of["weight"]), of["grad"])
@@ -202,16 +211,18 @@ def measure(batch: int, shape: tuple[int, int, int], stride: int, device: str, r
         base_train_ms=medians["base_train_ms"],
         base_forward=ratio(times["base_forward_ms"], times["forward_ms"]),
         base_train=ratio(times["base_train_ms"], times["train_ms"]),
+        base_forward_faster=ratio(times["dense_forward_ms"], times["base_forward_ms"]),
+        base_train_faster=ratio(times["dense_train_ms"], times["base_train_ms"]),
     )
 
 
-def peak_beside_output(batch: int) -> float:
+def peak_beside_output(batch: int, names: tuple[str, ...]) -> float:
     """Return by how much a forward pass raises the process's memory, in outputs, at the largest shape (Linux)."""
-    given = operands(batch, SHAPES[0], 1, "cpu")
-    x, spatial, channel = (given[name].detach() for name in ("x", "spatial", "channel"))
-    dynamic_filter(x[:1], spatial[:1], channel[:1])
+    whole: dict[str, Any] = {name: t.detach() for name, t in operands(batch, SHAPES[0], 1, "cpu").items()}
+    whole = {name: whole[name] for name in names}
+    dynamic_filter(**{name: t[:1] if name in OF_IMAGES else t for name, t in whole.items()})
     with memory_above() as above:
-        y = dynamic_filter(x, spatial, channel)
+        y = dynamic_filter(**whole)
     return above[0] / (y.numel() * y.element_size())
 
 
@@ -225,22 +236,33 @@ def compare_with_targets(timings: list[Timing], device: str, batch: int) -> Targ
     for name, key in (("forward", "base_forward"), ("forward+backward", "base_train")):
         longer = geometric_mean([getattr(t, key)[1] for t in timings])
         targets.add(f"{name} on a base / without, geometric mean", longer, 1.05, at_most=True)
-    if device == "cuda":
-        for t in timings:
-            name = f"{t.channels} /{t.stride}"
-            targets.add(f"{name} forward / bytes", t.forward_ms / t.forward_bytes_ms, 1.5, at_most=True)
-            targets.add(f"{name} backward / bytes", t.backward_ms / t.backward_bytes_ms, 2, at_most=True)
-        return targets
-    forward, train = ([getattr(t, key)[1] for t in timings] for key in ("forward_faster", "train_faster"))
-    targets.add("slowest forward, times faster than dense", min(forward), 3)
-    targets.add("slowest forward+backward, times faster", min(train), 4)
-    targets.add("forward, geometric mean", geometric_mean(forward), 8)
-    targets.add("forward+backward, geometric mean", geometric_mean(train), 8)
-    for wide, bound in ((True, 3), (False, 5)):
-        of_width = [t.forward_ms / t.copy_ms for t in timings if (t.channels >= 128) == wide]
-        targets.add(f"forward / copy, C {'>= 128' if wide else '= 64'}", max(of_width), bound, at_most=True)
-    targets.add("peak memory / output", peak_beside_output(batch), 1.5, at_most=True)
+    for begin, where, names in (("", "", WITHOUT_BASE), ("base_", ", on a base", ON_BASE)):
+        if device == "cuda":
+            compare_with_bytes(timings, targets, begin, where)
+        else:
+            compare_with_dense(timings, targets, begin, where)
+            targets.add(f"peak memory / output{where}", peak_beside_output(batch, names), 1.5, at_most=True)
     return targets
+
+
+def compare_with_bytes(timings: list[Timing], targets: Targets, begin: str, where: str) -> None:
+    """Check the targets on a GPU, of the times whose names begin so, and say where."""
+    for t in timings:
+        for part, wanted in (("forward", 1.5), ("backward", 2)):
+            over = getattr(t, f"{begin}{part}_ms") / getattr(t, f"{part}_bytes_ms")
+            targets.add(f"{t.channels} /{t.stride} {part} / bytes{where}", over, wanted, at_most=True)
+
+
+def compare_with_dense(timings: list[Timing], targets: Targets, begin: str, where: str) -> None:
+    """Check the targets on a CPU, of the times whose names begin so, and say where."""
+    forward, train = ([getattr(t, f"{begin}{part}_faster")[1] for t in timings] for part in ("forward", "train"))
+    targets.add(f"slowest forward, times faster than dense{where}", min(forward), 3)
+    targets.add(f"slowest forward+backward, times faster{where}", min(train), 4)
+    targets.add(f"forward, geometric mean{where}", geometric_mean(forward), 8)
+    targets.add(f"forward+backward, geometric mean{where}", geometric_mean(train), 8)
+    for wide, bound in ((True, 3), (False, 5)):
+        of_width = [getattr(t, f"{begin}forward_ms") / t.copy_ms for t in timings if (t.channels >= 128) == wide]
+        targets.add(f"forward / copy, C {'>= 128' if wide else '= 64'}{where}", max(of_width), bound, at_most=True)
 
 
 def main() -> None:

@@ -6,7 +6,6 @@ from typing import Any
 
 import pytest
 import torch
-from torch import Tensor
 from torch.nn import functional
 
 from jointreid.config import LossConfig, RunConfig
@@ -19,15 +18,12 @@ from jointreid.losses.identity import identity_cross_entropy, identity_loss
 from jointreid.losses.triplets import batch_hard_triplet, minable, weighted_regularised_triplet
 from jointreid.messages.errors import JointreidError
 from jointreid.models.reid import ModelOutput
+from tests.losses.small_numbers import randn
 
 # On a line: two identities of domain 0 and one of domain 1, with two images each.
 POINTS = torch.tensor([[0.0], [1.0], [5.0], [5.5], [2.0], [2.2]])
 LABELS, DOMAINS = torch.tensor([0, 0, 1, 1, 2, 2]), torch.tensor([0, 0, 0, 0, 1, 1])
 NOBODY = torch.zeros(6, 6, dtype=torch.bool)
-
-
-def randn(*shape: int) -> Tensor:
-    return torch.randn(*shape, generator=torch.Generator().manual_seed(0))
 
 
 @pytest.mark.parametrize(

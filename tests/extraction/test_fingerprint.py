@@ -13,11 +13,6 @@ from tests.extraction.small_runs import untrained_run
 pytestmark = pytest.mark.slow
 
 
-@pytest.fixture(scope="module")
-def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return untrained_run(tmp_path_factory.mktemp("fingerprint") / "run")
-
-
 def fingerprint_with(run: Path, **changes: Any) -> str:
     """Return the fingerprint of a run's weights under other settings."""
     opened = open_run(run)

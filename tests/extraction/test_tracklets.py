@@ -13,7 +13,7 @@ from jointreid.extraction import tracklets, work
 from jointreid.extraction.embedder import unit_length
 from jointreid.extraction.feature_file import FeatureFile
 from jointreid.extraction.shards import Shard
-from tests.extraction.small_runs import draw, untrained_run
+from tests.extraction.small_runs import draw
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("models_loaded_once")]
 
@@ -29,11 +29,6 @@ ROWS = (
     "01.png,d,c,0,8,3,3,9,9,",
 )
 EXPECTED = ([0, 2], [1, 4], [3, 6], [5])
-
-
-@pytest.fixture(scope="module")
-def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return untrained_run(tmp_path_factory.mktemp("run") / "run")
 
 
 @pytest.fixture

@@ -13,13 +13,7 @@ from jointreid.ingest.layouts import read_layout
 from jointreid.ingest.mot import BoxChoice
 from jointreid.ingest.nobody import set_nobody_apart
 from jointreid.messages.errors import JointreidError
-
-
-def build(root: Path, *names: str) -> Path:
-    for name in names:
-        (root / name).parent.mkdir(parents=True, exist_ok=True)
-        (root / name).touch()
-    return root
+from tests.ingest.trees import build
 
 
 def look(root: Path, layout: Layout = "auto", camera: CameraChoice = "auto") -> tuple[FolderContents, list[str]]:

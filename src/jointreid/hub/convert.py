@@ -180,7 +180,7 @@ def _completed(
         JointreidError: a tensor is missing without a reason, left over, of another shape or not finite.
     """
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
+        torch.default_generator.manual_seed(0)  # torch.manual_seed would also seed GPUs, and not restore them
         own = model_for(config, space).state_dict()
     added, wrong = {}, []
     for name in own:

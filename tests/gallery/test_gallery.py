@@ -117,6 +117,25 @@ def test_the_index_finds_what_a_whole_comparison_finds(tmp_path: Path, indexed: 
 
 
 @pytest.mark.slow
+def test_warming_up_reads_the_index_and_changes_no_answer(
+    tmp_path: Path, indexed: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from lancedb.table import LanceTable
+
+    read: list[str] = []
+    monkeypatch.setattr(LanceTable, "prewarm_index", lambda self, name: read.append(name))
+    gallery, query = Gallery.open(tmp_path / "g"), person_features(1, 1)[0]
+    with pytest.raises(JointreidError, match="is no gallery"):
+        gallery.warm_up()
+    for people, expected in ((1, []), (30, ["feature_idx"])):  # without an index, and with one
+        gallery.add(people_file(tmp_path / f"{people}.parquet", people=people))
+        cold, opened = Gallery.open(tmp_path / "g").search(query), Gallery.open(tmp_path / "g")
+        opened.warm_up()
+        assert opened.search(query) == cold
+        assert read == expected
+
+
+@pytest.mark.slow
 def test_many_new_rows_are_taken_into_the_index(tmp_path: Path, indexed: None, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(index, "_UNINDEXED", 5)
     gallery = Gallery.open(tmp_path / "g")

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from jointreid.gallery.answers import SearchResult
 from jointreid.gallery.changes import Added, Removed
 from jointreid.gallery.filters import Filter, all_of, condition, filter_columns
-from jointreid.gallery.index import index_state
+from jointreid.gallery.index import index_state, read_index
 from jointreid.gallery.mirror import Mirror, UnknownRow, refresh
 from jointreid.gallery.rows import FeatureRows, Floats
 from jointreid.gallery.search import search_mirror
@@ -25,6 +25,8 @@ from jointreid.messages.listing import first_few
 
 # A search is repeated where others change the table meanwhile.
 _ATTEMPTS = 3
+# Searches after which, of 1,000,000 images, one takes no longer than later ones: the first takes 0.4 to 4 s.
+_WARM_UP = 8
 
 
 class Gallery:
@@ -151,6 +153,17 @@ class Gallery:
                     raise
                 self._store.forget()
         raise AssertionError
+
+    def warm_up(self) -> None:
+        """Read what searches need into memory, so that the next search is as fast as later ones: a server begins so.
+
+        Raises:
+            JointreidError: there is no gallery.
+        """
+        features = self._current().features
+        read_index(self._store.table())
+        for row in np.linspace(0, len(features) - 1, min(_WARM_UP, len(features))).astype(int):
+            self.search(features[row])
 
     def select(self, where: Filter | None = None) -> "Any":
         """Return the metadata of the images that fulfil a filter, as an Arrow table in the order of addition."""

@@ -55,6 +55,7 @@ def open_service(
     embedder = Embedder.load(run, checkpoint, device, flip=flip)
     if exists:
         opened.require_model(embedder.fingerprint, str(run))
+        opened.warm_up()
     model = FeatureModel(embedder.fingerprint, absolute(user_path(run)), checkpoint, embedder.evaluation.flip)
     current = CurrentCalibration(run, checkpoint, embedder.fingerprint) if threshold is None else None
     return Service(embedder, opened, model, Judge(threshold, current), settings)

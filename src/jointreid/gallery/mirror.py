@@ -9,14 +9,15 @@ import secrets
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from jointreid.gallery.columns import METADATA, TEXT_COLUMNS
+from jointreid.gallery.filters import Filter
 from jointreid.gallery.rows import BATCH, Floats
 from jointreid.machine.files import sync, write_atomically
 from jointreid.machine.locks import locked
@@ -25,10 +26,19 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 _STATE = "state.json"
+# Filters whose rows are remembered: searches often repeat one, and of 1,000,000 rows a condition takes 3 ms.
+_FILTERS = 4
 
 
 class UnknownRow(LookupError):
     """The table has another version than the mirror, so that row ids of one mean nothing in the other."""
+
+
+class Chosen(NamedTuple):
+    """Rows that a filter leaves, int64 in ascending order and not to be written to, and how many people are on them."""
+
+    rows: NDArray[np.int64]
+    people: int
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,14 +73,24 @@ class Mirror:
         """How many images a person has on average; an image without pid counts as a person."""
         return len(self.people) / max(1, self.count_people())
 
-    def count_people(self, chosen: NDArray[np.int64] | None = None) -> int:
-        """Return how many different people are on all rows, or on those chosen; a row without pid counts as one."""
-        everybody = int(self.people.max(initial=-1)) + 1
-        if chosen is None:
-            return everybody
-        seen = np.zeros(everybody, dtype=bool)
-        seen[self.people[chosen]] = True
-        return int(seen.sum())
+    def count_people(self) -> int:
+        """Return how many different people are on the rows; a row without pid counts as one."""
+        return int(self.people.max(initial=-1)) + 1
+
+    @cached_property
+    def choose(self) -> Callable[[Filter], Chosen]:
+        """From a filter to what it leaves; the last few answers are remembered."""
+        rows, people, everybody = self.rows, self.people, self.count_people()  # not self, which would refer to itself
+
+        @lru_cache(_FILTERS)
+        def choose(where: Filter) -> Chosen:
+            chosen = np.flatnonzero(where.mask(rows))
+            chosen.flags.writeable = False
+            seen = np.zeros(everybody, dtype=bool)
+            seen[people[chosen]] = True
+            return Chosen(chosen, int(seen.sum()))
+
+        return choose
 
     def positions(self, row_ids: NDArray[np.uint64]) -> NDArray[np.int64]:
         """Return where rows are.

@@ -107,13 +107,20 @@ def test_a_search_uses_the_next_larger_number_of_people() -> None:
     assert CALIBRATION.decide(0.76, ["plaza"], gallery_people=50).verdict == "same"
 
 
-@pytest.mark.parametrize(("size", "domains"), [(101, ["plaza"]), (5, ["shop"]), (5, [])])
-def test_nobody_is_the_same_where_the_data_do_not_reach(size: int, domains: list[str]) -> None:
+@pytest.mark.parametrize(
+    ("size", "domains", "reason"),
+    [
+        (101, ["plaza"], "the held-out people of plaza are enough for galleries of up to 100, not of 101"),
+        (5, ["shop"], "the held-out people of shop are too few for thresholds of searches"),
+        (5, [], "the held-out people of"),
+    ],
+)
+def test_nobody_is_the_same_where_the_data_do_not_reach(size: int, domains: list[str], reason: str) -> None:
     bounds = CALIBRATION.search_bounds(size, domains)
     assert bounds.same is None
     assert bounds.verdict(1.0) == "unsure"
     assert bounds.verdict(0.3) == "different"
-    assert "the held-out people of" in bounds.render()
+    assert reason in bounds.render()
 
 
 def test_it_is_read_back_as_it_was_written(tmp_path: Path) -> None:

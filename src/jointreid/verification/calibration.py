@@ -180,9 +180,12 @@ class Calibration:
                     found.high, below(found.low), found.value, interval, self.fpir, "search", (domain,), size, note
                 )
         # The threshold of a smaller gallery is lower: what it calls different, that of a larger one would too.
-        low = entry.searches[-1].threshold.low if entry.searches else pair.same.low
-        most = f"of up to {entry.searches[-1].gallery_people:,} people" if entry.searches else "of no size"
-        note = f"the held-out people of {domain} are enough for galleries {most}, not for {gallery_people:,}"
+        if entry.searches:
+            low, most = entry.searches[-1].threshold.low, entry.searches[-1].gallery_people
+            enough = f"are enough for galleries of up to {most:,}, not of {gallery_people:,}"
+        else:
+            low, enough = pair.same.low, "are too few for thresholds of searches"
+        note = f"the held-out people of {domain} {enough}"
         return Bounds(None, below(low), None, None, self.fpir, "search", (domain,), gallery_people, note)
 
     def to_dict(self) -> dict[str, Any]:

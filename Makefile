@@ -52,7 +52,7 @@ test: $(STAMP) ## run all tests on all cores, also those of the GPU kernels in T
 soak: $(SCALE_STAMP) ## run what takes long: train on every fault, kill runs, start several processes and hosts, run other tools
 	timeout 1200 $(BIN)/python -m tests.soak.faults
 	timeout 900 $(BIN)/python -m tests.soak.kill_resume --kills 100 --minutes 10
-	timeout 900 $(BIN)/python -m tests.soak.gallery_kill --kills 12
+	timeout 1800 $(BIN)/python -m tests.soak.gallery_kill --kills 12
 	timeout 900 $(BIN)/python -m tests.soak.ranks
 	timeout 900 $(BIN)/python -m tests.soak.ray_extract
 	@if [ -x "$$(command -v $(UV))" ]; then \

@@ -1,7 +1,8 @@
 """Kill additions and erasures: `.venv/bin/python -m tests.soak.gallery_kill --kills 12`; 1 if any leaves a half.
 
-A process is killed by SIGKILL at a moment drawn by chance, often while it builds an index. After an addition the
-gallery holds the whole batch or nothing of it. After an erasure it holds the person whole or not at all, and repeating
+A process is killed by SIGKILL at a moment drawn by chance: every second time at any moment, which is mostly while it
+builds an index, and else while it changes the table before that. After an addition the gallery holds the whole batch or
+nothing of it. After an erasure it holds the person whole or not at all, and repeating
 the erasure leaves no byte, nor anything in the system's temporary folder.
 """
 
@@ -27,6 +28,7 @@ DIMS, BASE, BATCH = 128, 6000, 20_000
 NAME = "Wilhelmina-Featherstone"
 
 INDEX_FROM = 1000  # images: every gallery here has an index, which takes each batch in
+NEVER = 10**9
 THUMBNAIL = 600  # bytes
 
 ADD = "gallery.add(rows)"
@@ -36,8 +38,8 @@ import sys
 from jointreid.gallery import index
 from jointreid.gallery.gallery import Gallery
 from jointreid.gallery.rows import FeatureRows
-from tests.soak.gallery_kill import INDEX_FROM, thumbnails
-index.EXACT_BELOW = index._UNINDEXED = INDEX_FROM
+from tests.soak.gallery_kill import thumbnails
+index.EXACT_BELOW = index._UNINDEXED = int(sys.argv[3])
 rows = FeatureRows.read(sys.argv[2]).with_thumbnails(thumbnails())
 gallery = Gallery.open(sys.argv[1])
 gallery.select()
@@ -53,9 +55,9 @@ def thumbnails() -> list[bytes | None]:
     return [draw.bytes(THUMBNAIL) for _ in range(BATCH)]
 
 
-def run_child(code: str, gallery: Path, file: Path, seconds: float | None) -> float:
+def run_child(code: str, gallery: Path, file: Path, seconds: float | None, index_from: int = INDEX_FROM) -> float:
     """Run code in another process, kill it after so many seconds (None: let it end), and return how long it took."""
-    argv = [sys.executable, "-c", CHILD.format(code), str(gallery), str(file)]
+    argv = [sys.executable, "-c", CHILD.format(code), str(gallery), str(file), str(index_from)]
     environment = os.environ | {"TMPDIR": str(temporary_folder(gallery))}
     with subprocess.Popen(argv, stdout=subprocess.PIPE, text=True, env=environment) as child:
         assert child.stdout is not None
@@ -113,11 +115,11 @@ def make_gallery(folder: Path, base: FeatureRows, file: Path | None) -> Path:
     return folder
 
 
-def duration(code: str, gallery: Path, file: Path) -> float:
+def duration(code: str, gallery: Path, file: Path, index_from: int) -> float:
     """Return how many seconds a piece of code takes on a copy of a gallery when it is not killed."""
     copy = gallery.with_name("copy")
     shutil.copytree(gallery, copy)
-    seconds = run_child(code, copy, file, None)
+    seconds = run_child(code, copy, file, None, index_from)
     shutil.rmtree(copy)
     return seconds
 
@@ -141,11 +143,12 @@ def main() -> int:
         needles += [small[at : at + 16] for small in thumbnails()[::997] if small for at in (0, THUMBNAIL // 2)]
         for what, code in (("addition", ADD), ("erasure", ERASE)):
             fresh = make_gallery(folder / f"fresh-{what}", base, file if what == "erasure" else None)
-            whole = duration(code, fresh, file)
+            durations = [duration(code, fresh, file, index_from) for index_from in (NEVER, INDEX_FROM)]
+            print(f"{what}: {durations[0]:.1f} s without an index, {durations[1]:.1f} s with it", flush=True)
             for kill in range(options.kills):
                 place = folder / "g"
                 shutil.copytree(fresh, place)
-                run_child(code, place, file, draw.uniform(0, whole))
+                run_child(code, place, file, draw.uniform(0, durations[kill % 2]))
                 outcome = f"{what}: {check(place, needles)}"
                 counts[outcome] += 1
                 shutil.rmtree(place)

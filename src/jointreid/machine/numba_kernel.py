@@ -34,6 +34,8 @@ def launch_guard() -> AbstractContextManager[Any]:
 
 def cached(dispatcher: Any) -> Any:
     """Keep compiled code on disk: beside the file of the loop, or in the user's cache directory if it is read-only."""
+    if numba.config.DISABLE_JIT:  # type: ignore[attr-defined]
+        return dispatcher  # the plain function
     try:
         dispatcher.enable_caching()
     except RuntimeError:

@@ -34,6 +34,15 @@ ODD_SHAPES: list[Shape] = [
     (0, 4, 6, 5, 3, 1, 1),
 ]
 
+SHAPES_ON_BASE: list[Shape] = [
+    (2, 33, 5, 9, 5, 1, 1),
+    (1, 16, 9, 8, 7, 1, 2),
+    (2, 40, 4, 11, 3, 1, 1),  # a vector and a half of channels, and more columns than are computed at once
+    (2, 40, 7, 10, 3, 2, 1),
+    (1, 24, 6, 19, 3, 2, 1),
+    (1, 24, 6, 10, 3, 1, 3),
+]
+
 
 def make_inputs(shape: Shape, dtype: torch.dtype = torch.float32) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Grad, x, spatial, channel."""
@@ -75,7 +84,7 @@ def test_dynamic_filter_equals_reference(shape: Shape, dtype: torch.dtype) -> No
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-@pytest.mark.parametrize("shape", [*ODD_SHAPES, (2, 33, 5, 9, 5, 1, 1), (1, 16, 9, 8, 7, 1, 2)])
+@pytest.mark.parametrize("shape", [*ODD_SHAPES, *SHAPES_ON_BASE])
 def test_dynamic_filter_on_a_base_equals_reference(shape: Shape, dtype: torch.dtype) -> None:
     *_, stride, dilation = shape
     grad, x, spatial, channel = make_inputs(shape, dtype)

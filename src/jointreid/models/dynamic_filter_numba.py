@@ -14,7 +14,6 @@ import numpy as np
 import torch
 from numba import prange
 from torch import Tensor
-from torch.nn import functional
 
 from jointreid.machine.numba_kernel import Array, Kernel, count_bands, inlined
 from jointreid.models import dynamic_filter_base_numba as on_base
@@ -218,9 +217,21 @@ def _taps_first(channel: Tensor, dtype: torch.dtype) -> Tensor:
     return channel.detach().to(dtype).transpose(1, 2).contiguous()
 
 
-def _base_above_zeros(base: Tensor, dtype: torch.dtype) -> Tensor:
-    """[C, T] -> contiguous [T + 1, C], zeros last."""
-    return functional.pad(base.detach().to(dtype), (0, 1)).T.contiguous()
+def _partial_sums(channel: Tensor, rows: int) -> Tensor:
+    """Empty [B, S, T, C] for the gradient of `channel` [B, T, C]."""
+    batch = channel.shape[0]
+    return channel.new_empty(batch, count_bands(batch, rows), *channel.shape[1:])
+
+
+def _filters_on_base(
+    channel: Tensor, base: Tensor, gain: Tensor, dtype: torch.dtype
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Contiguous channel [B, C, T] and gain [C], and taps first channel times the gain [B, T, C] and base [T, C]."""
+    channel, base, gain = (t.detach().to(dtype).contiguous() for t in (channel, base, gain))
+    batch, channels, taps = channel.shape
+    scaled, static = channel.new_empty(batch, taps, channels), base.new_empty(taps, channels)
+    on_base.put_taps_first(*(t.numpy() for t in (channel, gain, base, scaled, static)))
+    return channel, gain, scaled, static
 
 
 def dynamic_filter(
@@ -234,12 +245,13 @@ def dynamic_filter(
 ) -> Tensor:
     """The operator on checked CPU tensors; see `jointreid.models.dynamic_filter.dynamic_filter`."""
     dtype = torch.promote_types(x.dtype, torch.float32)
-    x, spatial, channel = _channels_last(x, dtype), _channels_last(spatial, dtype), _taps_first(channel, dtype)
+    x, spatial = _channels_last(x, dtype), _channels_last(spatial, dtype)
     out = x.new_empty(*spatial.shape[:3], x.shape[3])
     if base is None or gain is None:
+        channel = _taps_first(channel, dtype)
         _forward(x.numpy(), spatial.numpy(), channel.numpy(), stride, dilation, out.numpy())
     else:
-        scaled, static = channel * gain.detach().to(dtype), _base_above_zeros(base, dtype)
+        *_, scaled, static = _filters_on_base(channel, base, gain, dtype)
         on_base.forward(x.numpy(), spatial.numpy(), scaled.numpy(), static.numpy(), stride, dilation, out.numpy())
     return out.permute(0, 3, 1, 2)
 
@@ -256,13 +268,12 @@ def dynamic_filter_backward(
 ) -> tuple[Tensor, ...]:
     """Gradients of x, spatial and channel, and of base and gain where they are given, for `grad` [B, C, H', W']."""
     dtype = torch.promote_types(x.dtype, torch.float32)
-    x, spatial, channel = _channels_last(x, dtype), _channels_last(spatial, dtype), _taps_first(channel, dtype)
-    grad = _channels_last(grad, dtype)
-    batch, rows = spatial.shape[:2]
+    grad, x, spatial = (_channels_last(t, dtype) for t in (grad, x, spatial))
     grad_x, grad_spatial = torch.empty_like(x), torch.empty_like(spatial)
-    grad_channel = channel.new_empty(batch, count_bands(batch, rows), *channel.shape[1:])
     filters: tuple[Tensor, ...]
     if base is None or gain is None:
+        channel = _taps_first(channel, dtype)
+        grad_channel = _partial_sums(channel, spatial.shape[1])
         grad_, x_, spatial_, channel_ = (t.numpy() for t in (grad, x, spatial, channel))
         if stride == 1:
             _backward_x(grad_, spatial_, channel.flip(1).numpy(), dilation, grad_x.numpy())
@@ -271,20 +282,15 @@ def dynamic_filter_backward(
         _backward_filters(grad_, x_, spatial_, channel_, stride, dilation, grad_spatial.numpy(), grad_channel.numpy())
         filters = (grad_channel.sum(1).transpose(1, 2),)
     else:
-        base, gain = base.detach(), gain.detach().to(dtype)
-        scaled = channel * gain
+        channel, gain, scaled, static = _filters_on_base(channel, base, gain, dtype)
         grad_, x_, spatial_, scaled_ = (t.numpy() for t in (grad, x, spatial, scaled))
-        if stride == 1:
-            flipped = scaled.flip(1).numpy(), _base_above_zeros(base.flip(1), dtype).numpy()
-            on_base.backward_x(grad_, spatial_, *flipped, dilation, grad_x.numpy())
-        else:
-            static = _base_above_zeros(base, dtype).numpy()
-            on_base.backward_x_strided(grad_, spatial_, scaled_, static, stride, dilation, grad_x.numpy())
-        grad_base = torch.empty_like(grad_channel)
-        sums = (t.numpy() for t in (grad_spatial, grad_channel, grad_base))
-        sums_on_base.backward_filters(grad_, x_, spatial_, scaled_, stride, dilation, *sums)
-        of_scaled = grad_channel.sum(1)
-        of_base = grad_base.sum((0, 1), dtype=torch.float64).T  # the longest sums: over the batch and all positions
-        of_gain = (of_scaled * channel).sum((0, 1), dtype=torch.float64)
-        filters = ((of_scaled * gain).transpose(1, 2), of_base, of_gain)
+        on_base.backward_x(grad_, spatial_, scaled_, static.numpy(), stride, dilation, grad_x.numpy())
+        grad_scaled = _partial_sums(scaled, spatial.shape[1])
+        sums = grad_scaled.numpy(), torch.empty_like(grad_scaled).numpy()
+        sums_on_base.backward_filters(grad_, x_, spatial_, scaled_, stride, dilation, grad_spatial.numpy(), *sums)
+        of_channel = torch.empty_like(channel)
+        of_base, of_gain = (torch.empty_like(t, dtype=torch.float64) for t in (static, channel[:, :, 0]))
+        finished = (t.numpy() for t in (channel, gain, of_channel, of_base, of_gain))
+        sums_on_base.finish_filters(*sums, *finished)
+        filters = of_channel, of_base.T, of_gain.sum(0)
     return grad_x.permute(0, 3, 1, 2), grad_spatial.permute(0, 3, 1, 2), *filters

@@ -1,5 +1,6 @@
 """Timing candidates side by side: they take turns inside every round, so that a busy machine slows them alike."""
 
+import random
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -23,12 +24,17 @@ def side_by_side(
 ) -> Milliseconds:
     """Return the milliseconds of each candidate in each round, after rounds that warm up.
 
+    Each round has an order of its own, for a candidate takes longer after one that filled the caches with other numbers
+    or made the processor slow down: up to twice as long for a short one.
+
     Results stay alive until the next round, as they do in a network, and are freed off the clock, which tells seconds.
     """
     samples: Milliseconds = {name: [] for name in candidates}
     alive: dict[str, object] = {}
+    order, shuffled = list(candidates.items()), random.Random(0)
     for _ in range(repeats + warm_up):
-        for name, run in candidates.items():
+        shuffled.shuffle(order)
+        for name, run in order:
             start = clock()
             result = run()
             if device == "cuda":

@@ -183,6 +183,12 @@ def test_features_of_another_model_are_refused(tmp_path: Path) -> None:
         Gallery.open(tmp_path / "none").search(np.ones(DIMS, dtype=np.float32))
 
 
+def test_a_password_in_a_uri_is_refused_and_not_shown() -> None:
+    with pytest.raises(JointreidError, match=r"^s3://\.\.\.@bucket/g: holds a password") as refused:
+        Gallery.open("s3://me:secret@bucket/g")
+    assert "secret" not in str(refused.value)
+
+
 def test_nothing_is_made_where_there_is_no_gallery(tmp_path: Path) -> None:
     none = Gallery.open(tmp_path / "none")
     for ask in (none.info, none.compact, none.select, lambda: none.remove(pid="1", purge=True)):

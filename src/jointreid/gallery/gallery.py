@@ -50,7 +50,8 @@ class Gallery:
         """Return the gallery in a folder or an object store; the first addition makes it.
 
         Raises:
-            JointreidError: lancedb is missing, or there is no folder for the mirror of an object store.
+            JointreidError: lancedb is missing, there is no folder for the mirror of an object store, or its URI holds a
+                password.
         """
         return cls(Store(uri))
 

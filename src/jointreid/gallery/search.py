@@ -20,7 +20,8 @@ from jointreid.gallery.rows import Floats
 # Features gathered at once from the rows that a filter leaves: 0.5 MiB of 512 dimensions. So many rows need one thread.
 _GATHERED, _ALONE = 256, 8192
 # Candidates of the index that are compared again with whole features: this many times as many as are wanted, of up to
-# this many wanted; a quarter more of many. Those of people are many, and the nearest are among them by far.
+# this many wanted; a quarter more where many are. Searches for people want many, so that their nearest images are all
+# among them.
 REFINE, REFINED = 5, 20
 # Candidates among which the index looks at least: with fewer, filters that leave a third of the rows cost recall.
 EFFORT = 400

@@ -27,7 +27,7 @@ from jointreid.machine.extras import library
 from jointreid.machine.files import remove, write_atomically
 from jointreid.machine.hashing import text_sha256
 from jointreid.machine.locks import LockHeld, ProcessLock, lock_files, locked
-from jointreid.machine.paths import is_uri, user_cache_folder, user_path
+from jointreid.machine.paths import is_uri, user_cache_folder, user_path, without_password
 from jointreid.messages.errors import JointreidError
 from jointreid.messages.listing import first_few
 
@@ -74,6 +74,11 @@ class Store:
     def __init__(self, uri: str | Path) -> None:
         self.is_local = not is_uri(str(uri))
         self.uri = os.path.abspath(user_path(uri)) if self.is_local else str(uri)
+        if (shown := without_password(self.uri)) != self.uri and not self.is_local:
+            raise JointreidError(
+                f"{shown}: holds a password, which messages and the list of processes would show; give it in the "
+                "environment, such as AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
+            )
         if self.is_local:
             self.folder = Path(self.uri)
         else:

@@ -24,6 +24,13 @@ def lr_words(store: RecordStore, dataset: str, start: Start, arm: str, lr: float
     return f"{lr:g}{' (edge)' if lr in (min(tried), max(tried)) else ''}"
 
 
+def held_out(record: Record | None) -> str:
+    """Write the mean mAP on held-out train identities; nothing if the training of `record` was not done."""
+    if record is None:
+        return ""
+    return "diverged" if "diverged" in record else percent(record["mean"])
+
+
 def tuning_table(store: RecordStore, dataset: str, start: Start) -> Iterator[str]:
     """Yield the section, or nothing if no learning rate was tried."""
     of_arms = {arm: tried for arm in arms_of(start) if (tried := _tried(store, dataset, start, arm))}
@@ -34,19 +41,13 @@ def tuning_table(store: RecordStore, dataset: str, start: Start) -> Iterator[str
     yield ""
     yield paragraph(*_words(dataset, start, lrs))
     yield ""
-    rows = [[ARMS[arm].name, *(_cell(tried.get(lr)) for lr in lrs)] for arm, tried in of_arms.items()]
+    rows = [[ARMS[arm].name, *(held_out(tried.get(lr)) for lr in lrs)] for arm, tried in of_arms.items()]
     yield text_table([["arm", *(f"lr {lr:g}" for lr in lrs)], *rows], "l" + "r" * len(lrs))
     yield ""
 
 
 def _tried(store: RecordStore, dataset: str, start: Start, arm: str) -> Mapping[float, Record]:
     return {record["task"]["lr"]: record for record in records_of(store, dataset, start, "tune", arm)}
-
-
-def _cell(record: Record | None) -> str:
-    if record is None:
-        return ""
-    return "diverged" if "diverged" in record else percent(record["mean"])
 
 
 def _words(dataset: str, start: Start, lrs: Sequence[float]) -> Iterator[str]:

@@ -40,13 +40,19 @@ def claims(tasks: Any) -> Any:
     return evidence.claims
 
 
-def finished(tasks: Any, mean: Callable[[Any], float] = lambda task: task.lr) -> list[str]:
-    """Return the names of all trainings in their order, by default each with its learning rate as mAP."""
+def finished(tasks: Any, mean: Callable[[Any], float] | None = None) -> list[str]:
+    """Return the names of all trainings in their order, by default each with its learning rate as mAP.
+
+    The recommended network reaches its goals then.
+    """
     from evidence.plan import tasks as planned
+
+    def lr(task: Any) -> float:
+        return float(task.lr + 0.1 * (task.arm == "context" and task.stage != "tune"))
 
     store: Any = MadeRecords()
     while task := next((task for task in planned(tasks.SCALES["test"], store) if store(task.name) is None), None):
-        store.add(task, mean(task))
+        store.add(task, (mean or lr)(task))
     return list(store.records)
 
 
@@ -63,7 +69,7 @@ def test_all_cells_go_through_a_stage_before_the_next(tasks: Any) -> None:
     of_goals = [name.split("_")[3] in tasks.ALWAYS_LONG for name in names if name.split("_")[2] in ("tune", "short")]
     assert of_goals == sorted(of_goals, reverse=True)
     stages = [name.split("_")[2].replace("matched", "long").replace("tune", "short") for name in names]
-    order = ["short", "long", "remedies", "closed", "solo", "longest"]
+    order = ["short", "long", "closed", "solo", "longest"]
     assert stages == sorted(stages, key=order.index)
     for stage in order:
         starts = [name.split("_")[1] for name, of in zip(names, stages, strict=True) if of == stage]
@@ -94,7 +100,7 @@ def test_places_that_are_left_go_by_the_tunings_not_by_test_identities(
     assert long_arms(finished(tasks, mean), "random") == {*tasks.ALWAYS_LONG, best}
 
 
-MEANS = {"static": 0.4, "static-wide": 0.41, "s": 0.42, "context": 0.45}
+REACHED = {"static": 0.4, "static-wide": 0.41, "s": 0.42, "context": 0.45}
 
 
 @pytest.mark.parametrize(
@@ -107,16 +113,24 @@ MEANS = {"static": 0.4, "static-wide": 0.41, "s": 0.42, "context": 0.45}
         ({"context": lambda seed: (0.50, 0.50, 0.42)[seed]}, False),
     ],
 )
-def test_remedies_are_trained_where_the_goal_is_missed(tasks: Any, changed: dict[str, Any], is_missed: bool) -> None:
+@pytest.mark.parametrize("stage", ["short", "long"])
+def test_remedies_are_trained_where_a_goal_is_missed(
+    tasks: Any, changed: dict[str, Any], is_missed: bool, stage: str
+) -> None:
     from evidence.arms import REMEDIES
 
     def mean(task: Any) -> float:
-        value = (MEANS | changed).get(task.arm, 0.3) if task.stage == "long" else task.lr
+        values = {"tune": {}, stage: REACHED | changed}.get(task.stage, REACHED)
+        value = values.get(task.arm, task.lr if task.stage == "tune" else 0.3)
         return float(value(task.seed) if callable(value) else value)
 
-    names = [name.split("_") for name in finished(tasks, mean) if name.startswith("omniglot_random_")]
-    remedies = [(arm, lr, seed) for _, _, stage, arm, lr, seed in (n[:6] for n in names) if stage == "remedies"]
-    assert remedies == [(arm, "lr0.004", "s0") for arm in REMEDIES] * is_missed
+    is_missed &= stage == "long" or not callable(changed.get("context"))  # a short training has one seed
+    names = [name for name in finished(tasks, mean) if name.startswith("omniglot_random_")]
+    wanted = [f"omniglot_random_{kind}_{arm}_lr0.004_s0" for arm in REMEDIES for kind in ("tune", "remedies")]
+    assert [name for name in names if name.split("_")[3] in REMEDIES] == wanted * is_missed
+    if is_missed:  # before what is expensive, if the short trainings tell
+        first_long = next(number for number, name in enumerate(names) if "_long_" in name)
+        assert (names.index(wanted[0]) < first_long) == (stage == "short")
 
 
 def test_a_remedy_changes_one_thing_of_the_recommended_network(tasks: Any) -> None:

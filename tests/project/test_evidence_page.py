@@ -17,7 +17,7 @@ from tests.project.made_records import MadeRecords
 ROOT = Path(__file__).parents[2]
 IDENTITIES, MACHINE = 6, "one abacus"
 # Mean average precision of each arm; those of other arms are that of static.
-LEVELS = {"static": 0.4, "static-wide": 0.45, "s": 0.5, "context": 0.6, "labels": 0.65}
+LEVELS = {"static": 0.4, "static-wide": 0.45, "s": 0.49, "context": 0.6, "labels": 0.65}
 # What is added to it, by stage.
 OF_STAGE = {"solo": -0.1, "closed": -0.2, "long": 0.05, "longest": 0.1}
 
@@ -139,7 +139,7 @@ def test_the_goals_of_a_complete_comparison(complete: str) -> None:
         assert float(row[5].split()[0]) == pytest.approx(gained, abs=1)
         assert [float(cell) for cell in row[6].split(",")] == pytest.approx(3 * [gained], abs=1)
         assert row[7] == "+2 reached"
-        assert float(row[8].split()[0]) == pytest.approx(50, abs=5)
+        assert float(row[8].split()[0]) == pytest.approx(55, abs=3)
         assert float(row[9].split()[0]) == pytest.approx(gained, abs=1)
         assert row[10] == "no"
 
@@ -333,13 +333,13 @@ def test_remedies_have_a_table_where_the_goal_is_missed(
     assert "### Remedies" not in complete
     monkeypatch.setitem(LEVELS, "context", 0.46)
     monkeypatch.setitem(LEVELS, "masked", 0.5)
-    text = page(evidence, make_store(evidence, tmp_path, most=103))  # to the remedies from random weights
+    text = page(evidence, make_store(evidence, tmp_path, most=38))  # to the remedies from random weights
     found = rows(text, "Remedies", "| ")
     assert [row[0] for row in found[1:]] == ["none", *(arm.words for arm in evidence.arms.REMEDIES.values())]
     by_name = {row[0]: row for row in found}
-    assert float(by_name["none"][5].split()[0]) == pytest.approx(1, abs=1)
+    assert float(by_name["none"][6].split()[0]) == pytest.approx(1, abs=1)
     masked = by_name["masked identity head"]
-    assert [float(cell.split()[0]) for cell in masked[3:6]] == pytest.approx([50, 4, 5], abs=1)
+    assert [float(cell.split()[0]) for cell in masked[3:7]] == pytest.approx([50, 50, 4, 5], abs=1)
     assert "+2 NOT reached" in text
 
 

@@ -134,6 +134,10 @@ REMEDIES: Mapping[str, Arm] = {
         "camera shrinkage 50", "of a camera with 50 train images half the vector is left: no kernel for few images",
         dcsd={"camera_shrinkage": 50.0},
     ),
+    "held-out": _remedy(
+        "context trusted by what it knows", "what it cannot tell of people it did not learn from changes no kernel",
+        dcsd={"context_held_out": 0.1},
+    ),
     "masked": _remedy(
         "masked identity head", "identities compete within their domain: nothing is gained by telling the domain",
         loss={"id_head": "masked"},

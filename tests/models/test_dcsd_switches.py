@@ -75,6 +75,7 @@ ELSEWHERE = {
     "degenerate_heads": "tests/models/test_dcsd_switches.py::test_dropping_a_head_equals_leaving_its_factor_out",
     "gain_relative": "tests/models/test_context.py::test_a_relative_gain_is_a_share_of_the_size_of_the_static_kernel",
     "context_dropout": "tests/training/test_batches.py::test_the_share_of_dropped_contexts_is_that_of_the_settings",
+    "context_held_out": "tests/models/test_context_trust.py::test_a_context_that_knows_nothing_is_a_context_of_zeros",
     "context_stages": "tests/models/test_controls.py::test_stages_that_are_left_out_are_told_nothing",
     "camera_shrinkage": "tests/models/test_controls.py::test_a_camera_without_images_is_told_as_its_domain",
     "inject": "tests/models/test_controls.py::test_the_context_changes_the_features_through_the_control",

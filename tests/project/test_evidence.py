@@ -142,7 +142,8 @@ def test_a_remedy_changes_one_thing_of_the_recommended_network(tasks: Any) -> No
         changed = [config_difference(settings("context", start), settings(arm, start)) for arm in REMEDIES]
         widths = ["dcsd.squeeze"] if start == "random" else ["dcsd.squeeze", "dcsd.hidden_floor"]
         assert [list(keys) for keys in changed] == [
-            ["dcsd.context_dropout"], ["dcsd.camera_shrinkage"], ["loss.id_head"], ["dcsd.context_stages"], widths,
+            ["dcsd.context_dropout"], ["dcsd.camera_shrinkage"], ["dcsd.context_held_out"], ["loss.id_head"],
+            ["dcsd.context_stages"], widths,
         ]  # fmt: skip
         for before, after in changed[-1].values():
             assert after == 2 * before

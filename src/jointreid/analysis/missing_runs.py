@@ -58,6 +58,8 @@ def missing_runs(arms: Sequence[Arm], names: Sequence[str]) -> Iterator[str]:
             options = ["--dcsd.factors", "[sample]"]
             if arm.settings.get("dcsd.camera_shrinkage"):  # which needs the factor camera
                 options += ["--dcsd.camera_shrinkage", "0"]
+            if arm.settings.get("dcsd.context_held_out"):  # which needs a context
+                options += ["--dcsd.context_held_out", "0"]
             other = _other(arm, names, "s", *options)
             yield (
                 f"How much of its gain {arm.label} owes to S, and how much to {letters_of(arm.factors[1:])}. No run "

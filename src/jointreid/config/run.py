@@ -84,6 +84,7 @@ ADDED_LATER = (
     ("dcsd", "generated_start"),
     ("dcsd", "context"),
     ("dcsd", "context_dropout"),
+    ("dcsd", "context_held_out"),
     ("dcsd", "hidden_floor"),
     ("dcsd", "decay_generators"),
     ("optim", "generator_lr"),

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from jointreid.config import DcsdConfig, Factor
+from jointreid.models.context_trust import ContextTrust
 from jointreid.models.initial import init_for_relu
 from jointreid.models.pooling import mean_and_deviation
 
@@ -80,6 +81,21 @@ class PredictedContext(NamedTuple):
         """The sum of the vectors [B, V]."""
         vectors = [vector for vector in (self.domain, self.camera) if vector is not None]
         return sum(vectors[1:], start=vectors[0])
+
+    def trusted(self, trust: Tensor) -> "PredictedContext":
+        """Return it with less in it: its vectors times a number, its posterior mixed with one that knows nothing.
+
+        Args:
+            trust: how far the domain and the camera are trusted, [2], in [0, 1].
+        """
+        domain, camera = (
+            None if vector is None else vector * part.to(vector.dtype)
+            for vector, part in zip((self.domain, self.camera), trust, strict=True)
+        )
+        posterior = self.posterior
+        if posterior is not None:
+            posterior = torch.lerp(torch.full_like(posterior, 1 / posterior.shape[1]), posterior, trust[0])
+        return PredictedContext(domain, camera, self.logits, posterior)
 
     def told(self, kept: Tensor | None = None) -> Context:
         """Return what all blocks are told: nothing of the images that do not keep their context.
@@ -166,6 +182,7 @@ class ContextNetwork(nn.Module):
 
     Attributes:
         shrinkage: shrinks the camera vectors; None without `dcsd.camera_shrinkage`.
+        trust: shrinks both by what it knows; None without `dcsd.context_held_out`.
     """
 
     domain: VectorHead | None
@@ -187,6 +204,7 @@ class ContextNetwork(nn.Module):
         self.domain = VectorHead(num_domains, config) if "domain" in factors else None
         self.camera = VectorHead(num_cameras, config) if "camera" in factors else None
         self.shrinkage = CameraShrinkage(num_cameras, config.camera_shrinkage) if config.camera_shrinkage else None
+        self.trust = ContextTrust(config.context_held_out) if config.context_held_out else None
         self.names_domains = config.inject == "norm"
 
     def forward(self, images: Tensor) -> PredictedContext:
@@ -205,7 +223,8 @@ class ContextNetwork(nn.Module):
         posterior = None
         if self.names_domains and domain_logits is not None:
             posterior = domain_logits.detach().float().softmax(1)
-        return PredictedContext(domain, camera, FactorLogits(domain_logits, camera_logits), posterior)
+        predicted = PredictedContext(domain, camera, FactorLogits(domain_logits, camera_logits), posterior)
+        return predicted if self.trust is None else predicted.trusted(self.trust())
 
     def prune_heads(self) -> None:
         """Drop the classifiers, for deployment: the vectors stay the same and the logits become None.

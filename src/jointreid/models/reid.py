@@ -22,6 +22,7 @@ from jointreid.models.context import (
     PredictedContext,
     context_module,
 )
+from jointreid.models.context_trust import ContextTrust
 from jointreid.models.dcsd import DCSD
 from jointreid.models.families import build_trunk
 from jointreid.models.norms import SNR, InstanceNorm, Restitution
@@ -138,6 +139,11 @@ class ReIDModel(nn.Module):
         """Take the number of train images of each camera, [num_cameras], which `dcsd.camera_shrinkage` asks for."""
         if self.context is not None and self.context.shrinkage is not None:
             self.context.shrinkage.set_counts(counts)
+
+    @property
+    def context_trust(self) -> ContextTrust | None:
+        """What measures how much the context network knows; None without `dcsd.context_held_out`."""
+        return self.context.trust if isinstance(self.context, ContextNetwork) else None
 
     def head_names(self) -> list[str]:
         """Return the names in `state_dict` whose shape depends on the training set: all classifiers.

@@ -210,6 +210,8 @@ def _require_consistent(config: DcsdConfig) -> None:
         and "domain" not in config.factors,
         "dcsd.camera_shrinkage needs dcsd.context network or labels, and the factor camera": config.camera_shrinkage > 0
         and not (one_context and "camera" in config.factors),
+        "dcsd.context_held_out needs dcsd.context network, and the factor domain or camera": config.context_held_out > 0
+        and (config.context != "network" or config.factors == ("sample",)),
     }
     for message, applies in refused.items():
         if applies:

@@ -13,8 +13,8 @@ from jointreid.config import RunConfig
 from jointreid.data.images import Batch
 from jointreid.data.records import ImageRecord
 from jointreid.losses import HeadAccuracy, LossFunction, Terms, head_accuracy, identity_by_domain
-from jointreid.models.context import Origins
-from jointreid.models.reid import ReIDModel
+from jointreid.models.context import FactorLogits, Origins
+from jointreid.models.reid import ModelOutput, ReIDModel
 from jointreid.training.arithmetic import Arithmetic
 from jointreid.training.batches import TrainingBatch
 from jointreid.training.distributed.processes import Processes
@@ -107,12 +107,22 @@ class TrainingStep:
         """
         output = self.network(batch.images, self._origins(batch), batch.keeps_context)
         output = self.processes.outputs_for_loss(output, gather=self._config.train.gather)
+        output = self._with_context_held_out(output, batch)
         terms = self._loss(output, batch, self._config.loss, generator)
         accuracy = head_accuracy(output.factor_logits, batch.domain_ids, batch.global_camids)
         by_domain = None
         if self._domains:
             by_domain = identity_by_domain(output, batch, len(self._domains), self._config.loss.id_head)
         return BatchValues(terms, accuracy, by_domain)
+
+    def _with_context_held_out(self, output: ModelOutput, batch: Batch) -> ModelOutput:
+        """Measure what the context network knows of held-out identities, of which it is to learn nothing."""
+        trust = self.model.context_trust
+        if trust is None:
+            return output
+        (logits,) = output.factor_logits
+        kept = trust.learn(logits, batch.labels, batch.domain_ids, batch.global_camids)
+        return output._replace(factor_logits=(FactorLogits(*kept),))
 
     def _origins(self, batch: Batch) -> Origins | None:
         """Return the labels that a model is told of this process's images; None by default."""
@@ -121,6 +131,11 @@ class TrainingStep:
         size = len(batch.images)
         first = self.processes.rank * size if self._config.train.gather else 0  # the labels are then of all images
         return Origins(batch.domain_ids[first : first + size], batch.global_camids[first : first + size])
+
+    def context_trust(self) -> dict[str, float]:
+        """Return how far the domain and the camera that the context network predicts are trusted, for the log."""
+        trust = self.model.context_trust
+        return {} if trust is None else dict(zip(("domain_trust", "camera_trust"), trust().tolist(), strict=True))
 
     def backward(self, loss: Tensor) -> None:
         """Add a batch's share to the gradients of the step."""
@@ -153,6 +168,6 @@ class TrainingStep:
             self._fabric.clip_gradients(self.network, self.optimizer, max_norm=norm, error_if_nonfinite=False)
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
-        self.processes.average_batch_norm(self.model)
+        self.processes.average_running(self.model)
         if self.average:
             self.average.update(self.model)

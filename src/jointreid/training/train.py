@@ -192,7 +192,7 @@ class _Trainer:
             if is_log_step or is_epoch_end or is_save_step:
                 watch.read()  # stops at a loss that is not finite
             if is_log_step:
-                values = {**watch.take_means(), "lr": lr}
+                values = {**watch.take_means(), **setup.step.context_trust(), "lr": lr}
                 self.log.write("train", progress.step, epoch, values)
                 seconds = time.monotonic() - since
                 self.log.print_step(progress.step, epoch, values, images / seconds, setup.batches.waited / seconds)

@@ -141,7 +141,7 @@ def train_in(size: int, config: RunConfig, data: TrainingData, folder: Path) -> 
     def work(rank: int) -> None:
         seen: list[torch.Tensor] = []
         after: list[dict[str, torch.Tensor]] = []
-        augment, average = augmentation.augment, Processes.average_batch_norm
+        augment, average = augmentation.augment, Processes.average_running
 
         def augmented(*args: Any) -> torch.Tensor:
             seen.append(augment(*args))
@@ -153,7 +153,7 @@ def train_in(size: int, config: RunConfig, data: TrainingData, folder: Path) -> 
 
         patch = pytest.MonkeyPatch()  # ends with the process
         patch.setattr(batches, "augment", augmented)
-        patch.setattr(Processes, "average_batch_norm", averaged)
+        patch.setattr(Processes, "average_running", averaged)
         room.train(config.replace(train={"out": str(folder / "run")}), Console(quiet=True), data=data)
         seen = seen[1:]  # the first is the forecast's
         save_file({str(step): images.contiguous() for step, images in enumerate(seen)}, folder / f"images{rank}")

@@ -185,9 +185,9 @@ class Processes:
         return cast(Tensor, self.fabric.all_reduce(values.detach().clone(), reduce_op="mean"))
 
     @torch.no_grad()
-    def average_batch_norm(self, model: nn.Module) -> None:
-        """Set the running statistics of batch normalisation to their mean over the processes, after each step."""
-        running = [b for name, b in model.named_buffers() if name.endswith(("running_mean", "running_var"))]
+    def average_running(self, model: nn.Module) -> None:
+        """Set running statistics, such as those of batch normalisation, to their mean over the processes."""
+        running = [b for name, b in model.named_buffers() if name.rpartition(".")[2].startswith("running_")]
         if self.world_size == 1 or not running:
             return
         means = self.mean(torch.cat([buffer.flatten() for buffer in running]))

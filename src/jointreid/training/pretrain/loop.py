@@ -240,7 +240,7 @@ class _Pretraining:
     @torch.no_grad()
     def _evaluate(self) -> dict[str, float]:
         """Return the top-1 and top-5 accuracy on val."""
-        self.processes.average_batch_norm(self.model)  # each process has seen its own images only
+        self.processes.average_running(self.model)  # each process has seen its own images only
         self.model.eval()
         hits = torch.zeros(2, device=self.fabric.device)
         for images, labels in self._batches(self.folder.val, None):

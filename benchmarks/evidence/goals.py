@@ -1,6 +1,6 @@
 """What the recommended network gains, beside the goals that were set before any training."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from evidence.arms import ARMS, Start, short_start
 from evidence.compared import gain, records_of
@@ -56,7 +56,7 @@ def _row(store: RecordStore, dataset: str, start: Start) -> list[str]:
             arm = found.plain[0]["task"]["arm"]
             share = count(arm, start, dataset).macs / count("context", start, dataset).macs
             closed = _closed(store, dataset, start)
-            gains = (("all domains", found.gain), ("closed domain", closed))
+            gains = {"all domains": found.gain, "closed domain": closed}
             return [
                 *words,
                 f"{stage}, {_seeds(found)}",
@@ -67,7 +67,7 @@ def _row(store: RecordStore, dataset: str, start: Start) -> list[str]:
                 _goal(found),
                 share_words(found.share),
                 with_interval(closed) if closed else "not trained yet",
-                ", ".join(name for name, value in gains if is_below(value)) or "no",
+                _below(gains, found),
             ]
     return [*words, "not trained yet", *8 * [""]]
 
@@ -79,8 +79,17 @@ def is_below(found: Estimate | None) -> bool:
 
 def _goal(found: Outcome) -> str:
     """Write whether the gain is what it is to be, and by how many seeds if these are fewer than there are to be."""
-    few = f" by {_seeds(found)}" if len(found.seed_gains) < LONG_SEEDS else ""
-    return f"{100 * found.wanted:+.0f} {'reached' if found.reaches_gain else 'NOT reached'}{few}"
+    return f"{100 * found.wanted:+.0f} {'reached' if found.reaches_gain else 'NOT reached'}{_few(found)}"
+
+
+def _below(gains: Mapping[str, Estimate | None], found: Outcome) -> str:
+    """Write where a network is clearly below the other one, in the same way."""
+    names = ", ".join(name for name, value in gains.items() if is_below(value))
+    return f"{names}{_few(found)}" if names else "no"
+
+
+def _few(found: Outcome) -> str:
+    return f" by {_seeds(found)}" if len(found.seed_gains) < LONG_SEEDS else ""
 
 
 def _seeds(found: Outcome) -> str:

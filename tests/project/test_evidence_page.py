@@ -333,7 +333,7 @@ def test_remedies_have_a_table_where_the_goal_is_missed(
     assert "### Remedies" not in complete
     monkeypatch.setitem(LEVELS, "context", 0.46)
     monkeypatch.setitem(LEVELS, "masked", 0.5)
-    text = page(evidence, make_store(evidence, tmp_path, most=38))  # to the remedies from random weights
+    text = page(evidence, make_store(evidence, tmp_path, most=40))  # to the remedies from random weights
     found = rows(text, "Remedies", "| ")
     assert [row[0] for row in found[1:]] == ["none", *(arm.words for arm in evidence.arms.REMEDIES.values())]
     by_name = {row[0]: row for row in found}

@@ -66,7 +66,10 @@ def test_sentences_name_the_figures() -> None:
     assert "in 70% of the cases" in first
     assert "agree least in stage 2 (cosine \N{MINUS SIGN}0.30, opposed in 90%)" in first  # a head tells data sets apart
     assert "the data set of 90% of new people's images (chance 25%)" in second
-    assert "the model uses its context: the mean mAP is 80.0 with its own context, 50.0" in second
+    assert (
+        "the model uses its context: among the images looked at the mean mAP is 80.0 with its own context, 50.0"
+        in second
+    )
     assert "from 5 to 1 of west, where 60% of 30 queries find somebody else first" in third
     assert "1 image resembles another person" in third
     assert "3 pairs of identities are alike enough" in third

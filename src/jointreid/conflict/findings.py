@@ -88,8 +88,8 @@ def _context(study: ConflictStudy) -> str:
         why = study.context.why_none
         return f"{why[0].lower()}{why[1:].rstrip('.')}" if why else "no other context was compared"
     values = (
-        f"the mean mAP is {100 * own:.1f} with its own context, {100 * shuffled:.1f} with that of another image and "
-        f"{100 * zeroed:.1f} without"
+        f"among the images looked at the mean mAP is {100 * own:.1f} with its own context, {100 * shuffled:.1f} with "
+        f"that of another image and {100 * zeroed:.1f} without"
     )
     if own - shuffled > _NOTABLE:
         return f"the model uses its context: {values}"

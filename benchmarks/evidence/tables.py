@@ -53,7 +53,8 @@ def page(store: RecordStore, costs: Costs, scale: Scale, image: str = IMAGE) -> 
         lines.append("There is no training yet.")
     else:
         hours = sum(record["seconds"] for record in records) / 3600
-        lines.append(f"{len(records)} trainings, {hours:.1f} hours on {records[0]['provenance']['machine']}.")
+        machines = sorted({record["provenance"]["machine"] for record in records})
+        lines.append(paragraph(f"{len(records)} trainings, {hours:.1f} hours on {' and '.join(machines)}."))
     return "\n".join(lines).rstrip() + "\n"
 
 

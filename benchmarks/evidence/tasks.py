@@ -26,10 +26,10 @@ PLAIN = ("static", RIVAL, "static-dense")
 # The goals need these long: D + C is what the context network gains over static + S.
 ALWAYS_LONG = (*COMPARED, "s", RIVAL)
 # CPU time of a step of the context network as a multiple of static's: the stage `matched` trains static for as many
-# times more epochs than `short`, so that both cost the same. `python -m evidence.costs` measures it; 5 rounds gave 1.62
-# on people and 1.69 on Omniglot from random weights, 2.16 and 2.17 with MobileNetV2. On a GPU CPU time says nothing: no
-# such stage.
-CPU_FACTOR: Mapping[Start, float] = {"random": 1.6, "imagenet": 2.2}
+# times more epochs than `short`, so that both cost the same. `python -m evidence.costs --rounds 7` measured it, medians
+# on people, Omniglot and emoji: 1.55, 1.59 and 1.59 from random weights, 1.98, 1.97 and 1.88 with MobileNetV2. On a GPU
+# CPU time says nothing: no such stage.
+CPU_FACTOR: Mapping[Start, float] = {"random": 1.6, "imagenet": 2.0}
 
 
 @dataclass(frozen=True)

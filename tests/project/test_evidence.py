@@ -133,6 +133,41 @@ def test_remedies_are_trained_where_a_goal_is_missed(
         assert (names.index(wanted[0]) < first_long) == (stage == "short")
 
 
+def test_the_remedy_that_helps_most_is_tried_where_no_goal_is_missed(
+    tasks: Any, plan: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from evidence.arms import REMEDIES
+
+    monkeypatch.setattr(plan, "misses_goals", lambda dataset, _start, _store: dataset != "people")
+    store: Any = MadeRecords()
+    gains = {"late": (0.04, 0.0), "dropout": (0.01, 0.02)}  # on Omniglot and emoji
+    for number, dataset in enumerate(("omniglot", "emoji")):
+        for lr in tasks.LRS["random"]:
+            store.add(tasks.Task(dataset, "random", "tune", "context", lr), 0.5)
+        best = plan.best_lr(dataset, "random", "context", store)
+        for arm in REMEDIES:
+            assert plan.best_remedy("random", store) is None
+            task = tasks.Task(dataset, "random", "tune", arm, best)
+            store.add(task, 0.5 + gains.get(arm, (-0.1, 0.0))[number])
+    assert plan.best_remedy("random", store) == "late"
+    for lr in tasks.LRS["random"]:
+        store.add(tasks.Task("people", "random", "tune", "context", lr), lr)
+    names = [task.name for task in plan._remedy_elsewhere("people", "random", store)]
+    assert names == [f"people_random_{stage}_late_lr0.004_s0" for stage in ("tune", "remedies")]
+    assert list(plan._remedy_elsewhere("emoji", "random", store)) == []
+
+
+def test_no_remedy_is_tried_elsewhere_if_none_helps(tasks: Any, plan: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    from evidence.arms import REMEDIES
+
+    monkeypatch.setattr(plan, "misses_goals", lambda _dataset, _start, _store: True)
+    store: Any = MadeRecords()
+    for arm in ("context", *REMEDIES):
+        for lr in tasks.LRS["random"]:
+            store.add(tasks.Task("omniglot", "random", "tune", arm, lr), 0.5 - 0.1 * (arm != "context"))
+    assert plan.best_remedy("random", store) is None
+
+
 def test_a_remedy_changes_one_thing_of_the_recommended_network(tasks: Any) -> None:
     from evidence.arms import REMEDIES, predicts_context, settings
 

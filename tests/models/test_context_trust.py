@@ -113,6 +113,14 @@ def test_what_predicts_no_context_cannot_be_measured(changed: dict[str, Any]) ->
         model("kernel", context_held_out=0.1, **changed)
 
 
+def test_a_share_that_holds_out_nobody_is_refused() -> None:
+    ContextTrust(0.1).require_held_out(10)
+    with pytest.raises(
+        JointreidError, match=r"is 0\.1, of 9 train identities: none is held out.* holds out one or more"
+    ):
+        ContextTrust(0.1).require_held_out(9)
+
+
 @pytest.mark.parametrize("share", [-0.1, 0.6])
 def test_a_share_out_of_range_is_refused(share: float) -> None:
     with pytest.raises(JointreidError, match=r"dcsd.context_held_out.* a share in \[0, 0.5\]"):

@@ -4,11 +4,13 @@ A context network that learns its train images by heart is sure of every one of 
 generators would learn kernels for knowledge that is not there at test. So part of the train identities is kept from the
 losses of the context network (`dcsd.context_held_out`), and how often it is right on them says what it knows.
 
-Letters: B images of a batch, V numbers of a vector.
+Letters: B images of a batch.
 """
 
 import torch
 from torch import Tensor, nn
+
+from jointreid.messages.errors import JointreidError
 
 Logits = tuple[Tensor | None, Tensor | None]  # of domain [B, num_domains] and camera [B, num_cameras]
 
@@ -19,7 +21,8 @@ MOMENTUM = 0.01
 def is_held_out(labels: Tensor, share: float) -> Tensor:
     """Return which identities are kept from the losses of the context network, bool [B].
 
-    They lie evenly among the labels, so that every domain, whose labels follow each other, has the same share.
+    They lie evenly among the labels, so that every domain, whose labels follow each other, has the same share up to
+    one identity.
 
     Args:
         labels: int64 [B].
@@ -52,6 +55,18 @@ class ContextTrust(nn.Module):
         self.share = share
         self.register_buffer("running_right", torch.zeros(2))
         self.register_buffer("running_seen", torch.zeros(1))
+
+    def require_held_out(self, num_ids: int) -> None:
+        """Refuse a share of so few identities that none is held out: the context would never be trusted.
+
+        Raises:
+            JointreidError: the message says which share holds out one.
+        """
+        if not bool(is_held_out(torch.arange(num_ids), self.share).any()):
+            raise JointreidError(
+                f"dcsd.context_held_out is {self.share:g}, of {num_ids:,} train identities: none is held out, so "
+                "nothing could be measured; expected a share that holds out one or more, or 0 to measure nothing"
+            )
 
     def forward(self) -> Tensor:
         """Return the factors of domain and camera, [2]."""

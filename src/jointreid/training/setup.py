@@ -109,6 +109,8 @@ def set_up(
     model, pretraining = _build_model(run, config, processes, checkpoint, console)
     cameras = torch.tensor(data.train_set.global_camids)
     model.set_camera_images(torch.bincount(cameras, minlength=run.label_space.num_cameras))
+    if model.context_trust is not None:
+        model.context_trust.require_held_out(run.label_space.num_ids)
     # A custom trunk may not fit into one graph, nor do the messages of SyncBatchNorm in the middle of a forward pass.
     one_graph = not is_custom(config.model.trunk) and not config.train.sync_bn
     arithmetic = Arithmetic(device, precision, config.train.compile, one_graph)

@@ -57,6 +57,7 @@ class Arm:
         changes: to the settings of the recipe.
         starts: where it can be trained, with further changes that each needs.
         control: whether it may not be recommended: it sees labels, or is a rival of the kernel.
+        datasets: that it makes sense for; empty: all.
     """
 
     words: str
@@ -65,6 +66,7 @@ class Arm:
     changes: Sections
     starts: Mapping[Start, Sections]
     control: bool = False
+    datasets: tuple[str, ...] = ()
 
     @property
     def name(self) -> str:
@@ -74,9 +76,9 @@ class Arm:
 
 def _arm(
     words: str, why: str, recipe: str = "bot-dcsd", *, starts: Mapping[Start, Sections] = _ANYWHERE,
-    control: bool = False, **changes: Any,
+    control: bool = False, datasets: tuple[str, ...] = (), **changes: Any,
 ) -> Arm:  # fmt: skip
-    return Arm(words, why, recipe, changes, starts, control)
+    return Arm(words, why, recipe, changes, starts, control, datasets)
 
 
 # In the order of their trainings: those that say most come first.
@@ -142,6 +144,10 @@ REMEDIES: Mapping[str, Arm] = {
         "masked identity head", "identities compete within their domain: nothing is gained by telling the domain",
         loss={"id_head": "masked"},
     ),
+    "shared": _remedy(
+        "cameras that the domains share", "a studio is one camera in all domains: a vector has seven times the images",
+        datasets=("emoji",), data={"camera_ids": "local"},
+    ),
     "late": _remedy(
         "context in the last two stages", "the first stages are the same for all domains",
         starts={
@@ -158,6 +164,11 @@ REMEDIES: Mapping[str, Arm] = {
     ),
 }  # fmt: skip
 NETWORKS: Mapping[str, Arm] = {**ARMS, **REMEDIES}
+
+
+def remedies_of(dataset: str) -> tuple[str, ...]:
+    """Return the remedies that make sense for a data set."""
+    return tuple(name for name, arm in REMEDIES.items() if not arm.datasets or dataset in arm.datasets)
 
 
 def short_start(start: Start) -> str:

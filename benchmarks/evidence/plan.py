@@ -15,7 +15,7 @@ from collections.abc import Iterator, Mapping
 from functools import cache
 from statistics import fmean
 
-from evidence.arms import ARMS, REMEDIES, Start
+from evidence.arms import ARMS, REMEDIES, Start, remedies_of
 from evidence.compared import records_of
 from evidence.data import DATASETS
 from evidence.outcome import outcome
@@ -91,9 +91,10 @@ def _misses_goals(store: RecordStore, dataset: str, start: Start, stage: Stage, 
 def best_remedy(start: Start, store: RecordStore) -> str | None:
     """Return the remedy that gains most on held-out train identities, in the mean over the data sets that miss a goal.
 
-    None until all were tried on them, or if none gains: then there is nothing to try on the other data sets.
+    None until all were tried on them, or if none gains: then there is nothing to try on the other data sets. Remedies
+    that make sense for some data sets alone take no part.
     """
-    gains: dict[str, list[float]] = {arm: [] for arm in REMEDIES}
+    gains: dict[str, list[float]] = {name: [] for name, arm in REMEDIES.items() if not arm.datasets}
     for dataset in DATASETS:
         lr = best_lr(dataset, start, "context", store)
         if lr is None or not misses_goals(dataset, start, store):
@@ -157,7 +158,7 @@ def _long(dataset: str, start: Start, store: RecordStore) -> Iterator[Task]:
 def _remedies(dataset: str, start: Start, store: RecordStore) -> Iterator[Task]:
     lr = best_lr(dataset, start, "context", store)
     if lr is not None and misses_goals(dataset, start, store):
-        for arm in REMEDIES:
+        for arm in remedies_of(dataset):
             yield from _tune_and_remedy(dataset, start, arm, lr)
 
 

@@ -117,7 +117,9 @@ REACHED = {"static": 0.4, "static-wide": 0.41, "s": 0.42, "context": 0.45}
 def test_remedies_are_trained_where_a_goal_is_missed(
     tasks: Any, changed: dict[str, Any], is_missed: bool, stage: str
 ) -> None:
-    from evidence.arms import REMEDIES
+    from evidence.arms import remedies_of
+
+    remedies = remedies_of("omniglot")
 
     def mean(task: Any) -> float:
         values = {"tune": {}, stage: REACHED | changed}.get(task.stage, REACHED)
@@ -126,8 +128,8 @@ def test_remedies_are_trained_where_a_goal_is_missed(
 
     is_missed &= stage == "long" or not callable(changed.get("context"))  # a short training has one seed
     names = [name for name in finished(tasks, mean) if name.startswith("omniglot_random_")]
-    wanted = [f"omniglot_random_{kind}_{arm}_lr0.004_s0" for arm in REMEDIES for kind in ("tune", "remedies")]
-    assert [name for name in names if name.split("_")[3] in REMEDIES] == wanted * is_missed
+    wanted = [f"omniglot_random_{kind}_{arm}_lr0.004_s0" for arm in remedies for kind in ("tune", "remedies")]
+    assert [name for name in names if name.split("_")[3] in remedies] == wanted * is_missed
     if is_missed:  # before what is expensive, if the short trainings tell
         first_long = next(number for number, name in enumerate(names) if "_long_" in name)
         assert (names.index(wanted[0]) < first_long) == (stage == "short")
@@ -140,7 +142,7 @@ def test_the_remedy_that_helps_most_is_tried_where_no_goal_is_missed(
 
     monkeypatch.setattr(plan, "misses_goals", lambda dataset, _start, _store: dataset != "people")
     store: Any = MadeRecords()
-    gains = {"late": (0.04, 0.0), "dropout": (0.01, 0.02)}  # on Omniglot and emoji
+    gains = {"late": (0.04, 0.0), "dropout": (0.01, 0.02), "shared": (0.0, 0.3)}  # on Omniglot and emoji
     for number, dataset in enumerate(("omniglot", "emoji")):
         for lr in tasks.LRS["random"]:
             store.add(tasks.Task(dataset, "random", "tune", "context", lr), 0.5)
@@ -155,6 +157,13 @@ def test_the_remedy_that_helps_most_is_tried_where_no_goal_is_missed(
     names = [task.name for task in plan._remedy_elsewhere("people", "random", store)]
     assert names == [f"people_random_{stage}_late_lr0.004_s0" for stage in ("tune", "remedies")]
     assert list(plan._remedy_elsewhere("emoji", "random", store)) == []
+
+
+def test_cameras_are_shared_where_the_data_sets_do(tasks: Any) -> None:
+    from evidence.arms import REMEDIES, remedies_of
+
+    assert set(REMEDIES) - set(remedies_of("omniglot")) == {"shared"}
+    assert remedies_of("emoji") == tuple(REMEDIES)
 
 
 def test_no_remedy_is_tried_elsewhere_if_none_helps(tasks: Any, plan: Any, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -178,7 +187,7 @@ def test_a_remedy_changes_one_thing_of_the_recommended_network(tasks: Any) -> No
         widths = ["dcsd.squeeze"] if start == "random" else ["dcsd.squeeze", "dcsd.hidden_floor"]
         assert [list(keys) for keys in changed] == [
             ["dcsd.context_dropout"], ["dcsd.camera_shrinkage"], ["dcsd.context_held_out"], ["loss.id_head"],
-            ["dcsd.context_stages"], widths,
+            ["data.camera_ids"], ["dcsd.context_stages"], widths,
         ]  # fmt: skip
         for before, after in changed[-1].values():
             assert after == 2 * before

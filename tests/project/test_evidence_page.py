@@ -335,7 +335,10 @@ def test_remedies_have_a_table_where_the_goal_is_missed(
     monkeypatch.setitem(LEVELS, "masked", 0.5)
     text = page(evidence, make_store(evidence, tmp_path, most=40))  # to the remedies from random weights
     found = rows(text, "Remedies", "| ")
-    assert [row[0] for row in found[1:]] == ["none", *(arm.words for arm in evidence.arms.REMEDIES.values())]
+    assert [row[0] for row in found[1:]] == [
+        "none",
+        *(evidence.arms.REMEDIES[name].words for name in evidence.arms.remedies_of("omniglot")),
+    ]
     by_name = {row[0]: row for row in found}
     assert float(by_name["none"][6].split()[0]) == pytest.approx(1, abs=1)
     masked = by_name["masked identity head"]

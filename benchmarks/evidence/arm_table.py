@@ -17,6 +17,8 @@ from evidence.tuning_table import lr_words
 from jointreid.messages.tables import text_table
 from jointreid.retrieval.results import percent
 
+HEADS = ("domain", "camera")
+
 
 def arm_table(store: RecordStore, dataset: str, start: Start, stage: str) -> Iterator[str]:
     """Yield the lines of the table, or nothing if the plain network was not trained."""
@@ -26,8 +28,10 @@ def arm_table(store: RecordStore, dataset: str, start: Start, stage: str) -> Ite
     domains = DATASETS[dataset].domains
     of_arms = {arm: records for arm in arms_of(start) if (records := records_of(store, dataset, start, stage, arm))}
     contexts = CONTEXTS if any(_with_contexts(records) for records in of_arms.values()) else ()
+    heads = [name for name in HEADS if any(_accuracy(records, name) for records in of_arms.values())]
     left = ["arm", "params (M)", "multiply-adds (M)", "lr", "seeds", "steps", "CPU s"]
-    head = [*left, *domains, "mean", "worst", "mean against static", *(f"context {name}" for name in contexts)]
+    head = [*left, *domains, "mean", "worst", "mean against static"]
+    head += [*(f"{name} right" for name in heads), *(f"context {name}" for name in contexts)]
     rows = []
     for arm, records in of_arms.items():
         values = [level(records, [domain]) for domain in domains]
@@ -45,17 +49,31 @@ def arm_table(store: RecordStore, dataset: str, start: Start, stage: str) -> Ite
                 percent(fmean(values)),
                 percent(min(values)),
                 "" if arm == "static" else with_interval(gain(plain, records, store, domains)[0]),
+                *(_accuracy(records, name) for name in heads),
                 *(mean_with(records, name) for name in contexts),
             ]
         )
     yield text_table([head, *rows], "l" + "r" * (len(head) - 1))
     yield ""
+    yield paragraph(*_words(heads, contexts))
+    yield ""
+
+
+def _words(heads: Sequence[str], contexts: Sequence[str]) -> Iterator[str]:
+    yield (
+        "CPU s: on machines that had other work, too, so compare arms by the table of costs at the end; empty where "
+        "the training was interrupted."
+    )
+    if heads:
+        yield (
+            "Domain right, camera right: of how many test images a network predicts the domain and the camera, mean "
+            "over the domains."
+        )
     if contexts:
-        yield paragraph(
+        yield (
             "Context zeroed, context shuffled: the mean mAP of the same networks when the vectors of domain and camera "
             "are 0 at test, or those of other images. A network that uses its context loses by it."
         )
-        yield ""
 
 
 def _cpu_seconds(records: Sequence[Record]) -> str:
@@ -66,6 +84,13 @@ def _cpu_seconds(records: Sequence[Record]) -> str:
 
 def _with_contexts(records: Sequence[Record]) -> list[Record]:
     return [record for record in records if record.get("context")]
+
+
+def _accuracy(records: Sequence[Record], head: str) -> str:
+    """Write how often a head is right, mean over domains and seeds; empty if the network has none."""
+    found = [domain.get(f"{head}_accuracy") for record in records for domain in record["domains"].values()]
+    known = [value for value in found if value is not None]
+    return f"{100 * fmean(known):.0f} %" if known else ""
 
 
 def mean_with(records: Sequence[Record], context: str) -> str:

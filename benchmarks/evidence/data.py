@@ -109,7 +109,8 @@ def manifest(name: str, out: Path, start: Start) -> Path:
         if name == "people":
             synthesise(folder, people_domains(), seed=7, height=image_of(name, start)["height"])
         else:
-            shutil.copytree(SHARED / name, folder, dirs_exist_ok=True)
+            shutil.copytree(SHARED / name, folder, dirs_exist_ok=True, ignore=shutil.ignore_patterns(path.name))
+            shutil.copy(SHARED / name / path.name, path)  # last: then the copy is complete
     return path
 
 

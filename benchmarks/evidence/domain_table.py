@@ -27,7 +27,7 @@ def domain_table(store: RecordStore, dataset: str, start: Start) -> Iterator[str
     yield "### Gain in each domain"
     yield ""
     yield paragraph(
-        f"The context network against the best plain network of the {stage} trainings, {words}; seeds: {len(other)}."
+        f"The recommended network against the best plain one of the {stage} trainings, {words}; seeds: {len(other)}."
     )
     yield ""
     rows = [

@@ -18,11 +18,11 @@ STAGES = ("short", "long")
 # What causes a difference -> the arms before and after.
 _PARTS = (
     ("S: static + S over static", "static", "s"),
-    ("D + C: context network over static + S", "s", "context"),
+    ("D + C: static + context network over static + S", "s", "context"),
     ("S, D and C together", "static", "context"),
     ("what true labels would add", "context", "labels"),
 )
-_JOINING = {"static": "joining: static", "context": "joining: context network"}
+_JOINING = {"static": "joining: static", "context": "joining: static + context network"}
 
 
 def gain_split(store: RecordStore, dataset: str, start: Start) -> Iterator[str]:
@@ -38,9 +38,7 @@ def gain_split(store: RecordStore, dataset: str, start: Start) -> Iterator[str]:
     def difference(before: Sequence[Record], after: Sequence[Record]) -> str:
         return with_interval(gain(before, after, store, domains)[0]) if before and after else ""
 
-    rows = [
-        ["trunk: static, all domains in one network", *(percent(level(of_stage(stage, "static"))) for stage in stages)]
-    ]
+    rows = [["static, all domains in one network", *(percent(level(of_stage(stage, "static"))) for stage in stages)]]
     for words, before, after in _PARTS:
         rows.append([words, *(difference(of_stage(stage, before), of_stage(stage, after)) for stage in stages)])
     for arm in COMPARED:
@@ -48,7 +46,7 @@ def gain_split(store: RecordStore, dataset: str, start: Start) -> Iterator[str]:
         row = [_JOINING[arm]]
         row += [difference(alone, of_stage(stage, arm)) if stage == "short" else "" for stage in stages]
         rows.append(row)
-    rows.append(["D + C of the gain", *(_share(store, dataset, start, stage) for stage in stages)])
+    rows.append(["D + C, share of the gain over static", *(_share(store, dataset, start, stage) for stage in stages)])
     trained = [row for row in rows if any(row[1:])]
     if len(trained) == 1:  # the plain network alone
         return
@@ -84,6 +82,8 @@ def share_words(share: float | None) -> str:
         return ""
     if isnan(share):
         return "no clear gain"
+    if share < 0:
+        return "none, NOT half"
     return f"{100 * share:.0f} %{'' if has_least_share(share) else ', NOT half'}"
 
 

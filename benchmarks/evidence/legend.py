@@ -10,18 +10,31 @@ from jointreid.messages.tables import text_table
 from jointreid.synthetic.presets import TABLE1
 
 _WORDS = (
+    "Arm: one network of the comparison. Width: the channels of the first stage, of which ResNet-50 has 64.",
     "mAP: for each test query the gallery of its domain is sorted by similarity; the average precision of the query is "
     "high if the images of its identity come first. The mean over the queries of a domain is its mAP, the mean over "
     "the domains that of a network.",
     "static: the convolutions of the trunk as they are, the same for every image. The others add a generated part, "
     "made anew for each image, to each kernel: S makes it from the sample, that is the feature map itself, D and C "
     "from a vector of the predicted domain and one of the predicted camera. D + C is what these two add to S.",
-    "Context network: a small network on the input image that predicts domain and camera, once for all blocks. Heads "
-    "in the blocks: each block predicts them itself from its own feature map, as in the paper. Labels are used in "
-    "training alone, except by the true labels, a ceiling.",
+    "Context network: a small network of its own on the input image that predicts domain and camera, once for all "
+    "blocks. Heads in the blocks: each block predicts them itself from its own feature map, as in the paper. Labels "
+    "are used in training alone, except by the true labels, a ceiling.",
     "DCSD as printed has no static kernel. Its generated kernels replace the spatial convolutions, so it has no place "
     "for those of MobileNetV2 and cannot start from its weights: it is compared from random weights alone.",
 )
+# What identities and cameras are, and where the pictures come from.
+_PICTURES = {
+    "omniglot": (
+        "Handwritten characters of github.com/brendenlake/omniglot (MIT licence). An identity is a character, a camera "
+        "the person who wrote it, 20 in each domain, which is a pair of alphabets."
+    ),
+    "emoji": (
+        "Icons of eleven npm packages @iconify-json/NAME, each under its own licence, drawn at 72x72 pixels. An "
+        "identity is an emoji, a camera the studio that drew it; the cameras of each domain are counted apart, so "
+        "there are 77 of about 48 train images. A domain is a group of Unicode."
+    ),
+}
 
 
 def legend(scale: Scale) -> Iterator[str]:
@@ -40,7 +53,7 @@ def legend(scale: Scale) -> Iterator[str]:
     yield ""
     for dataset in scale.datasets:
         words = f"{DATASETS[dataset].words}."
-        yield paragraph(words[0].upper() + words[1:], *([people_words()] if dataset == "people" else []))
+        yield paragraph(words[0].upper() + words[1:], people_words() if dataset == "people" else _PICTURES[dataset])
         yield ""
 
 

@@ -58,18 +58,17 @@ def length_section(store: RecordStore, scale: Scale, image: str) -> Iterator[str
         return
     yield "## Longer training"
     yield ""
-    yield f"![Mean mAP over the steps of training, of the plain and of the context network]({image})"
+    yield f"![Mean mAP over the steps of training, of the plain and of the recommended network]({image})"
     yield ""
-    yield paragraph(
-        "C: static + context network; P: the plain network, static. Long trainings have three seeds, the others one."
-    )
+    yield paragraph("C: the recommended network; P: the plain network, static; with equal seeds.")
     yield ""
-    head = ["data set", "start", "trainings", "steps", "static", "with context", "gain"]
+    head = ["data set", "start", "trainings", "seeds", "steps", "static", "with context", "gain"]
     rows = [
         [
             short_name(dataset),
             short_start(start),
             length.stage,
+            str(len(length.context)),
             f"{length.context[0]['steps']:,}",
             percent(level(length.plain)),
             percent(level(length.context)),
@@ -78,7 +77,7 @@ def length_section(store: RecordStore, scale: Scale, image: str) -> Iterator[str
         for dataset, start, lengths in cells
         for length in lengths
     ]
-    yield text_table([head, *rows], "lllrrrr")
+    yield text_table([head, *rows], "lllrrrrr")
     yield ""
 
 

@@ -1,6 +1,6 @@
-"""The table of the context network against plain ones: of equal width, equal multiply-adds and equal CPU time."""
+"""The table of the recommended network against plain ones: of equal width, equal multiply-adds and equal CPU time."""
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 
 from evidence.arms import ARMS, Start
 from evidence.compared import gain, records_of
@@ -13,7 +13,7 @@ from evidence.tasks import CPU_FACTOR, RIVAL
 from jointreid.messages.tables import text_table
 from jointreid.retrieval.results import percent
 
-# What is equal, the stage and arm of the plain network, and the stage of the context network.
+# What is equal, the stage and arm of the plain network, and the stage of the recommended network.
 _MATCHINGS = (
     ("width", "short", "static", "short"),
     ("multiply-adds", "short", RIVAL, "short"),
@@ -26,7 +26,7 @@ _MATCHINGS = (
 
 
 def matching_table(store: RecordStore, dataset: str, start: Start) -> Iterator[str]:
-    """Yield the section, or nothing if the context network was not trained."""
+    """Yield the section, or nothing if the recommended network was not trained."""
     if not records_of(store, dataset, start, "short", "context"):
         return
     rows = []
@@ -50,21 +50,21 @@ def matching_table(store: RecordStore, dataset: str, start: Start) -> Iterator[s
             )
     if not rows:
         return
-    yield "### The context network against plain ones of the same cost"
+    yield "### The recommended network against plain ones of the same cost"
     yield ""
-    yield paragraph(*_words(start))
+    yield paragraph(*_words(start, {row[0] for row in rows}))
     yield ""
-    head = ["equal", "plain network", "trainings", "its steps", "context's steps", "multiply-adds", "mAP"]
-    yield text_table([[*head, "mAP with context", "gain"], *rows], "lllrrrrrr")
+    head = ["equal", "plain network", "trainings", "its steps", "steps of the recommended", "multiply-adds", "mAP"]
+    yield text_table([[*head, "mAP of the recommended", "gain"], *rows], "lllrrrrrr")
     yield ""
 
 
-def _words(start: Start) -> Iterator[str]:
-    yield "Multiply-adds: of the plain network, as a share of those of the context network."
-    if start in CPU_FACTOR:
+def _words(start: Start, equal: Collection[str]) -> Iterator[str]:
+    yield "Multiply-adds: of the plain network, as a share of those of the recommended one."
+    if "CPU time" in equal:
         yield (
             f"Equal CPU time: the plain network is trained for {CPU_FACTOR[start]:g} times as many epochs, because a "
-            "step of the context network costs that many times more."
+            "step of the recommended one costs that many times more."
         )
     if start not in ARMS[RIVAL].starts:
         yield "Weights from ImageNet fix the width, so no plain network has equal multiply-adds here."

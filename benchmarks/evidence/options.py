@@ -8,6 +8,8 @@ from evidence.arms import FULL
 from evidence.tasks import SCALES, Scale
 
 ROOT = Path(__file__).resolve().parents[2]
+# The records of docs/evidence.md.
+PUBLISHED = (ROOT / "results" / "evidence").resolve()
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -34,5 +36,5 @@ def chosen_scale(options: argparse.Namespace) -> Scale:
 
 def records_folder(options: argparse.Namespace) -> Path:
     """Return the folder of the records: part of the project where the size is that of the published page."""
-    default = ROOT / "results" / "evidence" if options.scale == "cpu" else options.out / "records"
+    default = PUBLISHED if options.scale == "cpu" else options.out / "records"
     return Path(options.records or default)

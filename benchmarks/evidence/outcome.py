@@ -8,12 +8,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import nan
 
-from evidence.arms import Start
+from evidence.arms import ARMS, Start
 from evidence.compared import gain, records_of
 from evidence.data import DATASETS
-from evidence.levels import Record, best_plain, seed_gains
+from evidence.levels import Record, best_plain, seed_gains, seeds_of
 from evidence.records import RecordStore
-from evidence.tasks import PLAIN
+from evidence.tasks import ALWAYS_LONG, PLAIN
 from jointreid.analysis.resampling import Estimate
 
 # What the recommended network is to gain over the best plain one in mAP, by data set.
@@ -68,10 +68,14 @@ def outcome(store: RecordStore, dataset: str, start: Start, stage: str) -> Outco
 def rival(store: RecordStore, dataset: str, start: Start, stage: str, domains: Sequence[str]) -> Sequence[Record]:
     """Return the records of the plain network to beat, the one with the highest mAP in a stage, mean over `domains`.
 
-    It has the seeds of the context network; empty if none was trained with them.
+    It has the seeds of the context network; empty if none was trained with them, or if the one of equal width or that
+    of equal multiply-adds was not, which might be the best.
     """
-    candidates = (records_of(store, dataset, start, stage, arm) for arm in PLAIN)
-    return best_plain(candidates, records_of(store, dataset, start, stage, "context"), domains)
+    other = records_of(store, dataset, start, stage, "context")
+    candidates = {arm: records_of(store, dataset, start, stage, arm) for arm in PLAIN if start in ARMS[arm].starts}
+    if any(arm in ALWAYS_LONG and seeds_of(found) != seeds_of(other) for arm, found in candidates.items()):
+        return ()
+    return best_plain(candidates.values(), other, domains)
 
 
 def share_of_context(store: RecordStore, dataset: str, start: Start, stage: str) -> float | None:

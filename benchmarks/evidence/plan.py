@@ -36,10 +36,19 @@ from evidence.tasks import (
 
 
 def best_lr(dataset: str, start: Start, arm: str, store: RecordStore) -> float | None:
-    """Return the learning rate of the highest mAP on held-out train identities; None until all were tried."""
+    """Return the learning rate of the highest mAP on held-out train identities.
+
+    None until all were tried, or if the training diverged with each.
+    """
+    if not _is_tuned(dataset, start, arm, store):
+        return None
     found = [(store(Task(dataset, start, "tune", arm, lr).name), lr) for lr in LRS[start]]
-    values = [(record["mean"], lr) for record, lr in found if record is not None]
-    return max(values)[1] if len(values) == len(found) else None
+    values = [(record["mean"], lr) for record, lr in found if record is not None and "diverged" not in record]
+    return max(values, default=(0.0, None))[1]
+
+
+def _is_tuned(dataset: str, start: Start, arm: str, store: RecordStore) -> bool:
+    return all(store(Task(dataset, start, "tune", arm, lr).name) is not None for lr in LRS[start])
 
 
 def long_arms(dataset: str, start: Start, store: RecordStore) -> tuple[str, ...]:
@@ -49,15 +58,16 @@ def long_arms(dataset: str, start: Start, store: RecordStore) -> tuple[str, ...]
     recommended; their short trainings are enough. Empty until all tunings are done.
     """
     arms = arms_of(start)
-    lrs = {arm: best_lr(dataset, start, arm, store) for arm in arms}
+    if not all(_is_tuned(dataset, start, arm, store) for arm in arms):
+        return ()
+    lrs = tuned_arms(dataset, start, store)
     scores = []
     for arm, lr in lrs.items():
-        record = None if lr is None else store(Task(dataset, start, "tune", arm, lr).name)
-        if record is None:
-            return ()
+        record = store(Task(dataset, start, "tune", arm, lr).name)
+        assert record is not None
         if not ARMS[arm].control and arm not in ALWAYS_LONG:
             scores.append((record["mean"], arm))
-    always = [arm for arm in ALWAYS_LONG if arm in arms]
+    always = [arm for arm in ALWAYS_LONG if arm in lrs]
     best = [arm for _, arm in sorted(scores, reverse=True)]
     return (*always, *best[: LONG_ARMS - len(always)])
 
@@ -159,18 +169,21 @@ def _remedies(dataset: str, start: Start, store: RecordStore) -> Iterator[Task]:
     lr = best_lr(dataset, start, "context", store)
     if lr is not None and misses_goals(dataset, start, store):
         for arm in remedies_of(dataset):
-            yield from _tune_and_remedy(dataset, start, arm, lr)
+            yield from _tune_and_remedy(dataset, start, arm, lr, store)
 
 
 def _remedy_elsewhere(dataset: str, start: Start, store: RecordStore) -> Iterator[Task]:
     lr, remedy = best_lr(dataset, start, "context", store), best_remedy(start, store)
     if lr is not None and remedy is not None and not misses_goals(dataset, start, store):
-        yield from _tune_and_remedy(dataset, start, remedy, lr)
+        yield from _tune_and_remedy(dataset, start, remedy, lr, store)
 
 
-def _tune_and_remedy(dataset: str, start: Start, arm: str, lr: float) -> Iterator[Task]:
-    yield Task(dataset, start, "tune", arm, lr)
-    yield Task(dataset, start, "remedies", arm, lr)
+def _tune_and_remedy(dataset: str, start: Start, arm: str, lr: float, store: RecordStore) -> Iterator[Task]:
+    tuning = Task(dataset, start, "tune", arm, lr)
+    yield tuning
+    record = store(tuning.name)
+    if record is None or "diverged" not in record:
+        yield Task(dataset, start, "remedies", arm, lr)
 
 
 def _closed(dataset: str, start: Start, store: RecordStore) -> Iterator[Task]:

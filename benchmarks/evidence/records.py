@@ -40,10 +40,10 @@ class RecordStore:
 
     def __iter__(self) -> Iterator[Record]:
         """Yield all records, in order of their names."""
-        for path in sorted(self.folder.glob("*_lr*_s*.json")):
+        for path in sorted(self.folder.glob("[!.]*_lr*_s*.json")):  # hidden: files that are being written
             record = self(path.stem)
-            assert record is not None
-            yield record
+            if record is not None:
+                yield record
 
     def save(self, task: Task, record: Record) -> None:
         """Write the record of a task, whole or not at all."""

@@ -60,7 +60,7 @@ def train_task(task: Task, out: Path, scale: Scale, store: RecordStore, command:
                 whole = DataConfig(sources=(str(manifest(task.dataset, out, task.start)),))
                 evaluate_run(run.path, whole, device=settings.train.device)
         except JointreidError as error:
-            if task.stage != "tune" or "not finite" not in str(error):
+            if task.stage != "tune" or not diverged(error):
                 raise
             found["diverged"] = str(error)  # no learning rate for this arm
         else:
@@ -80,6 +80,11 @@ def train_task(task: Task, out: Path, scale: Scale, store: RecordStore, command:
         "provenance": provenance("jointreid", "torch") | {"command": command},
         **found,
     }
+
+
+def diverged(error: JointreidError) -> bool:
+    """Return whether a training ended because its loss became infinite or NaN."""
+    return "not finite" in str(error)
 
 
 def fetch_weights(name: str) -> None:
@@ -115,6 +120,7 @@ class Walk:
 
     def __init__(self, out: Path, scale: Scale, store: RecordStore, only: str, command: str) -> None:
         self.out, self.scale, self.store, self.only, self.command = out, scale, store, only, command
+        self.diverged: set[str] = set()
 
     def is_left(self, task: Task) -> bool:
         """Return whether a task was not trained yet, or was not tried with other contexts, as its run still can be."""
@@ -122,9 +128,11 @@ class Walk:
         return record is None or (self._has_contexts(task) and "context" not in record and self._run(task).is_dir())
 
     def left(self) -> Iterator[Task]:
-        """Yield the tasks that are left, in order."""
+        """Yield the tasks that are left, in order, but for those that diverged in this process."""
         return (
-            task for task in tasks(self.scale, self.store) if task.name.startswith(self.only) and self.is_left(task)
+            task
+            for task in tasks(self.scale, self.store)
+            if task.name.startswith(self.only) and task.name not in self.diverged and self.is_left(task)
         )
 
     def take_next(self) -> bool:
@@ -135,7 +143,14 @@ class Walk:
             record = self.store(task.name)
             if record is None:
                 print(f"=== {task.name} (load {os.getloadavg()[0]:.1f})", flush=True)
-                record = train_task(task, self.out, self.scale, self.store, self.command)
+                try:
+                    record = train_task(task, self.out, self.scale, self.store, self.command)
+                except JointreidError as error:
+                    if not diverged(error):
+                        raise
+                    print(f"=== {task.name}: left out, since it diverged: {error}", flush=True)
+                    self.diverged.add(task.name)
+                    return True
                 self.store.save(task, record)
             if self._has_contexts(task):
                 print(f"=== {task.name}: other contexts", flush=True)

@@ -11,6 +11,7 @@ from pathlib import Path
 from evidence.arm_table import arm_table
 from evidence.arms import START_WORDS, Start
 from evidence.closed_table import closed_table
+from evidence.complete import CompleteRecords
 from evidence.cost_table import Costs, cost_tables
 from evidence.data import DATASETS
 from evidence.domain_table import domain_table
@@ -20,10 +21,11 @@ from evidence.goals import goal_section
 from evidence.legend import legend
 from evidence.length import length_drawing, length_section
 from evidence.matchings import matching_table
-from evidence.options import ROOT, add_options, chosen_scale, records_folder
+from evidence.options import PUBLISHED, ROOT, add_options, chosen_scale, records_folder
 from evidence.records import RecordStore
 from evidence.remedies_table import remedies_table
 from evidence.tasks import Scale
+from evidence.trained import trained_section
 from evidence.training_config import check_records
 from evidence.tuning_table import tuning_table
 from jointreid.machine.files import write_atomically
@@ -38,23 +40,42 @@ HEAD = (
     "identity. mAP in percent; in brackets the 95 % interval of a difference, over resamples of identities, and of "
     "seeds where there are several. An arm that is marked with * is a control."
 )
+REPEAT = (
+    paragraph(
+        "The two sets of pictures have to lie at `../shared/data/omniglot` and `../shared/data/emoji`, beside the "
+        "repository, each with a `manifest.csv` (columns domain, split, path, pid, camid); the synthetic people are "
+        "drawn. A new folder of records begins from nothing; without `--records` the trainings that this page lacks "
+        "are added to it. `--minutes 60` and `--only people_random` do a part of them."
+    ),
+    "",
+    "```bash",
+    "make setup",
+    "bash benchmarks/evidence/run.sh --scale cpu --out DIR --records DIR/records    # then DIR/evidence.md is the page",
+    "```",
+)
 
 
 def page(store: RecordStore, costs: Costs, scale: Scale, image: str = IMAGE) -> str:
     """Return the whole page, which links the drawing of `length_drawing` as `image`."""
-    lines = [TITLE, "", paragraph(HEAD.format(size=scale.words)), "", *goal_section(store, scale), *legend(scale)]
+    records = list(store)
+    trained = trained_section(store, scale)
+    store = CompleteRecords(store)
+    lines = [TITLE, "", paragraph(HEAD.format(size=scale.words)), "", *goal_section(store, scale), *trained]
+    lines += legend(scale)
     lines += length_section(store, scale, image)
     for dataset in scale.datasets:
         for start in scale.starts:
             lines += cell_section(store, dataset, start)
     lines += cost_tables(costs, scale)
-    records = list(store)
     if not records:
         lines.append("There is no training yet.")
     else:
-        hours = sum(record["seconds"] for record in records) / 3600
+        hours = sum(record["cpu_seconds"] for record in records) / 3600
         machines = sorted({record["provenance"]["machine"] for record in records})
-        lines.append(paragraph(f"{len(records)} trainings, {hours:.1f} hours on {' and '.join(machines)}."))
+        lines.append(
+            paragraph(f"{len(records)} trainings, at least {hours:.1f} CPU hours on {' and '.join(machines)}.")
+        )
+    lines += ["", "## Repeat it", "", *REPEAT]
     return "\n".join(lines).rstrip() + "\n"
 
 
@@ -77,15 +98,15 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add_options(parser)
     options, _ = parser.parse_known_args()  # those of evidence.run have no effect here
-    is_real = options.scale == "cpu"
-    store, scale = RecordStore(records_folder(options)), chosen_scale(options)
+    folder, scale = records_folder(options), chosen_scale(options)
+    store, is_published = RecordStore(folder), folder.resolve() == PUBLISHED
     check_records(store, scale)
-    costs = Costs.read((ROOT / "results" if is_real else options.out) / "evidence_costs.json")
-    drawing_path = ROOT / "docs" / IMAGE if is_real else options.out / Path(IMAGE).name
+    costs = Costs.read((ROOT / "results" if options.scale == "cpu" else options.out) / "evidence_costs.json")
+    drawing_path = ROOT / "docs" / IMAGE if is_published else options.out / Path(IMAGE).name
     pages = [ROOT / "results" / "evidence.md", ROOT / "docs" / "evidence.md"]
-    if drawing := length_drawing(store, scale):
+    if drawing := length_drawing(CompleteRecords(store), scale):
         write_atomically(drawing_path, drawing + "\n")
-    for path in pages if is_real else [options.out / "evidence.md"]:
+    for path in pages if is_published else [options.out / "evidence.md"]:
         image = Path(os.path.relpath(drawing_path, path.parent)).as_posix()
         write_atomically(path, page(store, costs, scale, image))
         print(f"wrote {path}")

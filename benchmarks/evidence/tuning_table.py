@@ -56,9 +56,11 @@ def _words(dataset: str, start: Start, lrs: Sequence[float]) -> Iterator[str]:
     yield (
         f"Mean mAP on {data.tuning_ids} held-out train identities of each domain, after {epochs} epochs without them. "
         f"Each arm is trained with its best lr of {', '.join(f'{lr:g}' for lr in LRS[start])}; where that is the "
-        "lowest or the highest that was tried, another may be better, and the tables mark it as edge. In a column all "
-        "arms have one lr."
+        "lowest or the highest that was tried, another may be better, and the tables mark it as edge. Compare arms "
+        "within a column: there the lr is the same."
     )
+    if others := sorted(set(lrs) - set(LRS[start])):
+        yield f"{', '.join(f'{lr:g}' for lr in others)} was tried with a few arms alone, and is not chosen from."
     if milestones_of(epochs)[-1] >= epochs:
         yield (
             "These trainings end at the second milestone of their schedule: their lr falls once, that of all longer "

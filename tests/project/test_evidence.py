@@ -310,3 +310,47 @@ def test_a_tuning_that_diverges_is_the_worst_learning_rate(
     assert (record["mean"], record["diverged"]) == (0.0, "step 7: the loss is not finite")
     with pytest.raises(JointreidError, match="not finite"):
         evidence.run.train_task(replace(task, stage="short"), tmp_path, scale, store, "command")
+
+
+def test_a_training_that_diverges_does_not_stop_those_after_it(
+    tasks: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import evidence.run
+    from evidence.records import RecordStore
+
+    from jointreid.messages.errors import JointreidError
+
+    def train_task(task: Any, *_rest: Any) -> dict[str, Any]:
+        if task.arm == "static":
+            raise JointreidError("step 7: the loss is not finite")
+        return {"mean": 0.5}
+
+    monkeypatch.setattr(evidence.run, "train_task", train_task)
+    monkeypatch.setattr(evidence.run, "context_use", lambda _run: {})
+    plan = [tasks.Task("omniglot", "random", "closed", arm, 0.004) for arm in ("static", "s")]
+    monkeypatch.setattr(evidence.run, "tasks", lambda _scale, _records: iter(plan))
+    for task in plan:
+        (tmp_path / "runs" / task.name).mkdir(parents=True)
+    store = RecordStore(tmp_path)
+    walk = evidence.run.Walk(tmp_path, tasks.SCALES["test"], store, "", "command")
+    assert [walk.take_next(), walk.take_next(), walk.take_next()] == [True, True, False]
+    assert [store(task.name) for task in plan] == [None, {"mean": 0.5}]
+
+
+def test_nothing_follows_from_learning_rates_that_all_diverged(tasks: Any, plan: Any) -> None:
+    store: Any = MadeRecords()
+    lrs = tasks.LRS["random"]
+    for arm in tasks.arms_of("random"):
+        for lr in lrs:
+            task = tasks.Task("omniglot", "random", "tune", arm, lr)
+            store.add(task, lr)
+            if arm == "paper" or lr == max(lrs):
+                store.records[task.name]["diverged"] = "step 7"
+    assert plan.best_lr("omniglot", "random", "paper", store) is None
+    assert plan.best_lr("omniglot", "random", "static", store) == sorted(lrs)[-2]
+    assert set(plan.long_arms("omniglot", "random", store)) == set(tasks.ALWAYS_LONG)
+    tuning, *training = plan._tune_and_remedy("omniglot", "random", "late", 0.002, store)
+    assert [task.stage for task in training] == ["remedies"]
+    store.add(tuning, 0.0)
+    store.records[tuning.name]["diverged"] = "step 7"
+    assert list(plan._tune_and_remedy("omniglot", "random", "late", 0.002, store)) == [tuning]

@@ -17,7 +17,7 @@ class DemoOptions:
 
 
 def demo(options: DemoOptions) -> int:
-    """See it work: synthetic people, BoT and BoT-DCSD trained on all domains at once, a page with the outcome."""
+    """See it work: BoT, BoT-DCSD and joint trained on several domains of synthetic people, a page with the outcome."""
     if options.make_weights:
         from jointreid.demo.weights import make_weights
 

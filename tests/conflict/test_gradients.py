@@ -1,7 +1,11 @@
 """Gradients of a linear model, where cosines are known, and of a small network."""
 
 import math
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
@@ -15,12 +19,17 @@ from jointreid.conflict.gradients import (
     gradients_by_part,
     select,
 )
-from jointreid.conflict.layers import part_of, parts_in_order
+from jointreid.conflict.layers import _origins, part_of, parts_in_order
+from jointreid.conflict.material import StudiedDomain
 from jointreid.data.images import Batch
+from jointreid.data.joint import JointSample
+from jointreid.data.label_space import DomainLabels, LabelSpace
+from jointreid.data.records import ImageRecord
 from jointreid.losses import LossTerms, reid_loss
 from jointreid.losses.triplets import batch_hard_triplet
 from jointreid.models.context import FactorLogits
 from jointreid.models.reid import ModelOutput
+from tests.models.test_controls import model
 
 
 def test_the_gradient_of_a_linear_model_is_its_input() -> None:
@@ -111,6 +120,7 @@ class Fixed(nn.Module):
     """Maps an image of 2 numbers to them as embedding and to 4 logits; draws from the shared generator meanwhile."""
 
     needs_origins = False
+    context_trust = None
 
     def __init__(self) -> None:
         super().__init__()
@@ -128,6 +138,29 @@ def batch_of_two_domains() -> Batch:
     labels = torch.arange(4).repeat_interleave(4)
     id_domains = torch.tensor([0, 0, 1, 1])
     return Batch(images, labels, torch.zeros(16).long(), id_domains[labels], id_domains)
+
+
+def test_held_out_people_give_the_context_network_no_gradient_as_in_training() -> None:
+    network = model("kernel", context_held_out=0.25).train()
+    assert network.context_trust is not None
+    network.context_trust.hold_out(np.array([True, True, False, False]))
+    batch = batch_of_two_domains()
+    batch = batch._replace(images=torch.randn(16, 3, 16, 8, generator=torch.Generator().manual_seed(0)))
+    found = _domain_losses(network, batch, reid_loss, LossConfig(), seed=0)
+    parts = {"context": list(network.context.parameters())}  # type: ignore[union-attr]
+    sizes = [gradients_by_part(found[domain].total, parts)["context"].norm().item() for domain in (0, 1)]
+    assert sizes[0] == 0
+    assert sizes[1] > 0
+
+
+def test_a_model_that_is_told_origins_is_told_those_of_the_chosen_images_alone() -> None:
+    labels = LabelSpace((DomainLabels("east", ("a",), (1, 4), 0, 0), DomainLabels("west", ("b",), (0,), 1, 2)))
+    one, two, three, other = (ImageRecord(Path("i.jpg"), "a", camid) for camid in (4, 1, 9, 4))
+    sample = JointSample(one, 0, 0, 1)
+    east = StudiedDomain("east", (sample,), (two,), True, "")
+    west = StudiedDomain("west", (), (three,), True, "")
+    studied: Any = SimpleNamespace(run=SimpleNamespace(label_space=labels), domains=(east, west))
+    assert _origins(studied, [three, one, other, two]).tolist() == [[1, -1], [0, 1], [-1, -1], [0, 0]]
 
 
 @pytest.mark.parametrize("head", ["softmax", "masked"])

@@ -3,7 +3,8 @@ from pathlib import Path
 
 import pytest
 
-from jointreid.data.holdout import hold_out
+from jointreid.data.holdout import held_out_identities, hold_out
+from jointreid.data.label_space import DomainLabels, LabelSpace
 from jointreid.data.records import Domain, ImageRecord
 from jointreid.messages.errors import JointreidError
 
@@ -57,3 +58,30 @@ def test_two_identities_are_left_in_train(people: int, most: int) -> None:
         hold_out(few, most + 1, seed=0)
     if most:
         assert len(hold_out(few, most, seed=0)[0].train_pids) == 2
+
+
+def labels_of(**counts: int) -> LabelSpace:
+    """Return the labels of domains with so many identities each."""
+    domains, offset = [], 0
+    for place, (name, count) in enumerate(sorted(counts.items())):
+        pids = sorted(f"{name}{number}" for number in range(count))
+        domains.append(DomainLabels(name, tuple(pids), (0,), offset, place))
+        offset += count
+    return LabelSpace(tuple(domains))
+
+
+def held_out_names(share: float, **counts: int) -> set[str]:
+    labels = labels_of(**counts)
+    names = [pid for known in labels.domains for pid in known.pids]
+    return {name for name, held in zip(names, held_out_identities(labels, share).tolist(), strict=True) if held}
+
+
+def test_every_domain_holds_out_its_share() -> None:
+    held = held_out_identities(labels_of(a=20, b=40, c=3), 0.1)
+    assert [held[:20].sum(), held[20:60].sum(), held[60:].sum()] == [2, 4, 0]
+
+
+def test_further_domains_and_a_higher_share_hold_out_the_same_identities() -> None:
+    few = held_out_names(0.1, mall=30, shop=50)
+    assert few == {name for name in held_out_names(0.1, dock=42, mall=30, shop=50) if not name.startswith("dock")}
+    assert few < held_out_names(0.25, mall=30, shop=50)

@@ -2,13 +2,14 @@
 
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
 from jointreid.config import DcsdConfig
 from jointreid.messages.errors import JointreidError
 from jointreid.models.context import Context, ContextNetwork, FactorLogits, PredictedContext
-from jointreid.models.context_trust import ContextTrust, is_held_out
+from jointreid.models.context_trust import ContextTrust
 from jointreid.training.distributed.processes import Processes
 from tests.models.test_controls import model
 
@@ -22,20 +23,18 @@ def answers(right: list[bool]) -> tuple[torch.Tensor, torch.Tensor]:
     return ids, torch.nn.functional.one_hot(said, 2).float()
 
 
-@pytest.mark.parametrize(("share", "of_twelve"), [(0.25, [3, 7, 11]), (0.5, [1, 3, 5, 7, 9, 11]), (0.0, [])])
-def test_held_out_identities_lie_evenly(share: float, of_twelve: list[int]) -> None:
-    assert is_held_out(torch.arange(12), share).nonzero().flatten().tolist() == of_twelve
-
-
-def test_the_share_of_held_out_identities_is_exact_among_many() -> None:
-    assert is_held_out(torch.arange(1_000), 0.1).sum() == 100
+def trusting(share: float, held_out: list[int], num_ids: int = 12) -> ContextTrust:
+    """Return one that holds out these identities."""
+    trust = ContextTrust(share)
+    trust.hold_out(np.isin(np.arange(num_ids), held_out))
+    return trust
 
 
 @pytest.mark.parametrize(
     ("right", "factor"), [(4, 1.0), (3, 0.5), (2, 0.0), (1, 0.0)]
 )  # of four answers: twice the share of the right ones, less 1
 def test_the_factor_is_how_much_more_often_an_answer_is_right_than_wrong(right: int, factor: float) -> None:
-    trust = ContextTrust(0.5)
+    trust = trusting(0.5, [1, 3, 5])
     assert trust().tolist() == [0, 0]
     labels = torch.tensor([1, 1, 3, 3, 0, 2])  # the last two are not held out, and wrong
     ids, logits = answers([True] * right + [False] * (6 - right))
@@ -45,7 +44,7 @@ def test_the_factor_is_how_much_more_often_an_answer_is_right_than_wrong(right: 
 
 
 def test_the_factor_forgets_slowly() -> None:
-    trust, labels = ContextTrust(0.5), torch.tensor([1, 3])
+    trust, labels = trusting(0.5, [1, 3, 5]), torch.tensor([1, 3])
     ids, right = answers([True, True])
     for _ in range(500):
         trust.learn((1 - right, right), labels, ids, ids)
@@ -58,13 +57,13 @@ def test_the_factor_forgets_slowly() -> None:
 def test_the_mean_of_several_processes_is_that_of_one(monkeypatch: pytest.MonkeyPatch) -> None:
     ids, logits = answers([True, True, True, False])
     labels = torch.tensor([1, 0, 3, 5])  # of three that are held out one is wrong
-    one, *two = (ContextTrust(0.5) for _ in range(3))
+    one, *two = (trusting(0.5, [1, 3, 5]) for _ in range(3))
     one.learn((logits, logits), labels, ids, ids)
     for trust, part in zip(two, (slice(0, 2), slice(2, 4)), strict=True):
         trust.learn((logits[part], logits[part]), labels[part], ids[part], ids[part])
     processes = Processes.__new__(Processes)
     processes.world_size = 2
-    means = torch.stack([torch.cat([*trust.buffers()]) for trust in two]).mean(0)
+    means = torch.stack([torch.cat([trust.running_right, trust.running_seen]) for trust in two]).mean(0)
     monkeypatch.setattr(processes, "mean", lambda values: means, raising=False)
     processes.average_running(two[0])
     torch.testing.assert_close(one(), torch.full((2,), 1 / 3))
@@ -75,6 +74,7 @@ def test_held_out_identities_teach_the_context_network_nothing() -> None:
     torch.manual_seed(0)
     network = ContextNetwork(3, 5, HELD_OUT)
     assert network.trust is not None
+    network.trust.hold_out(np.isin(np.arange(12), [3, 7]))
     predicted = network(torch.randn(6, 3, 16, 8))
     labels = torch.tensor([3, 3, 7, 0, 1, 2])  # the first three
     ids = torch.zeros(6, dtype=torch.int64)
@@ -114,11 +114,33 @@ def test_what_predicts_no_context_cannot_be_measured(changed: dict[str, Any]) ->
 
 
 def test_a_share_that_holds_out_nobody_is_refused() -> None:
-    ContextTrust(0.1).require_held_out(10)
     with pytest.raises(
         JointreidError, match=r"is 0\.1, of 9 train identities: none is held out.* holds out one or more"
     ):
-        ContextTrust(0.1).require_held_out(9)
+        trusting(0.1, [], 9)
+
+
+def test_people_whom_the_task_teaches_are_not_held_out() -> None:
+    with pytest.raises(JointreidError, match=r"dcsd.context_held_out needs dcsd.stop_gradient true"):
+        model("kernel", context_held_out=0.1, stop_gradient=False)
+
+
+def test_which_identities_are_held_out_is_not_saved() -> None:
+    assert set(trusting(0.5, [1]).state_dict()) == {"running_right", "running_seen"}
+
+
+def test_a_compiled_network_can_go_backward_after_it_learnt() -> None:
+    """What is in place would spoil what the compiled network kept for its backward pass."""
+    torch.manual_seed(0)
+    network = model("norm", context_held_out=0.25).train()
+    trust = network.context_trust
+    assert trust is not None
+    trust.hold_out(np.ones(network.classifier.out_features, dtype=np.bool_))
+    compiled = torch.compile(network, backend="aot_eager_decomp_partition")
+    output = compiled(torch.randn(4, 3, 32, 16))
+    labels = torch.zeros(4, dtype=torch.int64)
+    trust.learn(output.factor_logits[0], labels, labels, labels)
+    output.bn_embedding.square().sum().backward()
 
 
 @pytest.mark.parametrize("share", [-0.1, 0.6])

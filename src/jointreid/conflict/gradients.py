@@ -22,6 +22,7 @@ from jointreid.config import LossConfig
 from jointreid.conflict.layers import part_of, parts_in_order
 from jointreid.conflict.material import OnProgress, StudiedRun
 from jointreid.data.augment import normalise
+from jointreid.data.holdout import held_out_identities
 from jointreid.data.images import Batch, ImageStore
 from jointreid.losses import LossFunction, Terms, loss_function, trained_terms
 from jointreid.machine.device import sent
@@ -30,6 +31,7 @@ from jointreid.machine.paths import cache_folder
 from jointreid.models.context import Origins
 from jointreid.models.reid import ReIDModel
 from jointreid.training.batches import draw_kept_contexts
+from jointreid.training.step import without_held_out
 
 Matrix = NDArray[np.float64]
 ALL = "whole network"
@@ -182,6 +184,8 @@ def study_gradients(
         records, config.image, cache_folder(config.data.cache), config.train.workers, config.data.cache_mode
     )
     network = copy.deepcopy(model).to(studied.device).train()  # batch normalisation changes in a forward pass
+    if network.context_trust is not None:
+        network.context_trust.hold_out(held_out_identities(studied.run.label_space, config.dcsd.context_held_out))
     parameters = _parameters_by_part(network)
     sizes = {part: sum(p.numel() for p in own) for part, own in parameters.items()}
     tally, loss = ConflictTally({**sizes, ALL: sum(sizes.values())}, count), loss_function(config.loss.kind)
@@ -211,6 +215,7 @@ def _domain_losses(
     with _seeded(seed, batch.images.device):  # custom code may draw from the shared generators
         origins = Origins(batch.domain_ids, batch.global_camids) if network.needs_origins else None
         output = network(batch.images, origins, batch.keeps_context)
+        output = without_held_out(network, output, batch)
     found = {}
     for domain in sorted(set(batch.domain_ids.tolist())):
         rows = torch.nonzero(batch.domain_ids == domain).flatten()

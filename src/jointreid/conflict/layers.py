@@ -110,9 +110,26 @@ def collect_layers(
 def embed_images(
     studied: StudiedRun, model: ReIDModel, records: Sequence[ImageRecord], what: str, on_progress: OnProgress | None
 ) -> Embeddings:
-    """Return the embeddings of images, without their mirror images; see `collect_layers`."""
+    """Return the embeddings of images, without their mirror images; see `collect_layers`.
+
+    A model that is told where an image comes from (`dcsd.context labels`) is told it of the chosen images of the run,
+    and of all others that it is unknown.
+    """
     config = studied.run.config.replace(eval={"flip": False})
-    return embed(model, records, config, studied.device, what, on_progress)
+    origins = _origins(studied, records) if model.needs_origins else None
+    return embed(model, records, config, studied.device, what, on_progress, origins)
+
+
+def _origins(studied: StudiedRun, records: Sequence[ImageRecord]) -> NDArray[np.int64]:
+    """Return the domain id and the global camera id of images, [N, 2]; -1 where they are unknown."""
+    labels = studied.run.label_space
+    known: dict[int, tuple[int, int]] = {}  # by the record itself: two data sets may hold one file
+    for number, domain in enumerate(studied.domains):
+        cameras = labels.domains[number]
+        for record in (*(sample.record for sample in domain.train), *domain.test):
+            camera = cameras.global_camid(record.camid) if record.camid in cameras.cameras else -1
+            known[id(record)] = number, camera
+    return np.array([known.get(id(record), (-1, -1)) for record in records], dtype=np.int64).reshape(-1, 2)
 
 
 @contextmanager

@@ -1,10 +1,13 @@
-"""Hold identities out of train, to choose a checkpoint on without looking at the test split."""
+"""Hold identities out: of train, to choose a checkpoint on without looking at the test split, or of a part of it."""
 
 from dataclasses import replace
 
 import numpy as np
+from numpy.typing import NDArray
 
+from jointreid.data.label_space import LabelSpace
 from jointreid.data.records import Domain, ImageRecord
+from jointreid.machine.hashing import text_sha256
 from jointreid.messages.errors import JointreidError
 
 # Identities that a split leaves in train: with one, nothing could be told apart.
@@ -50,6 +53,23 @@ def hold_out(domain: Domain, count: int, seed: int) -> tuple[Domain, Domain]:
             gallery += images[pid][1:]
     rest = replace(domain, train=tuple(record for record in domain.train if record.pid not in held))
     return rest, replace(domain, train=(), query=tuple(query), gallery=tuple(gallery))
+
+
+def held_out_identities(labels: LabelSpace, share: float) -> NDArray[np.bool_]:
+    """Return a share of the identities of every domain, bool [num_ids], rounded to whole identities.
+
+    The choice depends on the names of a domain and its identities alone, and a higher share holds out the same ones and
+    more: where a run goes on with further data sets, nobody is held out whom it has learnt from.
+
+    Args:
+        labels: the identities.
+        share: in [0, 1).
+    """
+    held = np.zeros(labels.num_ids, dtype=np.bool_)
+    for domain in labels.domains:
+        order = sorted(range(len(domain.pids)), key=lambda rank: text_sha256(f"{domain.name}\0{domain.pids[rank]}"))
+        held[[domain.label_offset + rank for rank in order[: int(share * len(order) + 0.5)]]] = True
+    return held
 
 
 def _can_match(records: list[ImageRecord], exclude_same_camera: bool) -> bool:

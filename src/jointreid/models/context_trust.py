@@ -7,7 +7,9 @@ losses of the context network (`dcsd.context_held_out`), and how often it is rig
 Letters: B images of a batch.
 """
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from jointreid.messages.errors import JointreidError
@@ -16,21 +18,6 @@ Logits = tuple[Tensor | None, Tensor | None]  # of domain [B, num_domains] and c
 
 # Each batch counts as much as this share of all before it, so that some hundred batches are remembered.
 MOMENTUM = 0.01
-
-
-def is_held_out(labels: Tensor, share: float) -> Tensor:
-    """Return which identities are kept from the losses of the context network, bool [B].
-
-    They lie evenly among the labels, so that every domain, whose labels follow each other, has the same share up to
-    one identity.
-
-    Args:
-        labels: int64 [B].
-        share: of the identities, in [0, 1).
-    """
-    before = torch.stack([labels, labels + 1]).double() * share
-    first, last = before.floor().unbind()
-    return last > first
 
 
 class ContextTrust(nn.Module):
@@ -45,28 +32,32 @@ class ContextTrust(nn.Module):
     Attributes:
         running_right: exponential mean of the right answers a batch, of domain and camera, [2].
         running_seen: the same of the held-out images, [1].
+        held_out: which identities are, bool [num_ids]; empty until `hold_out`. Not saved: it follows from the data.
     """
 
     running_right: Tensor
     running_seen: Tensor
+    held_out: Tensor
 
     def __init__(self, share: float) -> None:
         super().__init__()
         self.share = share
         self.register_buffer("running_right", torch.zeros(2))
         self.register_buffer("running_seen", torch.zeros(1))
+        self.register_buffer("held_out", torch.zeros(0, dtype=torch.bool), persistent=False)
 
-    def require_held_out(self, num_ids: int) -> None:
-        """Refuse a share of so few identities that none is held out: the context would never be trusted.
+    def hold_out(self, identities: NDArray[np.bool_]) -> None:
+        """Take which identities are held out, [num_ids], before `learn`.
 
         Raises:
-            JointreidError: the message says which share holds out one.
+            JointreidError: none is, so the context would never be trusted.
         """
-        if not bool(is_held_out(torch.arange(num_ids), self.share).any()):
+        if not identities.any():
             raise JointreidError(
-                f"dcsd.context_held_out is {self.share:g}, of {num_ids:,} train identities: none is held out, so "
-                "nothing could be measured; expected a share that holds out one or more, or 0 to measure nothing"
+                f"dcsd.context_held_out is {self.share:g}, of {len(identities):,} train identities: none is held out, "
+                "so nothing could be measured; expected a share that holds out one or more, or 0 to measure nothing"
             )
+        self.held_out = torch.from_numpy(identities).to(self.held_out.device)
 
     def forward(self) -> Tensor:
         """Return the factors of domain and camera, [2]."""
@@ -85,14 +76,15 @@ class ContextTrust(nn.Module):
             domain_ids: int64 [B].
             global_camids: int64 [B].
         """
-        held_out = is_held_out(labels, self.share)
+        held_out = self.held_out[labels]
         with torch.no_grad():
             right = [
                 labels.new_zeros(()) if part is None else ((part.argmax(1) == ids) & held_out).sum()
                 for part, ids in zip(logits, (domain_ids, global_camids), strict=True)
             ]
-            self.running_right.lerp_(torch.stack(right).to(self.running_right), MOMENTUM)
-            self.running_seen.lerp_(held_out.sum().to(self.running_seen), MOMENTUM)
+            # Not in place: a compiled network may have kept the earlier values for its backward pass.
+            self.running_right = self.running_right.lerp(torch.stack(right).to(self.running_right), MOMENTUM)
+            self.running_seen = self.running_seen.lerp(held_out.sum().to(self.running_seen), MOMENTUM)
         domain, camera = (
             None if part is None else torch.where(held_out[:, None], part.detach(), part) for part in logits
         )

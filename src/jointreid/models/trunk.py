@@ -210,6 +210,11 @@ def _require_consistent(config: DcsdConfig) -> None:
         and "domain" not in config.factors,
         "dcsd.camera_shrinkage needs dcsd.context network or labels, and the factor camera": config.camera_shrinkage > 0
         and not (one_context and "camera" in config.factors),
+        "dcsd.camera_shrinkage changes nothing with dcsd.inject norm, which is told the domain alone": (
+            config.camera_shrinkage > 0 and config.inject == "norm"
+        ),
+        "dcsd.context_held_out needs dcsd.stop_gradient true: the losses over identities would teach the context "
+        "network held-out people, too": config.context_held_out > 0 and not config.stop_gradient,
         "dcsd.context_held_out needs dcsd.context network, and the factor domain or camera": config.context_held_out > 0
         and (config.context != "network" or config.factors == ("sample",)),
     }

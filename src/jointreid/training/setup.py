@@ -10,6 +10,7 @@ from rich.console import Console
 from jointreid.config import RunConfig
 from jointreid.custom import is_custom
 from jointreid.data.batch_shares import fit_identities, step_config
+from jointreid.data.holdout import held_out_identities
 from jointreid.data.images import ImageStore
 from jointreid.data.sampling import Sampler, make_sampler
 from jointreid.losses import loss_function
@@ -110,7 +111,7 @@ def set_up(
     cameras = torch.tensor(data.train_set.global_camids)
     model.set_camera_images(torch.bincount(cameras, minlength=run.label_space.num_cameras))
     if model.context_trust is not None:
-        model.context_trust.require_held_out(run.label_space.num_ids)
+        model.context_trust.hold_out(held_out_identities(run.label_space, config.dcsd.context_held_out))
     # A custom trunk may not fit into one graph, nor do the messages of SyncBatchNorm in the middle of a forward pass.
     one_graph = not is_custom(config.model.trunk) and not config.train.sync_bn
     arithmetic = Arithmetic(device, precision, config.train.compile, one_graph)

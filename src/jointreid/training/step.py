@@ -36,6 +36,24 @@ class BatchValues(NamedTuple):
     by_domain: Tensor | None
 
 
+def without_held_out(model: ReIDModel, output: ModelOutput, batch: Batch) -> ModelOutput:
+    """Measure what the context network knows of held-out identities, and return an output that teaches it none of them.
+
+    Without `dcsd.context_held_out` the output stays as it is.
+
+    Args:
+        model: whose `context_trust` counts.
+        output: of a batch.
+        batch: its labels.
+    """
+    trust = model.context_trust
+    if trust is None:
+        return output
+    (logits,) = output.factor_logits
+    kept = trust.learn(logits, batch.labels, batch.domain_ids, batch.global_camids)
+    return output._replace(factor_logits=(FactorLogits(*kept),))
+
+
 class TrainingStep:
     """A model together with all that changes its weights.
 
@@ -107,22 +125,13 @@ class TrainingStep:
         """
         output = self.network(batch.images, self._origins(batch), batch.keeps_context)
         output = self.processes.outputs_for_loss(output, gather=self._config.train.gather)
-        output = self._with_context_held_out(output, batch)
+        output = without_held_out(self.model, output, batch)
         terms = self._loss(output, batch, self._config.loss, generator)
         accuracy = head_accuracy(output.factor_logits, batch.domain_ids, batch.global_camids)
         by_domain = None
         if self._domains:
             by_domain = identity_by_domain(output, batch, len(self._domains), self._config.loss.id_head)
         return BatchValues(terms, accuracy, by_domain)
-
-    def _with_context_held_out(self, output: ModelOutput, batch: Batch) -> ModelOutput:
-        """Measure what the context network knows of held-out identities, of which it is to learn nothing."""
-        trust = self.model.context_trust
-        if trust is None:
-            return output
-        (logits,) = output.factor_logits
-        kept = trust.learn(logits, batch.labels, batch.domain_ids, batch.global_camids)
-        return output._replace(factor_logits=(FactorLogits(*kept),))
 
     def _origins(self, batch: Batch) -> Origins | None:
         """Return the labels that a model is told of this process's images; None by default."""

@@ -189,7 +189,8 @@ def load_weights(model: "ReIDModel", path: Path, *, heads: bool = True) -> None:
         model: the model to fill, changed in place.
         path: a safetensors file of the same architecture.
         heads: load the classifiers for identities, domains and cameras too; otherwise they keep their weights, and so
-            do generators beside static kernels if the file is of the plain network and holds none.
+            do generators beside static kernels if the file is of the plain network and holds none. What
+            `dcsd.context_held_out` and `dcsd.camera_shrinkage` add may then be in one of the two alone.
 
     Raises:
         JointreidError: the file is damaged, or a tensor is missing, left over, of another shape or type; lists up to
@@ -200,6 +201,9 @@ def load_weights(model: "ReIDModel", path: Path, *, heads: bool = True) -> None:
     in_file = read_facts(path)
     if not heads and not in_file.keys() & (generated := set(model.generated_names())):
         kept |= generated
+    if not heads:
+        optional = ("context.trust.", "context.shrinkage.")
+        kept |= {name for name in own.keys() ^ in_file.keys() if name.startswith(optional)}
     expected = {name: facts for name, facts in facts_of(own).items() if name not in kept}
     found = {name: facts for name, facts in in_file.items() if name not in kept}
     # A checkpoint holds what was saved; weights from elsewhere may be floats of another width.

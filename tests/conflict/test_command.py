@@ -35,7 +35,9 @@ def test_identities_are_chosen_whole_with_their_cameras_in_turn() -> None:
     many = [r.camid for r in chosen if r.pid == "many"]
     assert len(many) == 8
     assert sorted(many.count(camera) for camera in range(3)) == [2, 3, 3]
-    assert len({records[index].pid for index in choose_identities(records, 1, seed=0)}) == 1
+    of_six = [ImageRecord(Path(f"{i}-{k}.jpg"), f"p{i}", k) for i in range(6) for k in range(3)]
+    assert len({of_six[index].pid for index in choose_identities(of_six, 1, seed=0)}) == 4
+    assert len({of_six[index].pid for index in choose_identities(of_six, 13, seed=0)}) == 5
 
 
 def test_all_figures_and_the_page(place: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -13,8 +13,10 @@ import pytest
 from jointreid.cli import main
 from jointreid.conflict.layers import LayerFeatures
 from jointreid.conflict.origin import fit_reader
+from jointreid.conflict.predict import _stated
 from jointreid.conflict.repair import suggest_cameras
 from jointreid.data.label_space import DomainLabels, LabelSpace
+from jointreid.extraction.image_table import ImageTable
 from jointreid.retrieval.embeddings import Embeddings
 from tests.small_run import copy_of_fixture
 
@@ -71,6 +73,31 @@ def test_a_camera_is_suggested_within_the_stated_domain_from_the_margin_on() -> 
     assert suggest_cameras(posterior, ["north"] * 5, camids, LABELS, margin=0.0) == ([], [])
 
 
+def table_of(**columns: list[Any]) -> Any:
+    """Return an image table with these columns."""
+    import pyarrow as pa
+
+    count = len(next(iter(columns.values())))
+    return ImageTable("t", {}, pa.table(columns), ["a.jpg"] * count, [None] * count)
+
+
+@pytest.mark.parametrize(
+    ("camids", "numbers", "named"),
+    [
+        (["3", "04", None], [3, 4, None], ()),
+        (["3.0", "4.0", ""], [3, 4, None], ()),
+        ([3, 4, 4], [3, 4, 4], ()),
+        ([3.0, None, 4.0], [3, None, 4], ()),
+        (["hall", "2", "3"], [None, None, 3], ("east",)),  # the last is of another domain
+    ],
+)
+def test_stated_cameras_are_read_as_training_reads_them(
+    camids: list[Any], numbers: list[int | None], named: tuple[str, ...]
+) -> None:
+    domains, found, without = _stated(table_of(domain=["east", "east", "west"], camid=camids), "")
+    assert (domains, found, without) == (["east", "east", "west"], numbers, named)
+
+
 @pytest.fixture(scope="module")
 def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     patch = pytest.MonkeyPatch()
@@ -82,7 +109,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 def test_images_of_the_run_itself(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
     rows = Path("people.csv").read_text().splitlines()
     Path("some.csv").write_text("\n".join(rows[:6]) + "\n")
-    options = ["--images", "some.csv", "--own-images", "12", "--device", "cpu", "--false-alarms", "0.2"]
+    options = ["--images", "some.csv", "--own-images", "8", "--device", "cpu", "--false-alarms", "0.2"]
     assert main(["predict", "run", *options, "--out", "out.csv"]) == 0
     printed = capsys.readouterr().out
     assert "Domain: by the model's own heads." in printed

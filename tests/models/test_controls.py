@@ -1,9 +1,11 @@
 """Controls for the generated kernel on the same context, stages without it, and rare cameras."""
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -16,6 +18,7 @@ from jointreid.models.context import VECTOR, CameraShrinkage, Context, ContextNe
 from jointreid.models.controls import DomainNorm, DomainNormConv, FilmConv
 from jointreid.models.dcsd import DCSD
 from jointreid.models.reid import ReIDModel, build_model
+from jointreid.run import load_weights
 from tests.models import test_context
 from tests.models.test_context import embeddings, reordered, with_context, without_context
 
@@ -31,6 +34,34 @@ def model(inject: str, system: str = "bot-dcsd", trunk: str = "", **switches: An
 
 def images() -> Tensor:
     return torch.randn(4, 3, 16, 8, generator=torch.Generator().manual_seed(1))
+
+
+@pytest.mark.parametrize("inject", ["kernel", "film", "norm"])
+def test_every_form_starts_from_the_weights_of_the_plain_network(inject: str, tmp_path: Path) -> None:
+    plain, other = model("kernel", "bot"), model(inject)
+    for parameter in plain.parameters():
+        nn.init.normal_(parameter)
+    save_file(plain.state_dict(), tmp_path / "plain.safetensors")
+    load_weights(other, tmp_path / "plain.safetensors", heads=False)
+    found = other.state_dict()
+    assert all(torch.equal(found[name], value) for name, value in plain.trunk.state_dict(prefix="trunk.").items())
+
+
+@pytest.mark.parametrize("switches", [{"context_held_out": 0.25}, {"camera_shrinkage": 5.0}])
+def test_what_measures_a_context_can_be_turned_on_and_off_for_a_trained_network(
+    switches: dict[str, Any], tmp_path: Path
+) -> None:
+    without, having = model("kernel"), model("kernel", **switches)
+    for first, second in ((without, having), (having, without)):
+        save_file(first.state_dict(), tmp_path / "first.safetensors")
+        nn.init.zeros_(second.trunk.state_dict()["filter.0.weight"])
+        load_weights(second, tmp_path / "first.safetensors", heads=False)
+        assert torch.equal(second.trunk.state_dict()["filter.0.weight"], first.trunk.state_dict()["filter.0.weight"])
+
+
+def test_shrinkage_of_what_a_normalisation_is_not_told_is_refused() -> None:
+    with pytest.raises(JointreidError, match=r"dcsd.camera_shrinkage changes nothing with dcsd.inject norm"):
+        model("norm", camera_shrinkage=5.0)
 
 
 def test_film_scales_and_shifts_the_output_of_the_static_convolution() -> None:

@@ -76,6 +76,9 @@ def test_the_share_of_dropped_contexts_is_that_of_the_settings(share: float) -> 
     assert float((~drawn).float().mean()) == pytest.approx(share, abs=0.02)  # 4 standard deviations
 
 
-@pytest.mark.parametrize("changes", [{"dcsd": {"context_dropout": 0.0}}, {"model": {"name": "bot"}}])
+@pytest.mark.parametrize(
+    "changes",
+    [{"dcsd": {"context_dropout": 0.0}}, {"model": {"name": "bot"}}, {"dcsd": {"factors": ("sample",)}}],
+)
 def test_nothing_is_drawn_where_no_context_is_dropped(config: RunConfig, changes: dict[str, dict[str, object]]) -> None:
     assert batches(config.replace(**changes), 1, range(1))[0][0].batch.keeps_context is None

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from jointreid.conflict.probe import halves, unit
+from jointreid.messages.errors import JointreidError
 
 Matrix = NDArray[np.float64]
 Codes = NDArray[np.int64]
@@ -48,7 +49,7 @@ class NearestDistance:
     """Distances of images to reference images in the features after one layer.
 
     Args:
-        reference: the images.
+        reference: the images, with two people or more of a domain.
         layer: whose features.
     """
 
@@ -144,7 +145,15 @@ def fit_alarm(reference: KnownImages, known: KnownImages, rate: float, seed: int
         known: other images of its domains, of people who are not in `reference`; half of them set the thresholds.
         rate: of false alarms, in (0, 1).
         seed: of the halves.
+
+    Raises:
+        JointreidError: `reference` has no domain with two people.
     """
+    if not _can_compare(reference):
+        raise JointreidError(
+            "no data set of the run has two train identities with two images each to compare, so nothing tells which "
+            "distance is usual"
+        )
     aurocs = {layer: _left_out(reference, known, layer) for layer in reference.layers}
     aurocs = {layer: value for layer, value in aurocs.items() if not math.isnan(value)}
     layer = max(aurocs, key=lambda name: aurocs[name]) if aurocs else _without_others(list(reference.layers))
@@ -177,10 +186,17 @@ def _left_out(reference: KnownImages, known: KnownImages, layer: str) -> float:
     domains: Sequence[int] = np.unique(reference.domains).tolist()
     for domain in domains if len(domains) > 1 else ():
         inside, outside = known.domains != domain, known.domains == domain
-        if inside.any() and outside.any():
-            scores, _ = NearestDistance(reference.subset(reference.domains != domain), layer)(known.layers[layer])
+        others = reference.subset(reference.domains != domain)
+        if inside.any() and outside.any() and _can_compare(others):
+            scores, _ = NearestDistance(others, layer)(known.layers[layer])
             values.append(auroc(scores[inside], scores[outside]))
     return float(np.mean(values)) if values else math.nan
+
+
+def _can_compare(reference: KnownImages) -> bool:
+    """Return whether two people of one domain are there."""
+    pairs = np.unique(np.stack([reference.domains, reference.people]), axis=1)
+    return bool(len(np.unique(pairs[0])) < pairs.shape[1])
 
 
 def _mean_of_nearest(distances: Matrix) -> Matrix:

@@ -17,6 +17,8 @@ from jointreid.training.data import TrainingData, load_training_data
 
 # Images of one identity at most: a study is about many people, not about many images of a few.
 MOST_OF_IDENTITY = 8
+# Distances between people need two, and a domain without a test split lends half of its people.
+LEAST_IDENTITIES = 4
 # Called with (what, items done, items in all).
 OnProgress = Callable[[str, int, int], None]
 
@@ -122,7 +124,8 @@ def choose_identities(
 ) -> tuple[int, ...]:
     """Return the indices of about `count` images, of identities drawn at random that have two images or more.
 
-    Of an identity at most `most` images are taken, its cameras in turn.
+    There are `LEAST_IDENTITIES` of them or more, if there are as many. Of an identity at most `most` images are taken,
+    its cameras in turn.
 
     Args:
         records: images of one domain.
@@ -136,8 +139,8 @@ def choose_identities(
         by_pid.setdefault(record.pid, []).append(index)
     pids = [pid for pid in sorted(by_pid) if len(by_pid[pid]) > 1]
     chosen: list[int] = []
-    for place in generator.permutation(len(pids)).tolist():
-        if len(chosen) >= count:
+    for number, place in enumerate(generator.permutation(len(pids)).tolist()):
+        if len(chosen) >= count and number >= LEAST_IDENTITIES:
             break
         own = by_pid[pids[place]]
         turns: dict[int, int] = {}

@@ -20,12 +20,14 @@ from jointreid.conflict.repair import CameraSuggestion, suggest_cameras
 from jointreid.conflict.study import test_domains
 from jointreid.data.label_space import LabelSpace
 from jointreid.data.records import ImageRecord
+from jointreid.data.table_row import camera_name
 from jointreid.extraction.image_table import ImageTable
 from jointreid.machine.paths import is_uri
 from jointreid.messages.errors import JointreidError
 from jointreid.models.reid import ReIDModel
 
 Matrix = NDArray[np.float64]
+Codes = NDArray[np.int64]
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,6 +45,7 @@ class PredictedOrigins:
         alarm: that judged them.
         suggestions: for stated cameras.
         compared: images whose stated camera could be compared.
+        named: domains that were not compared, since the table gives names of their cameras.
         false_suggestions: (test images of the run, share of them for which another camera would be suggested).
         margin: from which on a camera is suggested.
     """
@@ -57,6 +60,7 @@ class PredictedOrigins:
     alarm: DriftAlarm
     suggestions: tuple[CameraSuggestion, ...]
     compared: int
+    named: tuple[str, ...]
     false_suggestions: tuple[int, float]
     margin: float
 
@@ -118,7 +122,8 @@ def predict_origins(
     alarm = _alarm(studied, train, test, false_alarms)
     scores, alarms = alarm.judge(given.layers)
     camera = readers[1].posterior(given)
-    suggestions, compared = suggest_cameras(camera, *_stated(table, domain), labels, margin)
+    domains, camids, named = _stated(table, domain)
+    suggestions, compared = suggest_cameras(camera, domains, camids, labels, margin)
     return PredictedOrigins(
         table,
         labels,
@@ -130,6 +135,7 @@ def predict_origins(
         alarm,
         tuple(suggestions),
         len(compared),
+        named,
         _false_suggestions(studied, test, readers[1], margin),
         margin,
     )
@@ -159,7 +165,7 @@ def _alarm(studied: StudiedRun, train: LayerFeatures, test: LayerFeatures | None
     reference = KnownImages(train.layers, own, people)
     domains = np.array(true_classes(studied, domain=True), dtype=np.int64)
     without = ~np.isin(own, domains)
-    lent = without & (people % 2 == 1)
+    lent = without & np.isin(people, _every_second(own, people))
     parts = [reference.subset(lent)] if lent.any() else []
     if test is not None:
         keys = [f"{name} {r.pid}" for name, r in zip(test_domains(studied), studied.test_records, strict=True)]
@@ -173,12 +179,23 @@ def _alarm(studied: StudiedRun, train: LayerFeatures, test: LayerFeatures | None
     return fit_alarm(reference.subset(~lent), known, rate, studied.seed)
 
 
-def _stated(table: ImageTable, domain: str) -> tuple[list[str | None], list[int | None]]:
-    """Return the stated domain and camera of each image; None where it is not stated."""
-    domains = table.values("domain") or [None] * len(table)
+def _every_second(domains: Codes, people: Codes) -> list[int]:
+    """Return every second person of each domain."""
+    return [person for domain in np.unique(domains) for person in np.unique(people[domains == domain])[1::2].tolist()]
+
+
+def _stated(table: ImageTable, domain: str) -> tuple[list[str | None], list[int | None], tuple[str, ...]]:
+    """Return the stated domain and camera of each image, None where it is not stated, and the domains of named cameras.
+
+    Training numbers the cameras of a domain anew if one of them has a name, and a run keeps the numbers alone: such
+    cameras count as not stated.
+    """
+    domains = [name or domain or None for name in table.values("domain") or [None] * len(table)]
     camids = table.values("camid") or [None] * len(table)
-    numbers = [int(camid) if str(camid).isdigit() else None for camid in camids]
-    return [name or domain or None for name in domains], numbers
+    names = [None if camid is None else camera_name(str(camid)) for camid in camids]
+    named = {own for own, name in zip(domains, names, strict=True) if name and not name.isdecimal()}
+    numbers = [int(name) if name and own not in named else None for own, name in zip(domains, names, strict=True)]
+    return domains, numbers, tuple(sorted(own for own in named if own))
 
 
 def _false_suggestions(

@@ -123,6 +123,11 @@ def _lines(found: PredictedOrigins) -> Iterator[str]:
 
 
 def _camera_lines(found: PredictedOrigins) -> Iterator[str]:
+    if found.named:
+        yield (
+            f"{', '.join(found.named)}: the table names a camera, and a run keeps numbers of cameras alone; these "
+            "cameras were not compared."
+        )
     if not found.compared:
         yield "No camera was compared: that needs the columns domain (or --domain) and camid, of cameras of the run."
         return

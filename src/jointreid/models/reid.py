@@ -23,6 +23,7 @@ from jointreid.models.context import (
     context_module,
 )
 from jointreid.models.context_trust import ContextTrust
+from jointreid.models.controls import ContextConv
 from jointreid.models.dcsd import DCSD
 from jointreid.models.families import build_trunk
 from jointreid.models.norms import SNR, InstanceNorm, Restitution
@@ -158,10 +159,13 @@ class ReIDModel(nn.Module):
     def generated_names(self) -> list[str]:
         """Return the names in `state_dict` of what stands beside the plain network with a static base.
 
-        These are the generators with their gain, and the context network; none without such a base.
+        These are the generators with their gain, or what another `dcsd.inject` has in their place, and the context
+        network; none without such a base.
         """
         blocks = [
-            name for name, module in self.named_modules() if isinstance(module, DCSD) and module.config.base == "static"
+            name
+            for name, module in self.named_modules()
+            if isinstance(module, ContextConv) or (isinstance(module, DCSD) and module.config.base == "static")
         ]
         plain = {f"{block}.{name}" for block in blocks for name in ("weight", "bias")}
         begin = (*(f"{block}." for block in blocks), "context.")

@@ -59,7 +59,8 @@ def draw_kept_contexts(config: RunConfig, images: int, generator: torch.Generato
         bool [images], on the CPU; None where no context is dropped, or the system has none.
     """
     dropped = config.dcsd.context_dropout
-    if not dropped or not config.model.name.endswith("-dcsd"):
+    has_context = config.model.name.endswith("-dcsd") and config.dcsd.factors != ("sample",)
+    if not dropped or not has_context:
         return None
     return torch.rand(images, generator=generator) >= dropped
 

@@ -16,8 +16,8 @@ from jointreid.analysis.resampling import Estimate
 from jointreid.messages.tables import text_table
 
 _HEAD = [
-    "data set", "start", "trainings", "against", "multiply-adds", "gain", "each seed", "goal",
-    "D + C, share of the gain over static", "closed domain", "clearly below",
+    "data set", "start", "gain", "goal", "D + C, share of the gain over static", "clearly below", "closed domain",
+    "each seed", "trainings", "against", "multiply-adds",
 ]  # fmt: skip
 _WORDS = (
     "The recommended network is that of `--recipe joint`, static + context network; [Words](#words) explains it. The "
@@ -47,7 +47,7 @@ def goal_section(store: RecordStore, scale: Scale) -> Iterator[str]:
         yield paragraph(words)
         yield ""
     rows = [_row(store, dataset, start) for dataset in scale.datasets for start in scale.starts]
-    yield text_table([_HEAD, *rows], "llllrrrlrrl")
+    yield text_table([_HEAD, *rows], "llrlrlrrllr")
     yield ""
 
 
@@ -62,15 +62,15 @@ def _row(store: RecordStore, dataset: str, start: Start) -> list[str]:
             gains = {"the mean": found.gain, "the closed domain": closed}
             return [
                 *words,
+                with_interval(found.gain),
+                _goal(found),
+                share_words(found.share),
+                _below(gains, found),
+                with_interval(closed) if closed else "not trained yet",
+                ", ".join(map(signed, found.seed_gains)),
                 f"{stage}, {_seeds(found)}",
                 ARMS[arm].words,
                 f"{share:.2f}{'' if start in ARMS[RIVAL].starts else ' (no equal one exists)'}",
-                with_interval(found.gain),
-                ", ".join(map(signed, found.seed_gains)),
-                _goal(found),
-                share_words(found.share),
-                with_interval(closed) if closed else "not trained yet",
-                _below(gains, found),
             ]
     return [*words, "not trained yet", *8 * [""]]
 

@@ -116,6 +116,12 @@ def rows(text: str, heading: str, beginning: str) -> list[list[str]]:
     return found
 
 
+def goals(text: str) -> list[dict[str, str]]:
+    """Return the rows of Omniglot in the table of the goals, each by the heads of its columns."""
+    head, *found = rows(text, "What the recommended network gains", "| ")
+    return [dict(zip(head, row, strict=True)) for row in found if row[0] == "Omniglot"]
+
+
 def test_a_page_without_records_says_so(evidence: Any, tmp_path: Path) -> None:
     text = page(evidence, make_store(evidence, tmp_path, most=0))
     assert text.count("not trained yet") == 2
@@ -144,43 +150,41 @@ def test_the_goals_of_a_complete_comparison(complete: str) -> None:
         ["11 of 11", "12 of 12", "1 of 1", "11 of 11", "8 of 8", ""],
         ["7 of 7", "12 of 12", "1 of 1", "7 of 7", "8 of 8", ""],
     ]
-    found = rows(complete, "What the recommended network gains", "| Omniglot")
     expected = (("static, wider", "1.00", 15), ("static", "0.80 (no equal one exists)", 20))
-    for row, (plain, share, gained) in zip(found, expected, strict=True):
-        assert row[2:5] == ["long, 3 seeds", plain, share]
-        assert float(row[5].split()[0]) == pytest.approx(gained, abs=1)
-        assert [float(cell) for cell in row[6].split(",")] == pytest.approx(3 * [gained], abs=1)
-        assert row[7] == "+2 reached"
-        assert float(row[8].split()[0]) == pytest.approx(55, abs=3)
-        assert float(row[9].split()[0]) == pytest.approx(gained, abs=1)
-        assert row[10] == "no"
+    for row, (plain, share, gained) in zip(goals(complete), expected, strict=True):
+        assert (row["trainings"], row["against"], row["multiply-adds"]) == ("long, 3 seeds", plain, share)
+        assert float(row["gain"].split()[0]) == pytest.approx(gained, abs=1)
+        assert [float(cell) for cell in row["each seed"].split(",")] == pytest.approx(3 * [gained], abs=1)
+        assert row["goal"] == "+2 reached"
+        assert float(row["D + C, share of the gain over static"].split()[0]) == pytest.approx(55, abs=3)
+        assert float(row["closed domain"].split()[0]) == pytest.approx(gained, abs=1)
+        assert row["clearly below"] == "no"
 
 
 def test_an_opponent_that_is_not_trained_yet_is_waited_for(evidence: Any, tmp_path: Path) -> None:
     """The long trainings go seed by seed, and the plain network that would win comes after the recommended one."""
     store = make_store(evidence, tmp_path)
-    goals = "What the recommended network gains"
 
-    def row() -> list[str]:
-        return rows(page(evidence, store), goals, "| Omniglot | random")[0]
+    def row() -> dict[str, str]:
+        return goals(page(evidence, store))[0]
 
     def drop(stage: str, arm: str, seed: int = 0) -> None:
         (path,) = tmp_path.glob(f"omniglot_random_{stage}_{arm}_*_s{seed}.json")
         path.unlink()
 
-    assert row()[2:4] == ["long, 3 seeds", "static, wider"]
+    assert (row()["trainings"], row()["against"]) == ("long, 3 seeds", "static, wider")
     drop("long", "static-wide", 2)
-    assert row()[2:4] == ["long, 2 seeds", "static, wider"]
-    assert row()[7] == "+2 reached (2 of 3 seeds)"
+    assert (row()["trainings"], row()["against"]) == ("long, 2 seeds", "static, wider")
+    assert row()["goal"] == "+2 reached (2 of 3 seeds)"
     split = rows(page(evidence, store), "Where the gain comes from", "| S:")[0]
     assert float(split[2].split()[0]) == pytest.approx(9, abs=1)
     drop("long", "static-wide", 1)
     drop("long", "static-wide", 0)
-    assert row()[2:4] == ["short, 1 seed", "static, wider"]
+    assert (row()["trainings"], row()["against"]) == ("short, 1 seed", "static, wider")
     drop("closed", "static-wide")
-    assert row()[9] == "not trained yet"
+    assert row()["closed domain"] == "not trained yet"
     drop("short", "static-wide")
-    assert row()[2:4] == ["not trained yet", ""]
+    assert (row()["gain"], row()["against"]) == ("not trained yet", "")
 
 
 def test_a_file_that_is_being_written_is_no_record(evidence: Any, tmp_path: Path) -> None:
@@ -216,11 +220,9 @@ def test_page_and_plan_have_one_rule_of_what_reaches_the_goal(evidence: Any) -> 
         store: Any = MadeRecords(IDENTITIES)
         while task := next((task for task in evidence.plan.tasks(scale, store) if store(task.name) is None), None):
             store.add(task, *(of_context if task.arm == "context" else [0.4]))
-        (row,) = rows(
-            "\n".join(goal_section(store, scale)), "What the recommended network gains", "| Omniglot | random"
-        )
-        assert float(row[5].split()[0]) == pytest.approx(3.3, abs=0.1)
-        found[name] = row[7], any("_random_remedies_" in task for task in store.records)
+        row = goals("\n".join(goal_section(store, scale)))[0]
+        assert float(row["gain"].split()[0]) == pytest.approx(3.3, abs=0.1)
+        found[name] = row["goal"], any("_random_remedies_" in task for task in store.records)
     assert found == {"all": ("+2 reached", False), "one": ("+2 NOT reached", True)}
 
 
@@ -238,9 +240,9 @@ def test_the_opponent_is_the_best_plain_network(
 ) -> None:
     monkeypatch.setitem(LEVELS, best, 0.55)
     few = make_store(evidence, tmp_path, most=44)  # the short ones of all plain networks are there
-    row = rows(page(evidence, few), "What the recommended network gains", "| Omniglot")[0]
-    assert row[2:4] == ["short, 1 seed", evidence.arms.ARMS[best].words]
-    assert float(row[5].split()[0]) == pytest.approx(5, abs=1)
+    row = goals(page(evidence, few))[0]
+    assert (row["trainings"], row["against"]) == ("short, 1 seed", evidence.arms.ARMS[best].words)
+    assert float(row["gain"].split()[0]) == pytest.approx(5, abs=1)
 
 
 def test_the_tunings_have_a_table_and_an_edge_is_marked(

@@ -43,12 +43,15 @@ def goal_section(store: RecordStore, scale: Scale) -> Iterator[str]:
     """Yield the section: a row for each data set and start, of its longest trainings."""
     yield "## What the recommended network gains"
     yield ""
-    for words in _WORDS:
-        yield paragraph(words)
-        yield ""
+    goals, *notes = _WORDS
+    yield paragraph(goals)
+    yield ""
     rows = [_row(store, dataset, start) for dataset in scale.datasets for start in scale.starts]
     yield text_table([_HEAD, *rows], "llrlrlrrllr")
     yield ""
+    for words in notes:
+        yield paragraph(words)
+        yield ""
 
 
 def _row(store: RecordStore, dataset: str, start: Start) -> list[str]:

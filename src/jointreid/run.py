@@ -7,7 +7,7 @@ and has to lie inside the directory.
 
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -197,13 +197,8 @@ def load_weights(model: "ReIDModel", path: Path, *, heads: bool = True) -> None:
             five of them.
     """
     own = model.state_dict()
-    kept = set() if heads else set(model.head_names())
     in_file = read_facts(path)
-    if not heads and not in_file.keys() & (generated := set(model.generated_names())):
-        kept |= generated
-    if not heads:
-        optional = ("context.trust.", "context.shrinkage.")
-        kept |= {name for name in own.keys() ^ in_file.keys() if name.startswith(optional)}
+    kept = set() if heads else _kept_without_heads(model, own.keys(), in_file.keys())
     expected = {name: facts for name, facts in facts_of(own).items() if name not in kept}
     found = {name: facts for name, facts in in_file.items() if name not in kept}
     # A checkpoint holds what was saved; weights from elsewhere may be floats of another width.
@@ -212,3 +207,12 @@ def load_weights(model: "ReIDModel", path: Path, *, heads: bool = True) -> None:
     verify(path)
     tensors = read_tensors(path)
     model.load_state_dict({name: own[name] if name in kept else tensors[name] for name in own})
+
+
+def _kept_without_heads(model: "ReIDModel", own: Set[str], in_file: Set[str]) -> set[str]:
+    """Return the names that are not loaded from a file without the classifiers, see `load_weights`."""
+    kept, generated = set(model.head_names()), set(model.generated_names())
+    if not in_file & generated:
+        kept |= generated
+    optional = ("context.trust.", "context.shrinkage.")
+    return kept | {name for name in own ^ in_file if name.startswith(optional)}

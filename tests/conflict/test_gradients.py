@@ -160,7 +160,8 @@ def test_a_model_that_is_told_origins_is_told_those_of_the_chosen_images_alone()
     east = StudiedDomain("east", (sample,), (two,), True, "")
     west = StudiedDomain("west", (), (three,), True, "")
     studied: Any = SimpleNamespace(run=SimpleNamespace(label_space=labels), domains=(east, west))
-    assert _origins(studied, [three, one, other, two]).tolist() == [[1, -1], [0, 1], [-1, -1], [0, 0]]
+    told: Any = SimpleNamespace(needs_origins=True)
+    assert _origins(studied, told, [three, one, other, two]).tolist() == [[1, -1], [0, 1], [-1, -1], [0, 0]]
 
 
 @pytest.mark.parametrize("head", ["softmax", "masked"])

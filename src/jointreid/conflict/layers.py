@@ -17,7 +17,7 @@ from jointreid.conflict.material import OnProgress, StudiedRun
 from jointreid.data.records import ImageRecord
 from jointreid.models.reid import ReIDModel
 from jointreid.retrieval.embeddings import Embeddings
-from jointreid.retrieval.evaluate import embed
+from jointreid.retrieval.evaluate import embed, origins_of
 
 STEM, GENERATORS, CONTEXT, HEAD = "stem", "generators", "context", "head"
 EMBEDDING = "embedding"
@@ -116,20 +116,20 @@ def embed_images(
     and of all others that it is unknown.
     """
     config = studied.run.config.replace(eval={"flip": False})
-    origins = _origins(studied, records) if model.needs_origins else None
+    origins = _origins(studied, model, records) if model.needs_origins else None
     return embed(model, records, config, studied.device, what, on_progress, origins)
 
 
-def _origins(studied: StudiedRun, records: Sequence[ImageRecord]) -> NDArray[np.int64]:
-    """Return the domain id and the global camera id of images, [N, 2]; -1 where they are unknown."""
-    labels = studied.run.label_space
-    known: dict[int, tuple[int, int]] = {}  # by the record itself: two data sets may hold one file
-    for number, domain in enumerate(studied.domains):
-        cameras = labels.domains[number]
-        for record in (*(sample.record for sample in domain.train), *domain.test):
-            camera = cameras.global_camid(record.camid) if record.camid in cameras.cameras else -1
-            known[id(record)] = number, camera
-    return np.array([known.get(id(record), (-1, -1)) for record in records], dtype=np.int64).reshape(-1, 2)
+def _origins(studied: StudiedRun, model: ReIDModel, records: Sequence[ImageRecord]) -> NDArray[np.int64]:
+    """Return the domain id and the global camera id of images, [N, 2], as `origins_of`; -1 where they are unknown."""
+    known: dict[int, NDArray[np.int64]] = {}  # by the record itself: two data sets may hold one file
+    for domain in studied.domains:
+        own = [*(sample.record for sample in domain.train), *domain.test]
+        rows = origins_of(model, own, domain.name, studied.run.label_space)
+        assert rows is not None
+        known |= zip(map(id, own), rows, strict=True)
+    unknown = np.full(2, -1, dtype=np.int64)
+    return np.array([known.get(id(record), unknown) for record in records], dtype=np.int64).reshape(-1, 2)
 
 
 @contextmanager

@@ -76,6 +76,42 @@ def test_another_trunk_is_a_part_of_its_own(tmp_path: Path) -> None:
         compute_gain([tmp_path], plain=tmp_path / "mobile-dcsd")
 
 
+def test_an_arm_is_compared_with_the_plain_network_that_is_most_like_it(tmp_path: Path) -> None:
+    names, mobile = ["a", "b"], {"trunk": "mobilenetv2_100"}
+    for trunk, model, of_trunk in (("resnet", {}, 0.25), ("mobile", mobile, 0.5)):
+        for name in names:
+            made_run(tmp_path / f"{trunk}-{name}", "bot", [name], {name: of_trunk}, model=model)
+        made_run(tmp_path / trunk, "bot", names, dict.fromkeys(names, of_trunk), model=model)
+    made_run(tmp_path / "mobile-dcsd", "bot-dcsd", names, dict.fromkeys(names, 0.75), model=mobile)
+    gain = compute_gain([tmp_path])
+    assert parts_of(gain)["total"] == {"a": 25.0, "b": 25.0}
+    (over,) = [arm.over_plain for arm in gain.joint[0].arms if arm.over_plain]
+    assert over.before.endswith("mobilenetv2_100")
+    assert {name: found.value for name, found in over.domains.items()} == {"a": 0.25, "b": 0.25}
+
+
+def test_another_learning_rate_of_the_plain_network_is_not_called_a_trunk(tmp_path: Path) -> None:
+    names = ["a", "b"]
+    for name in names:
+        made_run(tmp_path / f"alone-{name}", "bot", [name], {name: 0.125})
+    made_run(tmp_path / "joint", "bot", names, dict.fromkeys(names, 0.25))
+    made_run(tmp_path / "faster", "bot", names, dict.fromkeys(names, 0.5), optim={"lr": 0.01})
+    made_run(tmp_path / "dcsd", "bot-dcsd", names, dict.fromkeys(names, 0.75), optim={"lr": 0.01})
+    parts = parts_of(gain := compute_gain([tmp_path]))
+    assert list(parts) == ["joining", "settings", "S + D + C", "total"]
+    assert parts["settings"] == {"a": 25.0, "b": 25.0}
+    assert "settings: another plain network on the same trunk" in render(gain)
+
+
+def test_what_else_differs_from_the_plain_network_is_on_the_page(tmp_path: Path) -> None:
+    made_run(tmp_path / "bot", "bot", ["a", "b"], {"a": 0.5, "b": 0.5})
+    made_run(tmp_path / "dn", "bot-dn", ["a", "b"], {"a": 0.75, "b": 0.5}, optim={"lr": 0.01})
+    write_gain_page(compute_gain([tmp_path]), tmp_path / "gain.html")
+    assert re.search(
+        r"bot-dn\S* and bot\S* also differ in optim.lr 0.00035 -&gt; 0.01", (tmp_path / "gain.html").read_text()
+    )
+
+
 def test_seeds_are_averaged_and_widen_the_interval(tmp_path: Path) -> None:
     one = compute_gain([papers_runs(tmp_path / "one")])
     two = compute_gain([papers_runs(tmp_path / "two", {0: -0.02, 1: 0.02})])

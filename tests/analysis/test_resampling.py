@@ -28,12 +28,12 @@ def test_people_are_drawn_whole() -> None:
 
 
 def test_seeds_are_drawn_in_pairs_where_both_arms_have_them() -> None:
-    a, b = metrics([[0.2], [0.4]], [0]), metrics([[0.2], [1.4]], [0])
+    a, b = metrics([[0.0] * 2, [0.0] * 2], [0, 1]), metrics([[0.0] * 2, [1.0] * 2], [0, 1])
     found = shares(resampled_difference(a, b))
     assert found == pytest.approx({0.0: 0.25, 0.5: 0.5, 1.0: 0.25}, abs=0.03)
-    same = metrics([[0.0], [1.0]], [0])
+    same = metrics([[0.0] * 2, [1.0] * 2], [0, 1])
     assert shares(resampled_difference(same, same)) == {0.0: 1.0}
-    other = metrics([[0.0], [1.0]], [0], seeds=(7, 8))
+    other = metrics([[0.0] * 2, [1.0] * 2], [0, 1], seeds=(7, 8))
     # Each side's mean is 0, 1/2 or 1 by itself: the difference is 0 in 1/16 + 1/4 + 1/16 of the resamples.
     assert shares(resampled_difference(same, other))[0.0] == pytest.approx(0.375, abs=0.03)
 
@@ -65,3 +65,17 @@ def test_blocks_and_the_number_of_seeds_leave_resamples_as_they_are(monkeypatch:
     monkeypatch.setattr(resampling, "BLOCK", 100)
     assert resampled_difference(a, b) == pytest.approx(whole)
     assert resampled_difference(a, b, seed=(0, 1)) != pytest.approx(whole)
+
+
+def test_an_arm_takes_the_same_seeds_in_every_data_set_whatever_the_other_arm_has() -> None:
+    joint = metrics([[0.0] * 2, [0.5] * 2, [1.0] * 2], [0, 1])
+    with_three, with_two = (metrics([[0.0] * 2] * n, [0, 1]) for n in (3, 2))
+    drawn = resampled_difference(with_three, joint)
+    assert drawn.std() > 0.1
+    assert resampled_difference(with_two, joint, seed=(0, 1)) == pytest.approx(drawn)
+
+
+def test_one_person_tells_nothing_of_others() -> None:
+    a, b = metrics([[0.1, 0.2]], [0, 0]), metrics([[0.9, 0.9]], [0, 0])
+    assert estimate(a, b) == Estimate(pytest.approx(0.75), -1.0, 1.0)
+    assert not estimate(a, b).is_clear

@@ -22,7 +22,8 @@ def compute_gain(paths: Sequence[str | Path], *, metric: GainMetric = "mAP", pla
         paths: run directories, and folders that hold some at any depth.
         metric: mAP or rank1.
         plain: a run of the plain network that gains start from; by default one of the same system (bot or agw), of the
-            same kind of initial weights (random or not), and trained both ways, as far as there is one.
+            same kind of initial weights (random or not), trained both ways, on the same trunk and with as many equal
+            settings as possible, in this order.
 
     Raises:
         JointreidError: see `find_runs`; `plain` is not among the runs, or not plain.

@@ -3,7 +3,16 @@
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
-from jointreid.analysis.gain_text import METRIC_NAMES, cell, change_in_words, notes, sentences, shown, starts_in_words
+from jointreid.analysis.gain_text import (
+    METRIC_NAMES,
+    cell,
+    change_in_words,
+    notes,
+    sentences,
+    settings_in_words,
+    shown,
+    starts_in_words,
+)
 from jointreid.analysis.gain_values import ArmAccuracy, ArmDifference, Gain, GainSplit, JointGain
 from jointreid.analysis.heat_map import bars, heat_map
 from jointreid.analysis.html import Html, header, join, page, table, tag
@@ -105,6 +114,11 @@ def _maps(joint: JointGain) -> Iterator[Html]:
             "Each network minus the plain one, both trained jointly. Blue: better than the plain network.",
         )
         yield _map(joint, over, f"Jointly, minus {_plain(over)}, in percent.")
+        yield from (
+            tag("p", f"{change.after} and {change.before} also differ in {words}.", class_="soft")
+            for change in over.values()
+            if (words := settings_in_words(change, without=["model.name"]))
+        )
 
 
 def _plain(over: Mapping[str, ArmDifference]) -> str:

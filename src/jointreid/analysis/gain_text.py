@@ -4,7 +4,17 @@ from collections.abc import Iterator, Sequence
 from pathlib import PurePath
 
 from jointreid.analysis.arms import start_in_words
-from jointreid.analysis.gain_values import JOINING, TRUNK, ArmAccuracy, ArmDifference, Gain, GainSplit, JointGain
+from jointreid.analysis.gain_values import (
+    JOINING,
+    OVER_PLAIN,
+    SETTINGS,
+    TRUNK,
+    ArmAccuracy,
+    ArmDifference,
+    Gain,
+    GainSplit,
+    JointGain,
+)
 from jointreid.analysis.heat_map import signed
 from jointreid.analysis.resampling import RESAMPLES, Estimate
 from jointreid.messages.table_formats import csv_text
@@ -17,6 +27,7 @@ METRIC_NAMES = {"mAP": "mAP", "rank1": "Rank-1"}
 PARTS = {
     JOINING: "joining: the plain network trained on all data sets at once instead of on each alone",
     TRUNK: "trunk: another plain network, the one that the generated filters are put into",
+    SETTINGS: "settings: another plain network on the same trunk, with the settings that the generated filters have",
     "S": "S: filters generated from the picture itself",
     "D + C": "D + C: the filters also depend on the data set and the camera that the network recognises in the picture",
     "D": "D: the filters also depend on the data set that the network recognises in the picture",
@@ -139,7 +150,10 @@ def seeds_of(arm: ArmAccuracy, name: str) -> str:
 def _split_table(split: GainSplit) -> str:
     heads = [
         "Domain",
-        *(change.name.capitalize() if change.name in (JOINING, TRUNK) else change.name for change in split.changes),
+        *(
+            change.name.capitalize() if change.name in (JOINING, TRUNK, SETTINGS) else change.name
+            for change in split.changes
+        ),
         "Total",
     ]
     columns = [*split.changes, split.total]
@@ -158,11 +172,16 @@ def change_in_words(change: ArmDifference) -> str:
     """Return between which arms a part of a gain lies, and the settings that they differ in."""
     if change.name == JOINING:
         return f"joining: {change.before}, jointly minus alone"
-    both = {key: pair for key, pair in change.settings.items() if None not in pair}
-    different = ", ".join(f"{key} {_brief(a)} -> {_brief(b)}" for key, (a, b) in both.items())
     return (
-        f"{change.name}: {change.after} minus {change.before}, both jointly; settings of both that differ: {different}"
+        f"{change.name}: {change.after} minus {change.before}, both jointly; settings of both that differ: "
+        f"{settings_in_words(change)}"
     )
+
+
+def settings_in_words(change: ArmDifference, *, without: Sequence[str] = ()) -> str:
+    """Return the settings that both arms of a difference have and that differ, but for some."""
+    both = {key: pair for key, pair in change.settings.items() if None not in pair and key not in without}
+    return ", ".join(f"{key} {_brief(a)} -> {_brief(b)}" for key, (a, b) in both.items())
 
 
 def _brief(value: object) -> str:
@@ -188,7 +207,7 @@ def _changes(joint: JointGain) -> Iterator[tuple[str, ArmDifference]]:
     for arm in joint.arms:
         yield JOINING, arm.joining
         if arm.over_plain is not None:
-            yield "over plain", arm.over_plain
+            yield OVER_PLAIN, arm.over_plain
     for split in joint.splits:
         parts: Sequence[ArmDifference] = (*split.changes, split.total)
         yield from ((f"{split.label}: {change.name}", change) for change in parts)

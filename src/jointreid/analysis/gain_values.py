@@ -9,7 +9,7 @@ from jointreid.analysis.resampling import Estimate
 GainMetric = Literal["mAP", "rank1"]
 Training = Literal["alone", "joint"]
 
-JOINING, TRUNK = "joining", "trunk"
+JOINING, TRUNK, SETTINGS, OVER_PLAIN = "joining", "trunk", "settings", "over plain"
 
 
 @dataclass(frozen=True)
@@ -17,7 +17,7 @@ class ArmDifference:
     """The difference between two trainings, for each data set.
 
     Attributes:
-        name: what causes it: joining, trunk, S, D + C, or several of these that could not be told apart.
+        name: what causes it: joining, trunk, settings, S, D + C, or several of these that could not be told apart.
         before: the label of the one arm.
         before_training: whether it was trained on each data set alone, or jointly.
         after: the label of the other; differences are after minus before.

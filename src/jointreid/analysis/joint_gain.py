@@ -7,7 +7,8 @@ For a data set d, an arm X and a plain network P, with m the mean metric over qu
                                 + [m(S, joint) - m(P', joint)]       S: filters generated from the picture
                                 + [m(X, joint) - m(S, joint)]        D + C: and from its domain and camera
 
-A network that no run has is left out, and the parts on its two sides become one.
+A network that no run has is left out, and the parts on its two sides become one. Unless it is named, P is the plain
+network that was trained both ways and is most like X.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -18,6 +19,8 @@ from jointreid.analysis.arms import Arm, letters_of
 from jointreid.analysis.evaluated_run import EvaluatedRun
 from jointreid.analysis.gain_values import (
     JOINING,
+    OVER_PLAIN,
+    SETTINGS,
     TRUNK,
     ArmAccuracy,
     ArmDifference,
@@ -79,10 +82,11 @@ class _JointGainBuilder:
         if self.chosen:
             return self.chosen
 
-        def fits(plain: Arm) -> tuple[bool, bool, int]:
+        def fits(plain: Arm) -> tuple[bool, bool, int, bool, int]:
             # One that was trained both ways tells the gain of joining.
             trained = sum(self._is_trained(plain, kind) for kind in _KINDS)
-            return plain.system == arm.host, plain.is_random == arm.is_random, trained
+            alike = plain.trunk == arm.trunk, -len(arm.differs(plain))
+            return plain.system == arm.host, plain.is_random == arm.is_random, trained, *alike
 
         return max((known for known in self.arms if known.is_plain), key=fits, default=None)
 
@@ -94,9 +98,9 @@ class _JointGainBuilder:
         alone, joint = (
             {name: metrics for name, metrics in found[kind].items() if metrics is not None} for kind in _KINDS
         )
-        over, plain = None, self._plain_of(arm)
+        over, plain = None, self.chosen or self._same_trunk(arm) or self._plain_of(arm)
         if plain is not None and not arm.is_plain:
-            over = self._change("", (plain, "joint"), (arm, "joint"), self.names)
+            over = self._change(OVER_PLAIN, (plain, "joint"), (arm, "joint"), self.names)
         counted = {run.path for names in ([n] for n in self.names) for run in arm.trained_on(names).values()}
         counted |= {run.path for run in arm.trained_on(self.names).values()}
         return ArmAccuracy(
@@ -139,14 +143,15 @@ class _JointGainBuilder:
                 yield split
 
     def _split(self, arm: Arm) -> GainSplit:
-        plain = [a for a in self._in_joint() if a.is_plain and a.is_random == arm.is_random]
-        same_trunk = _nearest(arm, [a for a in plain if (a.system, a.trunk) == (arm.host, arm.trunk)])
-        path: list[tuple[str, Arm | None]] = [(TRUNK, same_trunk)]
+        first, same_trunk = self._plain_of(arm), self._same_trunk(arm)
+        # Two plain networks on one trunk differ in other settings, such as the learning rate.
+        is_other_trunk = first is None or same_trunk is None or first.trunk != same_trunk.trunk
+        path: list[tuple[str, Arm | None]] = [(TRUNK if is_other_trunk else SETTINGS, same_trunk)]
         if "sample" in arm.factors:
             path.append(("S", self._sample_arm(arm)))
         if others := [factor for factor in arm.factors if factor != "sample"]:
             path.append((letters_of(others), arm))
-        first = self._plain_of(arm) or next(node for _, node in path if node is not None)
+        first = first or next(node for _, node in path if node is not None)
         steps: list[tuple[str, tuple[Arm, Training], tuple[Arm, Training]]] = []
         if self._is_trained(first, "alone"):
             steps.append((JOINING, (first, "alone"), (first, "joint")))
@@ -165,6 +170,13 @@ class _JointGainBuilder:
         begin: Training = "alone" if self._is_trained(first, "alone") else "joint"
         total = self._change("total", (first, begin), (arm, "joint"), names)
         return GainSplit(arm.label, first.label, tuple(self._change(*step, names) for step in steps), total)
+
+    def _same_trunk(self, arm: Arm) -> Arm | None:
+        """Return the plain network in joint training that an arm's filters are put into; None without one."""
+        if self.chosen and (self.chosen.system, self.chosen.trunk) == (arm.host, arm.trunk):
+            return self.chosen
+        plain = [a for a in self._in_joint() if a.is_plain and a.is_random == arm.is_random]
+        return _nearest(arm, [a for a in plain if (a.system, a.trunk) == (arm.host, arm.trunk)])
 
     def _in_joint(self) -> list[Arm]:
         return [arm for arm in self.arms if self._is_trained(arm, "joint")]

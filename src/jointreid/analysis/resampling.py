@@ -4,7 +4,8 @@ Letters: Q queries of one data set, I identities among them, R resamples, A and 
 
 The queries of one person resemble each other, so whole people are drawn: with replacement, as many as there are, the
 same for both arms and for all seeds. Seeds are drawn too where an arm has several. If both arms have the same seeds,
-they are drawn in pairs, because a seed gives both the same order of batches; otherwise each arm's by themselves.
+they are drawn in pairs, because a seed gives both the same order of batches; otherwise each arm's by themselves. With
+one person nothing is known of others: the interval is as wide as the metric's range.
 """
 
 from collections.abc import Sequence
@@ -76,20 +77,22 @@ def resampled_difference(
 ) -> Floats:
     """Return the difference, b minus a, in each of the resamples, [R].
 
-    The seeds of training that a resample takes depend on its index and the numbers of seeds alone, so that the
-    resamples for several data sets, averaged, are those of runs that were trained on all of these jointly.
+    The seeds of training that a resample takes depend on its index and the arm's seeds alone, so that the resamples for
+    several data sets, averaged, are those of runs that were trained on all of these jointly.
 
     Args:
-        a: the one arm.
+        a: the one arm, with a metric in [0, 1].
         b: the other, on the same queries in the same order.
         resamples: R.
         seed: of the resamples of people; another one for each data set.
     """
     of_identities = np.random.default_rng(seed)
-    weights_a, weights_b = _seed_weights(a.seeds, b.seeds, resamples)
     counts = np.bincount(a.identities).astype(float)  # I
-    sums_a, sums_b = _sums(a), _sums(b)  # A I, B I
     identities = len(counts)
+    if identities == 1:
+        return of_identities.choice((-1.0, 1.0), resamples)
+    weights_a, weights_b = _seed_weights(a.seeds, resamples), _seed_weights(b.seeds, resamples)
+    sums_a, sums_b = _sums(a), _sums(b)  # A I, B I
     differences = np.empty(resamples)
     rows = max(1, BLOCK // identities)
     for start in range(0, resamples, rows):
@@ -117,10 +120,9 @@ def _sums(metrics: QueryMetrics) -> Floats:
     return np.stack([np.bincount(metrics.identities, weights=values) for values in metrics.values])
 
 
-def _seed_weights(a: Sequence[int], b: Sequence[int], resamples: int) -> tuple[Floats, Floats]:
-    """Return the share of each seed in each resample, [R, A] and [R, B], the same for equal seeds."""
-    generator = np.random.default_rng(1)
-    of_a = generator.multinomial(len(a), np.full(len(a), 1 / len(a)), size=resamples) / len(a)
-    if tuple(a) == tuple(b):
-        return of_a, of_a
-    return of_a, generator.multinomial(len(b), np.full(len(b), 1 / len(b)), size=resamples) / len(b)
+def _seed_weights(seeds: Sequence[int], resamples: int) -> Floats:
+    """Return the share of each seed in each resample, [R, A], the same for the same seeds."""
+    generator = np.random.default_rng((1, *(seed % 2**64 for seed in seeds)))
+    count = len(seeds)
+    weights: Floats = generator.multinomial(count, np.full(count, 1 / count), size=resamples) / count
+    return weights

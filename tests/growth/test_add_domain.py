@@ -1,6 +1,8 @@
 """A run is grown by a data set: classes keep their rows, the comparison covers every data set, mistakes stop early."""
 
 import json
+import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -14,6 +16,8 @@ from jointreid.data.manifest import read_manifest, write_manifest
 from jointreid.growth.add_domain import add_domain
 from jointreid.messages.errors import JointreidError
 from jointreid.models.reid import build_model
+from jointreid.retrieval.evaluate import evaluate_run
+from jointreid.retrieval.result_files import load_results
 from jointreid.run import Run, open_run
 from jointreid.training.known_classes import copy_known_rows, known_classes
 from jointreid.training.train import train
@@ -101,7 +105,7 @@ def test_a_run_is_grown_and_compared_on_every_data_set(
     assert "identities keep their class" in printed
     table = [line.split("|")[1:3] for line in printed[printed.index("mAP before") :].splitlines() if "|" in line]
     assert [[cell.strip() for cell in row] for row in table[2:]] == [["plaza", "known"], ["gate", "new"]]
-    assert any(line.startswith(("Forgotten: plaza (-", "Nothing was forgotten: ")) for line in printed.splitlines())
+    assert any(line.startswith(("Forgotten: plaza (-", "No known data set lost ")) for line in printed.splitlines())
     assert "for 2 epochs (schedule.epochs), at most 1 steps (train.max_steps), lr 1.75e-04 (optim.lr)." in printed
     assert main(command) == 2
     assert "holds a run already; resume it with" in capsys.readouterr().err
@@ -121,6 +125,35 @@ def test_a_run_is_grown_by_the_new_data_alone(
     assert [domain["domain"] for domain in found["comparison"]["domains"]] == ["plaza", "gate"]
     config = open_run(out).config
     assert (config.data.places, config.data.leave_out_cameras, config.train.max_steps) == ((), (), 2)
+
+
+@pytest.mark.slow
+def test_results_of_other_weights_or_of_another_way_are_not_taken_for_those_before(
+    grown: tuple[RunConfig, Run, Path], tmp_path: Path
+) -> None:
+    _, run, new = grown
+    copy = Path(shutil.copytree(run.path, tmp_path / "run"))
+    evaluate_run(copy, rerank=True)
+    add_domain(copy, (str(new),), tmp_path / "one", settings={"train": {"max_steps": 1}}, console=Console(quiet=True))
+    results, _ = load_results(copy)
+    assert [(r.domain, r.conditions.rerank) for r in results.domains if r.conditions] == [
+        ("plaza", False),
+        ("gate", False),
+    ]
+    of_plaza = [replace(r, conditions=replace(r.conditions, step=1)) for r in results.domains[:1] if r.conditions]
+    text = json.dumps(replace(results, domains=tuple(of_plaza)).to_dict())
+    (copy / "results.json").write_text(text)
+    found = add_domain(
+        copy, (str(new),), tmp_path / "two", settings={"train": {"max_steps": 1}}, console=Console(quiet=True)
+    )
+    assert found is not None
+    assert set(found.changes) == {"plaza", "gate"}
+
+
+def test_another_way_of_evaluating_is_refused(grown: tuple[RunConfig, Run, Path], tmp_path: Path) -> None:
+    _, run, new = grown
+    with pytest.raises(JointreidError, match=r"eval\.flip is True; expected False, as in the run before"):
+        add_domain(run.path, (str(new),), tmp_path / "no", settings={"eval": {"flip": True}})
 
 
 def test_settings_that_do_not_fit_all_data_sets_are_refused_before_anything_is_evaluated(

@@ -17,7 +17,7 @@ from jointreid.machine.paths import require_writable, user_path
 from jointreid.messages.commands import command
 from jointreid.messages.console import say
 from jointreid.messages.errors import JointreidError
-from jointreid.retrieval.evaluate import evaluate_run
+from jointreid.retrieval.evaluate import evaluate_run, step_of
 from jointreid.retrieval.result_files import load_results
 from jointreid.run import Run, find_data, open_run
 from jointreid.training.distributed.world import is_main_process, report_once
@@ -59,8 +59,8 @@ def add_domain(
         What was gained and lost; None in all processes but the main one.
 
     Raises:
-        JointreidError: not a run with a checkpoint, no new data set, one that the run was trained on already, or data
-            that are not ready, all before the first step.
+        JointreidError: not a run with a checkpoint, no new data set, one that the run was trained on already, another
+            way of evaluating than the run's, or data that are not ready, all before the first step.
     """
     console = console or Console()
     with report_once():
@@ -117,6 +117,7 @@ def _settings(
     if not replay:
         base = _without(base, known)
     config = base.replace(**changes)
+    _require_same_evaluation(base, config)
     new = load_domains(resolve_paths(config.replace(data={"sources": tuple(sources)})).data)
     names = tuple(domain.name for domain in new)
     if twice := [name for name in names if name in known]:
@@ -130,6 +131,17 @@ def _settings(
     if errors := [problem.message for problem in problems if problem.level == "error"]:
         raise JointreidError(f"the data sets do not fit the settings: {'; '.join(errors)}")
     return config, names
+
+
+def _require_same_evaluation(before: RunConfig, config: RunConfig) -> None:
+    """Refuse settings with which the grown run would be evaluated in another way than the run before."""
+    for name in ("metric", "flip", "rerank"):
+        own, asked = (getattr(settings.eval, name) for settings in (before, config))
+        if asked != own:
+            raise JointreidError(
+                f"eval.{name} is {asked}; expected {own}, as in the run before, since the two are compared. Leave it "
+                "out here, and evaluate both in the other way afterwards"
+            )
 
 
 def _without(config: RunConfig, names: Collection[str]) -> RunConfig:
@@ -160,13 +172,11 @@ def _length_in_words(config: RunConfig, before: Run) -> str:
 def _evaluate_before(before: Run, config: RunConfig, sources: Sequence[str], console: Console) -> None:
     """Evaluate the run as it is on its own data sets, if it was not, and on the new ones; those with a test split.
 
+    Earlier results count if they are of the same weights, evaluated as the grown run will be.
+
     Raises:
         JointreidError: neither its data sets nor the new ones have a test split, so nothing could be compared.
     """
-    try:
-        evaluated = {result.domain for result in load_results(before.path)[0].domains}
-    except JointreidError:
-        evaluated = set()
     of_run = _testable(find_data(before).config.data)
     new = _testable(config.replace(data={"sources": tuple(sources)}).data)
     if not of_run.sources and not new.sources:
@@ -175,12 +185,28 @@ def _evaluate_before(before: Run, config: RunConfig, sources: Sequence[str], con
             f"`{command('train', '--train.init', before.path, '--train.init_classes')}`"
         )
     own = load_domains(of_run) if of_run.sources else ()
-    if not evaluated.issuperset(domain.name for domain in own if domain.query and domain.gallery):
+    if not _evaluated_alike(before).issuperset(domain.name for domain in own if domain.query and domain.gallery):
         say(console, f"Evaluating {before.path} on its own data sets.")
         evaluate_run(before.path)
     if new.sources:
         say(console, f"Evaluating {before.path} on the new data sets, which it has not seen.")
         evaluate_run(before.path, new)
+
+
+def _evaluated_alike(before: Run) -> set[str]:
+    """Return the domains that the last weights of a run were evaluated on as its settings say."""
+    try:
+        results, _ = load_results(before.path)
+    except JointreidError:
+        return set()
+    settings, step = before.config.eval, step_of(before)
+    if results.metric != settings.metric:
+        return set()
+    return {
+        result.domain
+        for result in results.domains
+        if (told := result.conditions) and (told.step, told.flip, told.rerank) == (step, settings.flip, settings.rerank)
+    }
 
 
 def _testable(data: DataConfig) -> DataConfig:

@@ -94,6 +94,9 @@ def render(growth: Growth) -> str:
         lines.append(f"Not compared, since no query is valid in both runs: {', '.join(missing)}.")
     if lost:
         lines.append(f"Forgotten: {', '.join(lost)}.")
-    elif compared & set(growth.known):
-        lines.append("Nothing was forgotten: no known data set lost more than the choice of people explains.")
+    elif known := [name for name in growth.known if name in compared]:
+        worst = min(known, key=lambda name: growth.changes[name].low)
+        low = growth.changes[worst].low
+        at_most = f"; the interval of {worst} allows a loss of {-100 * low:.1f}" if low < 0 else ""
+        lines.append(f"No known data set lost more mAP than the choice of people explains{at_most}.")
     return "\n".join(lines)

@@ -2,6 +2,7 @@
 
 import doctest
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -56,8 +57,9 @@ def test_the_layer_that_tells_a_left_out_domain_is_chosen_and_a_new_one_raises_t
     assert found.realised_rate == pytest.approx(np.mean([share for _, share in found.false_alarms.values()]))
     assert found.realised_rate < 0.25
     new = cloud([[0.0, 0.0, 0.0, 3.0]], 10, seed=2)
-    scores, alarms = found.judge(new.layers)
+    scores, alarms, nearest = found.judge(new.layers)
     assert alarms.all()
+    assert nearest.shape == (20,)
     assert scores.min() > max(found.thresholds.values())
 
 
@@ -77,3 +79,19 @@ def test_with_one_domain_the_second_stage_is_taken_where_there_is_one() -> None:
     )
     found = fit_alarm(reference, known, 0.1)
     assert (found.layer, found.aurocs) == ("stage 2", {})
+
+
+def test_too_few_images_for_the_rate_still_raise_an_alarm_and_the_rate_is_told() -> None:
+    reference, known = cloud(CENTRES, 20, seed=0), cloud(CENTRES, 8, seed=1, first_person=100)
+    found = fit_alarm(reference, known, 0.01)  # 24 images set thresholds, 99 are needed
+    assert found.pooled == (0, 1, 2)
+    assert found.least_rate == pytest.approx(1 / 25)
+    assert found.judge(cloud([[0.0, 0.0, 0.0, 3.0]], 10, seed=2).layers)[1].all()
+    assert found.expected_rate(np.array([0, 1])) >= 1 / 25
+    many = fit_alarm(reference, cloud(CENTRES, 60, seed=1, first_person=100), 0.1)
+    assert (many.pooled, many.least_rate < 0.01) == ((), True)
+
+
+def test_alarms_are_expected_as_often_as_they_were_measured_where_the_images_are() -> None:
+    found = replace(fit_alarm(cloud(CENTRES, 9, 0), cloud(CENTRES, 40, 1, 50), 0.1), rates={0: 0.5, 1: 0.02})
+    assert found.expected_rate(np.array([0, 0, 1, 2])) == pytest.approx((0.5 + 0.5 + 0.1 + 0.1) / 4)

@@ -10,7 +10,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from jointreid.config import LossConfig
+from jointreid.config import LossConfig, RunConfig
+from jointreid.conflict import layers
 from jointreid.conflict.gradients import (
     ConflictTally,
     _domain_losses,
@@ -19,7 +20,7 @@ from jointreid.conflict.gradients import (
     gradients_by_part,
     select,
 )
-from jointreid.conflict.layers import _origins, part_of, parts_in_order
+from jointreid.conflict.layers import _origins, embed_images, part_of, parts_in_order
 from jointreid.conflict.material import StudiedDomain
 from jointreid.data.images import Batch
 from jointreid.data.joint import JointSample
@@ -162,6 +163,17 @@ def test_a_model_that_is_told_origins_is_told_those_of_the_chosen_images_alone()
     studied: Any = SimpleNamespace(run=SimpleNamespace(label_space=labels), domains=(east, west))
     told: Any = SimpleNamespace(needs_origins=True)
     assert _origins(studied, told, [three, one, other, two]).tolist() == [[1, -1], [0, 1], [-1, -1], [0, 0]]
+
+
+def test_images_to_predict_the_origin_of_are_told_nothing_those_of_the_run_neither(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    given: list[Any] = []
+    monkeypatch.setattr(layers, "embed", lambda *arguments: given.append(arguments[-1]))
+    studied: Any = SimpleNamespace(run=SimpleNamespace(config=RunConfig()), device="cpu")
+    record: Any = ImageRecord(Path("i.jpg"), "a", 4)
+    embed_images(studied, SimpleNamespace(needs_origins=True), [record], "images", None, told=False)  # type: ignore[arg-type]
+    assert given[0].tolist() == [[-1, -1]]
 
 
 @pytest.mark.parametrize("head", ["softmax", "masked"])

@@ -112,17 +112,23 @@ class DriftAlarm:
         layer: whose features it reads.
         aurocs: layer -> mean over domains of how well it tells images of a domain that was left out; empty with one
             domain.
-        thresholds: domain class -> the highest score without an alarm.
+        thresholds: domain class of the nearest images -> the highest score without an alarm.
+        pooled: domain classes with too few images for an own threshold; they have that of all images together.
         asked_rate: of false alarms, that the thresholds are set for.
+        least_rate: of false alarms, that the images at hand can set a threshold for.
         false_alarms: domain class -> (images of people who set no threshold, share of them with an alarm).
+        rates: domain class of the nearest images -> the same share among the images nearest to it.
         distance: scores images.
     """
 
     layer: str
     aurocs: Mapping[str, float]
     thresholds: Mapping[int, float]
+    pooled: tuple[int, ...]
     asked_rate: float
+    least_rate: float
     false_alarms: Mapping[int, tuple[int, float]]
+    rates: Mapping[int, float]
     distance: NearestDistance
 
     @property
@@ -131,14 +137,29 @@ class DriftAlarm:
         count = sum(images for images, _ in self.false_alarms.values())
         return sum(n * share for n, share in self.false_alarms.values()) / count if count else math.nan
 
-    def judge(self, layers: Mapping[str, NDArray[np.floating]]) -> tuple[Matrix, NDArray[np.bool_]]:
-        """Return the scores of images [N], and which raise an alarm [N]."""
+    def expected_rate(self, nearest: Codes) -> float:
+        """Return the rate of alarms to expect of images like the run's own.
+
+        For each image it is the rate that was measured where its nearest images are, and not less than what the
+        thresholds are set for.
+
+        Args:
+            nearest: [N], the domain class of the images nearest to each.
+        """
+        least = max(self.asked_rate, self.least_rate)
+        return float(np.mean([max(least, self.rates.get(domain, 0.0)) for domain in nearest.tolist()]))
+
+    def judge(self, layers: Mapping[str, NDArray[np.floating]]) -> tuple[Matrix, NDArray[np.bool_], Codes]:
+        """Return for N images the scores, which raise an alarm, and the domain class of the nearest images."""
         scores, nearest = self.distance(layers[self.layer])
-        return scores, scores > np.array([self.thresholds[domain] for domain in nearest.tolist()])
+        return scores, scores > np.array([self.thresholds[domain] for domain in nearest.tolist()]), nearest
 
 
 def fit_alarm(reference: KnownImages, known: KnownImages, rate: float, seed: int = 0) -> DriftAlarm:
     """Choose a layer, set the thresholds, and count false alarms.
+
+    Where too few images are near a domain to set a threshold for the rate, all images together set it; where they are
+    too few, too, it is the highest score among them.
 
     Args:
         reference: train images of the run.
@@ -161,18 +182,32 @@ def fit_alarm(reference: KnownImages, known: KnownImages, rate: float, seed: int
     people, owners = np.unique(known.people, return_inverse=True)
     first = halves(known.domains, owners, len(people), seed)[owners]
     scores, nearest = distance(known.layers[layer])
-    pooled = threshold(scores[first], rate)
-    thresholds = {}
-    for domain in np.unique(reference.domains).tolist():
-        own = threshold(scores[first & (nearest == domain)], rate)
-        thresholds[domain] = own if math.isfinite(own) else pooled
-    alarms = scores > np.array([thresholds[domain] for domain in nearest.tolist()])
-    false_alarms = {
-        int(domain): (int(rows.sum()), float(alarms[rows].mean()))
-        for domain in np.unique(known.domains)
-        if (rows := ~first & (known.domains == domain)).any()
+    own = {
+        domain: threshold(scores[first & (nearest == domain)], rate) for domain in np.unique(reference.domains).tolist()
     }
-    return DriftAlarm(layer, aurocs, thresholds, rate, false_alarms, distance)
+    pooled = tuple(domain for domain, value in own.items() if math.isinf(value))
+    of_all = min(threshold(scores[first], rate), float(scores[first].max()))
+    thresholds = own | dict.fromkeys(pooled, of_all)
+    alarms = scores > np.array([thresholds[domain] for domain in nearest.tolist()])
+    false_alarms, rates = (
+        {
+            int(domain): (int(rows.sum()), float(alarms[rows].mean()))
+            for domain in np.unique(of)
+            if (rows := ~first & (of == domain)).any()
+        }
+        for of in (known.domains, nearest)
+    )
+    return DriftAlarm(
+        layer,
+        aurocs,
+        thresholds,
+        pooled if len(own) > 1 else (),
+        rate,
+        1 / (int(first.sum()) + 1),
+        false_alarms,
+        {domain: share for domain, (_, share) in rates.items()},
+        distance,
+    )
 
 
 def _without_others(layers: Sequence[str]) -> str:

@@ -88,7 +88,13 @@ class LayerFeatures(NamedTuple):
 
 
 def collect_layers(
-    studied: StudiedRun, model: ReIDModel, records: Sequence[ImageRecord], what: str, on_progress: OnProgress | None
+    studied: StudiedRun,
+    model: ReIDModel,
+    records: Sequence[ImageRecord],
+    what: str,
+    on_progress: OnProgress | None,
+    *,
+    told: bool = True,
 ) -> LayerFeatures:
     """Return the features of images after each part of a network, as evaluation computes them.
 
@@ -98,9 +104,10 @@ def collect_layers(
         records: the images.
         what: the name that `on_progress` is called with.
         on_progress: called with (what, images done, images in all) after each batch.
+        told: see `embed_images`.
     """
     with _collecting(model) as parts:
-        embeddings = embed_images(studied, model, records, what, on_progress)
+        embeddings = embed_images(studied, model, records, what, on_progress, told=told)
     layers = {part: np.concatenate(values) for part, values in parts.items()}
     order = [*parts_in_order([f"trunk.{name}" for name, _ in model.trunk.named_modules() if name]), CONTEXT]
     order += [EMBEDDING]
@@ -108,15 +115,23 @@ def collect_layers(
 
 
 def embed_images(
-    studied: StudiedRun, model: ReIDModel, records: Sequence[ImageRecord], what: str, on_progress: OnProgress | None
+    studied: StudiedRun,
+    model: ReIDModel,
+    records: Sequence[ImageRecord],
+    what: str,
+    on_progress: OnProgress | None,
+    *,
+    told: bool = True,
 ) -> Embeddings:
     """Return the embeddings of images, without their mirror images; see `collect_layers`.
 
     A model that is told where an image comes from (`dcsd.context labels`) is told it of the chosen images of the run,
-    and of all others that it is unknown.
+    and of all others that it is unknown; without `told` of all images.
     """
     config = studied.run.config.replace(eval={"flip": False})
-    origins = _origins(studied, model, records) if model.needs_origins else None
+    origins = None
+    if model.needs_origins:
+        origins = _origins(studied, model, records) if told else np.full((len(records), 2), -1, dtype=np.int64)
     return embed(model, records, config, studied.device, what, on_progress, origins)
 
 

@@ -43,6 +43,7 @@ class PredictedOrigins:
         scores: [N], distance to the nearest images of the run; 1 is usual between people of one domain.
         alarms: [N], images unlike those of every domain of the run.
         alarm: that judged them.
+        expected_alarms: the rate of alarms to expect of images like the run's own.
         suggestions: for stated cameras.
         compared: images whose stated camera could be compared.
         named: domains that were not compared, since the table gives names of their cameras.
@@ -58,6 +59,7 @@ class PredictedOrigins:
     scores: Matrix
     alarms: NDArray[np.bool_]
     alarm: DriftAlarm
+    expected_alarms: float
     suggestions: tuple[CameraSuggestion, ...]
     compared: int
     named: tuple[str, ...]
@@ -72,10 +74,8 @@ class PredictedOrigins:
         """
         from scipy.stats import binomtest
 
-        rate = self.alarm.realised_rate
-        expected = max(self.alarm.asked_rate, rate if np.isfinite(rate) else 0.0)
         count = int(self.alarms.sum())
-        return float(binomtest(count, len(self.alarms), min(expected, 1.0), alternative="greater").pvalue)
+        return float(binomtest(count, len(self.alarms), self.expected_alarms, alternative="greater").pvalue)
 
 
 def predict_origins(
@@ -108,7 +108,7 @@ def predict_origins(
     if domain:
         labels.domain_id(domain)  # refuses an unknown one
     records, model = _records(table), studied.run.model().to(studied.device)
-    given = collect_layers(studied, model, records, "images", on_progress)
+    given = collect_layers(studied, model, records, "images", on_progress, told=False)
     train, test = _own_layers(studied, model, on_progress)
     samples = studied.train_samples
     people = [f"{sample.domain_id} {sample.record.pid}" for sample in samples]
@@ -120,7 +120,7 @@ def predict_origins(
         )
     ]
     alarm = _alarm(studied, train, test, false_alarms)
-    scores, alarms = alarm.judge(given.layers)
+    scores, alarms, nearest = alarm.judge(given.layers)
     camera = readers[1].posterior(given)
     domains, camids, named = _stated(table, domain)
     suggestions, compared = suggest_cameras(camera, domains, camids, labels, margin)
@@ -133,6 +133,7 @@ def predict_origins(
         scores,
         alarms,
         alarm,
+        alarm.expected_rate(nearest),
         tuple(suggestions),
         len(compared),
         named,
@@ -150,11 +151,13 @@ def _records(table: ImageTable) -> list[ImageRecord]:
 def _own_layers(
     studied: StudiedRun, model: ReIDModel, on_progress: OnProgress | None
 ) -> tuple[LayerFeatures, LayerFeatures | None]:
+    """Return the features of train and test images of the run, like those of any others: not told where from."""
     train = [sample.record for sample in studied.train_samples]
-    found = collect_layers(studied, model, train, "train images of the run", on_progress)
+    found = collect_layers(studied, model, train, "train images of the run", on_progress, told=False)
     if not studied.test_records:
         return found, None
-    return found, collect_layers(studied, model, studied.test_records, "test images of the run", on_progress)
+    test = collect_layers(studied, model, studied.test_records, "test images of the run", on_progress, told=False)
+    return found, test
 
 
 def _alarm(studied: StudiedRun, train: LayerFeatures, test: LayerFeatures | None, rate: float) -> DriftAlarm:

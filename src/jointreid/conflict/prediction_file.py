@@ -83,9 +83,12 @@ def to_dict(found: PredictedOrigins) -> dict[str, Any]:
             "layer": alarm.layer,
             "auroc": dict(alarm.aurocs),
             "asked_rate": alarm.asked_rate,
+            "least_rate": alarm.least_rate,
+            "expected_rate": found.expected_alarms,
             "realised_rate": _finite(alarm.realised_rate),
             "false_alarms": {domains[k]: {"images": n, "share": s} for k, (n, s) in alarm.false_alarms.items()},
-            "thresholds": {domains[k]: _finite(value) for k, value in alarm.thresholds.items()},
+            "thresholds": {domains[k]: value for k, value in alarm.thresholds.items()},
+            "pooled": [domains[k] for k in alarm.pooled],
             "alarms": int(found.alarms.sum()),
             "drift_p": found.drift_p,
         },
@@ -112,13 +115,25 @@ def _lines(found: PredictedOrigins) -> Iterator[str]:
     yield f"{count:,} images: " + ", ".join(f"{name} {share:.0%}" for name, share in shares.items()) + "."
     told = "; ".join(f"{domains[k]} {s:.1%} of {n}" for k, (n, s) in alarm.false_alarms.items())
     auroc = f", AUROC {alarm.aurocs[alarm.layer]:.3f} for a data set left out" if alarm.aurocs else ""
+    measured = f"{alarm.realised_rate:.1%} ({told})" if told else "not measured, there are too few"
     yield (
         f"Alarm, by distance after {alarm.layer}{auroc}: set for {alarm.asked_rate:.1%} false alarms; on images of the "
-        f"run that set no threshold {alarm.realised_rate:.1%} ({told})."
+        f"run that set no threshold {measured}."
     )
+    if alarm.least_rate > alarm.asked_rate:
+        yield (
+            f"The {round(1 / alarm.least_rate) - 1:,} images that set its threshold are too few for that rate: take "
+            f"{alarm.least_rate:.1%} for it, or raise --own-images."
+        )
+    if alarm.pooled:
+        yield (
+            f"Too few images are nearest to {', '.join(domains[k] for k in alarm.pooled)} to set a threshold there: "
+            "images there are judged by that of all data sets together."
+        )
     alarms, p = int(found.alarms.sum()), found.drift_p
-    verdict = f"more than chance explains (p = {p:.2g}): drift, or images of another place" if p < 0.01 else "no drift"
-    yield f"{alarms:,} of {count:,} images ({alarms / count:.1%}) raise the alarm: {verdict}."
+    explains = f"chance explains, which is about {found.expected_alarms:.1%}"
+    verdict = "not more than" if p >= 0.01 else f"drift, or images of another place: more than (p = {p:.2g})"
+    yield f"{alarms:,} of {count:,} images ({alarms / count:.1%}) raise the alarm: {verdict} {explains}."
     yield from _camera_lines(found)
 
 

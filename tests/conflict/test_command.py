@@ -51,10 +51,15 @@ def test_all_figures_and_the_page(place: Path, capsys: pytest.CaptureFixture[str
     found = json.loads(capsys.readouterr().out)
     assert list(found["images"]) == ["east", "west"]
     parts = {part["part"]: part for part in found["gradients"]["parts"]}
-    assert {"grow", "filter", "norm", "generators", "context", "head", "whole network"} >= parts.keys()
-    whole = parts["whole network"]
-    assert whole["parameters"] == sum(part["parameters"] for name, part in parts.items() if name != "whole network")
+    shared, own = "all but head and context", {"context", "head"}
+    assert {"grow", "filter", "norm", "generators", shared, *own} >= parts.keys()
+    whole = parts[shared]
+    assert whole["parameters"] == sum(part["parameters"] for name, part in parts.items() if name not in (shared, *own))
     assert -1 <= whole["between"] <= 1
+    assert found["gradients"]["images_per_domain"].keys() == {"east", "west"}
+    lost = found["context"]["lost"]
+    assert lost["value"] == pytest.approx(found["context"]["mean"]["predicted"] - found["context"]["mean"]["shuffled"])
+    assert lost["low"] <= lost["value"] <= lost["high"]
     assert set(found["gradients"]["losses"]["east"]) >= {"triplet", "identity", "domain", "camera", "total"}
     assert found["context"]["mean_ap"].keys() == {"predicted", "true", "shuffled", "zeroed"}
     assert [kernel["share"] for kernel in found["kernels"]] == [1.0, 1.0]
@@ -71,6 +76,7 @@ def test_without_pictures_and_without_a_page(place: Path, capsys: pytest.Capture
     assert main(["conflict", "run", *options, "--html", "bare.html", "--pictures=false"]) == 0
     printed = capsys.readouterr().out
     assert "mean mAP is" in printed
+    assert "It holds no images from the data sets, but names of files and people." in printed
     assert "data:image" not in Path("bare.html").read_text().partition("<style>")[0]
     assert main(["conflict", "run", "--images", "3"]) == 2
     assert "expected 8 or more of each data set" in capsys.readouterr().err

@@ -5,11 +5,12 @@ from pathlib import Path
 
 import numpy as np
 
+from jointreid.analysis.resampling import Estimate
 from jointreid.conflict.candidates import Candidates
 from jointreid.conflict.charts import number, share
 from jointreid.conflict.context import ContextUse
-from jointreid.conflict.findings import findings, worst_part
-from jointreid.conflict.gradients import ALL, GradientConflict, PartConflict
+from jointreid.conflict.findings import NOT_COMPARED, findings, worst_part
+from jointreid.conflict.gradients import SHARED, GradientConflict, PartConflict
 from jointreid.conflict.neighbours import CameraPairs
 from jointreid.conflict.page import render_page
 from jointreid.conflict.probe import ProbeResult
@@ -45,22 +46,24 @@ def study(whole: PartConflict) -> ConflictStudy:
         gradients=GradientConflict(
             (part("stem", 0.2, 0.5, 0.1), part("stage 2", -0.3, 0.4, 0.9), part("head", -0.9, 0.4, 1.0), whole),
             5,
-            16,
+            {"east": 16, "west": 16},
             {},
         ),
         probes=(LayerProbe("stem", probe, None), LayerProbe("embedding", probe, probe)),
         cameras={
             "west": CameraPairs(
-                (1, 5), np.array([[np.nan, 0.2], [0.6, np.nan]]), np.array([[0, 40], [30, 0]], dtype=np.int64)
+                (1, 5), np.array([[0.9, 0.2], [0.6, np.nan]]), np.array([[50, 40], [30, 0]], dtype=np.int64)
             )
         },
         candidates=Candidates((), (), (), 1, 3),
-        context=ContextUse({arm: {"east": value, "west": None} for arm, value in arms.items()}),
+        context=ContextUse(
+            {arm: {"east": value, "west": None} for arm, value in arms.items()}, lost=Estimate(0.3, 0.2, 0.4)
+        ),
     )
 
 
 def test_sentences_name_the_figures() -> None:
-    first, second, third = findings(study(part(ALL, -0.2, 0.4, 0.7)))
+    first, second, third = findings(study(part(SHARED, -0.2, 0.4, 0.7)))
     assert "in opposite directions" in first
     assert "a mean cosine of \N{MINUS SIGN}0.20 (two batches of one data set: 0.40)" in first
     assert "in 70% of the cases" in first
@@ -75,13 +78,24 @@ def test_sentences_name_the_figures() -> None:
     assert "3 pairs of identities are alike enough" in third
 
 
+def test_what_few_people_cannot_tell_of_the_context_is_not_told() -> None:
+    whole = study(part(SHARED, 0.0, 0.4, 0.5))
+    for lost, words in (
+        (Estimate(0.03, -0.02, 0.08), "these images do not tell whether the model uses its context: among"),
+        (Estimate(0.001, -0.004, 0.006), "the model hardly uses its context: among"),
+    ):
+        found = findings(replace(whole, context=replace(whole.context, lost=lost)))[1]
+        assert words in found
+        assert f"({'95 % interval of the loss with another image'}'s: {100 * lost.low:+.1f} to" in found
+
+
 def test_directions_are_judged_by_what_batches_of_one_data_set_show() -> None:
-    assert "nearly unrelated directions" in findings(study(part(ALL, 0.1, 0.4, 0.5)))[0]
-    assert "similar directions" in findings(study(part(ALL, 0.3, 0.4, 0.1)))[0]
+    assert "nearly unrelated directions" in findings(study(part(SHARED, 0.1, 0.4, 0.5)))[0]
+    assert "similar directions" in findings(study(part(SHARED, 0.3, 0.4, 0.1)))[0]
 
 
 def test_a_weak_model_says_nothing_about_labels() -> None:
-    weak = replace(study(part(ALL, 0.0, 0.4, 0.5)), candidates=Candidates((), (), (), 41, 900))
+    weak = replace(study(part(SHARED, 0.0, 0.4, 0.5)), candidates=Candidates((), (), (), 41, 900))
     assert "41 of 200 images resemble another person" in findings(weak)[2]
     assert "errs too often to say which labels are wrong" in findings(weak)[2]
 
@@ -105,6 +119,15 @@ def test_what_does_not_apply_is_said_in_a_line(tmp_path: Path) -> None:
         "There are no images to compare.",
     ):
         assert line in page
+
+
+def test_data_sets_with_too_few_people_could_not_be_compared() -> None:
+    nothing = replace(study(part(SHARED, np.nan, 0.4, np.nan)))
+    assert nothing.gradients is not None
+    parts = (part("stem", np.nan, 0.4, np.nan), nothing.gradients.parts[-1])
+    nothing = replace(nothing, gradients=replace(nothing.gradients, parts=parts))
+    assert findings(nothing)[0] == NOT_COMPARED
+    assert NOT_COMPARED in render_page(nothing, terms={"east": "", "west": ""}, command="jointreid conflict runs/x")
 
 
 def test_numbers_for_people() -> None:

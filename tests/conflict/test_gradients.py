@@ -1,6 +1,7 @@
 """Gradients of a linear model, where cosines are known, and of a small network."""
 
 import math
+from itertools import pairwise
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -15,6 +16,8 @@ from jointreid.conflict import layers
 from jointreid.conflict.gradients import (
     ConflictTally,
     _domain_losses,
+    _draw_batches,
+    _people,
     _seeded,
     cosine_of,
     gradients_by_part,
@@ -58,8 +61,9 @@ def test_the_tally_averages_over_batches_and_compares_a_domain_with_its_batch_be
         return {int(name[1:]): {"stem": torch.tensor(values)} for name, values in vectors.items()}
 
     tally = ConflictTally({"stem": 2}, 3)
-    tally.add(batch(d0=[1.0, 0.0], d1=[0.0, 2.0], d2=[-1.0, 0.0]))
-    tally.add(batch(d0=[1.0, 0.0], d1=[1.0, 0.0]))
+    first, second = ({domain: frozenset({domain + 10 * n}) for domain in range(3)} for n in (0, 1))
+    tally.add(batch(d0=[1.0, 0.0], d1=[0.0, 2.0], d2=[-1.0, 0.0]), first)
+    tally.add(batch(d0=[1.0, 0.0], d1=[1.0, 0.0]), second)
     (part,) = tally.parts()
     assert part.cosine[0, 1] == pytest.approx(0.5)  # 0 and 1
     assert part.cosine[0, 2] == part.cosine[2, 0] == pytest.approx(-1.0)  # in one batch only
@@ -71,6 +75,35 @@ def test_the_tally_averages_over_batches_and_compares_a_domain_with_its_batch_be
     assert part.between == pytest.approx((0.5 - 1 + 0) / 3)
     assert part.within == pytest.approx(0.5)
     assert part.opposing_between == pytest.approx(1 / 3)
+
+
+def test_two_batches_that_show_one_person_are_not_compared() -> None:
+    tally = ConflictTally({"stem": 1}, 1)
+    for people in ({1, 2}, {2, 3}, {4, 5}):
+        tally.add({0: {"stem": torch.ones(1)}}, {0: frozenset(people)})
+    (part,) = tally.parts()
+    assert part.within == 1.0
+    tally = ConflictTally({"stem": 1}, 1)
+    for people in ({1, 2}, {2, 3}):
+        tally.add({0: {"stem": torch.ones(1)}}, {0: frozenset(people)})
+    assert math.isnan(tally.parts()[0].within)
+
+
+@pytest.mark.parametrize("people", [(13, 9), (16, 2), (8, 1)])
+def test_batches_that_follow_each_other_show_other_people(people: tuple[int, ...]) -> None:
+    record = ImageRecord(Path("i.jpg"), "a", 0)
+    samples, label = [], 0
+    for domain, count in enumerate(people):
+        for _ in range(count):
+            samples += [JointSample(record, label, 0, domain)] * 3
+            label += 1
+    studied: Any = SimpleNamespace(train_samples=samples, domains=people, seed=0)
+    batches = [_people(samples, indices) for indices in _draw_batches(studied, 8, 4, 300)]
+    assert len(batches) == 9
+    for before, after in pairwise(batches):
+        assert not before[0] & after[0]
+        assert len(after[0]) == people[0] // 2
+        assert len(after.get(1, ())) == (people[1] if people[1] == 2 else 0 if people[1] == 1 else 4)
 
 
 def test_rows_are_selected_in_nested_outputs() -> None:

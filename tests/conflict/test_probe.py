@@ -62,3 +62,16 @@ def test_the_nearest_neighbours_vote_and_the_nearest_breaks_a_tie() -> None:
     labels = np.array([0, 1, 2, 2])
     assert vote(known, labels, np.array([[0.9, 0.8]]), count=2).tolist() == [0]
     assert vote(known, labels, np.array([[-0.1, -0.1], [0.1, 0.9]]), count=1).tolist() == [2, 1]
+
+
+def test_classes_count_alike_so_that_noise_is_right_as_often_as_chance() -> None:
+    generator = np.random.default_rng(3)
+    labels = np.repeat([0, 1], [340, 60])
+    pids = np.repeat(np.arange(200), 2)
+    found = probe(generator.normal(size=(400, 6)), labels.tolist(), pids.tolist())
+    assert found is not None
+    assert found.chance == 0.5
+    assert (found.linear, found.neighbours) == (pytest.approx(0.5, abs=0.1), pytest.approx(0.5, abs=0.1))
+    told = probe(2 * labels[:, None] + generator.normal(size=(400, 6)), labels.tolist(), pids.tolist())
+    assert told is not None
+    assert told.linear > 0.9

@@ -58,7 +58,8 @@ def conflict(options: ConflictOptions) -> int:
         return 0
     print("\n\n".join(findings(study)))
     if page:
-        print(f"\nWrote {page}. It holds images from the data sets: pass it on as their terms allow.")
+        kept = ": pass it on as their terms allow." if options.pictures else ", but names of files and people."
+        print(f"\nWrote {page}. It holds {'' if options.pictures else 'no '}images from the data sets{kept}")
     return 0
 
 

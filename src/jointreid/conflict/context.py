@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from jointreid.analysis.resampling import Estimate, QueryMetrics, difference, resampled_difference
 from jointreid.conflict.layers import context_heads, embed_images
 from jointreid.conflict.material import OnProgress, StudiedDomain, StudiedRun
 from jointreid.data.records import ImageRecord
@@ -37,10 +38,12 @@ class ContextUse:
         mean_ap: arm -> domain -> mAP in [0, 1] over its chosen test images, each of which asks the others; None where
             none has a match.
         why_none: the reason why there are no other contexts; empty where there are.
+        lost: what the mean mAP loses with the context of another image, over resamples of the people; None without.
     """
 
     mean_ap: dict[str, dict[str, float | None]]
     why_none: str = ""
+    lost: Estimate | None = None
 
     def mean(self, arm: str) -> float | None:
         """Return the mean over the domains that have a value."""
@@ -79,10 +82,19 @@ def study_context(
 
     with changed_heads(heads, lambda head: _true_vectors(studied, head, vectors[head])):
         found[TRUE] = mean_ap_by_domain(studied.domains, embed(TRUE)(records))
-    for arm in (SHUFFLED, ZEROED):
-        rows = features_with_context(arm, heads, records, embed(arm), studied.seed)
-        found[arm] = mean_ap_by_domain(studied.domains, rows)
-    return ContextUse(found)
+    others = {arm: features_with_context(arm, heads, records, embed(arm), studied.seed) for arm in (SHUFFLED, ZEROED)}
+    found |= {arm: mean_ap_by_domain(studied.domains, rows) for arm, rows in others.items()}
+    return ContextUse(found, lost=_difference(studied.domains, others[SHUFFLED], features))
+
+
+def _difference(domains: Sequence[StudiedDomain], a: Floats, b: Floats) -> Estimate | None:
+    """Return the mean mAP of features b minus that of features a, over resamples of the people of each domain."""
+    values, resampled = [], []
+    for number, (of_a, of_b) in enumerate(zip(_precisions(domains, a), _precisions(domains, b), strict=True)):
+        if of_a is not None and of_b is not None:
+            values.append(difference(of_a, of_b))
+            resampled.append(resampled_difference(of_a, of_b, seed=(0, number)))
+    return Estimate.of(float(np.mean(values)), np.mean(resampled, axis=0)) if values else None
 
 
 def features_with_context(
@@ -116,17 +128,20 @@ def mean_ap_by_domain(domains: Sequence[StudiedDomain], features: Floats) -> dic
         domains: the domains.
         features: of their test images, domain after domain.
     """
-    found: dict[str, float | None] = {}
+    found = zip(domains, _precisions(domains, features), strict=True)
+    return {domain.name: None if own is None else own.mean for domain, own in found if domain.test}
+
+
+def _precisions(domains: Sequence[StudiedDomain], features: Floats) -> Iterator[QueryMetrics | None]:
+    """Yield the average precision of each image of each domain that has a match among the others; None if none has."""
     start = 0
     for domain in domains:
         rows = features[start : start + len(domain.test)]
         start += len(domain.test)
-        if domain.test:
-            found[domain.name] = _mean_ap(domain, rows)
-    return found
+        yield _precisions_of(domain, rows) if domain.test else None
 
 
-def _mean_ap(domain: StudiedDomain, features: Floats) -> float | None:
+def _precisions_of(domain: StudiedDomain, features: Floats) -> QueryMetrics | None:
     numbers = {pid: i for i, pid in enumerate(sorted({record.pid for record in domain.test}))}
     pids = np.array([numbers[record.pid] for record in domain.test])
     camids = np.array([record.camid for record in domain.test])
@@ -141,9 +156,10 @@ def _mean_ap(domain: StudiedDomain, features: Floats) -> float | None:
             exclude_same_camera=domain.exclude_same_camera,
             leave_one_out=True,
         )
-        return ranking.mAP
     except JointreidError:  # no image has a match under the camera rule
         return None
+    _, people = np.unique(pids[ranking.valid_queries], return_inverse=True)
+    return QueryMetrics((0,), ranking.average_precision[None], people)
 
 
 @contextmanager

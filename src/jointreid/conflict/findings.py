@@ -4,10 +4,11 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from jointreid.analysis.heat_map import signed
 from jointreid.conflict.candidates import Candidates
 from jointreid.conflict.charts import number, share
 from jointreid.conflict.context import PREDICTED, SHUFFLED, ZEROED
-from jointreid.conflict.gradients import ALL, PartConflict
+from jointreid.conflict.gradients import SHARED, PartConflict
 from jointreid.conflict.layers import CONTEXT, EMBEDDING, HEAD
 from jointreid.conflict.study import ConflictStudy
 
@@ -15,6 +16,10 @@ from jointreid.conflict.study import ConflictStudy
 _NOTABLE = 0.01
 # A mean cosine below which gradients count as opposed, with a minus sign.
 _OPPOSED = 0.05
+NOT_COMPARED = (
+    "No two data sets have two people each with two images or more among the chosen train images, so their gradients "
+    "could not be compared."
+)
 # Share of images that resemble another person from which on the model says little about labels.
 _WEAK = 0.2
 
@@ -31,15 +36,17 @@ def worst_part(study: ConflictStudy) -> PartConflict | None:
     """
     if study.gradients is None:
         return None
-    left_out = (ALL, HEAD, CONTEXT)
+    left_out = (SHARED, HEAD, CONTEXT)
     shared = [part for part in study.gradients.parts if part.part not in left_out and np.isfinite(part.between)]
     return min(shared, key=lambda part: part.between, default=None)
 
 
 def _gradients(study: ConflictStudy) -> str:
     part = worst_part(study)
-    if study.gradients is None or part is None:
+    if study.gradients is None:
         return "This run has a single data set, so no gradients of data sets can oppose each other."
+    if part is None:
+        return NOT_COMPARED
     whole = study.gradients.parts[-1]
     kind = "nearly unrelated"
     if whole.between < -_OPPOSED:
@@ -48,11 +55,11 @@ def _gradients(study: ConflictStudy) -> str:
         kind = "similar"
     where = part.part if part.part.startswith("stage") else f"the {part.part}"
     return (
-        f"At the end of training the data sets pull the network in {kind} directions: over all weights the gradients "
-        f"of two data sets have a mean cosine of {number(whole.between)} (two batches of one data set: "
-        f"{number(whole.within)}) and point against each other in {share(whole.opposing_between)} of the cases, where "
-        f"unrelated ones would in half; they agree least in {where} (cosine {number(part.between)}, opposed in "
-        f"{share(part.opposing_between)})."
+        f"At the end of training the data sets pull the network in {kind} directions: over all weights but those of "
+        f"head and context the gradients of two data sets have a mean cosine of {number(whole.between)} (two batches "
+        f"of one data set: {number(whole.within)}) and point against each other in {share(whole.opposing_between)} of "
+        f"the cases, where unrelated ones would in half; they agree least in {where} (cosine {number(part.between)}, "
+        f"opposed in {share(part.opposing_between)})."
     )
 
 
@@ -91,9 +98,14 @@ def _context(study: ConflictStudy) -> str:
         f"among the images looked at the mean mAP is {100 * own:.1f} with its own context, {100 * shuffled:.1f} with "
         f"that of another image and {100 * zeroed:.1f} without"
     )
-    if own - shuffled > _NOTABLE:
-        return f"the model uses its context: {values}"
-    return f"the model hardly uses its context: {values}"
+    lost = study.context.lost
+    assert lost is not None  # where both means are known
+    interval = f"95 % interval of the loss with another image's: {signed(lost.low)} to {signed(lost.high)}"
+    if lost.low > 0 and lost.value > _NOTABLE:
+        return f"the model uses its context: {values} ({interval})"
+    if lost.high < _NOTABLE:
+        return f"the model hardly uses its context: {values} ({interval})"
+    return f"these images do not tell whether the model uses its context: {values} ({interval})"
 
 
 def _data(study: ConflictStudy) -> Iterator[str]:
@@ -101,6 +113,7 @@ def _data(study: ConflictStudy) -> Iterator[str]:
         (float(pairs.error[a, b]), int(pairs.queries[a, b]), name, pairs.cameras[a], pairs.cameras[b])
         for name, pairs in study.cameras.items()
         for a, b in zip(*np.nonzero(pairs.queries >= 5), strict=True)
+        if a != b  # where a match from the query's own camera counts, too
     ]
     words = []
     if cells:

@@ -8,6 +8,7 @@ Letters: D domains, T batches.
 """
 
 import copy
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -19,11 +20,12 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from jointreid.config import LossConfig
-from jointreid.conflict.layers import part_of, parts_in_order
+from jointreid.conflict.layers import CONTEXT, HEAD, part_of, parts_in_order
 from jointreid.conflict.material import OnProgress, StudiedRun
 from jointreid.data.augment import normalise
 from jointreid.data.holdout import held_out_identities
 from jointreid.data.images import Batch, ImageStore
+from jointreid.data.joint import JointSample
 from jointreid.losses import LossFunction, Terms, loss_function, trained_terms
 from jointreid.machine.device import sent
 from jointreid.machine.memory import kept_memory
@@ -34,7 +36,8 @@ from jointreid.training.batches import draw_kept_contexts
 from jointreid.training.step import without_held_out
 
 Matrix = NDArray[np.float64]
-ALL = "whole network"
+# All that the data sets share for one task; the head and the context tell them apart.
+SHARED = "all but head and context"
 # Backward passes at most, one for each domain and batch: they take most of the time of a study.
 MOST_PASSES = 28
 
@@ -44,10 +47,11 @@ class PartConflict:
     """The gradients of one part of the network.
 
     Attributes:
-        part: of the network, or `ALL`.
+        part: of the network, or `SHARED`.
         parameters: numbers in it.
         cosine: [D, D], the mean over batches of the cosine between the gradients of two domains, within a batch; on
-            the diagonal between those of one domain in two batches that follow each other. NaN where it is undefined.
+            the diagonal between those of one domain in two batches that follow each other and show other people. NaN
+            where it is undefined.
         opposing: [D, D], the share of batches where that cosine is below 0.
     """
 
@@ -77,15 +81,15 @@ class GradientConflict:
     """The gradients of a run at the end of its training.
 
     Attributes:
-        parts: from input to output; the last is the whole network.
+        parts: from input to output; the last is `SHARED`.
         batches: T.
-        images_per_domain: of each domain in a batch.
+        images_per_domain: domain -> its images in a batch.
         losses: domain -> term of the loss -> its mean over batches.
     """
 
     parts: tuple[PartConflict, ...]
     batches: int
-    images_per_domain: int
+    images_per_domain: Mapping[str, int]
     losses: Mapping[str, Mapping[str, float]]
 
 
@@ -134,19 +138,28 @@ class ConflictTally:
         self._sizes, self._domains = dict(sizes), domains
         self._cosines: dict[str, list[Matrix]] = {part: [] for part in sizes}
         self._before: dict[int, dict[str, Tensor]] = {}
+        self._people: dict[int, frozenset[int]] = {}
 
-    def add(self, gradients: Mapping[int, Mapping[str, Tensor]]) -> None:
-        """Add a batch: domain -> part -> gradient; a domain may be missing."""
+    def add(self, gradients: Mapping[int, Mapping[str, Tensor]], people: Mapping[int, frozenset[int]]) -> None:
+        """Add a batch.
+
+        Two batches of one domain that show a common person agree on that person alone already, and are not compared.
+
+        Args:
+            gradients: domain -> part -> gradient; a domain may be missing.
+            people: domain -> its identities in the batch.
+        """
         for part, cosines in self._cosines.items():
             matrix = np.full((self._domains, self._domains), np.nan)
             for a, of_a in gradients.items():
-                if a in self._before:
+                if a in self._before and not self._people[a] & people[a]:
                     matrix[a, a] = cosine_of(of_a[part], self._before[a][part])
                 for b, of_b in gradients.items():
                     if a < b:
                         matrix[a, b] = matrix[b, a] = cosine_of(of_a[part], of_b[part])
             cosines.append(matrix)
         self._before |= {domain: dict(of_domain) for domain, of_domain in gradients.items()}
+        self._people |= people
 
     def parts(self) -> tuple[PartConflict, ...]:
         """Return the means over the batches."""
@@ -166,8 +179,9 @@ def study_gradients(
 ) -> GradientConflict:
     """Compute the gradients of each domain's loss in some batches, with the weights of the end of the training.
 
-    A batch has as many identities of each domain as an equal share of the run's, two at least, and is not augmented.
-    There are at most `MOST_PASSES` backward passes, or two batches.
+    A batch has as many identities of each domain as an equal share of the run's, but half of those chosen at most, so
+    that the next batch shows others, and two at least; it is not augmented. There are at most `MOST_PASSES` backward
+    passes, or two batches.
 
     Args:
         studied: the run.
@@ -188,7 +202,9 @@ def study_gradients(
         network.context_trust.hold_out(held_out_identities(studied.run.label_space, config.dcsd.context_held_out))
     parameters = _parameters_by_part(network)
     sizes = {part: sum(p.numel() for p in own) for part, own in parameters.items()}
-    tally, loss = ConflictTally({**sizes, ALL: sum(sizes.values())}, count), loss_function(config.loss.kind)
+    shared = [part for part in sizes if part not in (HEAD, CONTEXT)]
+    sizes[SHARED] = sum(sizes[part] for part in shared)
+    tally, loss = ConflictTally(sizes, count), loss_function(config.loss.kind)
     terms: dict[str, dict[str, list[float]]] = {name: {} for name in studied.names}
     with kept_memory(studied.device.type):
         for number, indices in enumerate(batches):
@@ -200,12 +216,21 @@ def study_gradients(
                 for term, value in trained_terms(values).items():
                     terms[studied.names[domain]].setdefault(term, []).append(value.item())
                 gradients = gradients_by_part(values.total, parameters)
-                of_domain[domain] = {**gradients, ALL: torch.cat(list(gradients.values()))}
-            tally.add(of_domain)
+                of_domain[domain] = {**gradients, SHARED: torch.cat([gradients[part] for part in shared])}
+            tally.add(of_domain, _people(samples, indices))
             if on_progress is not None:
                 on_progress("gradients", number + 1, len(batches))
     losses = {name: {term: float(np.mean(values)) for term, values in own.items()} for name, own in terms.items()}
-    return GradientConflict(tally.parts(), len(batches), ids * config.sampler.images_per_id, losses)
+    of_batch = Counter(studied.names[samples[index].domain_id] for index in batches[0].tolist())
+    return GradientConflict(tally.parts(), len(batches), dict(of_batch), losses)
+
+
+def _people(samples: Sequence[JointSample], indices: NDArray[np.int64]) -> dict[int, frozenset[int]]:
+    """Return the identities of each domain in a batch."""
+    found: dict[int, set[int]] = {}
+    for index in indices.tolist():
+        found.setdefault(samples[index].domain_id, set()).add(samples[index].label)
+    return {domain: frozenset(labels) for domain, labels in found.items()}
 
 
 def _domain_losses(
@@ -238,18 +263,24 @@ def _seeded(seed: int, device: torch.device) -> Iterator[None]:
 
 
 def _draw_batches(studied: StudiedRun, ids: int, images_per_id: int, images: int) -> Iterator[NDArray[np.int64]]:
-    """Yield batches of indices into `studied.train_samples`, each with `ids` identities of each domain."""
+    """Yield batches of indices into `studied.train_samples`, each with `ids` identities of each domain or fewer.
+
+    Two batches that follow each other have no identity in common, unless a domain has fewer than four.
+    """
     generator = np.random.default_rng(studied.seed)
     places: list[dict[int, list[int]]] = [{} for _ in studied.domains]
     for index, sample in enumerate(studied.train_samples):
         places[sample.domain_id].setdefault(sample.label, []).append(index)
+    orders = [generator.permutation(list(own)).tolist() for own in places]
     most = max(2, MOST_PASSES // len(places))
-    for _ in range(min(most, max(2, round(images / (ids * images_per_id))))):
+    for number in range(min(most, max(2, round(images / (ids * images_per_id))))):
         batch: list[int] = []
-        for own in places:
-            labels = generator.permutation(list(own))[:ids].tolist()
-            for label in labels if len(labels) > 1 else ():  # a triplet needs two identities
-                pool = own[label]
+        for own, order in zip(places, orders, strict=True):
+            if len(order) < 2:  # a triplet needs two identities
+                continue
+            count = max(2, min(ids, len(order) // 2))
+            for place in range(number * count, (number + 1) * count):
+                pool = own[order[place % len(order)]]
                 batch += generator.choice(pool, images_per_id, replace=len(pool) < images_per_id).tolist()
         yield np.array(batch, dtype=np.int64)
 

@@ -56,13 +56,13 @@ class _Moments:
         Each tap of a channel at a position combines one number of either, so the mean square over both is that of a
         product, or of a sum, of two numbers that vary apart.
         """
-        own = channel * gain[:, None] if combine == "mul" else channel
+        own = channel * gain[:, None]
         squares = own.square().mean(1), spatial.square().mean(2)  # B KK each: over channels, over positions
         if combine == "mul":
             together = squares[0] * squares[1]
         else:
-            together = squares[0] + squares[1] + 2 * own.mean(1) * spatial.mean(2)
-            together = together * gain.square().mean()
+            cross = (own * gain[:, None]).mean(1) * spatial.mean(2)
+            together = squares[0] + squares[1] * gain.square().mean() + 2 * cross
         self.products += float(together.mean(1).sum())
         self.sum = self.sum + channel.sum(0)
         self.squares = self.squares + channel.square().sum(0)

@@ -85,12 +85,12 @@ class LinearProbe:
 
 @dataclass(frozen=True)
 class ProbeResult:
-    """How often simple classifiers are right, in [0, 1].
+    """How often simple classifiers are right, in [0, 1]: the mean over the classes, however many images each has.
 
     Attributes:
         linear: of the linear probe.
         neighbours: of the vote of the nearest neighbours.
-        chance: of who always names the most frequent class.
+        chance: of who knows nothing, 1 / K.
         classes: K.
         images: that were judged.
     """
@@ -125,15 +125,20 @@ def probe(
         return None
     kept = np.unique(codes[usable], return_inverse=True)[1]
     x, first = features[usable].astype(np.float64), first[usable]
-    linear, near, chance = [], [], []
+    linear, near, truth = [], [], []
     for fitted in (first, ~first):
         judged = ~fitted
         own = LinearProbe.fit(x[fitted], kept[fitted], len(shared))
-        linear.append(own.posterior(x[judged]).argmax(1) == kept[judged])
-        near.append(vote(x[fitted], kept[fitted], x[judged]) == kept[judged])
-        chance.append(np.bincount(kept[fitted]).argmax() == kept[judged])
-    right = [float(np.concatenate(hits).mean()) for hits in (linear, near, chance)]
-    return ProbeResult(right[0], right[1], right[2], len(shared), len(kept))
+        linear.append(own.posterior(x[judged]).argmax(1))
+        near.append(vote(x[fitted], kept[fitted], x[judged]))
+        truth.append(kept[judged])
+    told = np.concatenate(truth)
+    right = [_mean_over_classes(told, np.concatenate(answers)) for answers in (linear, near)]
+    return ProbeResult(right[0], right[1], 1 / len(shared), len(shared), len(kept))
+
+
+def _mean_over_classes(told: Codes, answers: Codes) -> float:
+    return float(np.mean([(answers[told == k] == k).mean() for k in np.unique(told)]))
 
 
 def halves(codes: Codes, owners: Codes, people: int, seed: int) -> NDArray[np.bool_]:

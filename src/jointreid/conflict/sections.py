@@ -1,6 +1,6 @@
 """The sections of the page about networks: gradients, losses, features, context and kernels."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from string import ascii_uppercase
 
 import numpy as np
@@ -9,7 +9,7 @@ from jointreid.analysis.curves import Curve, line_chart, swatch
 from jointreid.analysis.html import Html, tag
 from jointreid.conflict.charts import bar, heat_table, number, plain_table, share
 from jointreid.conflict.context import PREDICTED, SHUFFLED, TRUE, ZEROED
-from jointreid.conflict.findings import worst_part
+from jointreid.conflict.findings import NOT_COMPARED, worst_part
 from jointreid.conflict.layers import CONTEXT, GENERATORS, HEAD
 from jointreid.conflict.study import ConflictStudy
 
@@ -33,11 +33,13 @@ def soft(text: str) -> Html:
 
 
 def gradient_section(study: ConflictStudy) -> Html:
-    """Return the table of the parts, and the matrices of the whole network and of the part most opposed."""
+    """Return the table of the parts, and the matrices of all shared parts and of the part most opposed."""
     title = "Do the data sets pull the network in different directions?"
     found, worst = study.gradients, worst_part(study)
-    if found is None or worst is None:
+    if found is None:
         return section(title, "One data set has nothing to be in conflict with.", id_="gradients")
+    if worst is None:
+        return section(title, NOT_COMPARED, id_="gradients")
     rows = [
         (
             part.part,
@@ -82,12 +84,20 @@ def gradient_section(study: ConflictStudy) -> Html:
             class_="grids",
         ),
         soft(
-            f"{found.batches} batches with {found.images_per_domain} train images of each data set, in one forward "
-            "pass with batch normalisation as in training, not augmented, with the weights at the end of training. "
-            "Triplets are within a data set. Early in training the picture may differ."
+            f"{found.batches} batches with {_images(found.images_per_domain)}, in one forward pass with batch "
+            "normalisation as in training, not augmented, with the weights at the end of training. Triplets are within "
+            "a data set. Two batches of one data set show different people. Early in training the picture may differ."
         ),
         id_="gradients",
     )
+
+
+def _images(per_domain: Mapping[str, int]) -> str:
+    """Return how many images of each data set a batch has."""
+    counts = set(per_domain.values())
+    if len(counts) == 1:
+        return f"{counts.pop()} train images of each data set"
+    return ", ".join(f"{count} train images of {name}" for name, count in per_domain.items())
 
 
 _PARTS = {
@@ -157,8 +167,9 @@ def probe_section(study: ConflictStudy) -> Html:
         plain_table(
             ("Layer", "data set, linear", "neighbours", "chance", "camera, linear", "neighbours", "chance"),
             rows,
-            caption="Percent right on people that the classifier was not fitted on. Cameras: within each data set, "
-            "mean over data sets. Chance: always naming the most frequent one.",
+            caption="Percent right on people that the classifier was not fitted on, mean over data sets or cameras, "
+            "however many images each has. Cameras: within each data set, mean over data sets. Chance: of who knows "
+            "nothing.",
         ),
         soft(
             "Of each layer the classifiers get the mean and standard deviation of its channels; of the context, the "

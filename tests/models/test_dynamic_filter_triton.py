@@ -20,13 +20,11 @@ from jointreid.models.dynamic_filter import (
 )
 from tests.models import test_dynamic_filter_base as on_base
 from tests.models.test_dynamic_filter import (
-    LAYOUT_OF_TAPS,
     LAYOUTS,
     Inputs,
     each,
     leaves,
     make_inputs,
-    make_raw,
 )
 from tests.models.test_dynamic_filter import test_centre_delta_is_the_identity as test_centre_delta_is_the_identity
 from tests.models.test_dynamic_filter import test_equals_seven_loops as test_equals_seven_loops
@@ -34,6 +32,7 @@ from tests.models.test_dynamic_filter import (
     test_flat_filters_are_average_pooling as test_flat_filters_are_average_pooling,
 )
 from tests.models.test_dynamic_filter import test_kernel_of_one_is_a_product as test_kernel_of_one_is_a_product
+from tests.models.test_filter_norm import LAYOUT_OF_TAPS, make_raw
 
 pytestmark = pytest.mark.triton
 

@@ -4,6 +4,7 @@ import re
 from collections.abc import Mapping
 from io import StringIO
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -340,6 +341,27 @@ def test_suggested_runs_have_settings_that_fit(tmp_path: Path) -> None:
     assert [(arm.label, arm.runs) for arm in joint.arms if "dcsd" not in arm.label] == [("bot", 2)]
     (missing,) = [text for text in joint.missing if "owes to S" in text]
     assert "--dcsd.factors '[sample]' --dcsd.camera_shrinkage 0 --out" in missing
+
+
+def test_settings_of_single_data_sets_belong_to_the_runs_that_were_trained_on_them(tmp_path: Path) -> None:
+    names = ["a", "b"]
+    settings: dict[str, Any] = {
+        "data": {"leave_out_cameras": ("b:1",), "places": ("a=town", "b=town"), "sources": ("a=a.csv", "b=b.csv")},
+        "sampler": {"kind": "domain_weighted", "domain_weights": ("a=1", "b=2")},
+    }
+    made_run(tmp_path / "joint", "bot", names, {"a": 0.5, "b": 0.5}, **settings)
+    (text,) = compute_gain([tmp_path]).joint[0].missing
+    options = "--data.places [a=town] --data.leave_out_cameras [] --sampler.domain_weights [a=1] --data a=a.csv"
+    assert options in text.replace("'", "")
+    of_a: dict[str, Any] = {
+        "data": {"places": ("a=town",)},
+        "sampler": {"kind": "domain_weighted", "domain_weights": ("a=1",)},
+    }
+    made_run(tmp_path / "a", "bot", ["a"], {"a": 0.25}, **of_a)
+    made_run(tmp_path / "b", "bot", ["b"], {"b": 0.25}, sampler={"kind": "domain_weighted", "domain_weights": ("b=9",)})
+    arms = compute_gain([tmp_path]).joint[0].arms
+    # The run on b alone was trained on the camera that the joint one left out, so it is another arm.
+    assert [(sorted(arm.alone), sorted(arm.joint)) for arm in arms] == [(["a"], ["a", "b"]), (["b"], [])]
 
 
 def test_a_grown_run_is_no_joint_training_and_no_command_starts_from_the_run_before(tmp_path: Path) -> None:

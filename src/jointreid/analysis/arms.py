@@ -1,7 +1,8 @@
 """Finished runs sorted into arms: an arm is one network under one way of training, with any data and any seed.
 
 Two runs belong to one arm if they differ in their data, seed, length and place alone, so an arm can hold a network
-trained on each data set alone and on all of them jointly, each with several seeds. Nothing here needs torch.
+trained on each data set alone and on all of them jointly, each with several seeds. What settings say of a data set that
+one of the runs was not trained on makes no difference. Nothing here needs torch.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -10,7 +11,7 @@ from pathlib import PurePath
 from typing import Any, get_args
 
 from jointreid.analysis.evaluated_run import EvaluatedRun
-from jointreid.config import Factor, TrunkName, to_dict
+from jointreid.config import BY_DOMAIN, Factor, TrunkName, keep_domains, to_dict
 
 # Settings that do not make another arm: where things lie, what is printed or saved, how a run is evaluated. The initial
 # weights are told by the results. The schedule may differ, since data sets of different sizes need different lengths.
@@ -149,21 +150,46 @@ def sort_into_arms(runs: Sequence[EvaluatedRun]) -> tuple[tuple[Arm, ...], tuple
         for same in _groups(members, length=length):
             kept, left_out = _longest(same)
             remarks += left_out
-            arms.append(Arm("", _defining(same[0], length=length), same[0].results.pretraining, tuple(kept)))
+            widest = max(kept, key=lambda run: len(run.trained_on))
+            settings = _defining(widest, length=length) | _of_each(widest)
+            arms.append(Arm("", settings, widest.results.pretraining, tuple(kept)))
     arms.sort(key=_order)
     return tuple(_labelled(arms)), tuple(remarks)
 
 
 def _groups(runs: Sequence[EvaluatedRun], *, length: bool) -> list[list[EvaluatedRun]]:
-    """Return runs in groups of equal defining settings and initial weights, in the order of the runs."""
+    """Return runs in groups of equal defining settings and initial weights, runs on more data sets first."""
     groups: list[tuple[Any, list[EvaluatedRun]]] = []
-    for run in runs:
+    for run in sorted(runs, key=lambda run: -len(run.trained_on)):
         key = _defining(run, length=length), run.results.pretraining
-        same = next((members for known, members in groups if known == key), None)
+        fitting = [own for known, own in groups if known == key and all(_agree(run, other) for other in own)]
+        # Of several that a run on one data set fits, the one with most settings as its own.
+        same = max(fitting, key=lambda own: _of_each(own[0]) == _of_each(run), default=None)
         if same is None:
             groups.append((key, same := []))
         same.append(run)
     return [members for _, members in groups]
+
+
+def _of_each(run: EvaluatedRun) -> dict[str, Any]:
+    """Return the settings that name single data sets."""
+    plain = to_dict(run.config)
+    return {key: plain[key.partition(".")[0]][key.partition(".")[2]] for key in BY_DOMAIN}
+
+
+def _agree(a: EvaluatedRun, b: EvaluatedRun) -> bool:
+    """Return whether the settings of two runs say the same of every data set that both were trained on.
+
+    Weights and common places tell nothing where a single data set was trained on.
+    """
+    shared = {*a.trained_on} & {*b.trained_on}
+    mine, theirs = (keep_domains(run.config, shared.__contains__) for run in (a, b))
+    if {*mine.data.leave_out_cameras} != {*theirs.data.leave_out_cameras}:
+        return False
+    if min(len(a.trained_on), len(b.trained_on)) == 1:
+        return True
+    pairs = ((mine.data.places, theirs.data.places), (mine.sampler.domain_weights, theirs.sampler.domain_weights))
+    return all({*one} == {*other} for one, other in pairs)
 
 
 def _defining(run: EvaluatedRun, *, length: bool) -> dict[str, Any]:
@@ -178,7 +204,7 @@ def _defining(run: EvaluatedRun, *, length: bool) -> dict[str, Any]:
             return is_generated
         if section == "schedule" or key in _LENGTH:
             return length
-        return key in _OF_TRAINING if section == "train" else section != "eval" and key not in _APART
+        return key in _OF_TRAINING if section == "train" else section != "eval" and key not in (*_APART, *BY_DOMAIN)
 
     return {key: value for key, value in values.items() if defines(key)}
 

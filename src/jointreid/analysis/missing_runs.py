@@ -5,6 +5,7 @@ from pathlib import Path
 
 from jointreid.analysis.arms import Arm, letters_of
 from jointreid.analysis.evaluated_run import EvaluatedRun
+from jointreid.config import BY_DOMAIN, keep_domains, to_dict
 from jointreid.data.sources import split_source
 from jointreid.machine.paths import user_path
 from jointreid.messages.commands import command, source_word
@@ -112,7 +113,17 @@ def _solo(joint: EvaluatedRun, name: str) -> str:
     if not source:
         return ""
     out = joint.path.with_name(f"{joint.path.name}-{name}")
-    return f"; for {name}: `{command('train', '--config', joint.path / 'config.yaml', '--data', source, '--out', out)}`"
+    words: list[str | Path] = ["--config", joint.path / "config.yaml", *_of_one(joint, name), "--data", source, "--out", out]
+    return f"; for {name}: `{command('train', *words)}`"
+
+
+def _of_one(joint: EvaluatedRun, name: str) -> Iterator[str]:
+    """Yield the options that take out of the settings of a joint run what they say of other data sets."""
+    before, after = (to_dict(config) for config in (joint.config, keep_domains(joint.config, name.__eq__)))
+    for key in BY_DOMAIN:
+        section, _, field = key.partition(".")
+        if before[section][field] != after[section][field]:
+            yield from (f"--{key}", f"[{','.join(after[section][field])}]")
 
 
 def source_of(run: EvaluatedRun, name: str) -> str:

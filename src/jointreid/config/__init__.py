@@ -4,6 +4,7 @@ The command line, the dumped `config.yaml` and `jointreid.train` all speak of th
 `setting` gives a field its default and its one line of help, with the unit.
 """
 
+from jointreid.config.by_domain import BY_DOMAIN, keep_domains
 from jointreid.config.data import DataConfig, ImageConfig, SamplerConfig
 from jointreid.config.fields import conform_fields, setting
 from jointreid.config.names import (
@@ -56,6 +57,7 @@ from jointreid.config.training import EvalConfig, LossConfig, OptimConfig, Sched
 
 __all__ = [
     "ADDED_LATER",
+    "BY_DOMAIN",
     "SECTIONS",
     "Base",
     "CacheMode",
@@ -106,6 +108,7 @@ __all__ = [
     "config_hash",
     "conform_fields",
     "from_dict",
+    "keep_domains",
     "setting",
     "to_dict",
 ]

@@ -1,6 +1,6 @@
 """Grow a trained model by data sets: before, training, after, and the difference on every data set."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -8,7 +8,7 @@ from typing import Any
 from rich.console import Console
 
 from jointreid.analysis.compare import compare
-from jointreid.config import DataConfig, RunConfig
+from jointreid.config import DataConfig, RunConfig, keep_domains
 from jointreid.data.batch_shares import check_batches
 from jointreid.data.moved import resolve_paths
 from jointreid.data.sources import load_by_source, load_domains
@@ -115,7 +115,7 @@ def _settings(
     )
     known = {domain.name for domain in before.label_space.domains}
     if not replay:
-        base = _without(base, known)
+        base = keep_domains(base, lambda name: name not in known)
     config = base.replace(**changes)
     _require_same_evaluation(base, config)
     new = load_domains(resolve_paths(config.replace(data={"sources": tuple(sources)})).data)
@@ -142,21 +142,6 @@ def _require_same_evaluation(before: RunConfig, config: RunConfig) -> None:
                 f"eval.{name} is {asked}; expected {own}, as in the run before, since the two are compared. Leave it "
                 "out here, and evaluate both in the other way afterwards"
             )
-
-
-def _without(config: RunConfig, names: Collection[str]) -> RunConfig:
-    """Return the settings without what they say of these data sets, which are not trained on."""
-
-    def others(texts: Sequence[str], separator: str) -> tuple[str, ...]:
-        return tuple(text for text in texts if text.rpartition(separator)[0] not in names)
-
-    return config.replace(
-        data={
-            "places": tuple(text for text in config.data.places if text.partition("=")[0] not in names),
-            "leave_out_cameras": others(config.data.leave_out_cameras, ":"),
-        },
-        sampler={"domain_weights": others(config.sampler.domain_weights, "=")},
-    )
 
 
 def _length_in_words(config: RunConfig, before: Run) -> str:

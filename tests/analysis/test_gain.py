@@ -2,6 +2,7 @@ import csv
 import json
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 from io import StringIO
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from jointreid.analysis.gain_values import Gain
 from jointreid.cli import main
 from jointreid.data.run_images import RunImage, save_images
 from jointreid.messages.errors import JointreidError
+from jointreid.retrieval.result_files import load_results, save_results
 from tests.analysis.made_runs import made_run
 
 # mAP of the paper's Tables II and V: BoT on each data set alone, then in joint training BoT, S, and S + D + C.
@@ -232,6 +234,17 @@ def test_other_test_data_are_refused(tmp_path: Path) -> None:
         image = RunImage("a", "gallery", "x.jpg", "", "1", 0, False, False, contents * 16)
         save_images([image, RunImage("a", "train", "y.jpg", "", "1", 0, False, False, contents * 16)], run)
     with pytest.raises(JointreidError, match="1 gallery images are only in the first and 1 only in the second"):
+        compute_gain([a, b])
+
+
+def test_the_same_images_under_other_names_are_called_so(tmp_path: Path) -> None:
+    a, b = (made_run(tmp_path / name, "bot", ["a"], {"a": 0.5}) for name in ("a", "b"))
+    results, queries = load_results(b)
+    save_results(results, [replace(query, path=f"moved/{query.path}") for query in queries], b)
+    for run in (a, b):
+        splits = ("train", "query", "gallery")
+        save_images([RunImage("a", split, "x.jpg", "", "1", 0, False, False, "00" * 16) for split in splits], run)
+    with pytest.raises(JointreidError, match=r"images are the same, but have other names .* such as 0.jpg in one"):
         compute_gain([a, b])
 
 

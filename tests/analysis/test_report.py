@@ -244,3 +244,14 @@ def test_a_merged_gallery_has_a_table_of_its_own(tmp_path: Path) -> None:
     assert rows[2][1:] == ["50.0", "25.0", "12.5", "75.0", "25.0", "12.5"]
     assert len(rows) == 3  # the other run was not evaluated so
     assert "All collections" not in report(tmp_path, {"": [b]}).text
+
+
+def test_galleries_of_other_data_sets_are_not_compared(tmp_path: Path) -> None:
+    runs = []
+    for name, domains in (("two", ("a", "b")), ("three", ("a", "b", "c"))):
+        merged = MergedResult(domains, 2400, 0.25, 0.125, {1: 0.5, 5: 0.8, 10: 0.9}, 0.125)
+        runs.append(make_run(tmp_path / name, {"a": (0.5, 0.75), "b": (0.75, 1.0)}, facts={"merged": merged}))
+    page = report(tmp_path, {"": runs})
+    tables = [page.rows(i) for i in range(len(page.tables))]
+    assert sum(rows[1][1:4] == ["own", "merged", "overtaken"] for rows in tables) == 2
+    assert "with the galleries of a, b, c merged" in page.text

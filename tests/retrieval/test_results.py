@@ -92,6 +92,9 @@ def test_a_merged_gallery_is_a_table_of_its_own_and_comes_back_from_json() -> No
     cells = [cell.strip() for cell in row.strip("|").split("|")]
     assert cells[:8] == ["market1501", "75.0", "50.0", "25.0", "50.0", "37.5", "12.5", "25.0"]
     assert "merged" not in render(RESULTS)
+    later = replace(SOLO, merged=replace(MERGED, domains=("market1501", "[own] cats", "shop")))
+    both = render(replace(results, domains=(replace(MARKET, merged=MERGED), later)))
+    assert both.count("each query searched in the merged gallery of market1501, [own] cats, ") == 2
 
 
 def test_results_of_earlier_versions_have_no_merged_gallery_and_these_read_what_is_new() -> None:

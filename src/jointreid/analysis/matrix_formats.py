@@ -16,6 +16,7 @@ CAPTION = (
     "Rows: what a network was trained on. Columns: what it was evaluated on, in percent, the mean over seeds. Bold: "
     "the best of a column."
 )
+ABOUT_SEEDS = "(1 of 3): the mean over so many seeds of the row, since the runs of the others were not evaluated there."
 ABOUT_OTHERS = (
     f"{OTHERS}: over the data sets that the row was not trained on; bold among rows of the same training set."
 )
@@ -74,7 +75,8 @@ FORMATS: Mapping[MatrixFormat, Callable[[Matrix], str]] = {
 
 
 def _notes(matrix: Matrix) -> list[str]:
-    return [*([ABOUT_OTHERS] if OTHERS in matrix.columns else []), *matrix.notes]
+    fewer = any(_seeds_in_words(row, number) for row in matrix.rows for number in row.numbers.values())
+    return [*([ABOUT_OTHERS] if OTHERS in matrix.columns else []), *([ABOUT_SEEDS] if fewer else []), *matrix.notes]
 
 
 def _names(row: MatrixRow) -> list[str]:
@@ -87,7 +89,13 @@ def _cells(matrix: Matrix, row: MatrixRow, printed: Callable[[MatrixNumber], str
 
 def _numbers(matrix: Matrix, row: MatrixRow, printed: Callable[[MatrixNumber], str], none: str) -> list[str]:
     found = [row.numbers.get((column, metric)) for column in matrix.columns for metric in METRICS]
-    return [none if number is None else printed(number) for number in found]
+    return [none if number is None else f"{printed(number)}{_seeds_in_words(row, number)}" for number in found]
+
+
+def _seeds_in_words(row: MatrixRow, number: MatrixNumber) -> str:
+    """Return how many of the row's seeds a number is of; empty if all."""
+    count = len(number.by_seed)
+    return f" ({count} of {len(row.seeds)})" if count < len(row.seeds) else ""
 
 
 def _align(matrix: Matrix) -> str:

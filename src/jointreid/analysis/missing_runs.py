@@ -113,8 +113,8 @@ def _solo(joint: EvaluatedRun, name: str) -> str:
     if not source:
         return ""
     out = joint.path.with_name(f"{joint.path.name}-{name}")
-    words: list[str | Path] = ["--config", joint.path / "config.yaml", *_of_one(joint, name), "--data", source, "--out", out]
-    return f"; for {name}: `{command('train', *words)}`"
+    words: list[str | Path] = ["--config", joint.path / "config.yaml", *_of_one(joint, name), "--data", source]
+    return f"; for {name}: `{command('train', *words, '--out', out)}`"
 
 
 def _of_one(joint: EvaluatedRun, name: str) -> Iterator[str]:

@@ -8,7 +8,7 @@ from jointreid.analysis.panels import heads_section, training_section
 from jointreid.analysis.pictures import differences, mark, render_domain, symbols
 from jointreid.analysis.ranklists import LENGTH, load_reported_domains, rank_domains
 from jointreid.analysis.reported import ReportedRun, RunGroup, domain_names, open_runs
-from jointreid.analysis.tables import accuracy_table, merged_table, settings_table
+from jointreid.analysis.tables import accuracy_table, merged_sets, merged_table, settings_table
 from jointreid.config import RunConfig
 from jointreid.data.records import Domain
 from jointreid.machine.files import write_atomically
@@ -165,7 +165,7 @@ def _results(runs: Sequence[ReportedRun], remarks: Sequence[str]) -> Html:
 
 def _merged(runs: Sequence[ReportedRun]) -> Iterator[Html]:
     """Yield the accuracy in merged galleries, where it was evaluated."""
-    if not any(result.merged for run in runs for result in run.results.domains):
+    if not (sets := merged_sets(runs)):
         return
     yield tag("h3", "All collections searched at once")
     yield tag(
@@ -173,11 +173,14 @@ def _merged(runs: Sequence[ReportedRun]) -> Iterator[Html]:
         "Here each query is also searched in the galleries of all data sets together, where people of other data sets "
         "are wrong answers. If accuracy hardly drops, one collection for all cameras works.",
     )
-    yield merged_table(
-        runs,
-        "mAP in percent, with the data set's own gallery and with all galleries merged. Overtaken: queries for which a "
-        "picture of another data set comes before the first match.",
-    )
+    for merged in sets:
+        yield merged_table(
+            runs,
+            merged,
+            "mAP in percent, with the data set's own gallery and with the galleries of "
+            f"{', '.join(sorted(merged))} merged. Overtaken: queries for which a picture of another data set comes "
+            "before the first match.",
+        )
 
 
 def _remarks(runs: Sequence[ReportedRun]) -> Iterator[str]:

@@ -73,6 +73,11 @@ def _difference(name: str, a: EvaluatedRun, b: EvaluatedRun) -> str:
         return "one ignores images of the query's own camera, the other does not"
     names_a, names_b = a.valid_queries[name].keys(), b.valid_queries[name].keys()
     if names_a != names_b:
+        if all((name, split) in run.test_hashes for run in (a, b) for split in ("query", "gallery")):
+            return (
+                "their test images are the same, but have other names below the folder of the data, such as "
+                f"{min(names_a ^ names_b)} in one of them; evaluate both on the same --data"
+            )
         return (
             f"their test data differ, {len(names_a - names_b):,} queries are only in the first and "
             f"{len(names_b - names_a):,} only in the second"

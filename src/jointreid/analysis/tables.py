@@ -77,19 +77,31 @@ def head_table(runs: Sequence[ReportedRun], caption: str) -> Html:
     return metrics_table(runs, [*columns, chance], caption)
 
 
-def merged_table(runs: Sequence[ReportedRun], caption: str) -> Html:
-    """Return mAP with each data set's own gallery and with the galleries of several merged, and overtaken queries."""
+def merged_sets(runs: Sequence[ReportedRun]) -> tuple[frozenset[str], ...]:
+    """Return the sets of data sets whose galleries were merged in an evaluation; results of two do not compare."""
+    merged = (result.merged for run in runs for result in run.results.domains)
+    return tuple(dict.fromkeys(frozenset(found.domains) for found in merged if found))
+
+
+def merged_table(runs: Sequence[ReportedRun], merged: frozenset[str], caption: str) -> Html:
+    """Return mAP with each data set's own gallery and with the galleries of several merged, and overtaken queries.
+
+    Args:
+        runs: the runs.
+        merged: the data sets whose galleries are merged; results of other galleries are left out.
+        caption: what the table shows.
+    """
 
     def on(name: str) -> Callable[[ReportedRun], Metrics]:
         def values(run: ReportedRun) -> Metrics:
             found = run.domains.get(name)
-            if found is None or found.merged is None:
+            if found is None or found.merged is None or frozenset(found.merged.domains) != merged:
                 return None, None, None
             return found.mAP, found.merged.mAP, found.merged.overtaken
 
         return values
 
-    with_merged = [run for run in runs if any(result.merged for result in run.results.domains)]
+    with_merged = [run for run in runs if any(on(name)(run)[0] is not None for name in run.domains)]
     names = [name for name in domain_names(with_merged) if any(on(name)(run)[0] is not None for run in with_merged)]
     columns = [ReportColumn(name, ("own", "merged", "overtaken"), on(name), compared=False) for name in names]
     return metrics_table(with_merged, columns, caption)

@@ -267,23 +267,23 @@ def render(results: Results) -> str:
 
 def _merged_table(results: Results) -> Iterator[str]:
     """Yield how accuracy drops when the galleries of several data sets are merged, if that was evaluated."""
-    rows = [["Domain", "Rank-1", "merged", "drop", "mAP", "merged", "drop", "Overtaken", "Gallery images"]]
     found = [(result, result.merged) for result in results.domains if result.merged]
-    if not found:
-        return
-    for result, merged in found:
-        pairs = ((result.cmc[1], merged.cmc[1]), (result.mAP, merged.mAP))
-        cells = [text for own, other in pairs for text in (percent(own), percent(other), percent(own - other))]
-        counts = f"{result.num_gallery:,} -> {merged.num_gallery:,}"
-        rows.append([result.domain, *cells, percent(merged.overtaken), counts])
-    names = ", ".join(dict.fromkeys(name for _, merged in found for name in merged.domains))
-    yield ""
-    yield f"each query searched in the merged gallery of {names}, in percent"
-    yield text_table(rows, "lrrrrrrrr")
-    yield (
-        "people of other data sets are wrong answers. Overtaken: queries for which an image of another data set comes "
-        "before the first match"
-    )
+    for names in dict.fromkeys(merged.domains for _, merged in found):  # they may have been evaluated one by one
+        rows = [["Domain", "Rank-1", "merged", "drop", "mAP", "merged", "drop", "Overtaken", "Gallery images"]]
+        for result, merged in found:
+            if merged.domains == names:
+                pairs = ((result.cmc[1], merged.cmc[1]), (result.mAP, merged.mAP))
+                cells = [text for own, other in pairs for text in (percent(own), percent(other), percent(own - other))]
+                counts = f"{result.num_gallery:,} -> {merged.num_gallery:,}"
+                rows.append([result.domain, *cells, percent(merged.overtaken), counts])
+        yield ""
+        yield f"each query searched in the merged gallery of {', '.join(names)}, in percent"
+        yield text_table(rows, "lrrrrrrrr")
+    if found:
+        yield (
+            "people of other data sets are wrong answers. Overtaken: queries for which an image of another data set "
+            "comes before the first match"
+        )
 
 
 def percent(value: float) -> str:

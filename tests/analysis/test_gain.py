@@ -242,8 +242,8 @@ def test_the_same_images_under_other_names_are_called_so(tmp_path: Path) -> None
     results, queries = load_results(b)
     save_results(results, [replace(query, path=f"moved/{query.path}") for query in queries], b)
     for run in (a, b):
-        splits = ("train", "query", "gallery")
-        save_images([RunImage("a", split, "x.jpg", "", "1", 0, False, False, "00" * 16) for split in splits], run)
+        image = RunImage("a", "query", "x.jpg", "", "1", 0, False, False, "00" * 16)
+        save_images([replace(image, split="train"), image, replace(image, split="gallery")], run)
     with pytest.raises(JointreidError, match=r"images are the same, but have other names .* such as 0.jpg in one"):
         compute_gain([a, b])
 

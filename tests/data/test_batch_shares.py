@@ -57,7 +57,7 @@ def test_the_check_decides_what_the_training_does(name: str) -> None:
     joined = join([one for one in domains if one.train])
 
     def train() -> PKSampler:
-        step = fit_identities(step_config(settings), joined.label_space.num_ids)
+        step = fit_identities(step_config(settings), joined.label_space.num_ids, joined.label_space.num_domains)
         sampler = make_sampler(joined, step)
         assert isinstance(sampler, PKSampler)
         return sampler
@@ -103,6 +103,43 @@ def test_what_is_held_out_is_counted(people: int, val_ids: int, expected: str | 
         assert expected in errors[0].message
     few, _ = check_batches([domain("a", 12)], config(data={"val_ids": 4}))
     assert "train holds 8 identities in all" in few[0].message
+
+
+def test_groups_of_few_identities_are_shared_by_the_domains_of_a_batch() -> None:
+    grouped = config(sampler={"kind": "grouped_domains"})
+    problems, _ = check_batches([domain("a", 7), domain("b", 8)], grouped)
+    assert [problem.level for problem in problems] == ["warning"]
+    assert "batches of 14 identities are drawn" in problems[0].message
+
+
+@pytest.mark.parametrize(
+    ("domains", "train", "message"),
+    [
+        (2, {}, "of 2 data sets): add --train.gather"),
+        (3, {}, None),
+        (2, {"gather": True}, None),
+    ],
+)
+def test_negatives_of_other_domains_need_them_in_the_part_of_a_process(
+    domains: int, train: dict[str, Any], message: str | None
+) -> None:
+    sampler = {"kind": "grouped_domains", "domains_per_batch": 4, "ids_per_batch": 12}
+    settings = config(2, train=train, sampler=sampler, loss={"mining": "across"})
+    problems, _ = check_batches([domain(name, 30) for name in "abc"[:domains]], settings)
+    errors = [problem.message for problem in problems if problem.level == "error"]
+    assert len(errors) == bool(message)
+    assert not message or message in errors[0]
+
+
+def test_means_by_domain_need_the_whole_batch() -> None:
+    domains = [domain("a", 30), domain("b", 30)]
+    problems, _ = check_batches(domains, config(2, loss={"id_head": "per_domain"}))
+    assert "a process sees its own part alone: add --train.gather" in problems[0].message
+    for settings in (
+        config(2, loss={"id_head": "per_domain"}, train={"gather": True}),
+        config(2, loss={"id_head": "masked"}),
+    ):
+        assert check_batches(domains, settings)[0] == []
 
 
 def test_a_custom_sampler_decides_for_itself() -> None:

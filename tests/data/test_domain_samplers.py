@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from jointreid.config import RunConfig
 from jointreid.data.batch_shares import check_batches
-from jointreid.data.even_pk import round_at_random, share_out
+from jointreid.data.even_pk import DomainSharesPK, round_at_random, share_out
 from jointreid.data.groups import draw_groups
 from jointreid.data.joint import join
 from jointreid.data.pk_sampler import PKSampler
@@ -185,6 +185,39 @@ def test_images_come_again_only_after_all_groups_of_their_identity() -> None:
     assert groups[5:].tolist() == [[5, 5]] * 2
 
 
+def rare_domain(version: int) -> DomainSharesPK:
+    """Return a sampler of a domain that has nine tenths of the batches, and one of 200 identities with the rest."""
+    of_domain = np.repeat([0, 1], [20, 200])
+    labels = np.repeat(np.arange(220), 4)
+    return DomainSharesPK(labels, of_domain[labels], [9, 1], 8, 4, version=version)
+
+
+def test_any_two_identities_of_a_rarely_shown_domain_come_in_one_pass_now_and_then() -> None:
+    together = {}
+    for version in (1, 2):
+        met = np.zeros((220, 220), dtype=bool)
+        sampler = rare_domain(version)
+        for number in range(300):
+            labels = np.unique(sampler.batches_of(number) // 4)
+            met[np.ix_(labels, labels)] = True
+        rare = met[20:, 20:]
+        together[version] = rare[~np.eye(200, dtype=bool)].mean()
+        assert np.diagonal(rare).all()
+    assert together[1] < 0.5
+    assert together[2] > 0.9
+
+
+def test_a_run_of_the_earlier_order_resumes_with_it() -> None:
+    weighted = settings("domain_balanced")
+    now = pk_sampler(LABELS, OF_DOMAIN[LABELS], NAMES, weighted)
+    assert now.fingerprint()["version"] == 2
+    saved = {key: value for key, value in now.fingerprint().items() if key != "version"}
+    before = pk_sampler(LABELS, OF_DOMAIN[LABELS], NAMES, weighted, saved)
+    before.require_same(saved)
+    assert before.batches_of(0).tolist() != now.batches_of(0).tolist()
+    pk_sampler(LABELS, OF_DOMAIN[LABELS], NAMES, weighted, now.fingerprint()).require_same(now.fingerprint())
+
+
 def test_shares_and_their_rounding() -> None:
     assert share_out(10, [1, 1, 8], [9, 1, 5]).tolist() == [4, 1, 5]
     drawn = np.array([round_at_random(np.array([0.5, 1.25, 2.25]), np.random.default_rng(n)) for n in range(400)])
@@ -199,6 +232,7 @@ def test_shares_and_their_rounding() -> None:
         ({"kind": "domain_weighted", "domain_weights": ["a=0"]}, "'a=0'; expected NAME=WEIGHT with a positive weight"),
         ({"kind": "domain_weighted", "domain_weights": ["a"]}, "expected NAME=WEIGHT"),
         ({"kind": "domain_weighted", "domain_weights": ["a=1", "a=2"]}, "each data set once"),
+        ({"domain_weights": ["a=1"]}, r"expected none with sampler\.kind union_pk; domain_weighted uses them"),
         ({"temperature": 0.5}, r"sampler\.temperature is 0\.5; expected a number of 1 or more"),
         ({"domains_per_batch": 0}, r"sampler\.domains_per_batch is 0"),
     ],

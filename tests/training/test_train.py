@@ -148,6 +148,16 @@ def test_best_is_chosen_on_held_out_identities(config: RunConfig) -> None:
     run.model("best")
 
 
+def test_best_is_chosen_where_a_run_ends_between_two_epochs(config: RunConfig) -> None:
+    limited = config.replace(data={"val_ids": 2}, train={"eval_every": 1, "max_steps": 1})
+    run = train(limited, quiet())
+    assert run.state()["epoch"] < 1
+    assert [line["step"] for line in metrics(run, "validation")] == [1]
+    assert run.state("best")["step"] == 1
+    train(limited.replace(train={"resume": True}), quiet())
+    assert len(metrics(run, "validation")) == 1
+
+
 def test_init_takes_everything_but_the_heads(config: RunConfig, tmp_path: Path) -> None:
     first = train(config.replace(train={"max_steps": 1}), quiet())
     second = config.replace(

@@ -3,6 +3,7 @@
 The check of the data and the training decide it by the same functions.
 """
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -43,12 +44,13 @@ def step_config(config: RunConfig) -> RunConfig:
     return config
 
 
-def fit_identities(config: RunConfig, identities: int) -> RunConfig:
+def fit_identities(config: RunConfig, identities: int, domains: int) -> RunConfig:
     """Return the settings of a step with no more identities in a batch than there are.
 
     Args:
         config: from `step_config`.
         identities: train identities of all domains.
+        domains: those with train images.
 
     Raises:
         JointreidError: there are too few for a triplet, or to be shared by the processes.
@@ -62,7 +64,9 @@ def fit_identities(config: RunConfig, identities: int) -> RunConfig:
             "different ones; add images of other people"
         )
     share = 1 if config.train.gather or processes == 1 else 2  # else a process has no negative
-    fitting = identities // processes * processes
+    grouped = config.sampler.kind == "grouped_domains"
+    even = math.lcm(processes, min(config.sampler.domains_per_batch, domains)) if grouped else processes
+    fitting = identities // even * even
     if fitting < share * processes:
         raise JointreidError(
             f"train holds {identities} identities in all, too few for a batch that {processes} processes share; start "
@@ -100,12 +104,19 @@ def check_batches(domains: Sequence[Domain], config: RunConfig) -> tuple[list[Pr
             "choose --loss.mining any, or give several data sets"
         )
         return [Problem("error", "", text)], None
-    if config.loss.mining == "across" and (text := _without_other_domains(config)):
+    if config.loss.mining == "across" and (text := _without_other_domains(config, len(trained))):
+        return [Problem("error", "", text)], None
+    processes = config.train.devices * config.train.nodes
+    if config.loss.id_head == "per_domain" and processes > 1 and not config.train.gather:
+        text = (
+            "loss.id_head per_domain takes the mean over the images of each data set in a batch, and a process sees "
+            "its own part alone: add --train.gather"
+        )
         return [Problem("error", "", text)], None
     identities = sum(len(domain.train_pids) for domain in trained)
     try:
         step = step_config(config)
-        fitted = fit_identities(step, identities)
+        fitted = fit_identities(step, identities, len(trained))
     except JointreidError as error:
         return [Problem("error", "", str(error))], None
     wanted, found = step.sampler.ids_per_batch, fitted.sampler.ids_per_batch
@@ -123,15 +134,16 @@ def check_batches(domains: Sequence[Domain], config: RunConfig) -> tuple[list[Pr
         return [*problems, Problem("error", "", str(error))], None
 
 
-def _without_other_domains(config: RunConfig) -> str:
+def _without_other_domains(config: RunConfig, domains: int) -> str:
     """Return why no triplet could take its negative from another domain; empty where it can."""
     processes = 1 if config.train.gather else config.train.devices * config.train.nodes
-    if config.sampler.kind != "grouped_domains" or config.sampler.domains_per_batch > processes:
+    if config.sampler.kind != "grouped_domains" or min(config.sampler.domains_per_batch, domains) > processes:
         return ""
     share = "a batch is of one data set" if processes == 1 else "the part of a process in a batch is of one data set"
+    remedy = f"choose {processes + 1} or more" if domains > processes else "add --train.gather"
     return (
         f"loss.mining across takes negatives from other data sets, but with sampler.kind grouped_domains {share} "
-        f"(sampler.domains_per_batch is {config.sampler.domains_per_batch}): choose {processes + 1} or more"
+        f"(sampler.domains_per_batch is {config.sampler.domains_per_batch}, of {domains} data sets): {remedy}"
     )
 
 

@@ -65,7 +65,7 @@ def pk_sampler(
     size = sampler.ids_per_batch, sampler.images_per_id, config.train.seed, config.schedule.epoch_length
 
     def shares(weights: ArrayLike) -> DomainSharesPK:
-        return DomainSharesPK(labels, domain_ids, weights, *size)
+        return DomainSharesPK(labels, domain_ids, weights, *size, version=saved.get("version", 1) if saved else 2)
 
     make: dict[str, Callable[[], PKSampler]] = {
         "union_pk": lambda: UnionPK(labels, *size, version=saved.get("version", 1) if saved else None),

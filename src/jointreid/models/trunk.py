@@ -213,6 +213,9 @@ def _require_consistent(config: DcsdConfig) -> None:
         "dcsd.camera_shrinkage changes nothing with dcsd.inject norm, which is told the domain alone": (
             config.camera_shrinkage > 0 and config.inject == "norm"
         ),
+        "dcsd.context_dropout needs the factor domain or camera (dcsd.factors): the sample alone is no context": (
+            config.context_dropout > 0 and config.factors == ("sample",)
+        ),
         "dcsd.context_held_out needs dcsd.stop_gradient true: the losses over identities would teach the context "
         "network held-out people, too": config.context_held_out > 0 and not config.stop_gradient,
         "dcsd.context_held_out needs dcsd.context network, and the factor domain or camera": config.context_held_out > 0

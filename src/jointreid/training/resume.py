@@ -101,6 +101,8 @@ class Progress:
     """The values since the last logged step, by name."""
     evaluated: int = -1
     """The step of the last evaluation on the test splits."""
+    validated: int = -1
+    """The step of the last evaluation on the held-out identities."""
     lines: int | None = None
     """Lines of `metrics.jsonl` about the steps taken, if known."""
     epoch_open: bool = False

@@ -98,7 +98,7 @@ def set_up(
         JointreidError: images cannot be read, the settings do not fit them, or the weights to start from do not fit.
     """
     run = Run(path, config, data.train_set.label_space)
-    config = fit_identities(step_config(config), run.label_space.num_ids)
+    config = fit_identities(step_config(config), run.label_space.num_ids, run.label_space.num_domains)
     device = processes.fabric.device
     saved = processes.broadcast(checkpoint.state.get("sampler") if checkpoint else None)
     sampler = make_sampler(data.train_set, config, saved)

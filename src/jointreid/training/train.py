@@ -150,6 +150,9 @@ class _Trainer:
             with suppress(StopRequested):
                 self._loop()
                 if not self._is_stop_requested():
+                    if setup.data.val and self.progress.validated != self.progress.step:  # it ended between two epochs
+                        self._save("last")
+                        self._choose_best(-(-self.progress.step // setup.steps_per_epoch))
                     if self._needs_evaluation():
                         self._save("last")  # an evaluation that fails or is killed costs no step
                         results = self._evaluate()
@@ -246,6 +249,7 @@ class _Trainer:
         results = self.evaluation.on_held_out()
         if results is not None:
             self.log.write("validation", self.progress.step, epoch, results.to_dict()["mean"])
+        self.progress.validated = self.progress.step
         mean_ap = self.setup.processes.broadcast(results.mean["mAP"] if results else 0.0)
         if mean_ap > self.progress.best:
             self.progress.best = mean_ap

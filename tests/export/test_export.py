@@ -22,7 +22,7 @@ from jointreid.export import proof
 from jointreid.export.runtime import ExportedModel, open_session
 from jointreid.extraction.embedder import Embedder
 from jointreid.messages.errors import JointreidError
-from jointreid.run import open_run
+from jointreid.run import open_run, write_config
 from tests.small_run import copy_of_fixture
 
 onnx = pytest.importorskip("onnx", reason="onnx is not installed")
@@ -156,6 +156,20 @@ def test_a_program_of_pytorch_loads_without_jointreid(place: Path, capsys: pytes
     images = torch.from_numpy(pixels(3)).permute(0, 3, 1, 2) / 255
     expected = Embedder.load("run", device="cpu")(list(pixels(3)))
     np.testing.assert_allclose(program.module()(images).detach().numpy(), expected, atol=2e-6)
+
+
+@pytest.mark.slow
+def test_what_the_file_leaves_out_of_the_evaluation_is_said_and_best_is_a_file_of_its_own(
+    place: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = Path(shutil.copytree(place / "run", tmp_path / "run"))
+    shutil.copytree(run / "last", run / "best", dirs_exist_ok=True)
+    write_config(open_run(run).config.replace(eval={"flip": True, "metric": "euclidean"}), run / "config.yaml")
+    assert main(["export", str(run), "--format", "pt2", "--checkpoint", "best", "--out", str(tmp_path / "out")]) == 0
+    printed = capsys.readouterr()
+    assert "the file sees each image once" in printed.out + printed.err
+    assert "the run was evaluated by euclidean distance" in printed.out + printed.err
+    assert (tmp_path / "out" / "bot-dcsd-best-uint8.pt2").is_file()
 
 
 @pytest.mark.parametrize(

@@ -18,6 +18,7 @@ from jointreid.hub.transfer import from_pretrained
 from jointreid.machine.run_files import WEIGHTS
 from jointreid.messages.errors import JointreidError
 from jointreid.run import open_run
+from jointreid.training.optim import generator_lr
 from tests.extraction.small_runs import draw, untrained_run
 
 pytestmark = pytest.mark.slow
@@ -26,7 +27,10 @@ pytestmark = pytest.mark.slow
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return untrained_run(
-        tmp_path_factory.mktemp("hub") / "run", data={"sources": ("shop=/home/anna/photos",)}, train={"init": "/home/x"}
+        tmp_path_factory.mktemp("hub") / "run",
+        data={"sources": ("shop=/home/anna/photos",)},
+        train={"init": "/home/x"},
+        optim={"generator_lr": 0},
     )
 
 
@@ -84,6 +88,7 @@ def test_a_published_run_computes_the_same_features(
     fetched = open_run(tmp_path / "fetched")
     assert Embedder.load(fetched, device="cpu").fingerprint == expected.fingerprint
     assert [(d.name, d.cameras) for d in fetched.label_space.domains] == [("d", (0, 5, 10)), ("e", (7,))]
+    assert generator_lr(fetched.config) == generator_lr(open_run(run).config) == 6
     assert main(["hub", "fetch", "anna/shop", "--out", str(tmp_path / "fetched")]) == 2
     assert "is not empty" in capsys.readouterr().err
 

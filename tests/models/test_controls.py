@@ -190,6 +190,7 @@ def test_pruning_keeps_what_the_blocks_are_told(inject: str) -> None:
         ("kernel", {"context": "block", "camera_shrinkage": 5}, "dcsd.camera_shrinkage needs dcsd.context network"),
         ("kernel", {"factors": ("sample", "domain"), "camera_shrinkage": 5}, "and the factor camera"),
         ("kernel", {"detach_context_input": True}, "dcsd.detach_context_input needs dcsd.context block or block-stats"),
+        ("kernel", {"factors": ("sample",), "context_dropout": 0.1}, "dcsd.context_dropout needs the factor domain or"),
         ("kernel", {"context_stages": (1,)}, "Small does not tell its stages"),
     ],
 )
@@ -291,6 +292,18 @@ def test_controls_keep_to_half_precision_maps_with_statistics_in_fp32(inject: st
         if "domain_norm" in name:
             assert buffer.dtype == torch.float32
     assert all(torch.isfinite(p.grad).all() for p in found.parameters() if p.grad is not None)
+
+
+def test_a_small_scale_is_not_lost_in_half_precision() -> None:
+    conv, x, vector = FilmConv(6, 1, groups=6), torch.randn(2, 6, 7, 5), torch.ones(2, VECTOR)
+    assert conv.projection is not None
+    told = Context(vector)
+    nn.init.constant_(conv.projection.weight, 0.003 / VECTOR)
+    with torch.autocast("cpu", torch.bfloat16):
+        plain, scaled = conv.filtered(x), conv(x, told)
+    assert scaled.dtype == torch.bfloat16
+    exact = plain.float() * 1.003 + 0.003
+    assert (scaled.float() - exact).abs().mean() < 0.75 * (plain.float() - exact).abs().mean()
 
 
 def test_labels_that_are_told_are_not_shuffled() -> None:

@@ -91,7 +91,8 @@ def _accuracy(
     on_step: Callable[[str], None],
 ) -> dict[str, dict[str, float]]:
     """Return domain -> mAP of the file and of the model."""
-    config = found.config.replace(eval={"flip": False, "rerank": False})
+    # As the file is used: features of length 1, whatever distance the run was evaluated by.
+    config = found.config.replace(eval={"flip": False, "rerank": False, "metric": "cosine"})
     evaluate = partial(
         evaluate_domains,
         model,

@@ -1,7 +1,7 @@
 """`export_run`: a run directory -> one proved file with its contract."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from jointreid.config import DataConfig, FileFormat, GraphPrecision, InputChoice, InputKind, ToolChoice
+from jointreid.config import DataConfig, FileFormat, GraphPrecision, InputChoice, InputKind, RunConfig, ToolChoice
 from jointreid.custom import is_custom
 from jointreid.data.records import ImageRecord
 from jointreid.data.sources import load_domains
@@ -123,8 +123,10 @@ def export_run(
         compared = proofs.sample(found.domains, images)
         proofs.require_enough(compared, allow_few)
     contract = _contract(run, model, chosen, precision, checkpoint)
-    contract = replace(contract, file=f"{_stem(run, contract)}{SUFFIXES[file_format]}")
+    contract = replace(contract, file=f"{_stem(run, contract, checkpoint)}{SUFFIXES[file_format]}")
     began = time.process_time()
+    for line in _differences(run.config):
+        on_step(line)
     on_step(f"tracing {run.config.model.name} on {run.config.model.trunk}")
     fuse = not is_custom(run.config.model.trunk)
     program = trace(network_of(model, chosen, run.config.image, fuse=fuse), run.config.image)
@@ -200,8 +202,19 @@ def _version(package: str) -> str:
         return ""
 
 
-def _stem(run: Run, contract: Contract) -> str:
-    parts = [run.config.model.name, contract.kind]
+def _differences(config: RunConfig) -> Iterator[str]:
+    """Yield what the features of the file are not that those of the run's evaluation were."""
+    if config.eval.flip:
+        yield "note: the run was evaluated with mirrored images too (eval.flip); the file sees each image once"
+    if config.eval.metric != "cosine":
+        yield (
+            f"note: the run was evaluated by {config.eval.metric} distance (eval.metric); features of the file have "
+            "length 1, for cosine similarity, so accuracy may differ"
+        )
+
+
+def _stem(run: Run, contract: Contract, checkpoint: str) -> str:
+    parts = [run.config.model.name, *(["best"] if checkpoint == "best" else []), contract.kind]
     return "-".join(parts if contract.precision == "fp32" else [*parts, contract.precision])
 
 

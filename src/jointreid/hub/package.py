@@ -24,6 +24,7 @@ from jointreid.messages.errors import JointreidError
 from jointreid.messages.listing import first_few
 from jointreid.run import Run, model_for, open_run, read_config, write_config
 from jointreid.training.checkpoint import save_checkpoint
+from jointreid.training.optim import generator_lr
 from jointreid.verification.calibration import Calibration, read_calibration
 
 if TYPE_CHECKING:
@@ -126,8 +127,12 @@ def read_package(folder: Path, out: str | Path) -> Run:
 
 
 def _without_paths(config: RunConfig) -> RunConfig:
-    """Return the settings without the places of data and runs, and without the weights that training started from."""
+    """Return the settings without the places of data and runs, and without the weights that training started from.
+
+    What `optim.generator_lr` chose by these weights stays.
+    """
     return config.replace(
+        optim={"generator_lr": generator_lr(config)},
         data={"sources": (), "cache": ""},
         train={"out": "", "init": "", "init_classes": False, "resume": False},
         model={"pretrain": "none", "pretrain_file": ""},

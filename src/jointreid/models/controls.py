@@ -77,9 +77,9 @@ class FilmConv(ContextConv):
         y = self.filtered(x)
         if self.projection is None or context is None or context.vector is None:
             return y
-        scale, shift = self.projection(context.vector)[:, :, None, None].chunk(2, dim=1)
-        film: Tensor = y * (1 + scale) + shift
-        return film
+        scale, shift = self.projection(context.vector).float()[:, :, None, None].chunk(2, dim=1)
+        film: Tensor = y.float() * (1 + scale) + shift  # 1 + a small number is 1 in bf16
+        return film.to(y.dtype)
 
 
 class DomainNorm(nn.Module):
@@ -119,9 +119,9 @@ class DomainNorm(nn.Module):
         scale = self.weight * (var + self.eps).rsqrt()  # D C
         shift = self.bias - mean * scale
         mixed = torch.stack([_mixed(posterior, scale), _mixed(posterior, shift)])  # 2 B C
-        scale, shift = mixed.to(y.dtype)[..., None, None]  # B C 1 1
-        normalised: Tensor = y * scale + shift
-        return normalised
+        scale, shift = mixed.float()[..., None, None]  # B C 1 1
+        normalised: Tensor = y.float() * scale + shift
+        return normalised.to(y.dtype)
 
     def _batch_statistics(self, y: Tensor, posterior: Tensor) -> tuple[Tensor, Tensor]:
         """Return mean and variance of each domain in the batch, [D, C] each, and let the running ones follow."""

@@ -345,15 +345,19 @@ def test_a_control_owes_nothing_to_filters_from_the_sample(tmp_path: Path) -> No
 def test_suggested_runs_have_settings_that_fit(tmp_path: Path) -> None:
     """A plain network has no context whose labels could be shuffled, and shrinking cameras needs the factor camera."""
     names = ["a", "b"]
-    dcsd = {"base": "static", "context": "network", "camera_shrinkage": 5}
-    made_run(tmp_path / "whole", "bot-dcsd", names, dict.fromkeys(names, 0.5), dcsd=dcsd)
+    dcsd = {"base": "static", "context": "network", "camera_shrinkage": 5, "context_dropout": 0.2}
+    shuffled = {"context_labels": "shuffled"}
+    made_run(tmp_path / "whole", "bot-dcsd", names, dict.fromkeys(names, 0.5), dcsd=dcsd, loss=shuffled)
     for seed, labels in enumerate(("correct", "shuffled")):
         loss = {"context_labels": labels}
         made_run(tmp_path / labels, "bot", names, dict.fromkeys(names, 0.5), seed=seed, loss=loss)
     (joint,) = compute_gain([tmp_path]).joint
     assert [(arm.label, arm.runs) for arm in joint.arms if "dcsd" not in arm.label] == [("bot", 2)]
     (missing,) = [text for text in joint.missing if "owes to S" in text]
-    assert "--dcsd.factors '[sample]' --dcsd.camera_shrinkage 0 --out" in missing
+    options = (
+        "--dcsd.factors '[sample]' --dcsd.camera_shrinkage 0 --dcsd.context_dropout 0 --loss.context_labels correct"
+    )
+    assert f"{options} --out" in missing
 
 
 def test_settings_of_single_data_sets_belong_to_the_runs_that_were_trained_on_them(tmp_path: Path) -> None:

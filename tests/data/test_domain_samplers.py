@@ -232,7 +232,6 @@ def test_shares_and_their_rounding() -> None:
         ({"kind": "domain_weighted", "domain_weights": ["a=0"]}, "'a=0'; expected NAME=WEIGHT with a positive weight"),
         ({"kind": "domain_weighted", "domain_weights": ["a"]}, "expected NAME=WEIGHT"),
         ({"kind": "domain_weighted", "domain_weights": ["a=1", "a=2"]}, "each data set once"),
-        ({"domain_weights": ["a=1"]}, r"expected none with sampler\.kind union_pk; domain_weighted uses them"),
         ({"temperature": 0.5}, r"sampler\.temperature is 0\.5; expected a number of 1 or more"),
         ({"domains_per_batch": 0}, r"sampler\.domains_per_batch is 0"),
     ],
@@ -245,6 +244,7 @@ def test_settings_out_of_range_are_refused(change: dict[str, Any], message: str)
 @pytest.mark.parametrize(
     ("change", "message"),
     [
+        ({"domain_weights": ["a=1"]}, r"domain_weights is given, but sampler\.kind union_pk does not use it; choose"),
         ({"kind": "domain_weighted", "domain_weights": ["a=1", "bb=1"]}, "no domain bb"),
         ({"kind": "domain_weighted"}, r"no weight for a, b; .* --sampler\.domain_weights \"\[a=1, b=1\]\""),
         (

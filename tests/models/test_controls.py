@@ -310,3 +310,5 @@ def test_labels_that_are_told_are_not_shuffled() -> None:
     shuffled = RunConfig().replace(model={"name": "bot-dcsd"}, loss={"context_labels": "shuffled"})
     with pytest.raises(JointreidError, match=r"is 'shuffled'; expected correct with dcsd.context labels"):
         shuffled.replace(dcsd={"context": "labels"})
+    with pytest.raises(JointreidError, match=r"is 'shuffled'; expected correct with dcsd.factors sample"):
+        shuffled.replace(dcsd={"factors": ("sample",)})

@@ -59,8 +59,11 @@ def missing_runs(arms: Sequence[Arm], names: Sequence[str]) -> Iterator[str]:
             options = ["--dcsd.factors", "[sample]"]
             if arm.settings.get("dcsd.camera_shrinkage"):  # which needs the factor camera
                 options += ["--dcsd.camera_shrinkage", "0"]
-            if arm.settings.get("dcsd.context_held_out"):  # which needs a context
-                options += ["--dcsd.context_held_out", "0"]
+            for key in ("dcsd.context_held_out", "dcsd.context_dropout"):  # which need a context
+                if arm.settings.get(key):
+                    options += [f"--{key}", "0"]
+            if arm.settings.get("loss.context_labels") == "shuffled":
+                options += ["--loss.context_labels", "correct"]
             other = _other(arm, names, "s", *options)
             yield (
                 f"How much of its gain {arm.label} owes to S, and how much to {letters_of(arm.factors[1:])}. No run "

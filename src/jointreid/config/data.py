@@ -6,7 +6,7 @@ from typing import Literal, get_args
 
 from jointreid.config.fields import conform_fields, require, setting
 from jointreid.config.names import CacheMode, CameraIds, Cuhk03Boxes, Interpolation, MissingCamid, SamplerKind
-from jointreid.custom import is_custom, require_known_or_custom
+from jointreid.custom import require_known_or_custom
 
 # One field a line reads better than the formatter's three.
 # fmt: off
@@ -87,8 +87,6 @@ class SamplerConfig:
         require(self.images_per_id >= 2, "sampler.images_per_id", self.images_per_id, "at least 2: a triplet needs a positive")
         require(1 <= self.temperature < math.inf, "sampler.temperature", self.temperature, "a number of 1 or more")
         require(self.domains_per_batch >= 1, "sampler.domains_per_batch", self.domains_per_batch, "1 or more")
-        has_use = not self.domain_weights or self.kind == "domain_weighted" or is_custom(self.kind)
-        require(has_use, "sampler.domain_weights", self.domain_weights, f"none with sampler.kind {self.kind}; domain_weighted uses them")
         names = [_weighted_name(text) for text in self.domain_weights]
         require(len(set(names)) == len(names), "sampler.domain_weights", self.domain_weights, "each data set once")
 

@@ -31,7 +31,14 @@ class RunConfig:
     eval: EvalConfig = field(default_factory=EvalConfig)
 
     def __post_init__(self) -> None:
-        told = self.model.name.endswith("-dcsd") and self.dcsd.context == "labels"
+        generates = self.model.name.endswith("-dcsd")  # other systems leave the settings of a context unread
+        require(
+            not generates or self.dcsd.factors != ("sample",) or self.loss.context_labels == "correct",
+            "loss.context_labels",
+            self.loss.context_labels,
+            "correct with dcsd.factors sample, which predict neither domain nor camera",
+        )
+        told = generates and self.dcsd.context == "labels"
         require(
             not told or self.loss.context_labels == "correct",
             "loss.context_labels",

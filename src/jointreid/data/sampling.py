@@ -59,9 +59,15 @@ def pk_sampler(
         saved: see `make_sampler`.
 
     Raises:
-        JointreidError: see `PKSampler`, `GroupedDomainsPK` and `domain_weights`.
+        JointreidError: weights that the sampler does not use; see also `PKSampler`, `GroupedDomainsPK` and
+            `domain_weights`.
     """
     sampler = config.sampler
+    if sampler.domain_weights and sampler.kind != "domain_weighted":
+        raise JointreidError(
+            f"sampler.domain_weights is given, but sampler.kind {sampler.kind} does not use it; choose --sampler.kind "
+            "domain_weighted, or leave the weights out"
+        )
     size = sampler.ids_per_batch, sampler.images_per_id, config.train.seed, config.schedule.epoch_length
 
     def shares(weights: ArrayLike) -> DomainSharesPK:

@@ -58,6 +58,17 @@ def test_images_for_another_kind_are_refused(kind: InputKind, given: InputKind, 
         contract(kind).require_input(contract(given).prepare(pixels()))
 
 
+@pytest.mark.parametrize(("kind", "level"), [("imagenet", 130), ("imagenet", 255), ("raw255", 1), ("raw255", 0)])
+def test_an_image_of_one_grey_is_no_mistake(kind: InputKind, level: int) -> None:
+    contract(kind).require_input(contract(kind).prepare(np.full((1, 32, 16, 3), level, np.uint8)))
+
+
+def test_where_normalising_changes_nothing_pixels_from_0_to_1_are_taken() -> None:
+    image = ImageConfig(height=32, width=16, mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0))
+    made = contract_of(image, file="m.onnx", kind="imagenet", dims=8, fingerprint="f" * 64)
+    made.require_input(made.prepare(pixels()))
+
+
 def test_a_contract_survives_its_file() -> None:
     written = contract("unit", model={"system": "bot"}, accuracy={"d": {"exported": 0.5, "fp32": 0.5}}, sha256="0")
     assert Contract.from_dict(json.loads(contract_text(written)), "m.json") == written

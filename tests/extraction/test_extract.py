@@ -115,6 +115,10 @@ def test_unreadable_images_are_left_out_and_listed(
     assert all("not an image" in image.cause for image in listed.values())
     told = capsys.readouterr().err
     assert all(f"skipped images/{i:02}.png: not an image" in told for i in damaged)
+    assert extract(run, manifest, out, "--skip-unreadable") == 0  # complete, and said again
+    assert f"skipped images/{damaged[-1]:02}.png" in capsys.readouterr().err
+    assert extract(run, manifest, out) == 2
+    assert f"is there, without {len(damaged)} unreadable images, such as images/" in capsys.readouterr().err
 
 
 def test_one_box_outside_its_image_does_not_cost_the_others(

@@ -1,5 +1,6 @@
 """`jointreid extract` that is killed, shared out in shards, or finds a file or parts of another model."""
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -129,6 +130,17 @@ def test_a_file_of_another_model_is_not_overwritten(
     manifest.write_text(manifest.read_text().replace("red 4", "blue"))
     assert extract(run, manifest, out) == 2
     assert out.read_bytes() == before
+
+
+def test_images_of_the_same_names_in_another_folder_are_others(
+    run: Path, shop: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in ("a", "b"):
+        shutil.copytree(shop.parent, tmp_path / name)
+    out = tmp_path / "f.parquet"
+    assert extract(run, tmp_path / "a" / shop.name, out) == 0
+    assert extract(run, tmp_path / "b" / shop.name, out) == 2
+    assert "is there, with features of another model, other settings or other images" in capsys.readouterr().err
 
 
 @pytest.mark.usefixtures("parts_of_two")

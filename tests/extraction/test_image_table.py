@@ -55,6 +55,13 @@ def test_a_parquet_table_keeps_its_types(tmp_path: Path) -> None:
     assert "feature" not in found.columns.column_names
 
 
+def test_whole_numbers_with_gaps_are_no_fractions(tmp_path: Path) -> None:
+    columns = {"path": ["a.png", "b.png"], "pid": [12.0, float("nan")], "tracklet": pa.array([3.0, None])}
+    pq.write_table(pa.table(columns), tmp_path / "t.parquet")
+    table = read_images(tmp_path / "t.parquet")
+    assert (table.values("pid"), table.values("tracklet")) == (["12", None], ["3", None])
+
+
 def test_paths_are_below_the_table_a_root_or_that_of_their_domain(tmp_path: Path) -> None:
     path = write(tmp_path / "t", f"path,domain\na.jpg,d\n{tmp_path}/t/b.jpg,d\nc.jpg,e\n")
     write(tmp_path / "t", f'{{"e": {{"root": "{tmp_path}/e"}}}}', "table.domains.json")

@@ -102,6 +102,14 @@ def test_a_mistake_in_a_filter_is_named(text: str, message: str) -> None:
         parse_filter(text)
 
 
+def test_a_day_without_dashes_is_no_number_of_seconds() -> None:
+    assert parse_time("20260301") == parse_time("2026-03-01")
+    assert parse_time("1767225600") == parse_time("2026-01-01")
+    assert parse_time("20269901").year == 1970  # is no day
+    with pytest.raises(JointreidError, match=r"'2026' may be a year or seconds; expected a day such as 2026-01-01, or"):
+        parse_time("2026")
+
+
 def test_filters_combine() -> None:
     one, two = condition("camera", "=", "1"), condition("time", ">=", "0")
     assert two == Condition("time", ">=", (datetime(1970, 1, 1, tzinfo=UTC),))

@@ -1,5 +1,6 @@
 """A gallery against a slow search, what re-adding and other models do, and several writers at once."""
 
+import shutil
 import threading
 from pathlib import Path
 
@@ -181,6 +182,28 @@ def test_features_of_another_model_are_refused(tmp_path: Path) -> None:
         gallery.search(np.zeros(DIMS, dtype=np.float32))
     with pytest.raises(JointreidError, match="is no gallery; `jointreid gallery add` makes one"):
         Gallery.open(tmp_path / "none").search(np.ones(DIMS, dtype=np.float32))
+
+
+def test_a_first_addition_that_fails_binds_the_gallery_to_no_model(tmp_path: Path) -> None:
+    gallery = Gallery.open(tmp_path / "g")
+    wrong = write_features(tmp_path / "wrong.parquet", np.full((1, DIMS), np.nan, np.float32))
+    with pytest.raises(JointreidError, match="finite"):
+        gallery.add(wrong)
+    other = write_features(tmp_path / "o.parquet", person_features(2, 1), info={"fingerprint": "cd" * 32})
+    assert gallery.add(other) == Added(2, 0, 0)
+    assert gallery.facts().model.fingerprint == "cd" * 32
+
+
+def test_a_feature_of_another_model_than_the_gallery_that_is_there_now_is_refused(tmp_path: Path) -> None:
+    gallery = Gallery.open(tmp_path / "g")
+    gallery.add(people_file(tmp_path / "e.parquet"))
+    query = person_features(1, 1)[0]
+    assert gallery.search(query, fingerprint=FINGERPRINT).total == 24
+    shutil.rmtree(tmp_path / "g")
+    other = write_features(tmp_path / "o.parquet", person_features(2, 1), info={"fingerprint": "cd" * 32})
+    Gallery.open(tmp_path / "g").add(other)
+    with pytest.raises(JointreidError, match="the feature to search for: made by another model"):
+        gallery.search(query, fingerprint=FINGERPRINT)
 
 
 def test_a_password_in_a_uri_is_refused_and_not_shown() -> None:

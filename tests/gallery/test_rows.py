@@ -68,6 +68,7 @@ def test_a_feature_that_is_no_direction_is_refused(tmp_path: Path, value: float)
     ("columns", "given", "message"),
     [
         ({"time": ["noon", "1"]}, {}, "column time, row 0: 'noon' is no time"),
+        ({"retention": [20270101, 20270102]}, {}, "column retention: is int64; expected dates, or text such as"),
         ({"retention": ["2027-01-01", "never"]}, {}, "column retention, row 1: 'never' is no date"),
         ({"x": ["a", "b"]}, {}, "column x: is string; expected int32"),
         ({}, {"columns": {"nam": "who"}}, "there is no column of a gallery nam; did you mean name"),

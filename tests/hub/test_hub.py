@@ -17,7 +17,10 @@ from jointreid.hub.package import CARD, FACTS, FILES, read_package, write_packag
 from jointreid.hub.transfer import from_pretrained
 from jointreid.machine.run_files import WEIGHTS
 from jointreid.messages.errors import JointreidError
+from jointreid.retrieval.result_files import save_results
+from jointreid.retrieval.results import Conditions, DomainResult, QueryResult, Results
 from jointreid.run import open_run
+from jointreid.training.checkpoint import save_checkpoint
 from jointreid.training.optim import generator_lr
 from tests.extraction.small_runs import draw, untrained_run
 
@@ -117,6 +120,18 @@ def test_the_card_says_what_is_known_and_what_is_not(package: Path) -> None:
     assert "No thresholds were calibrated" in card
     assert "## Intended use and limits" in card
     assert json.loads((package / FACTS).read_text())["fingerprint"] in card
+
+
+def test_the_card_has_no_figures_of_other_weights(run: Path, tmp_path: Path) -> None:
+    copy = Path(shutil.copytree(run, tmp_path / "run"))
+    conditions = Conditions("2026-01-31T12:00:00Z", "last", 200, False, False)
+    cmc = {1: 0.5, 5: 0.75, 10: 1.0}
+    found = DomainResult("d", 0.4, 0.3, cmc, 4, 4, 9, True, True, marks=(), conditions=conditions)
+    results = Results("bot", "last", "0", (found,), "bn_embedding", "cosine", False, 32, 16, "none", 1.0, {}, False)
+    save_results(results, [QueryResult("d", "0.jpg", "p0", 0, True, 0.4, 0.3, 1)], copy)
+    for step, said in ((200, "| d | 50.0% | 40.0% |"), (300, "Not evaluated.")):
+        save_checkpoint(copy, "last", open_run(copy).model(), {"step": step, "labels": open_run(copy).label_space.hash})
+        assert said in (write_package(copy, tmp_path / str(step), licence="mit") / CARD).read_text()
 
 
 def changed(package: Path, to: Path, change: Any) -> Path:

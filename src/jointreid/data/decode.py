@@ -27,6 +27,8 @@ FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF", "PPM")
 # How files of these formats end.
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif", ".ppm", ".pgm")
 MAX_PIXELS = 2**26
+# Resizing takes 40 bytes for each pixel of a side.
+MAX_SIDE = 2**20
 
 _RESAMPLING: dict[Interpolation, Image.Resampling] = {
     "bicubic": Image.Resampling.BICUBIC,
@@ -59,8 +61,8 @@ def read_image(image: ImageRecord | str | Path, box: Box | None = None) -> NDArr
         uint8 [H, W, 3].
 
     Raises:
-        JointreidError: the file is missing, empty, truncated, not an image, larger than 2^26 pixels, or smaller than
-            the box; the message names the path and the cause.
+        JointreidError: the file is missing, empty, truncated, not an image, larger than 2^26 pixels, with a side of
+            more than 2^20, or smaller than the box; the message names the path and the cause.
     """
     path, box = (image.path, image.box) if isinstance(image, ImageRecord) else (Path(image), box)
     return np.array(_open_boxes(path, [box])[0])
@@ -109,6 +111,8 @@ def _open_boxes(path: Path | str, boxes: Sequence[Box | None], content: bytes | 
         with Image.open(path if content is None else io.BytesIO(content), formats=FORMATS) as opened:
             if opened.width * opened.height > MAX_PIXELS:
                 raise JointreidError(f"{opened.width} x {opened.height} pixels are more than {MAX_PIXELS}; shrink it")
+            if max(opened.size) > MAX_SIDE:
+                raise JointreidError(f"{opened.width} x {opened.height} pixels; expected sides of {MAX_SIDE} at most")
             upright = _upright(opened)
             return [_in_rgb(_cut(upright, box)) for box in boxes]
     except UnidentifiedImageError as error:

@@ -2,6 +2,7 @@
 
 import csv
 import io
+import math
 from collections.abc import Sequence
 from difflib import get_close_matches
 from pathlib import Path
@@ -115,11 +116,24 @@ def _parquet_cells(where: str, column: str, values: Any) -> list[str]:
 
 
 def _parquet_cell(where: str, column: str, value: object) -> str:
-    if value is None:
-        return ""
-    if not isinstance(value, str | int | float) or (isinstance(value, bool) and column not in FLAG_COLUMNS):
+    if value is not None and (
+        not isinstance(value, str | int | float) or (isinstance(value, bool) and column not in FLAG_COLUMNS)
+    ):
         raise JointreidError(f"{where}: holds {type(value).__name__}; expected text or numbers")
-    return str(value)
+    return plain_text(value)
+
+
+def plain_text(value: object) -> str:
+    """Return a cell of a typed table as text; "" where it is missing.
+
+    A column of whole numbers with gaps is often one of fractions, whose gaps are NaN.
+
+    >>> [plain_text(value) for value in (12.0, 0.5, float("nan"), None, "12.0")]
+    ['12', '0.5', '', '', '12.0']
+    """
+    if value is None or (isinstance(value, float) and math.isnan(value)):
+        return ""
+    return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)
 
 
 def _check_columns(where: str, columns: Sequence[str]) -> None:

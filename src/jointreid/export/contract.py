@@ -134,16 +134,25 @@ class Contract:
                 )
             if high > 1.001 * (form.high or 1):
                 raise JointreidError(f"{self.file}: values up to {high:.3g}; this graph takes {form.words}")
-            if self.kind == "raw255" and 0 < high <= 1:
+            if self.kind == "raw255" and 0 < high <= 1 and (images % 1).any():
                 raise JointreidError(
                     f"{self.file}: values from {low:.3g} to {high:.3g} look like pixels / 255; this graph takes "
                     f"{form.words}. Export with --input unit for these"
                 )
-        elif low >= 0 or high > 12:
+            return
+        least, most = self.prepare_range()
+        # Images of 0 to 1 fill that range; normalised ones that do so too show little else than one grey.
+        unit = least < 0 and low >= 0 and low < 0.2 and 0.8 < high <= 1
+        if unit or low < least - 1e-3 or high > most + 1e-3:
             raise JointreidError(
                 f"{self.file}: values from {low:.3g} to {high:.3g}: these images are not normalised, and this graph "
                 f"takes {form.words}; export with --input unit, raw255 or uint8 for others"
             )
+
+    def prepare_range(self) -> tuple[float, float]:
+        """Return the least and the greatest value of images that are normalised by mean and standard deviation."""
+        pairs = list(zip(self.mean, self.std, strict=True))
+        return min(-mean / std for mean, std in pairs), max((1 - mean) / std for mean, std in pairs)
 
     def to_dict(self) -> dict[str, Any]:
         """Return the contract as JSON of its own words."""

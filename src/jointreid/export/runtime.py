@@ -82,7 +82,7 @@ class ExportedModel:
         parts = [np.empty((0, self.contract.dims), np.float32)]
         for start in range(0, len(queue), self.batch_size):
             pixels = [self._pixels(image) for image in queue[start : start + self.batch_size]]  # type: ignore[arg-type]
-            parts.append(self.run(self.contract.prepare(np.stack(pixels))))
+            parts.append(self._features(self.contract.prepare(np.stack(pixels))))
         return np.concatenate(parts)
 
     def boxes(self, frame: ImageLike, boxes: ArrayLike) -> NDArray[np.float32]:
@@ -96,7 +96,11 @@ class ExportedModel:
             JointreidError: a box shows nothing of the frame.
         """
         pixels = _rgb(frame)
-        edges = np.asarray(boxes, dtype=np.float64).reshape(-1, 4).round().astype(np.int64)
+        given = np.asarray(boxes, dtype=np.float64).reshape(-1, 4)
+        if not np.isfinite(given).all():
+            row = int(np.flatnonzero(~np.isfinite(given).all(1))[0])
+            raise JointreidError(f"box {row}: {given[row].tolist()}; expected four finite numbers")
+        edges = given.round().astype(np.int64)
         sides = np.clip(edges, 0, [pixels.shape[1], pixels.shape[0]] * 2)
         for row, (left, top, right, bottom) in enumerate(sides.tolist()):
             if right <= left or bottom <= top:
@@ -113,6 +117,9 @@ class ExportedModel:
             JointreidError: the graph would misread them, see `Contract.require_input`.
         """
         self.contract.require_input(images)
+        return self._features(images)
+
+    def _features(self, images: NDArray[Any]) -> NDArray[np.float32]:
         features: NDArray[np.float32] = self.session.run(["features"], {"images": images})[0]
         return features
 

@@ -79,8 +79,8 @@ class FeatureInfo:
 
     @property
     def job(self) -> str:
-        """A name for the work that files are parts of: the same model, settings and list of images."""
-        what = (self.fingerprint, self.normalised, self.images, self.rows)
+        """A name for the work that files are parts of: the same model, settings and list of images in one place."""
+        what = (self.fingerprint, self.normalised, self.images, self.rows, sorted(self.roots.items()))
         return text_sha256(json.dumps(what))[:16]
 
     def image_file(self, path: str, domain: str | None = None) -> str:

@@ -16,7 +16,7 @@ from typing import Any
 
 from jointreid.data.decode import SUFFIXES, Box
 from jointreid.data.manifest import read_side_file, side_file
-from jointreid.data.table_files import BOX_COLUMNS, FLAG_COLUMNS, read_csv
+from jointreid.data.table_files import BOX_COLUMNS, FLAG_COLUMNS, plain_text, read_csv
 from jointreid.data.table_row import parse_box, path_below
 from jointreid.extraction.feature_columns import WRITTEN_COLUMNS
 from jointreid.extraction.storage import list_images, object_below, parent_of, read_bytes, suffix_of
@@ -196,7 +196,7 @@ def _typed(where: str, columns: Mapping[str, Any], boxes: Sequence[Box | None] |
             continue
         if name in ("pid", TRACKLET, "domain"):
             cells = values if isinstance(values, list) else values.to_pylist()
-            typed[name] = pa.array([None if cell is None else str(cell) for cell in cells], pa.string())
+            typed[name] = pa.array([plain_text(cell) or None for cell in cells], pa.string())
         elif not isinstance(values, list):
             typed[name] = values.combine_chunks()
         elif name in _FLOATS or name in FLAG_COLUMNS:

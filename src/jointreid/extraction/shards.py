@@ -80,7 +80,7 @@ def require_all(files: Sequence[FeatureFile]) -> None:
     """
     first = files[0]
     for file in files[1:]:
-        if file.info.job != first.info.job:
+        if (file.info.job, file.info.tracklets) != (first.info.job, first.info.tracklets):
             raise JointreidError(
                 f"{file.path} and {first.path} are of other models, settings or lists of images; join what one "
                 "command with --shard 1/N to N/N wrote"

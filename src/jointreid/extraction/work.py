@@ -96,9 +96,9 @@ def extract_features(
     info = feature_info(embed, table, run, checkpoint, normalise=normalise, pool_tracklets=pool_tracklets)
     start, stop = shard.rows(len(table), embed.evaluation.batch_size) if shard else (0, len(table))
     target = shard.file(out) if shard else out
-    if (there := _complete(target, info, start, stop)) is not None:
-        return there
     skip = skip_unreadable or opened.config.data.skip_unreadable
+    if (there := _complete(target, info, start, stop, skip=skip)) is not None:
+        return there
     job = FeatureJob.of(embed, table, info, skip_unreadable=skip, threads=threads or os.cpu_count() or 1)
     ranges = part_ranges(start, stop, embed.evaluation.batch_size)
     with parts_folder(target, info) as folder:
@@ -201,11 +201,11 @@ def parts_folder(out: Path, info: FeatureInfo) -> Iterator[Path]:
     remove(folder)
 
 
-def _complete(out: Path, info: FeatureInfo, start: int, stop: int) -> Extracted | None:
+def _complete(out: Path, info: FeatureInfo, start: int, stop: int, *, skip: bool) -> Extracted | None:
     """Return a file that is there and complete; None if it is not there.
 
     Raises:
-        JointreidError: it is there and holds something else.
+        JointreidError: it is there and holds something else, or lacks images though none is to be skipped.
     """
     if not out.exists():
         return None
@@ -215,6 +215,12 @@ def _complete(out: Path, info: FeatureInfo, start: int, stop: int) -> Extracted 
         raise JointreidError(
             f"{out} is there, with features of another model, other settings or other images; choose another --out, "
             "or remove it"
+        )
+    if there.info.skipped and not skip:
+        first = there.info.skipped[0]
+        raise JointreidError(
+            f"{out} is there, without {len(there.info.skipped)} unreadable images, such as {first.path} "
+            f"({first.cause}); remove it to compute all of them, or keep it so with --skip-unreadable"
         )
     remove(out.with_name(f"{out.name}.parts"))
     return Extracted(out, there.info, there.num_rows, was_there=True)

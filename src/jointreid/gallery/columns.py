@@ -117,7 +117,10 @@ def _parse(column: Any, kind: "pa.DataType", where: str) -> Any:
             return texts
         parse = parse_date if pa.types.is_date(kind) else parse_time
         return pa.array([_parsed(parse, text, where, row) for row, text in enumerate(texts.to_pylist())], kind)
-    if pa.types.is_integer(column.type) or pa.types.is_floating(column.type):  # seconds
+    is_number = pa.types.is_integer(column.type) or pa.types.is_floating(column.type)
+    if is_number and pa.types.is_date(kind):
+        raise JointreidError(f"{where}: is {column.type}; expected dates, or text such as 2026-03-01")
+    if is_number:  # seconds
         column = pc.multiply(column.cast(pa.float64()), 1e6).cast(pa.int64(), safe=False)
         column = column.cast(pa.timestamp("us", "UTC"))
     return _cast(column, kind, where)

@@ -6,6 +6,7 @@ expression whose values are literals. A condition on a missing value is false, a
 
 import re
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from functools import reduce
@@ -43,12 +44,21 @@ _IN_LANCE: Mapping[str, str] = dict(zip(_COMPARISONS, ("eq", "ne", "lt", "lte", 
 def parse_time(text: str) -> datetime:
     """Return a moment, in UTC, of ISO 8601 or of seconds since 1970; without a zone it is taken as UTC.
 
+    A day may be written without dashes: eight digits that are one are no seconds.
+
     >>> parse_time("2026-03-01").isoformat(), parse_time("60").isoformat()
     ('2026-03-01T00:00:00+00:00', '1970-01-01T00:01:00+00:00')
+    >>> parse_time("20260301").isoformat()
+    '2026-03-01T00:00:00+00:00'
 
     Raises:
-        JointreidError: it is neither.
+        JointreidError: it is neither, or a year alone, which reads like seconds.
     """
+    if re.fullmatch(r"(19|20)\d\d", text):
+        raise JointreidError(f"{text!r} may be a year or seconds; expected a day such as {text}-01-01, or {text}.0")
+    if re.fullmatch(r"(19|20)\d{6}", text):
+        with suppress(ValueError):
+            return datetime.fromisoformat(text).replace(tzinfo=UTC)
     try:
         return datetime.fromtimestamp(float(text), UTC)
     except (ValueError, OverflowError, OSError):

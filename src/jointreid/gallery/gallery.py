@@ -86,7 +86,7 @@ class Gallery:
         if not self._store.exists():
             self._store.require_free()
         with self._store.writing():
-            if not self._store.exists():
+            if not self._store.exists() or self._store.is_unused():
                 self._store.create(rows)
             self.require_model(rows.model.fingerprint, rows.origin or "the features")
             present, repeated = self._known(rows)
@@ -119,6 +119,7 @@ class Gallery:
         images: int = 3,
         where: Filter | None = None,
         threshold: float | None = None,
+        fingerprint: str = "",
     ) -> SearchResult:
         """Return the nearest people.
 
@@ -128,9 +129,11 @@ class Gallery:
             images: how many images of each at most.
             where: only among the images that fulfil it.
             threshold: similarity from which on somebody is taken for the person of the query.
+            fingerprint: of the model that made the feature; empty to trust that it is the gallery's.
 
         Raises:
-            JointreidError: there is no gallery, or the feature has another size, is 0 or not finite.
+            JointreidError: there is no gallery, it is of another model, or the feature has another size, is 0 or not
+                finite.
         """
         query = np.asarray(feature, dtype=np.float32).ravel()
         length = float(np.linalg.norm(query))
@@ -144,8 +147,11 @@ class Gallery:
             raise JointreidError(f"threshold is {threshold}; expected a similarity, -1 to 1")
         for attempt in range(_ATTEMPTS):
             try:
+                mirror = self._current()
+                if fingerprint:  # somebody may have made another gallery here since it was opened
+                    self.require_model(fingerprint, "the feature to search for")
                 return search_mirror(
-                    *(self._current(), self._store.table(), query / length, top, images, where, threshold),
+                    *(mirror, self._store.table(), query / length, top, images, where, threshold),
                     use_index=attempt < _ATTEMPTS - 1,  # one that writes all the time cannot fail the last attempt
                 )
             except (OSError, RuntimeError, UnknownRow):

@@ -134,11 +134,16 @@ class Store:
         """Return whether there is a table."""
         if self.is_local and not (self.folder / f"{TABLE}.lance").is_dir():
             return False
+        database = self._connected()
         try:
-            self._connected().open_table(TABLE)
+            database.open_table(TABLE)
         except (FileNotFoundError, ValueError):
             return False
         return True
+
+    def is_unused(self) -> bool:
+        """Return whether the table never got a row, or none is left of those it had: it is of no model then."""
+        return not self.table().count_rows() and not self.keeps_removed()
 
     def table(self) -> Any:
         """Return LanceDB's table, which always reads the newest version.
@@ -162,8 +167,9 @@ class Store:
         """
         if self.is_local and not (self.folder / f"{TABLE}.lance").is_dir():
             raise JointreidError(f"{self.uri}: is no gallery; `jointreid gallery add` makes one")
+        database = self._connected()
         try:
-            return self._connected().open_table(TABLE)
+            return database.open_table(TABLE)
         except (FileNotFoundError, ValueError) as error:
             raise JointreidError(f"{self.uri}: is no gallery; `jointreid gallery add` makes one") from error
 
@@ -199,9 +205,10 @@ class Store:
                 )
 
     def create(self, rows: FeatureRows) -> None:
-        """Make an empty table for rows of this kind."""
+        """Make an empty table for rows of this kind, in the place of an unused one."""
         facts = Facts(rows.model, rows.dims, _generation(), datetime.now(UTC).isoformat("T", "seconds"))
-        self._table = self._connected().create_table(TABLE, schema=schema(rows.dims, _plain(facts)))
+        empty = schema(rows.dims, _plain(facts))
+        self._table = self._connected().create_table(TABLE, schema=empty, mode="overwrite")
 
     def append(self, rows: FeatureRows, keep: NDArray[np.bool_]) -> None:
         """Append the rows that are marked in `keep`, bool [N], all in one new version.

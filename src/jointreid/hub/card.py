@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from jointreid.data.run_images import load_images
 from jointreid.data.sources import load_domains
 from jointreid.messages.errors import JointreidError
+from jointreid.retrieval.evaluate import step_of
 from jointreid.retrieval.result_files import load_results
 from jointreid.run import Run, find_data
 from jointreid.verification.calibration import Calibration
@@ -133,12 +134,15 @@ def _metrics(run: Run, checkpoint: str) -> Iterator[str]:
         results = load_results(run.path)[0] if checkpoint == "last" else None
     except JointreidError:
         results = None
-    if results is None:
+    step = step_of(run, checkpoint)
+    # Weights may be saved later than they were evaluated.
+    same = [r for r in results.domains if not r.conditions or r.conditions.step in (step, None)] if results else []
+    if not same:
         yield "Not evaluated."
         return
     yield "| data set | Rank-1 | mAP | mINP | queries | gallery | protocol |"
     yield "|---|---|---|---|---|---|---|"
-    for found in results.domains:
+    for found in same:
         rules = ["the same camera left out" if found.exclude_same_camera else "all cameras"]
         rules += [found.protocol.words] if found.protocol else []
         rules += [] if found.trained_on else ["not trained on"]

@@ -116,3 +116,20 @@ def test_data_sets_are_read_without_them(tmp_path: Path) -> None:
     (left,) = load_domains(DataConfig(sources=(f"x={table}",), leave_out_cameras=("x:2",)))
     assert [record.camid for record in whole.train] == [1, 2, 1, 2]
     assert [record.camid for record in left.train] == [1, 1]
+
+
+def test_named_cameras_are_not_shared_by_their_ranks(tmp_path: Path) -> None:
+    rows = [
+        f"x,{split},{pid}-{camera}.jpg,{pid},{camera}" for camera in ("entrance", "exit") for split, pid in SPLIT_OF
+    ]
+    (tmp_path / "t.csv").write_text("\n".join(["domain,split,path,pid,camid", *rows]) + "\n")
+    named = read_manifest(tmp_path / "t.csv")["x"]
+    assert named.cameras == (0, 1)
+    with pytest.raises(
+        JointreidError, match=r"data\.places gives x the place mall, .* names its cameras; write numbers"
+    ):
+        with_settings(named, DataConfig(places=("x=mall",)))
+    assert with_settings(named, DataConfig()) == named
+
+
+SPLIT_OF = [("train", "1"), ("train", "2"), ("query", "3"), ("gallery", "3")]

@@ -10,7 +10,11 @@ import pytest
 from PIL import Image
 
 from jointreid.cli import main
+from jointreid.config import DataConfig
 from jointreid.data import preflight
+from jointreid.data.readers.left_out import with_omissions
+from jointreid.data.records import Domain
+from jointreid.data.sources import load_domains
 
 
 @pytest.fixture
@@ -106,3 +110,38 @@ def test_errors_are_remembered_too(table: Path, checks: list[int], capsys: pytes
     assert capsys.readouterr().out.splitlines()[:-2] == first.splitlines()[:-2]
     assert "in train and in query" in first
     assert len(checks) == 1
+
+
+def test_a_folder_is_checked_from_inside(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = np.random.default_rng(0)
+    folders = {"bounding_box_train": (1, 2), "query": (3, 4), "bounding_box_test": (3, 4)}
+    for number, (folder, people) in enumerate(folders.items()):
+        (tmp_path / folder).mkdir()
+        for pid in people:
+            for camera in (number % 2 + 1, 3):
+                image = Image.fromarray(rng.integers(0, 255, (12, 6, 3), dtype=np.uint8))
+                image.save(tmp_path / folder / f"{pid:04}_c{camera}s1_{number:06}_00.jpg")
+    monkeypatch.chdir(tmp_path)
+    (found,) = load_domains(DataConfig(sources=("market1501=.",)))
+    assert [omission for omission in found.omissions if not omission.by_rule] == []
+    assert main(["data", "check", "--data", "market1501=."]) in (0, 1)
+
+
+def test_a_folder_that_cannot_be_read_and_is_no_split_is_passed_over(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for folder in ("query", "lost+found"):
+        (tmp_path / folder).mkdir()
+    scan = os.scandir
+
+    def refusing(path: Path) -> object:
+        if Path(path).name in refused:
+            raise PermissionError(13, "Permission denied", str(path))
+        return scan(path)
+
+    monkeypatch.setattr(os, "scandir", refusing)
+    refused = ("lost+found",)
+    assert with_omissions(Domain("x"), tmp_path, {"query": "query"}).omissions == ()
+    refused = ("query",)
+    with pytest.raises(PermissionError):
+        with_omissions(Domain("x"), tmp_path, {"query": "query"})

@@ -102,6 +102,14 @@ def test_two_domains_with_the_same_test_images_are_told(tmp_path: Path) -> None:
     assert "b: 8 of 8 test images are those of a: the same images count twice in every mean" in problem.message
 
 
+def test_test_images_that_are_a_part_of_anothers_are_told_in_either_order(tmp_path: Path) -> None:
+    few, many = _save(tmp_path / "a" / "p", range(8)), _save(tmp_path / "b" / "p", range(30))
+    domains = _domain("few", few[::2], few[1::2]), _domain("many", many[::2], many[1::2])
+    for order in (domains, domains[::-1]):
+        told = [problem.message for problem in _check(*order).problems]
+        assert any("few: 8 of 8 test images are those of many" in text for text in told)
+
+
 def test_a_gallery_of_one_identity_cannot_be_failed(tmp_path: Path) -> None:
     people = _save(tmp_path / "p", range(2))
     domain = _domain("shop", people[:1], people[1:])

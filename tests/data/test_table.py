@@ -235,7 +235,7 @@ def test_parquet_reads_as_the_same_table_in_csv(tmp_path: Path) -> None:
     [
         ({"pid": ["1", None]}, "row 2, column pid: empty"),
         ({"pid": [1, -1]}, "row 2, column pid: '-1'"),
-        ({"pid": [1.5, float("nan")]}, "row 2, column pid: 'nan'"),
+        ({"pid": [1.5, float("nan")]}, "row 2, column pid: empty"),
         ({"path": [b"t", b"u"]}, "column path: holds bytes"),
         ({"cam_id": [0, 1], "camid": None}, "schema, column 'cam_id': unknown; did you mean camid?"),
     ],

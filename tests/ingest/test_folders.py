@@ -162,7 +162,7 @@ def test_one_camera_or_unknown_ones_have_no_camera_rule(tmp_path: Path) -> None:
         # Not every name does.
         (["a/1_c3.jpg", "a/2.jpg", "b/3_c1.jpg"], [0, 0, 0], {}, "camera ids are unknown"),
         # Folders called after cameras.
-        (["a/cam3/1.jpg", "a/Camera 04/2.jpg", "b/C_3/x/1.jpg"], [3, 4, 3], {3: "C_3", 4: "Camera 04"}, "folders"),
+        (["a/cam3/1.jpg", "a/Camera 04/2.jpg", "b/cam3/x/1.jpg"], [3, 4, 3], {3: "cam3", 4: "Camera 04"}, "folders"),
         # Folders called so, but not for every image.
         (["a/cam3/1.jpg", "a/2.jpg", "b/cam3/1.jpg"], [0, 0, 0], {}, "camera ids are unknown"),
         # Folders called after days, and after places.
@@ -178,6 +178,12 @@ def test_cameras_come_from_the_first_source_that_every_image_has(
     assert shown(found) == sorted((name, "", name[0], camid) for name, camid in zip(names, camids, strict=True))
     assert (found.cameras, found.exclude_same_camera) == (cameras, len(cameras) > 1)
     assert words in found.policy
+
+
+@pytest.mark.parametrize("other", ["C_3", "cctv3", "cam03"])
+def test_two_names_of_one_number_are_not_taken_for_one_camera(tmp_path: Path, other: str) -> None:
+    with pytest.raises(JointreidError, match=rf"cameras {other} and cam3|cameras cam3 and {other}"):
+        look(build(tmp_path, "a/cam3/1.jpg", "a/cam4/2.jpg", f"b/{other}/1.jpg"))
 
 
 def test_folders_and_names_that_might_be_cameras_are_reported(tmp_path: Path) -> None:

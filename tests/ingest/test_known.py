@@ -239,3 +239,25 @@ def test_a_layout_that_no_image_fits_is_refused(tmp_path: Path) -> None:
         JointreidError, match=r"no image fits VIPeR: expected cam_CAMERA/PERSON_\*; the first are alice"
     ):
         rows(tmp_path, "viper")
+
+
+def test_the_folder_rgb_of_prcc_may_be_given_itself(tmp_path: Path) -> None:
+    build(tmp_path, {name.removeprefix("rgb/"): row for name, row in TREES["prcc"].items()})
+    layout, table, _ = rows(tmp_path)
+    assert layout == "prcc"
+    assert table["test/B/200/cropped_rgb001.jpg"] == ("200", 1, "query", "")
+
+
+@pytest.mark.parametrize(
+    ("tracks", "message"),
+    [([[1], [2]], r"track_test_info is \(2, 1\); expected a row"), ([[1, 9, 2, 1]], "a track ends at image 9, and")],
+)
+def test_tracks_of_mars_that_cannot_be_are_refused(tmp_path: Path, tracks: list[list[int]], message: str) -> None:
+    names = ["bbox_train/0001/0001C1T0001F001.jpg", "bbox_test/0002/0002C1T0001F001.jpg"]
+    build(tmp_path, dict.fromkeys(names, ""))
+    (tmp_path / "info").mkdir()
+    (tmp_path / "info/test_name.txt").write_text("0002C1T0001F001.jpg")
+    savemat(tmp_path / "info/tracks_test_info.mat", {"track_test_info": np.array(tracks)})
+    savemat(tmp_path / "info/query_IDX.mat", {"query_IDX": np.array([[1]])})
+    with pytest.raises(JointreidError, match=message):
+        rows(tmp_path)

@@ -240,3 +240,32 @@ def test_a_folder_of_nobody_beside_cameras_does_not_hide_them(tmp_path: Path) ->
 def test_choices_about_nobody_are_checked(tmp_path: Path, nobody: str, words: str) -> None:
     with pytest.raises(JointreidError, match=words):
         ingest(build(tmp_path / "shop", "a/1.jpg"), tmp_path / "m.csv", nobody=[nobody])
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        [*grid(("train",), ("000001", "000002")), *grid(("val", "test"), ("query", "gallery"), ("000020_1_0",))],
+        [*grid(("train",), ("0001", "0002")), *grid(("test",), ("cam1", "cam2"), ("0020", "0021"))],
+    ],
+)
+def test_splits_of_other_depths_make_no_people_of_cameras_and_splits(tmp_path: Path, names: list[str]) -> None:
+    with pytest.raises(JointreidError, match="the layout is not clear"):
+        look(build(tmp_path, *names))
+
+
+def test_two_levels_of_cameras_make_up_one_camera(tmp_path: Path) -> None:
+    names = [f"store{store}/cam{camera}/{pid:04}_0.jpg" for store in (1, 2) for camera in (1, 2, 3) for pid in range(5)]
+    found = look(build(tmp_path / "named", *names))
+    assert {image.record.pid for image in found.images} == {f"{pid:04}" for pid in range(5)}
+    assert len(found.cameras) == 6
+    found = look(build(tmp_path / "folders", *grid(("cam1", "cam2"), ("rgb", "ir"), PEOPLE)))
+    assert {image.record.pid for image in found.images} == set(PEOPLE)
+    assert sorted(found.cameras.values()) == ["cam1/ir", "cam1/rgb", "cam2/ir", "cam2/rgb"]
+
+
+def test_images_that_ask_all_others_are_counted_once(tmp_path: Path) -> None:
+    source = build(tmp_path / "shop", *grid(("cam1", "cam2"), PEOPLE))
+    (source / "notes.pdf").touch()
+    summary = ingest(source, tmp_path / "m.csv", protocol="leave_one_out", dry_run=True)
+    assert (summary.found, summary.kept) == (13, 12)

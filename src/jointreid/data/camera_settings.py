@@ -9,13 +9,23 @@ from dataclasses import replace
 
 from jointreid.config import DataConfig
 from jointreid.data.records import Domain
-from jointreid.messages.errors import no_such
+from jointreid.messages.errors import JointreidError, no_such
 
 
 def with_settings(domain: Domain, data: DataConfig) -> Domain:
-    """Return the domain in the place that `data.places` names, without the train images of left-out cameras."""
+    """Return the domain in the place that `data.places` names, without the train images of left-out cameras.
+
+    Raises:
+        JointreidError: it is to share cameras with others, and has names for them.
+    """
     places = dict(text.partition("=")[::2] for text in data.places)
     left_out = _left_out(domain.name, data)
+    if domain.name in places and domain.names_cameras:
+        raise JointreidError(
+            f"data.places gives {domain.name} the place {places[domain.name]}, in which data sets share cameras of "
+            f"equal number, but {domain.source or 'its table'} names its cameras; write numbers, the same for the same "
+            "camera"
+        )
     if domain.name in places:
         domain = replace(domain, place=places[domain.name])
     if left_out:

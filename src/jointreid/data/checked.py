@@ -63,7 +63,7 @@ def check_key(config: RunConfig) -> str | None:
                     return None
                 stamps.extend(stamp)
             digest.update(stamps)
-    except (OSError, OverflowError, JointreidError):
+    except (OSError, OverflowError, ValueError):  # the last of them also for a folder that is given as `.`
         return None
     return digest.hexdigest()
 

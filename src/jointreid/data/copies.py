@@ -124,6 +124,8 @@ def find_twin_tests(domains: Sequence[Domain], contents: Contents) -> Iterator[P
     tests = {domain.name: _test_images(domain) for domain in domains}
     keys = {name: {contents.key(record) for record in records} - {None} for name, records in tests.items()}
     for first, name in combinations(tests, 2):
+        if len(keys[first]) < len(keys[name]):
+            first, name = name, first
         shared = len(keys[first] & keys[name])
         if shared > _MOST * len(keys[name]):
             what = f"{shared} of {len(keys[name])} test images are those of {first}"

@@ -192,6 +192,7 @@ def _domain(path: Path, name: str, rows: Sequence[TableRow], policy: Mapping[str
     else:
         index = {camera: rank for rank, camera in enumerate(sorted(names))}
     cameras = tuple(range(declared)) if isinstance(declared, int) else tuple(sorted(index.values()))
+    names_cameras = any(camera and not CAMERA_NUMBER.fullmatch(camera) for camera in names)
     known = set(cameras)
     camids = {camera: index[camera] for camera in found if index.get(camera) in known}
     splits: dict[str, list[ImageRecord]] = {split: [] for split in SPLITS}
@@ -213,6 +214,7 @@ def _domain(path: Path, name: str, rows: Sequence[TableRow], policy: Mapping[str
         place=policy.get("place", ""),
         terms=policy.get("terms", ""),
         source=policy.get("root", str(path)),
+        names_cameras=names_cameras,
     )
 
 

@@ -134,6 +134,8 @@ class Domain:
         omissions: the files of the folder that its reader left out, by reason and split.
         place: where the cameras stand; equal cameras of domains with the same place are one camera. Empty for a place
             of its own.
+        names_cameras: whether the table names its cameras, so that their ids are ranks of these names and equal ids of
+            two data sets say nothing.
 
     Raises:
         JointreidError: no name, a camera outside `cameras`, or a junk or distractor image in train.
@@ -151,6 +153,7 @@ class Domain:
     omissions: tuple[SplitOmission, ...] = field(default=(), compare=False)
     leave_one_out: bool = False
     place: str = ""
+    names_cameras: bool = field(default=False, compare=False)
 
     def __post_init__(self) -> None:
         if not self.name:

@@ -139,6 +139,7 @@ def ingest(
         examples=example_rows(source, domain),
         pattern=found.pattern,
         written=not dry_run,
+        leave_one_out=alone,
     )
 
 

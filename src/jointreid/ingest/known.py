@@ -265,10 +265,10 @@ KNOWN: Mapping[str, KnownLayout] = {
     "prcc": KnownLayout(
         "PRCC",
         "rgb/train/PERSON/CAMERA_IMAGE, rgb/test/CAMERA/PERSON/IMAGE",
-        r"rgb/(?:(?P<part>train|val)/(?P<pid>\d+)/(?P<letter>[ABC])_[^/]+|test/(?P<camera>[ABC])/(?P<tested>\d+)/[^/]+)",
+        r"(?:rgb/)?(?:(?P<part>train|val)/(?P<pid>\d+)/(?P<letter>[ABC])_[^/]+|test/(?P<camera>[ABC])/(?P<tested>\d+)/[^/]+)",
         _prcc,
         {"A": 0, "B": 1, "C": 2},
-        needs=("rgb/train", "rgb/test"),
+        needs=("(?:rgb/)?train", "(?:rgb/)?test"),
         notes=("gallery is camera A; queries are B (same clothes) and C (other clothes)",),
     ),
     "celeb-reid": KnownLayout(

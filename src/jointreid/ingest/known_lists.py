@@ -109,23 +109,37 @@ def mars(root: Path) -> SplitLists:
     A row of the tracks is first image, last image, identity and camera, counted from 1.
     """
     names = (_text(root, "info/test_name.txt") or "").split()
-    tracks = _matrix(root / "info/tracks_test_info.mat", "track_test_info")
-    queries = _matrix(root / "info/query_IDX.mat", "query_IDX")
+    tracks = _matrix(root, "info/tracks_test_info.mat", "track_test_info")
+    queries = _matrix(root, "info/query_IDX.mat", "query_IDX")
     if not names or tracks is None or queries is None:
         return SplitLists(notes=("info/ is not there: queries are drawn, not those of query_IDX.mat",))
     splits: dict[str, str] = {}
+    numbers = tracks[:, :2] if tracks.ndim == 2 and tracks.shape[1] >= 2 else None
+    if numbers is None or not ((numbers[:, 0] >= 1) & (numbers[:, 0] <= numbers[:, 1])).all():
+        raise JointreidError(
+            f"{root / 'info/tracks_test_info.mat'}: track_test_info is {tracks.shape}; expected a row for each track, "
+            "with its first and last image, counted from 1"
+        )
+    if numbers.max(initial=0) > len(names):
+        raise JointreidError(
+            f"{root / 'info/tracks_test_info.mat'}: a track ends at image {int(numbers.max())}, and test_name.txt "
+            f"lists {len(names)}; the two belong to different releases"
+        )
     chosen = {int(number) - 1 for number in queries.ravel()}
-    for row, (first, last) in enumerate(tracks[:, :2].astype(int).tolist()):
+    for row, (first, last) in enumerate(numbers.astype(int).tolist()):
         for name in names[first - 1 : last]:
             splits[name] = "query" if row in chosen else "gallery"
     return SplitLists(splits, notes=("queries are the tracks of query_IDX.mat; every image of a track is one query",))
 
 
-def _matrix(file: Path, name: str) -> Any:
+def _matrix(root: Path, path: str, name: str) -> Any:
     from scipy.io import loadmat
 
+    file = root / path
     if not file.is_file():
         return None
+    if not stays_below(root, file):
+        raise JointreidError(f"{file}: is a link that leads out of {root}, which is not followed; put the file there")
     try:
         return loadmat(str(file))[name]
     except Exception as error:  # for damaged bytes scipy raises nearly anything

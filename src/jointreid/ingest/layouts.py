@@ -113,6 +113,8 @@ def _recognise(source: Path, images: Sequence[PathParts], camera: CameraChoice, 
         raise JointreidError(_unclear(source, by_split, readings))
     pattern = Pattern(readings[0].pattern)
     levels = pattern.text.split("/")
+    if _is_partly_other(below, levels):
+        raise JointreidError(_unclear(source, by_split, readings))
     if (
         levels[0] == "{pid}"
         and levels.count("{camera}") < 2
@@ -121,6 +123,15 @@ def _recognise(source: Path, images: Sequence[PathParts], camera: CameraChoice, 
         return read_imagefolder(source, by_split, camera, omissions)
     text = f"{{split}}/{pattern.text}" if by_split.depth else pattern.text
     return read_by_pattern(source, sorted(_all_images(by_split)), Pattern(text), camera, omissions, (readings[0].why,))
+
+
+def _is_partly_other(images: Sequence[PathParts], levels: Sequence[str]) -> bool:
+    """Return whether some folders taken for people are called after splits or cameras: then splits differ in depth."""
+    if "{pid}" not in levels[:-1]:
+        return False
+    level = levels.index("{pid}")
+    roles = {role_of({names[level]}) for names in images}
+    return bool(roles & {"split", "camera"}) and len(roles) > 1
 
 
 def _folders_as_cameras(images: Sequence[PathParts]) -> list[Reading]:

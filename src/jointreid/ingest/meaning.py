@@ -4,6 +4,8 @@ import re
 from collections.abc import Collection, Iterable, Mapping
 from typing import Literal, NamedTuple
 
+from jointreid.messages.errors import JointreidError
+
 Role = Literal["split", "camera", "place", "sequence", "person", ""]
 
 # Names of split folders in lower case -> the split. Queries are still to be taken from `test`.
@@ -134,6 +136,9 @@ def number_cameras(names: Iterable[str], *, count_from_zero: bool = False) -> di
     Args:
         names: as folders or file names have them: `cam3`, `c3`, `3`, `camera_a`, `entrance`, `cam1-entrance`.
         count_from_zero: take 1 off each number unless a camera 0 is among them, as for the names of Market-1501.
+
+    Raises:
+        JointreidError: two names have one number, such as `cam1` and `cam01`.
     """
     ordered = sorted(set(names))
     numbers: dict[str, int] = {}
@@ -144,6 +149,12 @@ def number_cameras(names: Iterable[str], *, count_from_zero: bool = False) -> di
         again = described is not None and digits.isdecimal() and int(digits) in numbers.values()
         if again or not re.fullmatch(r"\d{1,9}", digits or ""):  # each place may count its cameras anew
             return {name: rank for rank, name in enumerate(ordered)}
+        if int(digits) in numbers.values():
+            other = next(known for known, number in numbers.items() if number == int(digits))
+            raise JointreidError(
+                f"cameras {other} and {name} have the same number; if they are one camera, give both one name, else "
+                "name one of them otherwise"
+            )
         numbers[name] = int(digits)
     less = int(count_from_zero and bool(numbers) and min(numbers.values()) > 0)
     return {name: number - less for name, number in numbers.items()}

@@ -41,7 +41,10 @@ def infer(images: Sequence[PathParts]) -> list[Reading]:
             )
         ]
     if len(cameras) > 1 or len(people) > 1 or (cameras and places):
-        return _one_each(tree, people or free or cameras)
+        if people or free:
+            return _one_each(tree, people or free)
+        # Both levels make up a camera's name, if there are two; no folder is called after people.
+        return people_in_names(tree, sorted([*cameras, *places])) if len(cameras) + len(places) == 2 else []
     if len(people) == 1:
         why = f"folders such as {examples_of(tree, people[0])} are named after people"
         below = [number for number in cameras or places if number > people[0]]
@@ -67,7 +70,7 @@ def _one_each(tree: FolderTree, levels: Iterable[int]) -> list[Reading]:
     for level in levels:
         fields = [field if field != "{pid}" else "*" for field in tree.fields()]
         fields[level] = "{pid}"
-        while fields.count("{camera}") > 1:
+        while fields.count("{camera}") > 2:  # a place or a modality, and the camera in it
             fields[fields.index("{camera}")] = plain["person"]
         while fields.count("{sequence}") > 1:
             fields[fields.index("{sequence}")] = "*"

@@ -47,6 +47,7 @@ class IngestSummary:
         examples: the first images, with their identity, camera and split.
         pattern: the pattern that reads the folder so, if one does.
         written: whether the table was written.
+        leave_one_out: whether each test image asks all others, so that query and gallery are the same images.
     """
 
     manifest: Path
@@ -66,6 +67,7 @@ class IngestSummary:
     examples: tuple[ExampleRow, ...] = ()
     pattern: str = ""
     written: bool = True
+    leave_one_out: bool = False
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values for JSON."""
@@ -74,8 +76,9 @@ class IngestSummary:
 
     @property
     def kept(self) -> int:
-        """Images of all splits."""
-        return sum(split.images for split in self.splits.values())
+        """Images of all splits; where each test image asks all others, query and gallery are the same ones."""
+        others = [held.images for split, held in self.splits.items() if not (self.leave_one_out and split == "query")]
+        return sum(others)
 
     @property
     def found(self) -> int:

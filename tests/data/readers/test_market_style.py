@@ -108,3 +108,15 @@ def test_a_folder_counts_once_whatever_its_names(tmp_path: Path) -> None:
     build(tmp_path / "copy")
     with pytest.raises(JointreidError, match=r"holds Data more than once: .*/Data, .*/copy; give one of them"):
         find_root(tmp_path, "Data", ["Data", "link", "copy"])
+
+
+def test_files_that_are_not_read_say_nothing_about_the_first_camera(tmp_path: Path) -> None:
+    root = build(
+        tmp_path,
+        "0002_c1s1_000451_c0_03.jpg",
+        "0003_c1s1_000001_00.jpg",
+        "notes_c0_.txt .0002_c0s1_000001_00.jpg 0000_c2s1_000001_00.jpg 0003_c2s1_000002_00.jpg",
+    )
+    found = market_style(str(root), "shop")
+    assert [record.camid for record in found.train] == [0]
+    assert [record.distractor for record in found.gallery] == [True, False]

@@ -51,7 +51,7 @@ def with_omissions(
     counts: dict[tuple[str, str, bool], int] = {}
     examples: dict[tuple[str, str, bool], list[str]] = {}
     for names in _files(root, splits):
-        if os.path.join(root, *names) in kept:
+        if os.fspath(root.joinpath(*names)) in kept:
             continue
         split = splits.get(names[0], "") if len(names) > 1 else ""
         text, by_rule = _reason(names, split, explain, outside_by_rule)
@@ -71,8 +71,13 @@ def _files(root: Path, splits: Mapping[str, str]) -> Iterator[PathParts]:
     folders: list[PathParts] = [()]
     while folders:
         folder = folders.pop()
-        with os.scandir(root.joinpath(*folder)) as entries:
-            ordered = sorted(entries, key=lambda entry: entry.name)
+        try:
+            with os.scandir(root.joinpath(*folder)) as entries:
+                ordered = sorted(entries, key=lambda entry: entry.name)
+        except PermissionError:
+            if folder and folder[0] not in splits:  # such as lost+found: no image of the data set can be in it
+                continue
+            raise
         for entry in ordered:
             follow = not folder and entry.name in splits
             if not entry.is_dir(follow_symlinks=follow):

@@ -15,7 +15,6 @@ SPLIT_FOLDERS = {"train": "bounding_box_train", "query": "query", "gallery": "bo
 # `0002_c1s1_000451_03.jpg`, `0005_c2_f0046985.jpg`, `0781_c11_0015.jpg`, `0001_c001_1.png`: identity, then camera.
 # Cameras may have several digits, and count from 1, or from 0 if there is a camera 0; pid -1 is junk.
 ANY_NAME = re.compile(r"(-1|\d+)_c(\d{1,9})(?:s\d+)?(?:_|\.)")
-_CAMERA_ZERO = re.compile(r".*?_c0+(?:s\d+)?(?:_|\.)")
 JUNK, DISTRACTOR = -1, 0
 
 
@@ -34,9 +33,15 @@ class FoundRoot(NamedTuple):
     layouts: list[tuple[str, ...]]
 
 
-def first_camera(names: Iterable[str]) -> int:
-    """Return the number of the first camera, 0 if any file name has a camera 0, otherwise 1."""
-    return 0 if any(map(_CAMERA_ZERO.match, names)) else 1
+def first_camera(names: Iterable[str], pattern: re.Pattern[str] = ANY_NAME) -> int:
+    """Return the number of the first camera, 0 if any image has a camera 0, otherwise 1.
+
+    Args:
+        names: of the images; those that the pattern does not match say nothing.
+        pattern: whose second group is the camera, if it has one.
+    """
+    found = (pattern.match(name) for name in names) if pattern.groups > 1 else ()
+    return 0 if any(match and int(match[2]) == 0 for match in found) else 1
 
 
 def is_market_style(root: Path) -> bool:
@@ -127,7 +132,9 @@ def read_splits(
         JointreidError: files whose names have no labels.
     """
 
-    less = first_camera(name for folder in folders.values() for name in os.listdir(root / folder))
+    names = (name for folder in folders.values() for name in os.listdir(root / folder))
+    read_names = (n for n in names if n.lower().endswith(tuple(suffixes)) and not n.startswith("."))
+    less = first_camera(read_names, pattern)
 
     def read(split: str) -> tuple[ImageRecord, ...]:
         records = _read_split(

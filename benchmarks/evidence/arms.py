@@ -91,7 +91,8 @@ ARMS: Mapping[str, Arm] = {
     ),
     "s": _arm("static + S", "generated from the sample alone", dcsd={**_STATIC, "factors": ("sample",)}),
     "blocks": _arm(
-        "static + S + D + C, heads in the blocks", "domain and camera predicted where the paper does",
+        "static + S + D + C, detached heads in the blocks",
+        "domain and camera predicted where the paper does, without a gradient into the trunk",
         dcsd={**_STATIC, "detach_context_input": True},
     ),
     "labels": _arm(

@@ -18,8 +18,9 @@ _WORDS = (
     "made anew for each image, to each kernel: S makes it from the sample, that is the feature map itself, D and C "
     "from a vector of the predicted domain and one of the predicted camera. D + C is what these two add to S.",
     "Context network: a small network of its own on the input image that predicts domain and camera, once for all "
-    "blocks. Heads in the blocks: each block predicts them itself from its own feature map, as in the paper. Labels "
-    "are used in training alone, except by the true labels, a ceiling.",
+    "blocks. Detached heads in the blocks: each block predicts them itself from its own feature map, as in the paper, "
+    "but their losses do not reach the trunk; those of DCSD as printed do. Labels are used in training alone, except "
+    "by the true labels, a ceiling.",
     "DCSD as printed has no static kernel. Its generated kernels replace the spatial convolutions, so it has no place "
     "for those of MobileNetV2 and cannot start from its weights: it is compared from random weights alone.",
 )

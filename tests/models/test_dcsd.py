@@ -336,6 +336,21 @@ def test_autocast_trains_with_finite_gradients() -> None:
         assert torch.isfinite(gradient).all()
 
 
+def test_kernels_are_generated_in_fp32_under_autocast() -> None:
+    dcsd = make()
+    x = images(height=8, width=6).bfloat16()
+    seen: list[Tensor] = []
+    for module in (dcsd.channel_branch.fc1, dcsd.channel_branch.fc2, dcsd.spatial_branch.conv):
+        module.register_forward_hook(lambda _m, _i, output: seen.append(output))
+    with torch.autocast("cpu", torch.bfloat16):
+        dcsd(x)
+    assert [output.dtype for output in seen] == [torch.float32] * 3
+    torch.compiler.reset()
+    graph = torch.compile(dcsd, fullgraph=True, backend="eager")
+    with torch.autocast("cpu", torch.bfloat16):
+        torch.testing.assert_close(graph(x)[0], dcsd(x)[0])
+
+
 @pytest.mark.parametrize(
     ("sizes", "message"),
     [

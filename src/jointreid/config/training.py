@@ -49,7 +49,7 @@ class ScheduleConfig:
 
     kind: Literal["paper", "fastreid", "bot-repo"] = setting("paper", "paper: decay after the milestones as printed; fastreid: milestones count from the end of warm-up; bot-repo: lr changes between epochs only")
     epochs: int = setting(120, "epochs to train; epoch_length says how long one is")
-    epoch_length: EpochLength = setting("images", "batches of an epoch: images, floor(train images / batch), as in fast-reid; pass, as many as one pass of the sampler has, as in the BoT and AGW repositories (3-7 % fewer on most data sets, 16 % on CUHK03). A custom sampler has its own length")
+    epoch_length: EpochLength = setting("images", "batches of an epoch: images, floor(train images / batch), as in fast-reid; pass, as many as one pass of the sampler has, as in the BoT and AGW repositories (4-7 % fewer on most data sets, 15-17 % on CUHK-SYSU and CUHK03). A custom sampler has its own length")
     milestones: tuple[int, ...] = setting((40, 90), "epochs after which lr is multiplied by gamma")
     gamma: float = setting(0.1, "factor at each milestone")
     warmup_epochs: int = setting(10, "epochs of linear warm-up; 0 for none")

@@ -9,6 +9,7 @@ Letters: B images, C channels, H x W input and H' x W' output positions, K kerne
 """
 
 import math
+from contextlib import AbstractContextManager, nullcontext
 from typing import cast
 
 import torch
@@ -99,7 +100,7 @@ class ChannelBranch(nn.Module):
 
     def forward(self, pooled: Tensor, context: Tensor | None) -> Tensor:
         """Map GAP(X) and the context, both [B, C], to kernels [B, C, KK]."""
-        z = pooled if context is None else pooled + context  # = GAP(Z), without a map Z
+        z = pooled if context is None else pooled + _like(context, pooled)  # = GAP(Z), without a map Z
         raw = self.fc2(functional.relu(self.fc1(z)))  # B C*KK; tap t of channel c at c*KK + t
         return cast(Tensor, self.norm(raw.unflatten(1, self.kernels)))
 
@@ -120,10 +121,25 @@ class SpatialBranch(nn.Module):
 
     def forward(self, x: Tensor, context: Tensor | None) -> Tensor:
         """Map X [B, C, H, W] and the context [B, C] to kernels [B, KK, H', W']."""
-        raw = self.conv(x)
+        weight = self.conv.weight
+        raw = self.conv(_like(x, weight))
         if context is not None:  # conv(Z) = conv(X) + W context: KK numbers per image instead of a second map
-            raw = raw + functional.linear(context, self.conv.weight.flatten(1))[:, :, None, None]
+            raw = raw + functional.linear(_like(context, weight), weight.flatten(1))[:, :, None, None]
         return cast(Tensor, self.norm(raw))
+
+
+def generated_in_fp32(x: Tensor) -> AbstractContextManager[None]:
+    """Return a context in which autocast lets kernels for the map x be generated in fp32, as DDF does.
+
+    FilterNorm divides by the spread of a few taps, which rounding to half precision would change.
+    """
+    if x.device.type == "meta" or not torch.is_autocast_enabled(x.device.type):
+        return nullcontext()
+    return torch.autocast(x.device.type, enabled=False)
+
+
+def _like(x: Tensor, other: Tensor) -> Tensor:
+    return x if x.dtype == other.dtype else x.to(other.dtype)
 
 
 COMBINE = {"mul": dynamic_filter, "add": dynamic_filter_sum}
@@ -233,8 +249,9 @@ class DCSD(nn.Module):
         """
         pooled = global_average_pool(x)  # B C
         vector, logits = self.context_of(x, pooled, context or Context())  # B C: Domain + Camera
-        channel = self.channel_branch(pooled, vector if self.config.context_to != "spatial" else None)  # B C KK
-        spatial = self.spatial_branch(x, vector if self.config.context_to != "channel" else None)  # B KK H' W'
+        with generated_in_fp32(x):
+            channel = self.channel_branch(pooled, vector if self.config.context_to != "spatial" else None)  # B C KK
+            spatial = self.spatial_branch(x, vector if self.config.context_to != "channel" else None)  # B KK H' W'
         return self._filter(x, spatial, channel), logits  # B C H' W'
 
     def _filter(self, x: Tensor, spatial: Tensor, channel: Tensor) -> Tensor:

@@ -17,7 +17,7 @@ from jointreid.data.label_space import LabelSpace
 from jointreid.data.moved import find_sources
 from jointreid.machine.files import write_atomically
 from jointreid.machine.paths import user_path
-from jointreid.machine.reading import facts_of, misfits, read_facts, read_tensors, read_yaml, require_inside
+from jointreid.machine.reading import facts_of, is_file, misfits, read_facts, read_tensors, read_yaml, require_inside
 from jointreid.machine.run_files import (
     CHECKPOINTS,
     FORMAT_VERSION,
@@ -108,7 +108,7 @@ def open_run(path: str | Path) -> Run:
         JointreidError: it is not one, or its settings or labels are damaged.
     """
     path = user_path(path)
-    if not (path / "config.yaml").is_file():
+    if not is_file(path / "config.yaml"):
         what = "is not a run directory (no config.yaml in it)" if path.is_dir() else "does not exist"
         if path.is_file():
             raise JointreidError(f"{path} is a file; expected a run directory, such as {path.parent}")

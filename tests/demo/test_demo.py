@@ -12,6 +12,7 @@ import jointreid.demo as room
 from jointreid.demo import LABEL, SYSTEMS, demo
 from jointreid.demo.weights import SYSTEMS as WITH_WEIGHTS
 from jointreid.demo.weights import committed_weights
+from jointreid.machine.locks import ProcessLock
 from jointreid.messages.errors import JointreidError
 from jointreid.run import open_run, write_config
 from jointreid.training.optim import generator_lr
@@ -90,3 +91,14 @@ def test_committed_weights_are_small_and_say_what_they_were_made_of() -> None:
         assert hashlib.sha256(content).hexdigest() == origin["weights"][system]["sha256"]
     assert len({origin["weights"][system]["steps"] for system in WITH_WEIGHTS}) == 1
     assert origin["people"]["seed"] != 0  # the demo's own people
+
+
+def test_a_second_demo_does_not_remove_the_runs_of_the_first(done: Path) -> None:
+    lock = ProcessLock(done / ".demo.lock")
+    lock.acquire()
+    try:
+        with pytest.raises(JointreidError, match="another demo is at work there; wait for it, or choose another --out"):
+            demo(done, "test", quiet())
+    finally:
+        lock.release(remove=True)
+    assert all((done / folder / "config.yaml").is_file() for folder in FOLDERS)

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from jointreid.machine.device import pick_device
+from jointreid.machine.device import pick_device, pick_precision
 from jointreid.messages.errors import JointreidError
 
 
@@ -35,3 +35,10 @@ def test_a_named_device_is_taken_or_refused(monkeypatch: pytest.MonkeyPatch) -> 
 def test_an_unknown_name_gets_the_nearest() -> None:
     with pytest.raises(JointreidError, match="there is no device cude; did you mean cuda"):
         pick_device("cude")
+
+
+def test_half_precision_with_a_scaler_needs_a_gpu() -> None:
+    assert pick_precision("bf16-mixed", torch.device("cpu")) == "bf16-mixed"
+    assert pick_precision("16-mixed", torch.device("cuda")) == "16-mixed"
+    with pytest.raises(JointreidError, match="16-mixed needs a GPU; on a CPU take bf16-mixed or 32-true"):
+        pick_precision("16-mixed", torch.device("cpu"))

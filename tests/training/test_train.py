@@ -1,5 +1,6 @@
 """The loop on small drawn images: the files it writes, how it resumes, and what it refuses."""
 
+import io
 import json
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ from safetensors.torch import load_file
 from jointreid.config import RunConfig
 from jointreid.custom import trust
 from jointreid.data.augment import augment
-from jointreid.messages.errors import JointreidError
+from jointreid.messages.errors import JointreidError, OutputError
 from jointreid.models.reid import ReIDModel
 from jointreid.recipes import apply_recipe
 from jointreid.retrieval.evaluate import evaluate_run
@@ -146,6 +147,26 @@ def test_best_is_chosen_on_held_out_identities(config: RunConfig) -> None:
     assert run.state("best")["best"] == max(line["mAP"] for line in chosen)
     assert run.label_space.num_ids == every - 2 * run.label_space.num_domains
     run.model("best")
+
+
+class GoneReader(io.StringIO):
+    """A stream whose reader goes away at the second step, as `tee` does with Ctrl-C."""
+
+    def write(self, text: str) -> int:
+        if "step 2/" in text:
+            raise BrokenPipeError(32, "Broken pipe")
+        return len(text)
+
+
+def test_what_was_trained_is_saved_when_nobody_reads_the_output_any_more(config: RunConfig) -> None:
+    settings = config.replace(train={"log_every": 1, "save_every": 0, "max_steps": 3})
+    whole = train(settings.replace(train={"out": f"{config.train.out}-whole"}), quiet())
+    with pytest.raises(OutputError, match="the output cannot be written"):
+        train(settings, Console(file=GoneReader()))
+    assert open_run(config.train.out).state()["step"] == 2
+    resumed = train(settings.replace(train={"resume": True}), quiet())
+    assert same(weights(whole), weights(resumed))
+    assert [line["step"] for line in metrics(resumed, "train")] == [1, 2, 3]
 
 
 def test_best_is_chosen_where_a_run_ends_between_two_epochs(config: RunConfig) -> None:

@@ -122,7 +122,7 @@ def _sums(metrics: QueryMetrics) -> Floats:
 
 def _seed_weights(seeds: Sequence[int], resamples: int) -> Floats:
     """Return the share of each seed in each resample, [R, A], the same for the same seeds."""
-    generator = np.random.default_rng((1, *(seed % 2**64 for seed in seeds)))
+    generator = np.random.default_rng((1, *seeds))
     count = len(seeds)
     weights: Floats = generator.multinomial(count, np.full(count, 1 / count), size=resamples) / count
     return weights

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from jointreid.config import setting
 from jointreid.machine.paths import user_path
+from jointreid.messages.errors import JointreidError
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -18,6 +19,10 @@ class DemoOptions:
 
 def demo(options: DemoOptions) -> int:
     """See it work: BoT, BoT-DCSD and joint trained on several domains of synthetic people, a page with the outcome."""
+    if options.make_weights and (options.scale != "full" or options.cache):
+        raise JointreidError(
+            "--make-weights trains at full scale with a cache of its own; leave out --scale and --cache"
+        )
     if options.make_weights:
         from jointreid.demo.weights import make_weights
 

@@ -1,6 +1,6 @@
 """`jointreid extract`."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Literal
 
 from jointreid.cli.options import argument, as_json, device, skip_unreadable
@@ -44,6 +44,13 @@ def extract(options: ExtractOptions) -> int:
         raise JointreidError("--out is missing; give the file to write, such as --out features.parquet")
     if options.join and (options.run or options.images or options.shard):
         raise JointreidError("--join takes shards that are complete; leave RUN, --images and --shard out")
+    if options.join:
+        plain = ExtractOptions()
+        kept = {"join", "out", "json", "run", "images", "shard"}
+        given = [f.name for f in fields(options) if f.name not in kept]
+        if changed := [name for name in given if getattr(options, name) != getattr(plain, name)]:
+            words = ", ".join(f"--{name.replace('_', '-')}" for name in changed)
+            raise JointreidError(f"--join takes shards as they are; leave out {words}")
     if not options.join and not (options.run and options.images):
         raise JointreidError("give a run directory and --images; or --join, to join shards")
     if options.address and options.engine != "ray":

@@ -6,6 +6,7 @@ from jointreid.cli.options import argument, as_json
 from jointreid.cli.output import print_json
 from jointreid.config import setting
 from jointreid.machine.run_files import CheckpointName
+from jointreid.messages.errors import JointreidError
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,6 +27,8 @@ class PushOptions:
 
 def push(options: PushOptions) -> int:
     """Publish a run without its people: weights without classifiers, settings, thresholds and a model card."""
+    if options.folder and (options.public or options.revision):
+        raise JointreidError("--folder publishes nothing; leave out --public and --revision")
     if options.folder:
         from jointreid.hub.package import write_package
 

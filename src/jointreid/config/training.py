@@ -113,6 +113,7 @@ class TrainConfig:
 
     def __post_init__(self) -> None:
         conform_fields(self, "train.")
+        require(self.seed >= 0, "train.seed", self.seed, "0 or more")
         require(self.accumulate >= 1, "train.accumulate", self.accumulate, "1 or more batches")
         require(0 <= self.ema < 1, "train.ema", self.ema, "a decay in [0, 1)")
         for name in ("eval_every", "save_every", "max_steps", "minutes"):

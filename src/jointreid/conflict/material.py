@@ -97,10 +97,12 @@ def study_run(
 
     Raises:
         JointreidError: not a run, or one that was fetched from a hub, its data cannot be read or have other identities
-            or cameras, or fewer than 8 images are asked for.
+            or cameras, fewer than 8 images are asked for, or the seed is below 0.
     """
     if images < 8:
         raise JointreidError(f"images is {images}; expected 8 or more of each data set")
+    if seed < 0:
+        raise JointreidError(f"seed is {seed}; expected 0 or more")
     where = pick_device(device)
     opened = open_run(run)
     if opened.label_space.is_published:

@@ -36,9 +36,15 @@ def pick_device(name: str) -> "torch.device":
 
 
 def pick_precision(name: str, device: "torch.device") -> Precision:
-    """Return the precision of that name; auto is bf16-mixed on GPUs that have it, else 32-true."""
+    """Return the precision of that name; auto is bf16-mixed on GPUs that have it, else 32-true.
+
+    Raises:
+        JointreidError: 16-mixed on a CPU, which has no scaler for it.
+    """
     import torch
 
+    if name == "16-mixed" and device.type == "cpu":
+        raise JointreidError("precision 16-mixed needs a GPU; on a CPU take bf16-mixed or 32-true")
     if name != "auto":
         return cast(Precision, name)
     has_it = device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)

@@ -207,9 +207,21 @@ def require_regular(path: Path) -> None:
     Raises:
         JointreidError: see above.
     """
-    if not path.is_file():
+    if not is_file(path):
         what = "is no regular file" if path.exists() else "is not there"
         raise JointreidError(f"{path}: cannot be read: it {what}")
+
+
+def is_file(path: Path) -> bool:
+    """Return whether a path is a file.
+
+    Raises:
+        JointreidError: it cannot be told, because a folder above may not be read or the name is too long.
+    """
+    try:
+        return path.is_file()
+    except OSError as error:
+        raise JointreidError(f"{path}: cannot be read: {error.strerror or error}") from error
 
 
 def require_inside(path: Path, folder: Path) -> None:

@@ -21,11 +21,29 @@ def peak_memory() -> int | None:
     return peak if sys.platform == "darwin" else peak * 1024
 
 
-def available_memory() -> int | None:
-    """Return the bytes of memory that are free now."""
-    if "SC_AVPHYS_PAGES" not in getattr(os, "sysconf_names", {}):  # macOS, Windows
+def available_memory(proc: Path = Path("/proc"), cgroup: Path = Path("/sys/fs/cgroup")) -> int | None:
+    """Return the bytes of memory that a process can still get, copies of files that may be dropped among them.
+
+    A container's limit counts, where the system tells it (version 2 of control groups).
+
+    Args:
+        proc: where Linux tells of its memory.
+        cgroup: where it tells of that of this container.
+    """
+    try:
+        lines = (proc / "meminfo").read_text(encoding="ascii").splitlines()
+    except (OSError, ValueError):  # macOS, Windows
         return None
-    return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    kilobytes = next((line.split()[1] for line in lines if line.startswith("MemAvailable:")), "")
+    if not kilobytes.isdecimal():
+        return None
+    of_machine = int(kilobytes) * 1024
+    try:
+        limit, used = ((cgroup / f"memory.{name}").read_text(encoding="ascii").strip() for name in ("max", "current"))
+        kept = dict(line.split() for line in (cgroup / "memory.stat").read_text(encoding="ascii").splitlines())
+        return min(of_machine, max(0, int(limit) - int(used) + int(kept.get("inactive_file", 0))))
+    except (OSError, ValueError):  # no such file, or the limit `max`
+        return of_machine
 
 
 def shared_memory() -> tuple[int, int] | None:

@@ -16,7 +16,7 @@ from jointreid.data.moved import resolve_paths
 from jointreid.data.run_images import load_images, require_same_images
 from jointreid.machine.device import Precision, pick_precision
 from jointreid.machine.paths import cache_folder
-from jointreid.machine.reading import require_inside
+from jointreid.machine.reading import is_file, require_inside
 from jointreid.machine.run_files import candidates, read_state
 from jointreid.messages.commands import command
 from jointreid.messages.errors import JointreidError
@@ -110,14 +110,18 @@ class Progress:
 
 
 def precision_of(path: Path, config: RunConfig, device: torch.device) -> Precision:
-    """Return the arithmetic of a run: for a resumed one that of its checkpoint, on whatever device it is resumed."""
+    """Return the arithmetic of a run: for a resumed one that of its checkpoint, on whatever device it is resumed.
+
+    Raises:
+        JointreidError: the device does not have it.
+    """
     for folder in candidates(path, "last") if config.train.resume else ():
         try:
             recorded: Precision | None = read_state(path, folder).get("precision")
         except JointreidError:  # find_resume_point reports it
             continue
         if recorded:
-            return recorded
+            return pick_precision(recorded, device)
     return pick_precision(config.train.precision, device)
 
 
@@ -146,9 +150,11 @@ def find_resume_point(path: Path, config: RunConfig, say: Callable[[str], None])
         JointreidError: there is a run but no `--resume`, or the other way round; the run was started with other
             settings, or all of its checkpoints are damaged.
     """
-    if not (path / "config.yaml").is_file():
+    if not is_file(path / "config.yaml"):
         if config.train.resume:
             raise JointreidError(f"--resume: {path} holds no run to resume (no config.yaml in it)")
+        if (path / "training.safetensors").is_file():
+            raise JointreidError(f"{path} holds a training of `{command('pretrain')}`; choose another --out")
         return None
     if not config.train.resume:
         again = command("train", "--resume", path)

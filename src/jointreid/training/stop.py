@@ -8,8 +8,11 @@ import signal
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from types import FrameType, TracebackType
 from typing import Any
+
+from jointreid.messages.errors import OutputError
 
 SIGNALS = tuple(getattr(signal, name) for name in ("SIGTERM", "SIGINT", "SIGUSR1", "SIGBREAK") if hasattr(signal, name))
 
@@ -61,9 +64,9 @@ class StopSignals:
     def _catch(self, number: int, frame: FrameType | None) -> None:
         if not self.name:
             self.name, self._since = signal.Signals(number).name, time.monotonic()
-            self._say(
-                f"{self.name}: saving at the next step, then stopping; a second signal ends at once, without a save."
-            )
+            with suppress(OutputError):  # Ctrl-C also ends what reads the output, such as tee
+                words = "saving at the next step, then stopping; a second signal ends at once, without a save."
+                self._say(f"{self.name}: {words}")
         elif time.monotonic() - self._since > _REPEAT_SECONDS:
             self._restore()
             signal.raise_signal(number)

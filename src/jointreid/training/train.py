@@ -24,7 +24,7 @@ from jointreid.machine.paths import cache_folder, user_path
 from jointreid.machine.shortage import short_of_disk, short_of_memory
 from jointreid.messages.commands import command
 from jointreid.messages.console import say
-from jointreid.messages.errors import RunStopped
+from jointreid.messages.errors import OutputError, RunStopped
 from jointreid.models.weight_sources import FROM_SCRATCH, NONE
 from jointreid.retrieval.result_files import save_results
 from jointreid.retrieval.results import Results, render
@@ -147,17 +147,20 @@ class _Trainer:
         self._start()
         results, finished = None, False
         with setup.batches, self.stop, self._open_log() as self.log:
-            with suppress(StopRequested):
-                self._loop()
-                if not self._is_stop_requested():
-                    if setup.data.val and self.progress.validated != self.progress.step:  # it ended between two epochs
-                        self._save("last")
-                        self._choose_best(-(-self.progress.step // setup.steps_per_epoch))
-                    if self._needs_evaluation():
-                        self._save("last")  # an evaluation that fails or is killed costs no step
-                        results = self._evaluate()
-                    finished = True
-            self._save("last")
+            try:
+                with suppress(StopRequested):
+                    self._loop()
+                    if not self._is_stop_requested():
+                        results = self._evaluate_at_the_end()
+                        finished = True
+            except OutputError:
+                if setup.processes.world_size > 1:  # the others save nothing at this step
+                    raise
+                self._save("last")  # nobody reads the log any more; what was trained is kept
+                if not self.stop.name:
+                    raise
+            else:
+                self._save("last")
         if not finished:
             where = (
                 f"stopped by {self.stop.name or 'a signal to another process'}, saved at step "
@@ -170,6 +173,16 @@ class _Trainer:
             say(self.console, render(results))
         say(self.console, f"Run directory: {run.path}")
         return run
+
+    def _evaluate_at_the_end(self) -> Results | None:
+        """Choose `best` and evaluate on the test splits, unless both was done for the weights as they are."""
+        if self.setup.data.val and self.progress.validated != self.progress.step:  # it ended between two epochs
+            self._save("last")
+            self._choose_best(-(-self.progress.step // self.setup.steps_per_epoch))
+        if not self._needs_evaluation():
+            return None
+        self._save("last")  # an evaluation that fails or is killed costs no step
+        return self._evaluate()
 
     def _loop(self) -> None:
         """Take steps up to the limit; log, evaluate and save when it is time."""

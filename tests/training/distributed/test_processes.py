@@ -37,6 +37,7 @@ from jointreid.training.distributed.fabric import make_fabric, restart_store
 from jointreid.training.distributed.processes import Processes
 from jointreid.training.distributed.world import (
     ProcessLayout,
+    is_main_process,
     is_restarted_job,
     process_layout,
     record_job,
@@ -417,6 +418,13 @@ def test_torchrun_and_slurm_are_recognised() -> None:
     # One task that starts the others itself, and a shell within a job.
     assert process_layout(TrainConfig(devices=8), {"SLURM_NTASKS": "1"}) == ProcessLayout(8, 1, "self")
     assert process_layout(TrainConfig(), {**SLURM, "SLURM_JOB_NAME": "bash"}) == ProcessLayout(1, 1, "self")
+    # A platform that sets RANK for programs of its own starts one process of ours, which reports its mistakes.
+    assert process_layout(TrainConfig(), {"RANK": "3"}) == ProcessLayout(1, 1, "self")
+    assert [is_main_process(e) for e in ({"RANK": "3"}, {**TORCHRUN, "RANK": "3"}, {"LOCAL_RANK": "1"})] == [
+        True,
+        False,
+        False,
+    ]
 
 
 def test_a_restart_by_torchrun_does_not_see_the_addresses_of_the_processes_before() -> None:
@@ -493,9 +501,9 @@ def test_only_restarts_of_the_same_job_resume(tmp_path: Path) -> None:
 
 
 def test_errors_that_all_processes_make_are_reported_by_rank_0() -> None:
-    with pytest.raises(ReportedElsewhere), report_once({"RANK": "1"}):
+    with pytest.raises(ReportedElsewhere), report_once({**TORCHRUN, "RANK": "1"}):
         raise JointreidError("no such setting")
-    for environ in ({}, {"RANK": "0", "SLURM_PROCID": "3"}):
+    for environ in ({}, {**TORCHRUN, **SLURM, "RANK": "0", "SLURM_PROCID": "3"}):
         with pytest.raises(JointreidError) as caught, report_once(environ):
             raise JointreidError("no such setting")
         assert not isinstance(caught.value, ReportedElsewhere)

@@ -35,6 +35,7 @@ from jointreid.training.pretrain.config import PretrainConfig
 from jointreid.training.pretrain.imagefolder import LabelledImages, read_image_folder
 from jointreid.training.pretrain.loop import pretrain
 from jointreid.training.pretrain.recipe import AugmentedImages, network_of, optimizer_of, schedule_of, transform_of
+from jointreid.training.resume import find_resume_point
 from jointreid.training.train import train
 from tests.small import small_config
 
@@ -68,7 +69,7 @@ def trained(images: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def pretrain_here(images: Path, out: Path, config: PretrainConfig = TINY, **options: Any) -> Path:
-    return pretrain(images, out, config, device="cpu", workers=0, console=Console(quiet=True), **options)
+    return pretrain(images, out, config, device="cpu", console=Console(quiet=True), **({"workers": 0} | options))
 
 
 def metrics(folder: Path, kind: str) -> list[dict[str, Any]]:
@@ -156,7 +157,22 @@ def test_what_cannot_be_trained_is_refused_and_nothing_written(images: Path, tmp
         pretrain_here(tmp_path / "nothing", out)
     with run_lock(out, print), pytest.raises(JointreidError, match=r"is in use by process .*--out"):
         pretrain_here(images, out)
+    with pytest.raises(JointreidError, match="--workers is -1; expected 0 or more"):
+        pretrain_here(images, out, workers=-1)
     assert not out.exists()
+
+
+def test_a_run_and_a_pretraining_do_not_share_a_folder(images: Path, tmp_path: Path) -> None:
+    (tmp_path / "run").mkdir()
+    for name in ("config.yaml", "metrics.jsonl"):
+        (tmp_path / "run" / name).write_text("kept")
+    with pytest.raises(JointreidError, match="holds a run of `jointreid train`; choose another --out"):
+        pretrain_here(images, tmp_path / "run")
+    assert (tmp_path / "run" / "metrics.jsonl").read_text() == "kept"
+    (tmp_path / "pre").mkdir()
+    (tmp_path / "pre" / "training.safetensors").touch()
+    with pytest.raises(JointreidError, match="holds a training of `jointreid pretrain`; choose another --out"):
+        find_resume_point(tmp_path / "pre", RunConfig(), print)
 
 
 def test_a_loss_that_is_not_finite_stops_before_the_step(images: Path, tmp_path: Path) -> None:

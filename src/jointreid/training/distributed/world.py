@@ -14,6 +14,8 @@ from jointreid.machine.files import write_atomically
 from jointreid.messages.errors import JointreidError, ReportedElsewhere
 
 _JOB_FILE = "launch.txt"
+# What torchrun sets for each process.
+_TORCHRUN = {"RANK", "LOCAL_RANK", "WORLD_SIZE"}
 
 
 @dataclass(frozen=True)
@@ -47,12 +49,12 @@ def process_layout(config: TrainConfig, environ: Mapping[str, str] = os.environ)
         JointreidError: other processes were started than the settings ask for, machines have unequal numbers of
             them, or the address of the other machines is unknown.
     """
-    if environ.keys() >= {"RANK", "LOCAL_RANK", "WORLD_SIZE"}:
+    if environ.keys() >= _TORCHRUN:
         size = int(environ["WORLD_SIZE"])
         devices = int(environ.get("LOCAL_WORLD_SIZE", max(1, size // config.nodes)))
         restarts = int(environ.get("TORCHELASTIC_RESTART_COUNT", 0))
         layout = ProcessLayout(devices, size // devices, "torchrun", _job_name(environ), restarts)
-    elif int(environ.get("SLURM_NTASKS", 1)) > 1 and environ.get("SLURM_JOB_NAME") not in ("bash", "interactive"):
+    elif _is_slurm(environ):
         size, nodes = int(environ["SLURM_NTASKS"]), int(environ.get("SLURM_NNODES", 1))
         if "SLURM_NTASKS_PER_NODE" not in environ:
             raise JointreidError("SLURM: start the processes with --ntasks-per-node N, one for each GPU of a node")
@@ -91,8 +93,15 @@ def report_once(environ: Mapping[str, str] = os.environ) -> Iterator[None]:
 
 def is_main_process(environ: Mapping[str, str] = os.environ) -> bool:
     """Say whether this is the process of rank 0, or the only one, by what the launcher has set."""
-    numbers = (environ[name] for name in ("RANK", "SLURM_PROCID", "LOCAL_RANK") if name in environ)
-    return int(next(numbers, 0)) == 0
+    if environ.keys() >= _TORCHRUN:
+        return int(environ["RANK"]) == 0
+    # Some platforms set RANK alone, for programs of their own.
+    return int(environ.get("SLURM_PROCID" if _is_slurm(environ) else "LOCAL_RANK", 0)) == 0
+
+
+def _is_slurm(environ: Mapping[str, str]) -> bool:
+    """Say whether srun started several processes."""
+    return int(environ.get("SLURM_NTASKS", 1)) > 1 and environ.get("SLURM_JOB_NAME") not in ("bash", "interactive")
 
 
 def render_layout(config: RunConfig, layout: ProcessLayout) -> str:

@@ -12,6 +12,7 @@ from torch import nn, optim
 from jointreid.machine.files import replacing, write_atomically
 from jointreid.machine.hashing import file_sha256
 from jointreid.machine.reading import load_metadata, load_tensors
+from jointreid.messages.commands import command
 from jointreid.messages.errors import JointreidError
 from jointreid.models.weight_sources import own_label
 
@@ -117,6 +118,8 @@ def check_out(out: Path, resume: bool) -> None:
         raise JointreidError(f"--resume: {out} holds no finished epoch to resume after; leave out --resume to start")
     if not resume and (started or (out / "model.safetensors").is_file()):
         raise JointreidError(f"{out} already holds a training; resume it with --resume, or choose another --out")
+    if (out / "config.yaml").is_file():
+        raise JointreidError(f"{out} holds a run of `{command('train')}`; choose another --out")
 
 
 def _changed(before: dict[str, Any], now: dict[str, Any]) -> list[str]:

@@ -82,6 +82,8 @@ def pretrain(
     """
     config, out = config or PretrainConfig(), user_path(out)
     with report_once():
+        if workers < 0:
+            raise JointreidError(f"--workers is {workers}; expected 0 or more")
         where, layout = pick_device(device), process_layout(TrainConfig(devices=devices, nodes=nodes))
         precision = pick_precision(config.precision, where)
         config = dataclasses.replace(config, precision=precision)

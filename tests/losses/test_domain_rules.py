@@ -178,7 +178,7 @@ def test_negatives_of_other_data_sets_need_two() -> None:
 @pytest.mark.parametrize(
     ("per_batch", "train", "refusal"),
     [
-        (1, {}, "a batch is of one data set (sampler.domains_per_batch is 1): choose 2 or more"),
+        (1, {}, "a batch is of one data set (sampler.domains_per_batch is 1, of 2 data sets): choose 2 or more"),
         (2, {}, ""),
         (2, {"devices": 2}, "the part of a process in a batch is of one data set"),
         (2, {"devices": 2, "gather": True}, ""),

@@ -92,7 +92,6 @@ def test_a_step_is_measured_once_a_model_and_only_when_asked(tmp_path: Path) -> 
     assert seconds(bot[1]) == first  # measured again it would differ
 
 
-@pytest.mark.filterwarnings("ignore:You passed")  # on a CPU Fabric computes 16-mixed in bfloat16
 def test_a_step_is_timed_with_the_loss_and_the_precision_of_the_run(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -110,12 +109,12 @@ def test_a_step_is_timed_with_the_loss_and_the_precision_of_the_run(
     monkeypatch.setattr("jointreid.losses.loss_function", loss_of)
     monkeypatch.setattr("jointreid.training.forecast.forecast", forecast)
     base = RunConfig().replace(
-        train={"device": "cpu", "precision": "16-mixed", "accumulate": 2}, loss={"kind": "my_package:loss"}
+        train={"device": "cpu", "precision": "bf16-mixed", "accumulate": 2}, loss={"kind": "my_package:loss"}
     )
     plan = make_plan(Request(tmp_path, base, tables=("V",), models=("bot",), scale=SMALL))
     assert calibrate(plan)(plan.tasks[0]) == 3.0 * 4 / 2  # 2 of 4 identities are timed on a CPU
     assert kinds == ["my_package:loss"]
-    assert [(step.arithmetic.precision, step.accumulate) for step in steps] == [("16-mixed", 2)]
+    assert [(step.arithmetic.precision, step.accumulate) for step in steps] == [("bf16-mixed", 2)]
 
 
 def test_no_such_data_are_refused(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ from jointreid.models.reid import ReIDModel, build_model
 from jointreid.training.optim import (
     WeightAverage,
     build_optimizer,
+    clear_vanished,
     generator_lr,
     lr_factor,
     render_generator_lr,
@@ -180,3 +181,12 @@ def test_the_lr_of_generators_follows_the_start_where_none_is_given(
     said = render_generator_lr(config)
     assert f"{factor:g} times that" in said
     assert said.endswith(why)
+
+
+def test_numbers_that_change_no_sum_are_cleared_and_others_stay() -> None:
+    weights = torch.tensor([1e-19, -1e-21, 1e-40, 0.5, -1e-19])
+    count, single, names = torch.tensor([0, 3]), torch.tensor(1e-30), torch.zeros(2)
+    clear_vanished([weights, count, single, names])
+    assert weights.tolist() == torch.tensor([1e-19, 0.0, 0.0, 0.5, -1e-19]).tolist()
+    assert count.tolist() == [0, 3]
+    assert single.item() == pytest.approx(1e-30)

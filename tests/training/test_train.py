@@ -25,7 +25,7 @@ from jointreid.training.checkpoint import save_checkpoint
 from jointreid.training.data import load_training_data
 from jointreid.training.lock import run_lock
 from jointreid.training.log import TrainingLog
-from jointreid.training.optim import lr_factor
+from jointreid.training.optim import VANISHED, clear_vanished, lr_factor
 from jointreid.training.resume import precision_of
 from jointreid.training.train import train
 from jointreid.training.watch import Watch
@@ -147,6 +147,25 @@ def test_best_is_chosen_on_held_out_identities(config: RunConfig) -> None:
     assert run.state("best")["best"] == max(line["mAP"] for line in chosen)
     assert run.label_space.num_ids == every - 2 * run.label_space.num_domains
     run.model("best")
+
+
+def test_weights_that_decay_has_shrunk_to_nothing_are_cleared_now_and_then(
+    config: RunConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looks: list[int] = []
+
+    def look(tensors: list[torch.Tensor]) -> None:
+        looks.append(len(tensors))
+        clear_vanished(tensors)
+
+    monkeypatch.setattr("jointreid.training.step.CLEAR_EVERY", 2)
+    monkeypatch.setattr("jointreid.training.step.clear_vanished", look)
+    run = train(config.replace(train={"max_steps": 5, "ema": 0.5}, schedule={"epochs": 3}), quiet())
+    model = open_run(run.path).model()
+    # The forecast takes steps of its own, whose state is thrown away. Weights, their average, and Adam's two moments.
+    assert len(looks) >= 2
+    assert looks[-1] > 3 * len(list(model.parameters()))
+    assert not any(bool(((p != 0) & (p.abs() < VANISHED)).any()) for p in model.parameters())
 
 
 class GoneReader(io.StringIO):

@@ -1,14 +1,19 @@
 """The learning rate as a pure function of the step, the optimiser, and the moving average of the weights."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from itertools import groupby
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from jointreid.config import RunConfig, ScheduleConfig
 from jointreid.models.weight_sources import NONE
+
+# A number nearer to 0 is none: fp32 holds seven digits, so beside any other number of a sum it is lost.
+VANISHED = 1e-20
+# Steps from one look for such numbers to the next.
+CLEAR_EVERY = 50
 
 
 def lr_factor(schedule: ScheduleConfig, step: int, steps_per_epoch: int) -> float:
@@ -149,3 +154,18 @@ class WeightAverage:
                 average.lerp_(tensor, 1 - self.decay)
             else:
                 average.copy_(tensor)
+
+
+@torch.no_grad()
+def clear_vanished(tensors: Iterable[Tensor]) -> None:
+    """Set the numbers of tensors that are nearer to 0 than `VANISHED` to 0, in place.
+
+    Weight decay shrinks the weights of a channel that is never active until fp32 holds them with fewer digits only, and
+    CPUs compute with such numbers several times more slowly. They change no sum that any other number takes part in.
+
+    Args:
+        tensors: weights, and what the optimiser remembers of them; integers and single numbers stay as they are.
+    """
+    for tensor in tensors:
+        if tensor.ndim and tensor.is_floating_point():
+            tensor.masked_fill_(tensor.abs() < VANISHED, 0)

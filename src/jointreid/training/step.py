@@ -18,7 +18,7 @@ from jointreid.models.reid import ModelOutput, ReIDModel
 from jointreid.training.arithmetic import Arithmetic
 from jointreid.training.batches import TrainingBatch
 from jointreid.training.distributed.processes import Processes
-from jointreid.training.optim import WeightAverage, build_optimizer, set_lr
+from jointreid.training.optim import CLEAR_EVERY, WeightAverage, build_optimizer, clear_vanished, set_lr
 from jointreid.training.watch import Watch, Window
 
 
@@ -115,6 +115,10 @@ class TrainingStep:
                 self.backward(values.terms.total)
         watch.note_gradients(step + 1, self.model)
         self._update()
+        if self.arithmetic.device.type == "cpu" and (step + 1) % CLEAR_EVERY == 0:
+            remembered = (x for own in self.optimizer.optimizer.state.values() for x in own.values())
+            averaged = self.average.tensors.values() if self.average else ()
+            clear_vanished([*self.model.parameters(), *averaged, *filter(torch.is_tensor, remembered)])
 
     def forward(self, batch: Batch, generator: torch.Generator | None = None) -> BatchValues:
         """Return the terms of the loss of a batch, and what else is logged of it.

@@ -12,9 +12,9 @@ import jointreid.demo as room
 from jointreid.demo import LABEL, SYSTEMS, demo
 from jointreid.demo.weights import SYSTEMS as WITH_WEIGHTS
 from jointreid.demo.weights import committed_weights
-from jointreid.machine.locks import ProcessLock
 from jointreid.messages.errors import JointreidError
 from jointreid.run import open_run, write_config
+from jointreid.training.lock import run_lock
 from jointreid.training.optim import generator_lr
 
 pytestmark = pytest.mark.slow
@@ -94,11 +94,6 @@ def test_committed_weights_are_small_and_say_what_they_were_made_of() -> None:
 
 
 def test_a_second_demo_does_not_remove_the_runs_of_the_first(done: Path) -> None:
-    lock = ProcessLock(done / ".demo.lock")
-    lock.acquire()
-    try:
-        with pytest.raises(JointreidError, match="another demo is at work there; wait for it, or choose another --out"):
-            demo(done, "test", quiet())
-    finally:
-        lock.release(remove=True)
+    with run_lock(done, print), pytest.raises(JointreidError, match=r"is in use by process .*--out"):
+        demo(done, "test", quiet())
     assert all((done / folder / "config.yaml").is_file() for folder in FOLDERS)

@@ -1,7 +1,6 @@
 """The comparison of networks: which training comes next, and which learning rate an arm gets."""
 
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,17 +9,6 @@ from jointreid.config import config_difference
 from jointreid.recipes import apply_recipe
 from jointreid.training.optim import generator_lr
 from tests.project.made_records import MadeRecords
-
-ROOT = Path(__file__).parents[2]
-
-
-@pytest.fixture
-def tasks(monkeypatch: pytest.MonkeyPatch) -> Any:
-    """The module of a training; the benchmarks are no package of the project."""
-    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
-    import evidence.tasks
-
-    return evidence.tasks
 
 
 @pytest.fixture

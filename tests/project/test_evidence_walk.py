@@ -6,17 +6,6 @@ from typing import Any
 
 import pytest
 
-ROOT = Path(__file__).parents[2]
-
-
-@pytest.fixture
-def tasks(monkeypatch: pytest.MonkeyPatch) -> Any:
-    """The module of a training; the benchmarks are no package of the project."""
-    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
-    import evidence.tasks
-
-    return evidence.tasks
-
 
 @pytest.fixture
 def claims(tasks: Any) -> Any:

@@ -46,9 +46,8 @@ def extract(options: ExtractOptions) -> int:
         raise JointreidError("--join takes shards that are complete; leave RUN, --images and --shard out")
     if options.join:
         plain = ExtractOptions()
-        kept = {"join", "out", "json", "run", "images", "shard"}
-        given = [f.name for f in fields(options) if f.name not in kept]
-        if changed := [name for name in given if getattr(options, name) != getattr(plain, name)]:
+        names = [field.name for field in fields(options) if field.name not in ("join", "out", "json")]
+        if changed := [name for name in names if getattr(options, name) != getattr(plain, name)]:
             words = ", ".join(f"--{name.replace('_', '-')}" for name in changed)
             raise JointreidError(f"--join takes shards as they are; leave out {words}")
     if not options.join and not (options.run and options.images):

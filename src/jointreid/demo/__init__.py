@@ -1,9 +1,9 @@
 """A demo in minutes: three systems trained jointly on domains of synthetic people, and a report."""
 
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -13,7 +13,6 @@ from jointreid.analysis.report import write_report
 from jointreid.analysis.reported import RunGroup
 from jointreid.config import RunConfig
 from jointreid.demo.weights import NETWORK, committed_weights
-from jointreid.machine.locks import LockHeld, ProcessLock
 from jointreid.machine.paths import require_writable
 from jointreid.messages.commands import command
 from jointreid.messages.console import say
@@ -26,6 +25,7 @@ from jointreid.retrieval.results import Results
 from jointreid.run import read_config
 from jointreid.synthetic import synthesise
 from jointreid.training.data import load_training_data
+from jointreid.training.lock import run_lock
 from jointreid.training.train import train
 
 LABEL = "demo"
@@ -120,27 +120,12 @@ def demo(out: Path, scale: str = "full", console: Console | None = None, *, cach
         for start in _STARTS
         for system in SYSTEMS
     }
-    with _alone(out):
+    with run_lock(out, partial(say, console)):  # a second demo would remove the runs of the first
         _clear([Path(config.train.out) for config in runs.values()])
         _draw(out / "data", SCALES[scale], console)
         _train_all(runs, console)
         made_by = command("demo", "--out", out, *(("--scale", scale) if scale != "full" else ()))
         return _finish(runs, out / "report.html", made_by, console)
-
-
-@contextmanager
-def _alone(out: Path) -> Iterator[None]:
-    """Hold the lock of a demo's folder: a second demo would remove the runs of the first."""
-    out.mkdir(parents=True, exist_ok=True)
-    lock = ProcessLock(out / ".demo.lock")
-    try:
-        lock.acquire()
-    except LockHeld as error:
-        raise JointreidError(f"{out}: another demo is at work there; wait for it, or choose another --out") from error
-    try:
-        yield
-    finally:
-        lock.release(remove=True)
 
 
 def _finish(runs: Mapping[str, RunConfig], path: Path, made_by: str, console: Console) -> Path:

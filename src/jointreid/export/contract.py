@@ -140,7 +140,7 @@ class Contract:
                     f"{form.words}. Export with --input unit for these"
                 )
             return
-        least, most = self.prepare_range()
+        least, most = self._normalised_range()
         # Images of 0 to 1 fill that range; normalised ones that do so too show little else than one grey.
         unit = least < 0 and low >= 0 and low < 0.2 and 0.8 < high <= 1
         if unit or low < least - 1e-3 or high > most + 1e-3:
@@ -149,7 +149,7 @@ class Contract:
                 f"takes {form.words}; export with --input unit, raw255 or uint8 for others"
             )
 
-    def prepare_range(self) -> tuple[float, float]:
+    def _normalised_range(self) -> tuple[float, float]:
         """Return the least and the greatest value of images that are normalised by mean and standard deviation."""
         pairs = list(zip(self.mean, self.std, strict=True))
         return min(-mean / std for mean, std in pairs), max((1 - mean) / std for mean, std in pairs)

@@ -77,8 +77,8 @@ class IngestSummary:
     @property
     def kept(self) -> int:
         """Images of all splits; where each test image asks all others, query and gallery are the same ones."""
-        others = [held.images for split, held in self.splits.items() if not (self.leave_one_out and split == "query")]
-        return sum(others)
+        counted = [split for split in self.splits if not (self.leave_one_out and split == "query")]
+        return sum(self.splits[split].images for split in counted)
 
     @property
     def found(self) -> int:

@@ -128,9 +128,8 @@ class Service:
             raise ClientMistake("the gallery is empty; add somebody first")
         answers, total = [], 0
         for box, feature, seen in zip(described.boxes, described.features, described.seen, strict=True):
-            found = self.gallery.search(
-                *(feature,), top=asked.top, images=asked.images, where=where, fingerprint=self.model.fingerprint
-            )
+            model = self.model.fingerprint
+            found = self.gallery.search(feature, top=asked.top, images=asked.images, where=where, fingerprint=model)
             total = found.total
             judgement = self.judge.judge(seen.likely_domain, found.searched_people)
             keys = [hit.key for person in found.people for hit in person.hits]

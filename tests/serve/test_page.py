@@ -15,7 +15,7 @@ from jointreid.serve.server import listen, open_service, serving, url_of
 from jointreid.serve.settings import ServeSettings
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Browser, Page
+    from playwright.sync_api import Browser, Page, Route
 
 pytestmark = [pytest.mark.slow, pytest.mark.browser]
 
@@ -143,6 +143,33 @@ def test_boxes_are_drawn_chosen_and_answered_one_by_one(page: "Page", shop: Path
     assert "p1" in page.locator("#people h3").first.inner_text()
     page.get_by_role("button", name="Box 2", exact=True).click()
     assert "p4" in page.locator("#people h3").first.inner_text()
+
+
+def test_answers_to_boxes_that_were_changed_during_the_search_are_left_out(
+    page: "Page", shop: Path, tmp_path: Path
+) -> None:
+    page.set_input_files("#file", scene(shop, tmp_path))
+    status(page, "400 × 200 pixels")
+    page.locator("#add-box").click()
+    page.locator("#add-box").click()
+    waiting: list[Route] = []
+    page.route("**/api/search", lambda route: waiting.append(route))
+    page.get_by_role("button", name="Search 2 boxes").click()
+    status(page, "Searching")
+    assert page.locator("#file").is_disabled()
+    page.locator("#remove-box").click()
+    with page.expect_response("**/api/search"):
+        waiting.pop().continue_()
+    status(page, "The boxes were changed during the search, so its answers are left out: search again.")
+    assert page.inner_text("#facts") == "None yet."
+    assert page.locator("#people > li").count() == 0
+    assert page.locator("#file").is_enabled()
+    page.unroute("**/api/search")
+    go = page.get_by_role("button", name="Search the box")
+    go.press("Enter")
+    status(page, "Done.")
+    assert page.locator("#people > li").count() == 6
+    assert go.evaluate("button => button === document.activeElement")
 
 
 def test_boxes_by_keyboard_alone(page: "Page", shop: Path, tmp_path: Path) -> None:

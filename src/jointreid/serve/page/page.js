@@ -5,7 +5,8 @@ import { element, facts, people, who } from "/people.js";
 import { Scene } from "/scene.js";
 
 const at = (id) => document.getElementById(id);
-const state = { image: null, info: null, answers: null, busy: false };
+// `edits` counts changes of the boxes: answers to a search belong to the boxes of its beginning.
+const state = { image: null, info: null, answers: null, edits: 0, busy: false };
 
 const scene = new Scene({
   scene: at("scene"),
@@ -13,7 +14,10 @@ const scene = new Scene({
   layer: at("boxes"),
   fields: ["x", "y", "w", "h"].map((name) => at(`box-${name}`)),
   onChange(edited) {
-    if (edited) state.answers = null; // they are of other boxes
+    if (edited) {
+      state.edits += 1;
+      state.answers = null; // they are of other boxes
+    }
     showButtons();
     showAnswers();
     if (!edited && state.answers) say(`Box ${scene.selected + 1}. ${nearest()}`);
@@ -42,6 +46,7 @@ function askForToken() {
 
 async function during(text, work) {
   if (state.busy) return;
+  const focused = document.activeElement;
   state.busy = true;
   showButtons();
   say(text);
@@ -52,6 +57,7 @@ async function during(text, work) {
   } finally {
     state.busy = false;
     showButtons();
+    if (document.activeElement === document.body) focused?.focus(); // disabling it took the focus away
   }
 }
 
@@ -61,6 +67,7 @@ function showButtons() {
   at("go").disabled = !idle;
   at("go").textContent = count > 1 ? `Search ${count} boxes` : count ? "Search the box" : "Search";
   at("add-go").disabled = !idle;
+  at("file").disabled = state.busy; // it would show the name of an image that is not taken
   at("remove-box").disabled = !scene.box;
   at("clear-boxes").disabled = !count;
   at("add-box").disabled = count >= scene.limit;
@@ -96,6 +103,10 @@ async function refresh() {
 
 async function take(file) {
   if (!file || !state.info) return;
+  if (state.busy) {
+    complain(new Error("The page is still at work: give it the image again afterwards."));
+    return;
+  }
   if (file.size > state.info.limits.bytes) {
     complain(new Error(`The image has more than ${state.info.limits.bytes.toLocaleString("en")} bytes; choose a smaller one.`));
     return;
@@ -122,8 +133,14 @@ function search() {
   const asked = { image: state.image, boxes: scene.boxes, top: Number(at("top").value) };
   for (const name of ["domain", "camera"]) if (at(name).value) asked[name] = [at(name).value];
   for (const name of ["since", "until"]) if (at(name).value) asked[name] = at(name).value;
+  const { edits } = state;
   return during("Searching…", async () => {
-    state.answers = (await call("/api/search", asked)).answers;
+    const { answers } = await call("/api/search", asked);
+    if (edits !== state.edits) {
+      say("The boxes were changed during the search, so its answers are left out: search again.");
+      return;
+    }
+    state.answers = answers;
     if (scene.selected < 0 && scene.boxes.length) scene.select(0);
     showAnswers();
     say(`Done. ${nearest()}`);

@@ -7,14 +7,16 @@ from collections.abc import Iterator
 from PIL import Image
 
 from jointreid.analysis.html import Html, join, tag
-from jointreid.analysis.ranklists import DomainLists, QueryLists, RankedImage, RankedList
+from jointreid.analysis.ranklists import DomainLists, QueryLists, RankedImage, RankedList, config_as_evaluated
 from jointreid.data.decode import read_image
-from jointreid.data.records import ImageRecord
+from jointreid.data.records import Domain, ImageRecord
 from jointreid.retrieval.results import percent
 
 # Pixels at most; a picture is shown no wider.
 SIZE = (64, 128)
 QUALITY = 82
+# What the number below an answer is.
+SIMILARITY, DISTANCE, RERANKED = "similarity (cosine, 1 at most)", "distance", "re-ranked distance"
 
 
 def render_domain(shown: DomainLists) -> Html:
@@ -32,7 +34,7 @@ def render_domain(shown: DomainLists) -> Html:
         tag("h3", domain.name),
         tag("p", rule, class_="soft"),
         tag("p", f"Terms of use of these pictures: {domain.terms}", class_="soft") if domain.terms else Html(),
-        *(_query(query) for query in shown.queries),
+        *(_query(query, domain) for query in shown.queries),
         Html() if shown.queries else tag("p", "No query has a match in the evaluation of every run, so none is shown."),
     )
 
@@ -83,7 +85,20 @@ def differences(shown: DomainLists) -> Iterator[str]:
     yield from dict.fromkeys(ranked.run.name for ranked in lists if not ranked.as_evaluated)
 
 
-def _query(shown: QueryLists) -> Html:
+def numbers_shown(shown: DomainLists) -> Iterator[str]:
+    """Yield what the numbers below the answers of a domain are, each kind once."""
+    lists = [ranked for query in shown.queries for ranked in query.lists]
+    yield from dict.fromkeys(_number_of(ranked, shown.domain) for ranked in lists)
+
+
+def _number_of(ranked: RankedList, domain: Domain) -> str:
+    how = config_as_evaluated(ranked.run, domain).eval
+    if how.rerank:  # these distances are in [0, 1] under any metric
+        return RERANKED
+    return SIMILARITY if how.metric == "cosine" else DISTANCE
+
+
+def _query(shown: QueryLists, domain: Domain) -> Html:
     record = shown.record
     who = f"person {record.pid}, camera {record.camid}"
     matches = "1 match" if shown.num_matches == 1 else f"{shown.num_matches:,} matches"
@@ -98,28 +113,28 @@ def _query(shown: QueryLists) -> Html:
         "article",
         tag("h4", shown.why),
         asked,
-        tag("div", *(_ranked(ranked) for ranked in shown.lists), class_="lists"),
+        tag("div", *(_ranked(ranked, domain) for ranked in shown.lists), class_="lists"),
         class_="query",
     )
 
 
-def _ranked(ranked: RankedList) -> Html:
-    result, run = ranked.result, ranked.run
+def _ranked(ranked: RankedList, domain: Domain) -> Html:
+    result, run, number = ranked.result, ranked.run, _number_of(ranked, domain)
     rank, precision = result.first_match_rank, percent(result.average_precision or 0.0)
-    found = f"first match at rank {rank:,}, average precision {precision}%"
-    metric = run.run.config.eval.metric
+    found = f"first match at rank {rank:,}, average precision {precision}%{', re-ranked' * (number == RERANKED)}"
+    pictures = (_picture(image, rank, number) for rank, image in enumerate(ranked.images, start=1))
     return tag(
         "div",
         tag("p", tag("b", run.key, class_="badge"), " ", tag("b", run.name), tag("br"), tag("span", found)),
-        tag("ol", *(_picture(image, rank, metric) for rank, image in enumerate(ranked.images, start=1))),
+        tag("ol", *pictures),
         class_="ranked",
     )
 
 
-def _picture(image: RankedImage, rank: int, metric: str) -> Html:
+def _picture(image: RankedImage, rank: int, number: str) -> Html:
     record, kind = image.record, "right" if image.right else "wrong"
     who = "distractor" if record.distractor else f"person {record.pid}"
-    alone = f"{-image.distance:.3f}" if metric == "cosine" else f"{image.distance:.4g}"
+    alone = f"{-image.distance:.3f}" if number == SIMILARITY else f"{image.distance:.4g}"
     picture = tag(
         "img",
         src=thumbnail(record),

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from jointreid.analysis.html import Html, page, tag
 from jointreid.analysis.panels import heads_section, training_section
-from jointreid.analysis.pictures import differences, mark, render_domain, symbols
+from jointreid.analysis.pictures import DISTANCE, differences, mark, numbers_shown, render_domain, symbols
 from jointreid.analysis.ranklists import LENGTH, load_reported_domains, rank_domains
 from jointreid.analysis.reported import ReportedRun, RunGroup, domain_names, open_runs
 from jointreid.analysis.tables import accuracy_table, merged_sets, merged_table, settings_table
@@ -220,12 +220,11 @@ def _lists(
     device: str,
     on_batch: OnBatch | None,
 ) -> Html:
-    shown, changed = [], dict[str, None]()
+    shown, changed, numbers = [], dict[str, None](), dict[str, None]()
     for domain in rank_domains(runs, queries, domains=domains, device=device, on_batch=on_batch):
         shown.append(render_domain(domain))
         changed |= dict.fromkeys(differences(domain))
-    metric = {run.results.metric for run in runs}
-    number = "similarity (cosine, 1 at most)" if metric == {"cosine"} else "distance (or cosine similarity)"
+        numbers |= dict.fromkeys(numbers_shown(domain))
     warning = (
         f"Different from the evaluation: the first matches of {'; '.join(changed)} have other ranks than in the "
         "results above. The weights or pictures have changed since, or another device computed them; evaluate again."
@@ -239,7 +238,7 @@ def _lists(
             mark("right"),
             " in a solid frame shows the same person, ",
             mark("wrong"),
-            f" in a dashed frame another person. Below each: person, camera, {number}.",
+            f" in a dashed frame another person. Below each: person, camera, {' or '.join(numbers) or DISTANCE}.",
         ),
         tag(
             "p",

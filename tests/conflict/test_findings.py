@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from jointreid.analysis.resampling import Estimate
-from jointreid.conflict.candidates import Candidates
+from jointreid.conflict.candidates import Candidates, PersonCandidate
 from jointreid.conflict.charts import number, share
 from jointreid.conflict.context import ContextUse
 from jointreid.conflict.findings import NOT_COMPARED, findings, worst_part
@@ -15,6 +15,7 @@ from jointreid.conflict.neighbours import CameraPairs
 from jointreid.conflict.page import render_page
 from jointreid.conflict.probe import ProbeResult
 from jointreid.conflict.study import ConflictStudy, LayerProbe
+from jointreid.data.records import ImageRecord
 
 NOTHING = ConflictStudy(
     run="runs/x",
@@ -55,7 +56,7 @@ def study(whole: PartConflict) -> ConflictStudy:
                 (1, 5), np.array([[0.9, 0.2], [0.6, np.nan]]), np.array([[50, 40], [30, 0]], dtype=np.int64)
             )
         },
-        candidates=Candidates((), (), (), 1, 3),
+        candidates=Candidates((), (), (), 1, 2, 1),
         context=ContextUse(
             {arm: {"east": value, "west": None} for arm, value in arms.items()}, lost=Estimate(0.3, 0.2, 0.4)
         ),
@@ -95,9 +96,20 @@ def test_directions_are_judged_by_what_batches_of_one_data_set_show() -> None:
 
 
 def test_a_weak_model_says_nothing_about_labels() -> None:
-    weak = replace(study(part(SHARED, 0.0, 0.4, 0.5)), candidates=Candidates((), (), (), 41, 900))
+    weak = replace(study(part(SHARED, 0.0, 0.4, 0.5)), candidates=Candidates((), (), (), 41, 800, 100))
     assert "41 of 200 images resemble another person" in findings(weak)[2]
     assert "errs too often to say which labels are wrong" in findings(weak)[2]
+
+
+def test_headings_tell_how_many_candidates_there_are_of_which_some_are_shown() -> None:
+    east, west = (ImageRecord(Path(f"{name}.jpg"), name, 0) for name in ("e", "w"))
+    pair = PersonCandidate(("east", east), ("west", west), 0.9, 0.8)
+    found = replace(NOTHING, candidates=Candidates((), (), (pair,), 1312, 0, 12))
+    page = render_page(found, terms={}, pictures=False)
+    assert "another person of their data set more (1,312)" in page
+    assert "may be one person (0)" in page
+    assert "People whom two data sets may share (1 of 12 shown)" in page
+    assert found.to_dict()["candidates"]["alike"] == 12
 
 
 def test_what_does_not_apply_is_said_in_a_line(tmp_path: Path) -> None:

@@ -74,7 +74,7 @@ def test_a_wrong_label_and_a_shared_person_are_candidates() -> None:
     (shared,) = found.shared
     assert (shared.a[0], shared.a[1].pid, shared.b[0], shared.b[1].pid) == ("east", "a", "west", "z")
     assert 0 < shared.score <= 1
-    assert found.alike >= 1
+    assert found.num_shared >= 1
     assert not [pair for pair in found.same_domain if pair.a[1].pid == pair.b[1].pid]
 
 
@@ -82,3 +82,14 @@ def test_one_identity_has_nothing_to_be_taken_for() -> None:
     records = [image("a", 0), image("a", 1)]
     found = find_candidates(np.array([direction(0), direction(1)]), records, ["east", "east"], most=3)
     assert (found.labels, found.same_domain, found.shared, found.resembling, found.alike) == ((), (), (), 0, 0)
+
+
+def test_all_candidates_are_counted_and_only_some_kept() -> None:
+    # The people of each domain look the same, in images a degree apart: 3 pairs of a, b, c, and y with z.
+    people = [("east", pid, 0.0) for pid in "abc"] + [("west", pid, 90.0) for pid in "yz"]
+    shown = [(domain, pid, angle + camera) for domain, pid, angle in people for camera in range(2)]
+    records = [image(pid, place % 2) for place, (_, pid, _) in enumerate(shown)]
+    found = find_candidates(np.array([direction(x) for *_, x in shown]), records, [name for name, *_ in shown], most=1)
+    assert (len(found.same_domain), found.num_same_domain) == (1, 4)
+    assert (len(found.shared), found.num_shared) == (0, 0)
+    assert (len(found.labels), found.resembling, found.alike) == (1, 10, 4)

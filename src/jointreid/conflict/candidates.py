@@ -64,14 +64,21 @@ class Candidates:
         same_domain: two identities of one domain that may be one person.
         shared: two identities of two domains that may be one person.
         resembling: images, shown or not, that resemble another identity of their domain more than their own.
-        alike: pairs of identities, shown or not, with a score of `least_score` or more.
+        num_same_domain: pairs of identities of one domain, shown or not, with a score of `least_score` or more.
+        num_shared: the same of two domains.
     """
 
     labels: tuple[LabelCandidate, ...]
     same_domain: tuple[PersonCandidate, ...]
     shared: tuple[PersonCandidate, ...]
     resembling: int
-    alike: int
+    num_same_domain: int
+    num_shared: int
+
+    @property
+    def alike(self) -> int:
+        """Pairs of identities, shown or not, of one domain or two."""
+        return self.num_same_domain + self.num_shared
 
 
 def find_candidates(
@@ -111,11 +118,12 @@ def find_candidates(
     shares = np.searchsorted(within, between) / max(1, len(within))
     pairs = np.triu(shares >= least_score, 1)
     same = of_domain[:, None] == of_domain
+    kinds = pairs & same, pairs & ~same
     people = [
-        _people(similarity, np.where(pairs & kind, between, -np.inf), shares, codes, of_domain, records, most)
-        for kind in (same, ~same)
+        _people(similarity, np.where(kind, between, -np.inf), shares, codes, of_domain, records, most) for kind in kinds
     ]
-    return Candidates(labels, people[0], people[1], int((score > 0).sum()), int(pairs.sum()))
+    numbers = [int(kind.sum()) for kind in kinds]
+    return Candidates(labels, people[0], people[1], int((score > 0).sum()), numbers[0], numbers[1])
 
 
 def _label_candidates(

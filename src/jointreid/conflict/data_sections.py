@@ -90,16 +90,16 @@ def candidate_section(study: ConflictStudy, *, pictures: bool) -> Html:
     content: list[Html | str] = [
         "These are candidates by the model's own features, for a person to look at. A model that errs proposes wrong "
         "ones; train images are among them, and those it has learnt to keep apart.",
-        tag("h3", f"Images that resemble another person of their data set more ({len(found.labels)})"),
+        tag("h3", f"Images that resemble another person of their data set more {_of(len(labels), found.resembling)}"),
         pairs(*labels) if labels else soft("None." if not found.labels else "Pictures are left out."),
     ]
     kinds = {
-        "Two identities of one data set that may be one person": found.same_domain,
-        "People whom two data sets may share": found.shared,
+        "Two identities of one data set that may be one person": (found.same_domain, found.num_same_domain),
+        "People whom two data sets may share": (found.shared, found.num_shared),
     }
-    for heading, entries in kinds.items():
+    for heading, (entries, number) in kinds.items():
         shown = [_person(entry) for entry in entries if pictures]
-        content.append(tag("h3", f"{heading} ({len(entries)})"))
+        content.append(tag("h3", f"{heading} {_of(len(entries), number)}"))
         content.append(pairs(*shown) if shown else soft("None." if not entries else "; ".join(_named(entries))))
     content.append(
         soft(
@@ -108,6 +108,11 @@ def candidate_section(study: ConflictStudy, *, pictures: bool) -> Html:
         )
     )
     return section(title, *content, id_="labels")
+
+
+def _of(shown: int, found: int) -> str:
+    """Return how many were found, and how many of these are shown if only some are."""
+    return f"({shown} of {found:,} shown)" if 0 < shown < found else f"({found:,})"
 
 
 def _person(entry: PersonCandidate) -> Html:

@@ -80,6 +80,8 @@ class ConflictStudy:
             for part, entry in zip(self.gradients.parts, plain["gradients"]["parts"], strict=True):
                 summary = {name: getattr(part, name) for name in ("between", "within", "opposing_between")}
                 entry.update(_plain(summary))
+        if self.candidates:
+            plain["candidates"]["alike"] = self.candidates.alike
         plain["context"]["mean"] = {arm: self.context.mean(arm) for arm in self.context.mean_ap}
         return plain
 

@@ -1,14 +1,17 @@
 """Ranked lists as HTML, from lists made by hand."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 from PIL import Image
 
+from jointreid.analysis import pictures
 from jointreid.analysis.pictures import DISTANCE, RERANKED, SIMILARITY, numbers_shown, render_domain
 from jointreid.analysis.ranklists import DomainLists, QueryLists, RankedImage, RankedList
 from jointreid.analysis.reported import ReportedRun, RunGroup, open_runs
 from jointreid.config import Metric
+from jointreid.data.decode import read_image
 from jointreid.data.records import Domain, ImageRecord
 from jointreid.retrieval.results import Conditions
 from tests.analysis.report_pages import make_run
@@ -57,3 +60,16 @@ def test_only_distances_that_are_cosines_are_shown_as_similarities(
 def test_every_kind_of_number_on_the_page_is_named(tmp_path: Path) -> None:
     shown = lists_of(tmp_path, [evaluated(tmp_path), evaluated(tmp_path, rerank=True)], 0.25)
     assert list(numbers_shown(shown)) == [SIMILARITY, RERANKED]
+
+
+def test_an_image_in_the_lists_of_several_runs_is_decoded_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    shown = lists_of(tmp_path, [evaluated(tmp_path), evaluated(tmp_path, rerank=True)], 0.25)
+    read: list[ImageRecord] = []
+
+    def noting(record: ImageRecord) -> Any:
+        read.append(record)
+        return read_image(record)
+
+    monkeypatch.setattr(pictures, "read_image", noting)
+    assert render_domain(shown).count("data:image/jpeg") == 3  # the query and an answer of each run
+    assert len(read) == 1

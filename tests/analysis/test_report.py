@@ -199,6 +199,8 @@ def test_runs_that_cannot_be_reported_are_refused_and_nothing_is_written(tmp_pat
         report(tmp_path, {"G": [run, tmp_path / "none"]})
     with pytest.raises(JointreidError, match="queries is -1; expected 0 or more"):
         report(tmp_path, {"G": [run]}, queries=-1)
+    with pytest.raises(JointreidError, match=r"queries is 201; expected at most 200 .* the page holds the pictures"):
+        report(tmp_path, {"G": [run]}, queries=201)
     (run / "results.json").unlink()
     with pytest.raises(JointreidError, match=f"run `jointreid evaluate {run}`"):
         report(tmp_path, {"G": [run]})

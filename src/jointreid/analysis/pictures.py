@@ -2,7 +2,8 @@
 
 import base64
 import io
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import cache
 
 from PIL import Image
 
@@ -18,10 +19,14 @@ QUALITY = 82
 # What the number below an answer is.
 SIMILARITY, DISTANCE, RERANKED = "similarity (cosine, 1 at most)", "distance", "re-ranked distance"
 
+# Image -> its thumbnail.
+Thumbnails = Callable[[ImageRecord], str]
+
 
 def render_domain(shown: DomainLists) -> Html:
     """Return a domain's ranked lists."""
     domain = shown.domain
+    thumbnails = cache(thumbnail)  # the lists of several runs hold the same images
     rule = (
         "Pictures of the same person from the same camera as the query are left out."
         if domain.exclude_same_camera
@@ -34,7 +39,7 @@ def render_domain(shown: DomainLists) -> Html:
         tag("h3", domain.name),
         tag("p", rule, class_="soft"),
         tag("p", f"Terms of use of these pictures: {domain.terms}", class_="soft") if domain.terms else Html(),
-        *(_query(query, domain) for query in shown.queries),
+        *(_query(query, domain, thumbnails) for query in shown.queries),
         Html() if shown.queries else tag("p", "No query has a match in the evaluation of every run, so none is shown."),
     )
 
@@ -98,14 +103,14 @@ def _number_of(ranked: RankedList, domain: Domain) -> str:
     return SIMILARITY if how.metric == "cosine" else DISTANCE
 
 
-def _query(shown: QueryLists, domain: Domain) -> Html:
+def _query(shown: QueryLists, domain: Domain, thumbnails: Thumbnails) -> Html:
     record = shown.record
     who = f"person {record.pid}, camera {record.camid}"
     matches = "1 match" if shown.num_matches == 1 else f"{shown.num_matches:,} matches"
     facts = tag("b", "Query"), _pid(record), f"camera {record.camid}", f"{matches} in the gallery"
     asked = tag(
         "figure",
-        tag("img", src=thumbnail(record), alt=f"query: {who}", width=SIZE[0], height=SIZE[1]),
+        tag("img", src=thumbnails(record), alt=f"query: {who}", width=SIZE[0], height=SIZE[1]),
         tag("figcaption", *(part for fact in facts for part in (fact, tag("br")))),
         class_="asked",
     )
@@ -113,16 +118,16 @@ def _query(shown: QueryLists, domain: Domain) -> Html:
         "article",
         tag("h4", shown.why),
         asked,
-        tag("div", *(_ranked(ranked, domain) for ranked in shown.lists), class_="lists"),
+        tag("div", *(_ranked(ranked, domain, thumbnails) for ranked in shown.lists), class_="lists"),
         class_="query",
     )
 
 
-def _ranked(ranked: RankedList, domain: Domain) -> Html:
+def _ranked(ranked: RankedList, domain: Domain, thumbnails: Thumbnails) -> Html:
     result, run, number = ranked.result, ranked.run, _number_of(ranked, domain)
     rank, precision = result.first_match_rank, percent(result.average_precision or 0.0)
     found = f"first match at rank {rank:,}, average precision {precision}%{', re-ranked' * (number == RERANKED)}"
-    pictures = (_picture(image, rank, number) for rank, image in enumerate(ranked.images, start=1))
+    pictures = (_picture(image, rank, number, thumbnails) for rank, image in enumerate(ranked.images, start=1))
     return tag(
         "div",
         tag("p", tag("b", run.key, class_="badge"), " ", tag("b", run.name), tag("br"), tag("span", found)),
@@ -131,13 +136,13 @@ def _ranked(ranked: RankedList, domain: Domain) -> Html:
     )
 
 
-def _picture(image: RankedImage, rank: int, number: str) -> Html:
+def _picture(image: RankedImage, rank: int, number: str, thumbnails: Thumbnails) -> Html:
     record, kind = image.record, "right" if image.right else "wrong"
     who = "distractor" if record.distractor else f"person {record.pid}"
     alone = f"{-image.distance:.3f}" if number == SIMILARITY else f"{image.distance:.4g}"
     picture = tag(
         "img",
-        src=thumbnail(record),
+        src=thumbnails(record),
         alt=f"rank {rank}, {kind}: {who}, camera {record.camid}",
         width=SIZE[0],
         height=SIZE[1],

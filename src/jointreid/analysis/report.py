@@ -16,6 +16,9 @@ from jointreid.machine.paths import require_writable, user_path
 from jointreid.messages.errors import JointreidError
 from jointreid.retrieval.evaluate import OnBatch
 
+# Queries of each domain: a page holds 8 pictures for each query and run, of about 2 KB each.
+MOST_QUERIES = 200
+
 # Each system of `model.name`, in the order of the page.
 SYSTEMS = {
     "bot": "BoT applies the same filters to every picture.",
@@ -68,7 +71,8 @@ def write_report(
         title: of the page.
         notes: remarks for readers, such as the limits of the data.
         command: the command that made the runs or the page, shown at the end.
-        queries: number of queries of each domain with ranked lists; 0 leaves the pictures out, and needs no images.
+        queries: number of queries of each domain with ranked lists, at most `MOST_QUERIES`; 0 leaves the pictures out,
+            and needs no images.
         device: where to compute features: auto, cpu, cuda or mps.
         skip_unreadable: leave out unreadable images, even if the runs' settings do not.
         sources: where data lie that were moved, as `--data` names them.
@@ -80,10 +84,15 @@ def write_report(
 
     Raises:
         JointreidError: there are no runs, one is not a run or was not evaluated (the message names the command), its
-            data have changed or cannot be read, or `queries` is negative.
+            data have changed or cannot be read, or `queries` is negative or too large.
     """
     if queries < 0:
         raise JointreidError(f"queries is {queries}; expected 0 or more for each domain")
+    if queries > MOST_QUERIES:
+        raise JointreidError(
+            f"queries is {queries}; expected at most {MOST_QUERIES} for each domain, since the page holds the pictures "
+            "of all of them and would be too large for a browser; `jointreid ranklist` shows every query of a run"
+        )
     path = user_path(path)
     require_writable(path, "--out")
     runs = open_runs(groups, cache)

@@ -27,10 +27,11 @@ def render_page(study: ConflictStudy, *, terms: Mapping[str, str], command: str 
         command: the command that makes the page again.
         pictures: whether it holds pictures of people.
     """
-    names = list(study.images)
+    names, run = list(study.images), Path(study.run).resolve().name  # `.` has no name of its own
+    title = f"Conflict between data sets: {run}"
     trained = f" after {study.step:,} steps" if study.step else ""
     about = (
-        f"{Path(study.run).name}: {study.system}, trained on {words_of(names)}{trained}. Looked at: "
+        f"{run}: {study.system}, trained on {words_of(names)}{trained}. Looked at: "
         + "; ".join(f"{name}, {train} train and {test} test images" for name, (train, test) in study.images.items())
         + "."
     )
@@ -41,7 +42,7 @@ def render_page(study: ConflictStudy, *, terms: Mapping[str, str], command: str 
     body = (
         tag(
             "header",
-            tag("h1", f"Conflict between data sets: {Path(study.run).name}"),
+            tag("h1", title),
             tag("ol", *(tag("li", sentence) for sentence in findings(study)), class_="findings"),
             soft(about),
             *([soft(private)] if pictures else []),
@@ -60,7 +61,7 @@ def render_page(study: ConflictStudy, *, terms: Mapping[str, str], command: str 
         ),
         tag("footer", tag("p", "Made by ", tag("code", command)) if command else Html()),
     )
-    return page(f"Conflict between data sets: {Path(study.run).name}", *body)
+    return page(title, *body)
 
 
 def _terms(terms: Mapping[str, str]) -> Iterator[str]:

@@ -1,14 +1,19 @@
 """The three sentences, for studies whose figures are known."""
 
+import json
+import math
+import re
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pytest
 
 from jointreid.analysis.resampling import Estimate
 from jointreid.conflict.candidates import Candidates, PersonCandidate
 from jointreid.conflict.charts import number, share
 from jointreid.conflict.context import ContextUse
+from jointreid.conflict.domain_losses import domain_losses
 from jointreid.conflict.findings import NOT_COMPARED, findings, worst_part
 from jointreid.conflict.gradients import SHARED, GradientConflict, PartConflict
 from jointreid.conflict.neighbours import CameraPairs
@@ -110,6 +115,29 @@ def test_headings_tell_how_many_candidates_there_are_of_which_some_are_shown() -
     assert "may be one person (0)" in page
     assert "People whom two data sets may share (1 of 12 shown)" in page
     assert found.to_dict()["candidates"]["alike"] == 12
+
+
+def test_losses_that_are_not_finite_are_left_out_and_every_data_set_has_its_own_letters(tmp_path: Path) -> None:
+    names = [f"set {index}" for index in range(28)]
+    lines = [{"step": step, "identity_by_domain": dict.fromkeys(names, 1.0)} for step in (1, 2)]
+    lines.append(
+        {"step": 3, "identity_by_domain": {"set 0": math.nan, "set 1": math.inf, "set 2": 2.0, "new": math.nan}}
+    )
+    (tmp_path / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines) + '{"step": 4, "iden')
+    losses = domain_losses(tmp_path)
+    assert list(losses) == names
+    assert [losses[name][-1] for name in names[:3]] == [(2.0, 1.0), (2.0, 1.0), (3.0, 2.0)]
+    page = render_page(replace(NOTHING, losses=losses), terms={})
+    keys = re.findall(r'<b class="badge">(\w+)</b>', page)
+    assert (len(set(keys)), keys[:2], keys[-2:]) == (28, ["A", "B"], ["A1", "B1"])
+
+
+def test_a_run_that_is_the_working_folder_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "joint").mkdir()
+    monkeypatch.chdir(tmp_path / "joint")
+    page = render_page(replace(NOTHING, run="."), terms={})
+    assert page.count("Conflict between data sets: joint<") == 2
+    assert ">joint: bot, resnet50" in page
 
 
 def test_what_does_not_apply_is_said_in_a_line(tmp_path: Path) -> None:

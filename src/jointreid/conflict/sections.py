@@ -1,12 +1,12 @@
 """The sections of the page about networks: gradients, losses, features, context and kernels."""
 
 from collections.abc import Mapping, Sequence
-from string import ascii_uppercase
 
 import numpy as np
 
-from jointreid.analysis.curves import Curve, line_chart, swatch
+from jointreid.analysis.curves import COLOURS, Curve, line_chart, swatch
 from jointreid.analysis.html import Html, tag
+from jointreid.analysis.reported import run_key
 from jointreid.conflict.charts import bar, heat_table, number, plain_table, share
 from jointreid.conflict.context import PREDICTED, SHUFFLED, TRUE, ZEROED
 from jointreid.conflict.findings import NOT_COMPARED, worst_part
@@ -118,7 +118,7 @@ def loss_section(study: ConflictStudy) -> Html:
     content: list[Html | str] = []
     if study.losses:
         lines = [
-            Curve(ascii_uppercase[index % 26], name, points, index, index // 6)
+            Curve(run_key(index), name, points, index, index // COLOURS)
             for index, (name, points) in enumerate(study.losses.items())
         ]
         chart = line_chart("Identity loss", "nats, mean over some steps", lines, x_unit="steps")

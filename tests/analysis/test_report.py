@@ -179,12 +179,27 @@ def test_names_with_html_in_them_do_no_harm(tmp_path: Path) -> None:
     assert ("html", {"lang": "en"}) in page.elements
 
 
+def test_the_remarks_of_two_runs_in_folders_of_one_name_are_both_on_the_page(tmp_path: Path) -> None:
+    runs = [
+        make_run(tmp_path / folder / "seed0" / "bot", {"m": (0.5, 0.6)}, facts={"marks": (mark,)})
+        for folder, mark in (("e1", "first remark"), ("e2", "second remark"))
+    ]
+    page = report(tmp_path, {"": runs})
+    assert "e1/seed0/bot, m: first remark." in page.text
+    assert "e2/seed0/bot, m: second remark." in page.text
+
+
 @pytest.mark.slow
 def test_runs_of_the_same_name_get_different_labels(tmp_path: Path) -> None:
     paths = [make_run(tmp_path / folder / "bot", {"m": (0.5, 0.6)}) for folder in ("x", "y", "z")]
     runs = open_runs([RunGroup("G", paths[:2]), RunGroup("H", paths[2:])])
     assert [(run.key, run.name) for run in runs] == [("A", "x/bot · G"), ("B", "y/bot · G"), ("C", "bot · H")]
     assert [(run.line(()).colour, run.line(()).dash) for run in runs] == [(0, 0), (1, 0), (0, 1)]
+    far = [make_run(tmp_path / folder / "seed0" / "bot", {"m": (0.5, 0.6)}) for folder in ("e1", "e2")]
+    runs = open_runs([RunGroup("", far), RunGroup("", far[:1])])
+    assert [run.name for run in runs] == ["e1/seed0/bot", "e2/seed0/bot", "bot"]
+    twice = open_runs([RunGroup("", [far[0], far[0], far[1]])])
+    assert [run.name for run in twice] == ["e1/seed0/bot (A)", "e1/seed0/bot (B)", "e2/seed0/bot"]
     many = open_runs([RunGroup("G", paths[:1] * 28)])
     assert [many[index].key for index in (25, 26, 27)] == ["Z", "A1", "B1"]
 

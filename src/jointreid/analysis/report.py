@@ -196,14 +196,14 @@ def _remarks(runs: Sequence[ReportedRun]) -> Iterator[str]:
     """Yield the remarks that a reader needs before comparing numbers."""
     names = domain_names(runs)
     for name in names:
-        results = {run.name: run.domains[name] for run in runs if name in run.domains}
-        if unseen := [of for of, result in results.items() if not result.trained_on]:
+        results = [(run.name, run.domains[name]) for run in runs if name in run.domains]
+        if unseen := [of for of, result in results if not result.trained_on]:
             yield f"{name}: not trained on by {'; '.join(unseen)}."
         if seen := max((_trained_on(run, name) for run in runs if name in run.domains), default=0):
             yield f"{name}: {seen:,} queries show people that a model was trained on; they say little about new people."
-        for words in {r.protocol.words: None for r in results.values() if r.protocol and not r.protocol.comparable}:
+        for words in {r.protocol.words: None for _, r in results if r.protocol and not r.protocol.comparable}:
             yield f"{name}: {words}; not comparable with the paper's numbers."
-        for of, result in results.items():
+        for of, result in results:
             yield from (f"{of}, {name}: {mark}." for mark in result.marks or ())
     if unchecked := [run.name for run in runs if any(result.marks is None for result in run.results.domains)]:
         yield (

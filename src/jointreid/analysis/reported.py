@@ -2,7 +2,8 @@
 
 import json
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -43,7 +44,8 @@ class ReportedRun:
 
     Attributes:
         key: the letter that names it in charts.
-        label: the name of its directory, with its parent's where two runs of the group have the same name.
+        label: the name of its directory, with its parents' as far as they tell it from others of its group, and with
+            its key where even these do not.
         group: index of its group, from 0.
         group_label: what the group has in common, in words; may be empty.
         position: index in its group, from 0.
@@ -130,7 +132,7 @@ def open_runs(groups: Iterable[RunGroup], cache: str = "") -> list[ReportedRun]:
             )
     if not runs:
         raise JointreidError("there are no runs to report; name one run directory or more")
-    return runs
+    return _with_distinct_names(runs)
 
 
 def domain_names(runs: Sequence[ReportedRun]) -> list[str]:
@@ -139,10 +141,22 @@ def domain_names(runs: Sequence[ReportedRun]) -> list[str]:
 
 
 def _labels(paths: Sequence[Path]) -> list[str]:
-    """Return the names of folders, with their parents' where names are equal."""
+    """Return the names of folders, each with as many of its parents' as tell it from the others."""
     folders = [path.resolve() for path in paths]
-    names = [folder.name for folder in folders]
-    return [n if names.count(n) == 1 else f"{folder.parent.name}/{n}" for n, folder in zip(names, folders, strict=True)]
+    return [_shortest_name(folder, set(folders) - {folder}) for folder in folders]
+
+
+def _shortest_name(folder: Path, others: Collection[Path]) -> str:
+    parts = folder.parts
+    counts = range(1, len(parts))
+    enough = (count for count in counts if all(other.parts[-count:] != parts[-count:] for other in others))
+    return Path(*parts[-next(enough, len(parts)) :]).as_posix()
+
+
+def _with_distinct_names(runs: Sequence[ReportedRun]) -> list[ReportedRun]:
+    """Return the runs, those of the same name with their keys: a run that was given twice, or in two groups."""
+    counts = Counter(run.name for run in runs)
+    return [replace(run, label=f"{run.label} ({run.key})") if counts[run.name] > 1 else run for run in runs]
 
 
 def run_key(index: int) -> str:

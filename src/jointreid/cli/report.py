@@ -18,7 +18,7 @@ class ReportOptions:
     runs: tuple[str, ...] = argument("RUN", "run directories, evaluated")
     out: str = setting("report.html", "the page", metavar="FILE")
     title: str = setting(_TITLE, "title of the page")
-    queries: int = setting(3, "queries shown of each domain; 0 for none")
+    queries: int = setting(3, "queries shown of each domain, 200 at most; 0 for none")
     data: tuple[str, ...] = moved()
     cache: str = cache()
     device: Device = device()
@@ -29,7 +29,9 @@ def report(options: ReportOptions) -> int:
     """Write one page about several runs: accuracy, curves, and what each retrieves, right and wrong."""
     from jointreid.analysis.report import write_report
     from jointreid.analysis.reported import RunGroup
+    from jointreid.machine.paths import require_writable_file, user_path
 
+    require_writable_file(user_path(options.out), "--out")
     path = write_report(
         [RunGroup("", options.runs)],
         options.out,

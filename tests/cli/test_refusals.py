@@ -24,6 +24,26 @@ def test_options_without_an_effect_are_refused(line: str, message: str, capsys: 
     assert message in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("line", "option"),
+    [
+        ("report r --out {}", "--out"),
+        ("conflict r --html {}", "--html"),
+        ("gain r --html {}", "--html"),
+        ("gain r --csv {}", "--csv"),
+        ("why r a.jpg b.jpg --out {}", "--out"),
+        ("predict r --images i --out {}", "--out"),
+    ],
+)
+def test_a_folder_in_place_of_a_file_is_refused_before_the_work(
+    line: str, option: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "out.csv"
+    folder.mkdir()
+    assert main(line.format(folder).split()) == 2
+    assert f"{folder}: is a folder; name a file, in it or elsewhere, with {option}" in capsys.readouterr().err
+
+
 def test_a_path_that_cannot_be_looked_at_is_named() -> None:
     path = Path("a" * 300)
     for look in (is_file, require_regular, open_run):

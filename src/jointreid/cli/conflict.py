@@ -34,12 +34,12 @@ def conflict(options: ConflictOptions) -> int:
     from jointreid.conflict.page import render_page
     from jointreid.conflict.study import study_conflict
     from jointreid.machine.files import write_atomically
-    from jointreid.machine.paths import require_writable, user_path
+    from jointreid.machine.paths import require_writable_file, user_path
     from jointreid.messages.progress import progress_bars
 
     page = user_path(options.html) if options.html else None
     if page:
-        require_writable(page, "--html")
+        require_writable_file(page, "--html")
     studied = study_run(
         options.run,
         options.images,

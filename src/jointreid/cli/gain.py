@@ -8,7 +8,7 @@ from jointreid.cli.options import argument, as_json
 from jointreid.cli.output import print_json
 from jointreid.config import setting
 from jointreid.machine.files import write_atomically
-from jointreid.machine.paths import require_writable, user_path
+from jointreid.machine.paths import require_writable_file, user_path
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,7 +30,7 @@ def gain(options: GainOptions) -> int:
     files = {"--html": options.html, "--csv": options.csv}
     for option, file in files.items():
         if file:
-            require_writable(user_path(file), option)
+            require_writable_file(user_path(file), option)
     from jointreid.analysis.gain import compute_gain
     from jointreid.analysis.gain_text import as_csv, render
 

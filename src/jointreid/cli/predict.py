@@ -38,13 +38,13 @@ def predict(options: PredictOptions) -> int:
     from jointreid.conflict.predict import predict_origins
     from jointreid.conflict.prediction_file import render, require_suffix, to_dict, write_predictions
     from jointreid.extraction.image_table import read_images
-    from jointreid.machine.paths import require_writable, user_path
+    from jointreid.machine.paths import require_writable_file, user_path
     from jointreid.messages.progress import progress_bars
 
     out = user_path(options.out) if options.out else None
     if out:
         require_suffix(out)
-        require_writable(out, "--out")
+        require_writable_file(out, "--out")
     table = read_images(options.images, options.root)
     studied = study_run(
         options.run,

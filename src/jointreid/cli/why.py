@@ -25,11 +25,11 @@ class WhyOptions:
 def why(options: WhyOptions) -> int:
     """Say how alike two images are to a run, and show which places of both make them so."""
     from jointreid.analysis.why_page import explain_images, summary, to_dict, write_why_page
-    from jointreid.machine.paths import require_writable, user_path
+    from jointreid.machine.paths import require_writable_file, user_path
 
     out = user_path(options.out)
     if not options.json:
-        require_writable(out, "--out")
+        require_writable_file(out, "--out")
     found = explain_images(options.run, options.first, options.second, device=options.device)
     if options.json:
         print_json(to_dict(found))

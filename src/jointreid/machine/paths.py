@@ -128,6 +128,21 @@ def why_unwritable(folder: Path) -> str:
         return error.strerror or str(error)
 
 
+def require_writable_file(path: Path, option: str) -> None:
+    """Refuse, before the work, a file that could not be written after it, as where a folder has its name.
+
+    Args:
+        path: the file.
+        option: the option that names it, such as `--out`.
+
+    Raises:
+        JointreidError: the message names the path, the reason and the option.
+    """
+    if path.is_dir():
+        raise JointreidError(f"{path}: is a folder; name a file, in it or elsewhere, with {option}")
+    require_writable(path, option)
+
+
 def require_writable(path: Path, option: str) -> None:
     """Refuse, before the work, a file or folder that could not be written after it.
 

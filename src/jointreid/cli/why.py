@@ -41,4 +41,7 @@ def why(options: WhyOptions) -> int:
 
 def _command(options: WhyOptions) -> str:
     """Return the command that makes the page again."""
-    return command("why", Path(options.run), Path(options.first), Path(options.second), "--out", Path(options.out))
+    words: list[str | Path] = ["why", Path(options.run), Path(options.first), Path(options.second)]
+    words += ["--out", Path(options.out)]
+    words += [f"--device={options.device}"] * (options.device != WhyOptions.device)
+    return command(*words)

@@ -62,7 +62,7 @@ def arm_table(store: RecordStore, dataset: str, start: Start, stage: str) -> Ite
 def _words(heads: Sequence[str], contexts: Sequence[str]) -> Iterator[str]:
     yield (
         "CPU s: on machines that had other work, too, so compare arms by the table of costs at the end; empty where "
-        "the training was interrupted."
+        "the training was interrupted or its record does not say."
     )
     if heads:
         yield (
@@ -77,8 +77,11 @@ def _words(heads: Sequence[str], contexts: Sequence[str]) -> Iterator[str]:
 
 
 def _cpu_seconds(records: Sequence[Record]) -> str:
-    """Write the mean CPU seconds of the trainings that were not interrupted; the others trained some steps twice."""
-    found = [record["cpu_seconds"] for record in records if not record.get("resumed")]
+    """Write the mean CPU seconds of the trainings that were not interrupted; the others trained some steps twice.
+
+    Early records do not say whether theirs was.
+    """
+    found = [record["cpu_seconds"] for record in records if not record.get("resumed", True)]
     return f"{fmean(found):.0f}" if found else ""
 
 

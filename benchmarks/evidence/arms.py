@@ -18,7 +18,7 @@ Sections = Mapping[str, Mapping[str, Any]]
 # Every arm with a static kernel and a generated one: no weight decay on the generators, as in the recipe `joint`.
 _STATIC: dict[str, Any] = {"base": "static", "decay_generators": False}
 # MobileNetV2 has up to 960 channels: with this the generated part adds a third to its multiply-adds, not a half.
-_GENERATORS: Mapping[Start, Mapping[str, Any]] = {"imagenet": {"squeeze": 0.1, "hidden_floor": 16}}
+GENERATORS: Mapping[Start, Mapping[str, Any]] = {"imagenet": {"squeeze": 0.1, "hidden_floor": 16}}
 # As training chooses it where the settings leave it open.
 GENERATOR_LR: Mapping[Start, float] = {
     "random": GENERATOR_LR_FROM_SCRATCH,
@@ -181,7 +181,7 @@ def settings(arm: str, start: Start) -> RunConfig:
     """Return the settings of an arm from a start, without data, size of images, schedule and learning rate."""
     chosen = NETWORKS[arm]
     config = apply_recipe(chosen.recipe).replace(model=TRUNKS[start], **chosen.changes)
-    config = config.replace(optim={"generator_lr": GENERATOR_LR[start]}, dcsd=_GENERATORS.get(start, {}))
+    config = config.replace(optim={"generator_lr": GENERATOR_LR[start]}, dcsd=GENERATORS.get(start, {}))
     return config.replace(**chosen.starts[start])
 
 

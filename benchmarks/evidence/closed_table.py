@@ -49,6 +49,8 @@ def closed_table(store: RecordStore, dataset: str, start: Start) -> Iterator[str
         "network gains on the domain, and the reverse.",
         f"The queries of that camera are searched among all test images of {camera_domain}; of the other domains no "
         "train image was left out.",
+        "True labels: of what was left out that arm is told nothing, on the domain neither domain nor camera, on the "
+        "camera only the domain.",
     )
     yield ""
     yield text_table([head, *rows], "l" + "r" * (len(head) - 1))

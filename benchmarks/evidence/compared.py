@@ -44,6 +44,24 @@ def gain(
 ) -> tuple[Estimate, dict[str, Estimate]]:
     """Return what an arm gains over another in mAP: the mean over domains, and each domain's.
 
+    Takes what `resampled_gain` takes.
+    """
+    value, resampled, each = resampled_gain(plain, other, store, domains, camid)
+    return Estimate.of(value, resampled), each
+
+
+def resampled_gain(
+    plain: Sequence[Record],
+    other: Sequence[Record],
+    store: RecordStore,
+    domains: Sequence[str],
+    camid: int | None = None,
+) -> tuple[float, Floats, dict[str, Estimate]]:
+    """Return the mean over domains of what an arm gains over another in mAP, its resamples [R], and each domain's gain.
+
+    The resamples of identities and seeds are the same for all arms of the same seeds, so that the gains of several
+    arms may be compared resample by resample.
+
     Args:
         plain: records of the one arm; of trainings on each domain alone, those of all domains.
         other: of the other; the gain is theirs minus those of `plain`.
@@ -60,7 +78,8 @@ def gain(
         each[domain] = Estimate.of(b.mean - a.mean, drawn)
         resampled.append(drawn)
     value = float(np.mean([estimate.value for estimate in each.values()]))
-    return Estimate.of(value, np.mean(resampled, axis=0)), each
+    mean: Floats = np.mean(resampled, axis=0)
+    return value, mean, each
 
 
 def records_of(store: RecordStore, dataset: str, start: str, stage: str, arm: str) -> list[Record]:

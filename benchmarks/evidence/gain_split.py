@@ -1,14 +1,13 @@
 """The table of what each part of the recommended network gains, and what joining the data sets does."""
 
 from collections.abc import Iterator, Sequence
-from math import isnan
 
 from evidence.arms import Start
 from evidence.compared import gain, records_of
 from evidence.data import DATASETS
 from evidence.figures import paragraph, with_interval
 from evidence.levels import Record, level
-from evidence.outcome import has_least_share, share_of_context
+from evidence.outcome import share_of_context, share_words
 from evidence.records import RecordStore
 from evidence.tasks import COMPARED
 from jointreid.messages.tables import text_table
@@ -70,21 +69,15 @@ def _joining_words(store: RecordStore, dataset: str, start: Start) -> Iterator[s
         steps = [record["steps"] for record in alone]
         yield (
             "Joining: one network of all domains against one network for each domain alone, one seed of each. Each "
-            f"image is seen equally often: {joint[0]['steps']:,} steps of the one, {min(steps):,} to {max(steps):,} of "
-            f"each of the others, {sum(steps):,} together. Those take the lr that was tuned for the joint one, so a "
+            f"image is seen equally often: {joint[0]['steps']:,} steps of the one, {_range(steps)} of each of the "
+            f"others, {sum(steps):,} together. Those take the lr that was tuned for the joint one, so a "
             "part of what joining seems to gain may be an lr that suits a single domain less."
         )
 
 
-def share_words(share: float | None) -> str:
-    """Write the share that D + C has in the gain, beside the goal."""
-    if share is None:
-        return ""
-    if isnan(share):
-        return "no clear gain"
-    if share < 0:
-        return "none, NOT half"
-    return f"{100 * share:.0f} %{'' if has_least_share(share) else ', NOT half'}"
+def _range(steps: Sequence[int]) -> str:
+    low, high = min(steps), max(steps)
+    return f"{low:,}" if low == high else f"{low:,} to {high:,}"
 
 
 def _share(store: RecordStore, dataset: str, start: Start, stage: str) -> str:

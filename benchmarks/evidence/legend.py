@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Iterator
 
-from evidence.arms import ARMS, short_start
+from evidence.arms import ARMS, GENERATORS, START_WORDS, short_start
 from evidence.data import DATASETS, people_domains
 from evidence.figures import paragraph
 from evidence.tasks import Scale
@@ -28,12 +28,14 @@ _WORDS = (
 _PICTURES = {
     "omniglot": (
         "Handwritten characters of github.com/brendenlake/omniglot (MIT licence). An identity is a character, a camera "
-        "the person who wrote it, 20 in each domain, which is a pair of alphabets."
+        "the person who wrote it, 20 in each domain, which is a pair of alphabets. Queries are the drawings of the "
+        "writers 0, 5, 10 and 15, counted from 0. `benchmarks/evidence/identities/omniglot.csv` names the characters."
     ),
     "emoji": (
         "Icons of eleven npm packages @iconify-json/NAME, each under its own licence, drawn at 72x72 pixels. An "
         "identity is an emoji, a camera the studio that drew it; the cameras of each domain are counted apart, so "
-        "there are 77 of about 48 train images. A domain is a group of Unicode."
+        "there are 77 of about 48 train images. A domain is a group of Unicode. Each "
+        "test image is a query and in the gallery. `benchmarks/evidence/identities/emoji.csv` names the emoji."
     ),
 }
 
@@ -42,7 +44,7 @@ def legend(scale: Scale) -> Iterator[str]:
     """Yield the section."""
     yield "## Words"
     yield ""
-    for words in _WORDS:
+    for words in (*_WORDS, _networks(scale)):
         yield paragraph(words)
         yield ""
     rows = []
@@ -56,6 +58,20 @@ def legend(scale: Scale) -> Iterator[str]:
         words = f"{DATASETS[dataset].words}."
         yield paragraph(words[0].upper() + words[1:], people_words() if dataset == "people" else _PICTURES[dataset])
         yield ""
+
+
+def _networks(scale: Scale) -> str:
+    """Return which trunks are trained, and where their generators are not those of the recipe."""
+    trunks = "; ".join(START_WORDS[start] for start in scale.starts)
+    words = f"Networks: {trunks}."
+    for start, settings in GENERATORS.items():
+        if start in scale.starts:
+            options = " ".join(f"--dcsd.{name} {value}" for name, value in settings.items())
+            words += (
+                f" With {START_WORDS[start]} the recommended network is `--recipe joint {options}`: generators of "
+                "about half the parameters."
+            )
+    return words
 
 
 def people_words() -> str:

@@ -58,7 +58,7 @@ def length_section(store: RecordStore, scale: Scale, image: str) -> Iterator[str
         return
     yield "## Longer training"
     yield ""
-    yield f"![Mean mAP over the steps of training, of the plain and of the recommended network]({image})"
+    yield f"![Mean mAP of trainings of several lengths, of the plain and of the recommended network]({image})"
     yield ""
     yield paragraph("C: the recommended network; P: the plain network, static; with equal seeds.")
     yield ""

@@ -6,10 +6,10 @@ is missed.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from math import nan
+from math import isnan, nan
 
 from evidence.arms import ARMS, Start
-from evidence.compared import gain, records_of
+from evidence.compared import gain, records_of, resampled_gain
 from evidence.data import DATASETS
 from evidence.levels import Record, best_plain, seed_gains, seeds_of
 from evidence.records import RecordStore
@@ -37,7 +37,7 @@ class Outcome:
     plain: Sequence[Record]
     gain: Estimate
     seed_gains: Sequence[float]
-    share: float | None
+    share: Estimate | None
     wanted: float
 
     @property
@@ -78,17 +78,31 @@ def rival(store: RecordStore, dataset: str, start: Start, stage: str, domains: S
     return best_plain(candidates.values(), other, domains)
 
 
-def share_of_context(store: RecordStore, dataset: str, start: Start, stage: str) -> float | None:
+def share_of_context(store: RecordStore, dataset: str, start: Start, stage: str) -> Estimate | None:
     """Return D + C as a share of S, D and C; NaN where these gain nothing clear, None if a part was not trained."""
     plain, sample, whole = (records_of(store, dataset, start, stage, arm) for arm in ("static", "s", "context"))
     if not (plain and sample and whole):
         return None
     domains = DATASETS[dataset].domains
-    total, _ = gain(plain, whole, store, domains)
-    of_context, _ = gain(sample, whole, store, domains)
-    return of_context.value / total.value if total.low > 0 else nan
+    total, totals, _ = resampled_gain(plain, whole, store, domains)
+    of_context, of_contexts, _ = resampled_gain(sample, whole, store, domains)
+    if Estimate.of(total, totals).low <= 0:
+        return Estimate(nan, nan, nan)
+    return Estimate.of(of_context / total, of_contexts / totals)
 
 
-def has_least_share(share: float | None) -> bool:
+def has_least_share(share: Estimate | None) -> bool:
     """Return whether enough of a gain comes from D + C: not if it is unknown, or if there is no clear gain."""
-    return share is not None and share >= LEAST_SHARE
+    return share is not None and share.value >= LEAST_SHARE
+
+
+def share_words(share: Estimate | None) -> str:
+    """Write the share that D + C has in the gain, with its interval, beside the goal."""
+    if share is None:
+        return ""
+    if isnan(share.value):
+        return "no clear gain"
+    if share.value < 0:
+        return "none, NOT half"
+    goal = "" if has_least_share(share) else ", NOT half"
+    return f"{100 * share.value:.0f} % ({100 * share.low:.0f} to {100 * share.high:.0f}){goal}"

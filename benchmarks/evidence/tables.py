@@ -6,6 +6,7 @@ python -m evidence.tables
 import argparse
 import os
 import sys
+from math import floor
 from pathlib import Path
 
 from evidence.arm_table import arm_table
@@ -36,9 +37,10 @@ TITLE = "# Evidence: which network for joint training"
 HEAD = (
     "Made by `bash benchmarks/evidence/run.sh` from the records under `results/evidence/`. {size}: the figures compare "
     "networks with each other, not with results on photographs of people. Every arm has the same data, batches and "
-    "schedule, and a learning rate (lr) chosen on train identities that are held out; no setting was chosen on a test "
-    "identity. mAP in percent; in brackets the 95 % interval of a difference, over resamples of identities, and of "
-    "seeds where there are several. An arm that is marked with * is a control."
+    "schedule, and a learning rate (lr) chosen on train identities that are held out. No setting was chosen on a test "
+    "identity; only where remedies are tried depends on what was reached there. mAP in percent; in brackets the 95 % "
+    "interval of a difference, over resamples of identities, and of seeds where there are several. An arm that is "
+    "marked with * is a control."
 )
 REPEAT = (
     paragraph(
@@ -70,7 +72,7 @@ def page(store: RecordStore, costs: Costs, scale: Scale, image: str = IMAGE) -> 
     if not records:
         lines.append("There is no training yet.")
     else:
-        hours = sum(record["cpu_seconds"] for record in records) / 3600
+        hours = floor(sum(record["cpu_seconds"] for record in records) / 360) / 10
         machines = sorted({record["provenance"]["machine"] for record in records})
         lines.append(
             paragraph(f"{len(records)} trainings, at least {hours:.1f} CPU hours on {' and '.join(machines)}.")

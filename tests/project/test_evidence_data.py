@@ -1,5 +1,6 @@
 """The images of the trainings that are compared: who is in train, who is in test, and who is left out."""
 
+import csv
 import shutil
 from collections.abc import Callable
 from dataclasses import replace
@@ -83,3 +84,14 @@ def test_the_closed_domain_and_the_closed_camera_are_not_in_train(settings_of: C
     # The queries of the closed camera stay: they show what the network does with it.
     test = domains_of(settings_of("closed"))[closed_camera[0]]
     assert closed_camera[1] in {record.camid for record in test.query}
+
+
+@pytest.mark.parametrize("name", ["omniglot", "emoji"])
+def test_the_lists_of_identities_are_those_of_the_pictures(name: str) -> None:
+    table = ROOT.parent / "shared" / "data" / name / "manifest.csv"
+    if not table.is_file():
+        pytest.skip(f"the pictures are not at {table.parent}")
+    listed = (ROOT / "benchmarks" / "evidence" / "identities" / f"{name}.csv").read_text().splitlines()
+    rows = csv.DictReader(table.read_text().splitlines())
+    found = {(row["domain"], "train" if row["split"] == "train" else "test", row["pid"]) for row in rows}
+    assert listed == ["domain,split,pid", *(",".join(row) for row in sorted(found))]

@@ -1,5 +1,6 @@
 """The whole page: what stands in its tables and charts, from run directories made by hand, and that it is sound."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,8 @@ from jointreid.data.protocols import ProtocolMatch
 from jointreid.data.sources import load_domains
 from jointreid.messages.errors import JointreidError
 from jointreid.retrieval.evaluate import evaluate_run
-from jointreid.retrieval.results import MergedResult
+from jointreid.retrieval.result_files import load_results, save_results
+from jointreid.retrieval.results import Conditions, MergedResult
 from jointreid.run import model_for, write_config
 from jointreid.training.checkpoint import save_checkpoint
 from tests.analysis.report_pages import HEADS, evaluation, make_run, report, step
@@ -82,6 +84,37 @@ def test_the_page_says_what_makes_runs_not_comparable(tmp_path: Path) -> None:
     assert "m: Market-1501, half of it; not comparable with the paper's numbers." in page.text
     assert "m: 1 queries show people that a model was trained on" in page.text
     assert "None of these people were in the training data" not in page.text
+
+
+def test_a_data_set_that_was_evaluated_in_two_ways_is_not_compared(tmp_path: Path) -> None:
+    a, b, c = (make_run(tmp_path / name, {"m": (0.5, 0.6)}) for name in "abc")
+    for run, mAP, rerank in ((a, 0.9, True), (b, 0.4, False), (c, 0.3, True)):
+        add_other(run, mAP, rerank=rerank)
+    page = report(tmp_path, {"": [a, b]})
+    assert page.rows(0)[2] == ["A a bot, resnet50", "50.0", "60.0", "90.0", "45.0", "70.0", "52.5"]
+    assert page.bold(0)[2:4] == [["50.0", "60.0"], ["50.0", "60.0"]]  # of m alone
+    words = (
+        "other: compare neither these numbers nor the means, since the ways of evaluation differ "
+        "(a: without mirrored images, re-ranked; b: without mirrored images, not re-ranked)."
+    )
+    assert words in page.text
+    alike = report(tmp_path, {"": [a, c]})
+    assert alike.bold(0)[2] == ["50.0", "60.0", "90.0", "45.0", "70.0", "52.5"]
+    assert (
+        "other: evaluated without mirrored images, re-ranked, unlike other data sets of a; c; the mean is over both."
+        in alike.text
+    )
+
+
+def add_other(run: Path, mAP: float, *, rerank: bool) -> None:
+    """Add the results on a data set `other` to a run's, as `evaluate RUN --data other=... --rerank` does."""
+    results, queries = load_results(run)
+    conditions = Conditions("2026-01-31T12:00:00Z", "last", 40, False, rerank)
+    cmc = {1: mAP / 2, 5: 0.8, 10: 0.9}
+    found = replace(results.domains[0], domain="other", mAP=mAP, cmc=cmc, trained_on=False, conditions=conditions)
+    save_results(
+        replace(results, domains=(found,), rerank=rerank), [replace(query, domain="other") for query in queries], run
+    )
 
 
 # Training

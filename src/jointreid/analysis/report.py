@@ -8,7 +8,7 @@ from jointreid.analysis.panels import heads_section, training_section
 from jointreid.analysis.pictures import DISTANCE, differences, mark, numbers_shown, render_domain, symbols
 from jointreid.analysis.ranklists import LENGTH, load_reported_domains, rank_domains
 from jointreid.analysis.reported import ReportedRun, RunGroup, domain_names, open_runs
-from jointreid.analysis.tables import accuracy_table, merged_sets, merged_table, settings_table
+from jointreid.analysis.tables import accuracy_table, evaluated_alike, merged_sets, merged_table, settings_table
 from jointreid.config import RunConfig
 from jointreid.data.records import Domain
 from jointreid.machine.files import write_atomically
@@ -205,6 +205,7 @@ def _remarks(runs: Sequence[ReportedRun]) -> Iterator[str]:
             yield f"{name}: {words}; not comparable with the paper's numbers."
         for of, result in results:
             yield from (f"{of}, {name}: {mark}." for mark in result.marks or ())
+        yield from _ways(runs, name)
     if unchecked := [run.name for run in runs if any(result.marks is None for result in run.results.domains)]:
         yield (
             f"The data of {'; '.join(unchecked)} were not checked before the evaluation; `jointreid evaluate` checks "
@@ -214,6 +215,19 @@ def _remarks(runs: Sequence[ReportedRun]) -> Iterator[str]:
         yield "The runs were evaluated on different domains, so their means cannot be compared."
     if all(run.results.pretraining == "none" for run in runs):
         yield "All models started from random weights: not comparable with models that start from ImageNet weights."
+
+
+def _ways(runs: Sequence[ReportedRun], name: str) -> Iterator[str]:
+    """Yield how a domain was evaluated, if runs differ in that or do not evaluate it as their own domains."""
+    evaluated = [run for run in runs if name in run.domains]
+    if not evaluated_alike(evaluated, [name]):
+        ways = "; ".join(f"{run.name}: {run.way(name)}" for run in evaluated)
+        yield f"{name}: compare neither these numbers nor the means, since the ways of evaluation differ ({ways})."
+    elif others := [run for run in evaluated if run.way(name) != (run.results.flip, run.results.rerank)]:
+        yield (
+            f"{name}: evaluated {others[0].way(name)}, unlike other data sets of "
+            f"{'; '.join(run.name for run in others)}; the mean is over both."
+        )
 
 
 def _trained_on(run: ReportedRun, name: str) -> int:

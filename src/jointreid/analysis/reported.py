@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from string import ascii_uppercase
-from typing import Any
+from typing import Any, NamedTuple
 
 from jointreid.analysis.curves import Curve, Point
 from jointreid.machine.paths import user_path
@@ -36,6 +36,21 @@ class RunGroup:
     def __post_init__(self) -> None:
         if not self.runs:
             raise JointreidError(f"the group {self.label!r} holds no runs; name one run directory or more")
+
+
+class EvaluationWay(NamedTuple):
+    """What of an evaluation changes its figures, and may differ between the domains of a run.
+
+    Attributes:
+        flip: whether features were averaged with those of the mirrored images.
+        rerank: whether answers were re-ranked.
+    """
+
+    flip: bool
+    rerank: bool
+
+    def __str__(self) -> str:
+        return f"with{'' if self.flip else 'out'} mirrored images, {'' if self.rerank else 'not '}re-ranked"
 
 
 @dataclass(frozen=True)
@@ -80,6 +95,11 @@ class ReportedRun:
     def domains(self) -> dict[str, DomainResult]:
         """Its results by domain."""
         return {result.domain: result for result in self.results.domains}
+
+    def way(self, domain: str) -> EvaluationWay:
+        """Return how a domain was evaluated; domains that the run was not trained on may have their own way."""
+        told = self.domains[domain].conditions or self.results
+        return EvaluationWay(told.flip, told.rerank)
 
     @cached_property
     def state(self) -> dict[str, Any]:

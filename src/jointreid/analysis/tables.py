@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import groupby
 from typing import Any
 
@@ -30,14 +31,14 @@ class ReportColumn:
         names: one for each column.
         values: returns a run's values in [0, 1], one for each column, None where there is none.
         foot: below them.
-        compared: whether the best is emphasised.
+        compared: returns whether the values of some runs can be compared, so that the best is emphasised.
     """
 
     title: str
     names: Sequence[str]
     values: Callable[[ReportedRun], Metrics]
     foot: str = ""
-    compared: bool = True
+    compared: Callable[[Sequence[ReportedRun]], bool] = lambda runs: False
 
 
 def accuracy_table(runs: Sequence[ReportedRun], metrics: dict[str, str], caption: str) -> Html:
@@ -50,16 +51,27 @@ def accuracy_table(runs: Sequence[ReportedRun], metrics: dict[str, str], caption
     """
     names = domain_names(runs)
     columns = [
-        ReportColumn(name, list(metrics), _metrics_on(name, list(metrics.values())), _valid_queries(runs, name))
+        ReportColumn(
+            name,
+            list(metrics),
+            _metrics_on(name, list(metrics.values())),
+            _valid_queries(runs, name),
+            partial(evaluated_alike, names=[name]),
+        )
         for name in names
     ]
     mean = ReportColumn(
         "mean",
         list(metrics),
         lambda run: [run.results.mean[metric] for metric in metrics.values()],
-        compared=all(list(run.domains) == names for run in runs),
+        compared=lambda group: all(list(run.domains) == names for run in runs) and evaluated_alike(group, names),
     )
     return metrics_table(runs, [*columns, mean], caption, "queries with a match")
+
+
+def evaluated_alike(runs: Sequence[ReportedRun], names: Sequence[str]) -> bool:
+    """Return whether each of some domains was evaluated in one way by the runs that have it."""
+    return all(len({run.way(name) for run in runs if name in run.domains}) <= 1 for name in names)
 
 
 def head_table(runs: Sequence[ReportedRun], caption: str) -> Html:
@@ -72,8 +84,8 @@ def head_table(runs: Sequence[ReportedRun], caption: str) -> Html:
 
         return values
 
-    columns = [ReportColumn(name, ("domain", "camera"), on(name), compared=False) for name in domain_names(runs)]
-    chance = ReportColumn("chance", ("domain", "camera"), chances, compared=False)
+    columns = [ReportColumn(name, ("domain", "camera"), on(name)) for name in domain_names(runs)]
+    chance = ReportColumn("chance", ("domain", "camera"), chances)
     return metrics_table(runs, [*columns, chance], caption)
 
 
@@ -103,7 +115,7 @@ def merged_table(runs: Sequence[ReportedRun], merged: frozenset[str], caption: s
 
     with_merged = [run for run in runs if any(on(name)(run)[0] is not None for name in run.domains)]
     names = [name for name in domain_names(with_merged) if any(on(name)(run)[0] is not None for run in with_merged)]
-    columns = [ReportColumn(name, ("own", "merged", "overtaken"), on(name), compared=False) for name in names]
+    columns = [ReportColumn(name, ("own", "merged", "overtaken"), on(name)) for name in names]
     return metrics_table(with_merged, columns, caption)
 
 
@@ -169,15 +181,16 @@ def _valid_queries(runs: Sequence[ReportedRun], name: str) -> str:
 
 def _rows(runs: Sequence[ReportedRun], columns: Sequence[ReportColumn]) -> Iterator[Html]:
     shown = [[[_percent(value) for value in column.values(run)] for column in columns] for run in runs]
+    compared = [column.compared(runs) for column in columns]
     for run, of_run in zip(runs, shown, strict=True):
         system = tag("span", run.system.removeprefix(f"{run.label}, "), class_="soft")
         name = tag("b", run.key, class_="badge"), " ", run.label, " ", system
         cells = []
-        for position, column in enumerate(columns):
-            for index, text in enumerate(of_run[position]):
-                others = [texts[position][index] for texts in shown if texts[position][index] != NONE]
+        for position, texts_of_column in enumerate(of_run):
+            for index, text in enumerate(texts_of_column):
+                others = [float(texts[position][index]) for texts in shown if texts[position][index] != NONE]
                 # Values that look equal as printed are equal to a reader: all of them are best.
-                best = column.compared and len(others) > 1 and text != NONE and float(text) == max(map(float, others))
+                best = compared[position] and len(others) > 1 and text != NONE and float(text) == max(others)
                 cells.append(tag("td", tag("b", text) if best else text, class_=_first(index)))
         yield tag("tr", tag("th", *name, scope="row"), *cells)
 

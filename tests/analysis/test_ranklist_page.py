@@ -1,8 +1,10 @@
 """Ranked lists of every query against an independent ranking, and the page that shows them."""
 
 import base64
+import doctest
 import hashlib
 import json
+import os
 import re
 import shutil
 import time
@@ -11,13 +13,16 @@ from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 
+from jointreid.analysis import ranklist_data, ranklist_page
 from jointreid.analysis.every_query import ListedQuery, list_queries
+from jointreid.analysis.ranklist_data import address, pictures_folder
 from jointreid.analysis.ranklist_files import MARKER
 from jointreid.analysis.ranklist_page import NOTICE, write_ranklist
 from jointreid.analysis.ranklists import load_reported_domains
@@ -48,6 +53,11 @@ def data_of(page: Path) -> dict[str, Any]:
     assert found
     plain: dict[str, Any] = json.loads(found[1])
     return plain
+
+
+def folder_of(page: Path) -> Path:
+    """Return where a page finds its pictures."""
+    return page.parent / unquote(data_of(page)["folder"])
 
 
 def lists_of(path: Path, length: int) -> list[tuple[ReportedRun, Domain, tuple[ListedQuery, ...]]]:
@@ -126,11 +136,14 @@ def test_with_re_ranking_first_matches_are_those_of_the_evaluation(paths: list[P
 
 
 def test_the_page_holds_every_query_and_its_pictures_lie_beside_it(page: Path, paths: list[Path]) -> None:
-    data, pictures = data_of(page), page.parent / "pictures"
+    data = data_of(page)
+    pictures = folder_of(page)
+    assert pictures.parent == page.parent / "pictures"
+    assert sorted(pictures.parent.iterdir()) == sorted([pictures, pictures.parent / MARKER])
     assert [domain["name"] for domain in data["domains"]] == [NASTY, "one"]
     assert [len(domain["queries"]) for domain in data["domains"]] == [5, 2]
-    assert (data["length"], data["folder"], data["similarity"]) == (4, "pictures", True)
-    used = {MARKER}
+    assert (data["length"], data["similarity"]) == (4, True)
+    used = set()
     for domain in data["domains"]:
         used |= {file for file, *_ in domain["images"]}
         for query in domain["queries"]:
@@ -176,13 +189,39 @@ def test_a_new_page_replaces_the_pictures_of_the_former_one_and_nothing_else(pat
     out = tmp_path / "one.html"
     assert write_ranklist(paths[0], out, domain="one", length=1) == out
     assert [domain["name"] for domain in data_of(out)["domains"]] == ["one"]
-    (tmp_path / "one-pictures" / "stale.jpg").write_bytes(b"")
-    write_ranklist(paths[0], out, domain="one", length=1)
-    assert not (tmp_path / "one-pictures" / "stale.jpg").exists()
+    (tmp_path / "one-pictures" / "0-0.jpg").write_bytes(b"of a page of an earlier version")
+    before = folder_of(out)
+    write_ranklist(paths[0], out, domain="one", length=2)
+    assert folder_of(out) != before
+    assert {entry.name for entry in (tmp_path / "one-pictures").iterdir()} == {MARKER, folder_of(out).name}
     assert sorted(entry.name for entry in tmp_path.iterdir()) == ["one-pictures", "one.html"]
     (tmp_path / "pictures").mkdir()
     with pytest.raises(JointreidError, match="pictures exists and holds no pictures of a ranked-list page"):
         write_ranklist(paths[0], tmp_path)
+
+
+def test_a_page_that_cannot_be_replaced_keeps_its_own_pictures(
+    paths: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = write_ranklist(paths[0], tmp_path / "p.html", domain="one", length=1)
+    before, text = {file.name: file.read_bytes() for file in folder_of(out).iterdir()}, out.read_bytes()
+
+    def full(path: Path, content: str) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(ranklist_page, "write_atomically", full)
+    with pytest.raises(OSError, match="No space left"):
+        write_ranklist(paths[0], out, domain=NASTY, length=1)
+    assert out.read_bytes() == text
+    assert {file.name: file.read_bytes() for file in folder_of(out).iterdir()} == before
+
+
+def test_every_page_has_a_folder_of_pictures_of_its_own_and_names_it_as_an_address() -> None:
+    names = ("index.html", "a.html", "a.htm", "a.htm.html", "a.HTML", "index.htm", "a.html.html")
+    assert len({pictures_folder(Path(name)) for name in names}) == len(names)
+    assert doctest.testmod(ranklist_data) == (0, 2)
+    undecodable = Path(os.fsdecode(b"\xff.html"))
+    assert address(pictures_folder(undecodable) / "ab12", undecodable) == "./%FF-pictures/ab12"
 
 
 def test_an_unknown_domain_and_an_empty_list_are_refused(paths: list[Path], tmp_path: Path) -> None:
@@ -307,8 +346,18 @@ def test_queries_are_found_by_a_pair_of_cameras(page: Path, browser: Any) -> Non
 
 
 @pytest.mark.browser
-def test_a_thousand_queries_stay_smooth(page: Path, browser: Any) -> None:
-    """With ten answers each: opening takes 3 s at most, and a filter, an order or a page a second."""
+@pytest.mark.parametrize("name", ["run#2.html", "what?.html", "x:y.htm", "50%25.html"])
+def test_pictures_are_found_whatever_the_page_is_called(
+    paths: list[Path], tmp_path: Path, browser: Any, name: str
+) -> None:
+    page = write_ranklist(paths[0], tmp_path / name, domain="one", length=1)
+    with shown_in(browser, page) as shown:
+        shown.select_option("select[name=show]", "all")
+        assert shown.locator("#queries img").first.evaluate("image => image.decode().then(() => image.naturalWidth)")
+
+
+def enlarged(page: Path) -> Path:
+    """Write a page with 500 queries of each domain, with ten answers each, beside another one."""
     data = data_of(page)
     for domain in data["domains"]:
         for query in domain["queries"]:
@@ -321,6 +370,13 @@ def test_a_thousand_queries_stay_smooth(page: Path, browser: Any) -> None:
     )
     large = page.with_name("large.html")
     large.write_text(text, encoding="utf-8")
+    return large
+
+
+@pytest.mark.browser
+def test_a_thousand_queries_stay_smooth(page: Path, browser: Any) -> None:
+    """With ten answers each: opening takes 3 s at most, and a filter, an order or a page a second."""
+    large = enlarged(page)
     began = time.perf_counter()
     with shown_in(browser, large) as shown:
         articles = shown.locator("#queries article")

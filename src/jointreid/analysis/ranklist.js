@@ -54,6 +54,7 @@
     return drawn;
   }
 
+  // The folder is an address already; names of files are plain.
   function picture(file, alt, title) {
     return element("img", { src: `${data.folder}/${file}`, alt, title, loading: "lazy", decoding: "async" });
   }

@@ -1,10 +1,12 @@
 """What the script of a ranked-list page reads, as JSON: images, queries and answers as numbers and short lists."""
 
 import json
+import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote_from_bytes
 
 from jointreid.analysis.every_query import ListedQuery
 from jointreid.analysis.explained_pairs import ExplainedPair
@@ -82,5 +84,28 @@ def as_script_data(domains: Sequence[DomainPage], **facts: Any) -> str:
 
 
 def pictures_folder(page: Path) -> Path:
-    """Return the folder beside a page that holds its pictures."""
-    return page.with_name("pictures" if page.name == "index.html" else f"{page.stem}-pictures")
+    """Return the folder beside a page that holds its pictures, and those of no other page.
+
+    >>> [pictures_folder(Path(name)).name for name in ("index.html", "a.html", "a.htm", "a.htm.html")]
+    ['pictures', 'a-pictures', 'a.htm-pictures', 'a.htm.html-pictures']
+    """
+    if page.name == "index.html":
+        return page.with_name("pictures")
+    # Without its ending only if that is plain: else `a.html` and `a.htm`, or `a.htm.html`, would have the same folder.
+    plain = page.suffix == ".html" and not is_page(page.with_suffix(""))
+    return page.with_name(f"{page.stem if plain else page.name}-pictures")
+
+
+def is_page(path: Path) -> bool:
+    """Return whether a path ends as a page does, rather than as a folder for one."""
+    return path.suffix.lower() in (".html", ".htm")
+
+
+def address(folder: Path, page: Path) -> str:
+    """Return the address of a folder below a page's own, as the page names it, whatever signs and bytes it holds.
+
+    >>> address(Path("x/50% #2-pictures/ab12"), Path("x/50% #2.html"))
+    './50%25%20%232-pictures/ab12'
+    """
+    # `./`: a name such as `x:y` would be an address of a kind `x`.
+    return "./" + "/".join(quote_from_bytes(os.fsencode(part)) for part in folder.relative_to(page.parent).parts)

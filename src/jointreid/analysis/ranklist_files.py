@@ -1,5 +1,10 @@
-"""The pictures of a ranked-list page: files in a folder beside it, which is replaced as a whole."""
+"""The pictures of a ranked-list page: files below a folder beside it, under a name that follows from their contents.
 
+So a page never shows the pictures of another one under its own captions: new pictures lie beside the former ones until
+the new page is written, and only then the former ones are removed.
+"""
+
+import hashlib
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -12,9 +17,12 @@ from jointreid.retrieval.evaluate import OnBatch
 
 # Width and height at most, twice what the page shows.
 SIZE = (96, 192)
-# Is in every folder of pictures: only such a folder is replaced.
+# Is in every folder of pictures: only the contents of such a folder are replaced.
 MARKER = "made-by-jointreid-ranklist.txt"
 _NOTICE = "Pictures from data sets: pass them on only as their terms allow. The next page written here replaces them.\n"
+
+# The name of a picture, and what makes its content.
+_Task = tuple[str, Callable[[], bytes]]
 
 
 def require_replaceable(folder: Path) -> None:
@@ -25,33 +33,56 @@ def require_replaceable(folder: Path) -> None:
         )
 
 
-def write_pictures(folder: Path, domains: Sequence[DomainPage], workers: int, on_batch: OnBatch | None = None) -> None:
-    """Write the small images and the maps of all domains.
+def write_pictures(folder: Path, domains: Sequence[DomainPage], workers: int, on_batch: OnBatch | None = None) -> Path:
+    """Write the small images and the maps of all domains, beside those of a former page.
 
     Args:
-        folder: it replaces a former one.
+        folder: for the pictures of this page and of former ones.
         domains: the domains.
         workers: threads.
         on_batch: called with ("pictures", written, in all).
 
+    Returns:
+        The folder of these pictures, in `folder`.
+
     Raises:
-        JointreidError: an image is unreadable.
+        JointreidError: an image is unreadable, or meanwhile `folder` has become something else.
     """
-    new, old = (folder.with_name(f".{folder.name}-{kind}") for kind in ("new", "old"))
+    require_replaceable(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / MARKER).write_text(_NOTICE, encoding="utf-8")
+    new, old = folder / ".new", folder / ".old"
     remove(new)
-    new.mkdir(parents=True)
-    tasks = list(_tasks(domains))
+    new.mkdir()
+    try:
+        chosen = folder / _write(new, list(_tasks(domains)), workers, on_batch)
+        replace_folder(chosen, new, old)
+    finally:
+        remove(new)
+    return chosen
+
+
+def remove_former(folder: Path, kept: Path) -> None:
+    """Remove what else lies in a folder of pictures than the marker and the pictures of the page that is there now."""
+    for entry in list(folder.iterdir()):
+        if entry.name not in (MARKER, kept.name):
+            remove(entry)
+
+
+def _write(folder: Path, tasks: Sequence[_Task], workers: int, on_batch: OnBatch | None) -> str:
+    """Write pictures, and return a name that follows from their contents."""
+    digest = hashlib.sha256()
     with ThreadPoolExecutor(max(1, workers)) as pool:
         contents = pool.map(lambda task: task[1](), tasks)
         for done, ((name, _), content) in enumerate(zip(tasks, contents, strict=True), start=1):
-            (new / name).write_bytes(content)
+            (folder / name).write_bytes(content)
+            digest.update(b"%d %s %s" % (len(content), name.encode(), content))
             if on_batch is not None:
                 on_batch("pictures", done, len(tasks))
-    (new / MARKER).write_text(_NOTICE, encoding="utf-8")
-    replace_folder(folder, new, old)
+    return digest.hexdigest()[:12]
 
 
-def _tasks(domains: Iterable[DomainPage]) -> Iterable[tuple[str, Callable[[], bytes]]]:
+def _tasks(domains: Iterable[DomainPage]) -> Iterable[_Task]:
     for domain in domains:
         for record, index in domain.images.items():
             yield domain.picture(index), lambda record=record: small_jpeg(record, SIZE)  # type: ignore[misc]

@@ -11,13 +11,13 @@ from jointreid.analysis.every_query import list_queries
 from jointreid.analysis.explained_pairs import explain_pairs
 from jointreid.analysis.html import Html, join, page, tag
 from jointreid.analysis.pictures import mark, symbols
-from jointreid.analysis.ranklist_data import DomainPage, as_script_data, pictures_folder
-from jointreid.analysis.ranklist_files import require_replaceable, write_pictures
+from jointreid.analysis.ranklist_data import DomainPage, address, as_script_data, is_page, pictures_folder
+from jointreid.analysis.ranklist_files import remove_former, require_replaceable, write_pictures
 from jointreid.analysis.ranklists import config_as_evaluated, load_reported_domains
 from jointreid.analysis.reported import ReportedRun, RunGroup, open_runs
 from jointreid.machine.device import pick_device
 from jointreid.machine.files import write_atomically
-from jointreid.machine.paths import require_writable, user_path
+from jointreid.machine.paths import require_writable_file, user_path
 from jointreid.messages.errors import JointreidError, no_such
 from jointreid.models.reid import ReIDModel
 from jointreid.retrieval.evaluate import OnBatch, origins_of
@@ -67,10 +67,10 @@ def write_ranklist(
     if length < 1:
         raise JointreidError(f"--length is {length}; expected 1 or more answers for each query")
     path = user_path(out)
-    path = path if path.suffix.lower() in (".html", ".htm") else path / "index.html"
+    path = path if is_page(path) else path / "index.html"
     folder = pictures_folder(path)
     require_replaceable(folder)
-    require_writable(path, "--out")
+    require_writable_file(path, "--out")
     where = pick_device(device)
     shown = _only(open_runs([RunGroup("", [run])], cache)[0], domain)
     domains, remarks = load_reported_domains([shown], sources, skip_unreadable=skip_unreadable)
@@ -81,8 +81,10 @@ def write_ranklist(
         pages.append(DomainPage(found, number, queries))
         if maps:
             _explain(pages[-1], shown, model, where, on_batch)
-    write_pictures(folder, pages, shown.run.config.train.workers, on_batch)
-    write_atomically(path, _render(shown, pages, folder.name, length, remarks, command))
+    # A former page keeps its pictures until this one has replaced it.
+    pictures = write_pictures(folder, pages, shown.run.config.train.workers, on_batch)
+    write_atomically(path, _render(shown, pages, address(pictures, path), length, remarks, command))
+    remove_former(folder, pictures)
     return path
 
 

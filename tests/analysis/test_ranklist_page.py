@@ -374,6 +374,24 @@ def enlarged(page: Path) -> Path:
 
 
 @pytest.mark.browser
+def test_lists_are_headings_and_the_focus_is_kept_from_page_to_page(page: Path, browser: Any) -> None:
+    with shown_in(browser, enlarged(page)) as shown:
+        shown.select_option("select[name=show]", "all")
+        heading = shown.locator("#queries article").first.get_by_role("heading", level=2)
+        assert re.search(r" · query \d+$", heading.text_content() or "")
+        above, below = (shown.locator(".pager .on").nth(place) for place in (0, 1))
+        below.press("Enter")
+        assert shown.evaluate("document.activeElement.id") == "count"
+        above.press("Enter")
+        assert above.evaluate("button => button === document.activeElement")
+        back = shown.locator(".pager .back").first
+        back.press("Enter")
+        back.press("Enter")
+        assert shown.locator(".pager .place").first.inner_text() == "page 1 of 50"
+        assert shown.evaluate("document.activeElement.id") == "count"
+
+
+@pytest.mark.browser
 def test_a_thousand_queries_stay_smooth(page: Path, browser: Any) -> None:
     """With ten answers each: opening takes 3 s at most, and a filter, an order or a page a second."""
     large = enlarged(page)

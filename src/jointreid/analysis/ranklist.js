@@ -104,9 +104,8 @@
       else if (!field("junk").checked) continue;
       answers.append(answerItem(row, answer, rank));
     }
-    const title = element("p", {}, element("b", {}, `${row.domain.name} · query ${row.index + 1}`), element("br"),
-      element("span", {}, result));
-    const ranked = element("div", { class: "ranked" }, title, answers);
+    const title = element("h2", {}, `${row.domain.name} · query ${row.index + 1}`);
+    const ranked = element("div", { class: "ranked" }, title, element("p", {}, element("span", {}, result)), answers);
     if (row.query.maps) ranked.append(mapsOf(row));
     return element("article", { class: "query" }, asked, ranked);
   }
@@ -150,15 +149,17 @@
     }
   }
 
-  function turn(by) {
+  // The reader goes on above the lists. A button there keeps the focus, so that it can be pressed again.
+  function turn(by, button) {
     page += by;
     show();
     form.scrollIntoView();
+    if (button.disabled || !pagers[0].contains(button)) count.focus({ preventScroll: true });
   }
 
   for (const pager of pagers) {
-    pager.querySelector(".back").addEventListener("click", () => turn(-1));
-    pager.querySelector(".on").addEventListener("click", () => turn(1));
+    pager.querySelector(".back").addEventListener("click", (event) => turn(-1, event.currentTarget));
+    pager.querySelector(".on").addEventListener("click", (event) => turn(1, event.currentTarget));
   }
   options(field("domain"), data.domains.map((domain) => domain.name));
   form.addEventListener("submit", (event) => event.preventDefault());

@@ -141,7 +141,7 @@ def _render(
             *(tag("p", text, class_="soft") for text in _facts(pages, reranked, remarks)),
             _maps_legend() if any(shown.maps for shown in pages) else Html(),
             _filters(length),
-            tag("div", tag("b", id="count", role="status"), _pager("above"), class_="bar"),
+            tag("div", tag("b", id="count", role="status", tabindex=-1), _pager("above"), class_="bar"),
             tag("div", id="queries"),
             tag("div", tag("span"), _pager("below"), class_="bar"),
             tag("noscript", tag("p", "The lists are shown by a script within this page; allow it in your browser.")),

@@ -10,6 +10,7 @@ from jointreid.analysis.reported import RunGroup, open_runs
 from jointreid.config import DataConfig
 from jointreid.data.joint import join
 from jointreid.data.protocols import ProtocolMatch
+from jointreid.data.records import Domain, ImageRecord
 from jointreid.data.sources import load_domains
 from jointreid.messages.errors import JointreidError
 from jointreid.retrieval.evaluate import evaluate_run
@@ -75,6 +76,17 @@ def test_the_introduction_names_systems_and_data(tmp_path: Path) -> None:
     assert "All models started from random weights" in page.text
     alone = report(tmp_path, {"": [make_run(tmp_path / "c", {"m": (0.5, 0.6)})]})
     assert "One model was trained on one data set (m): 2 people, seen by 2 cameras." in alone.text
+
+
+def test_the_introduction_counts_as_a_person_would(tmp_path: Path) -> None:
+    rates = {"m": (0.5, 0.6)}
+    a, b = (make_run(tmp_path / name, rates, trained_on=["m", name]) for name in "ab")
+    assert "each on different data, 2 data sets at once; the settings" in report(tmp_path, {"": [a, b]}).text
+    c, d = (make_run(tmp_path / name, rates, trained_on=[name]) for name in "cd")
+    assert "each on different data, one data set; the settings" in report(tmp_path, {"": [c, d]}).text
+    people = tuple(ImageRecord(Path(pid), pid, 0) for pid in "12")
+    join([Domain("m", train=people)]).label_space.save(a / "labels.json")
+    assert "2 people, seen by 1 camera." in report(tmp_path, {"": [a]}).text
 
 
 def test_the_page_says_what_makes_runs_not_comparable(tmp_path: Path) -> None:
@@ -151,6 +163,10 @@ def test_steps_become_epochs_and_domains_a_mean(tmp_path: Path) -> None:
     page = report(tmp_path, {"": [path]})
     assert "mAP, %, mean over domains: A a ends at 75" in page.charts()
     assert "The accuracy is that of the models at that time." in page.text
+    no_losses = make_run(
+        tmp_path / "b", {"m": (0.5, 0.6)}, log=[evaluation(10, {"m": 0.25}), evaluation(20, {"m": 0.5})]
+    )
+    assert ("ul", {"class": "legend"}) in report(tmp_path, {"": [no_losses]}).elements
 
 
 def test_a_truncated_log_is_read_up_to_its_last_whole_line(tmp_path: Path) -> None:

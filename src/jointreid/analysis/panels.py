@@ -48,7 +48,7 @@ def training_section(runs: Sequence[ReportedRun]) -> Html:
         "section",
         tag("h2", "Training"),
         tag("p", loss, words),
-        _legend(runs) if charts else Html(),
+        _legend(runs) if charts or accuracies else Html(),
         *(tag("div", *row, class_="charts") for row in (charts, accuracies) if row),
         id="training",
     )

@@ -119,10 +119,13 @@ def _lead(runs: Sequence[ReportedRun]) -> Iterator[Html]:
         cameras = sum(len(domain.cameras) for domain in space.domains)
         if space.camera_ids == "global":  # where domains in one place share theirs
             cameras = space.num_cameras
-        data = f" on {sets} ({names}): {space.num_ids:,} people, seen by {cameras:,} cameras."
+        seen = f"{cameras:,} camera{'s' * (cameras != 1)}"
+        data = f" on {sets} ({names}): {space.num_ids:,} people, seen by {seen}."
     else:
-        counts = sorted(space.num_domains for space in spaces.values())
-        data = f" on different data, from {counts[0]} to {counts[-1]} data sets at once; the settings below name them."
+        counts = sorted({space.num_domains for space in spaces.values()})
+        how_many = f"from {counts[0]} to {counts[-1]}" if len(counts) > 1 else str(counts[0])
+        sets = "one data set" if counts == [1] else f"{how_many} data sets at once"
+        data = f" on different data, {sets}; the settings below name them."
     yield tag("p", what + each + data, class_="lead")
     found = {_system(run.run.config) for run in runs}
     systems = [words for words in (*SYSTEMS.values(), _JOINT) if words in found]

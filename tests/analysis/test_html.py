@@ -1,4 +1,5 @@
 import doctest
+import os
 
 import pytest
 
@@ -16,6 +17,11 @@ def test_text_and_attributes_are_escaped_and_markup_is_not() -> None:
         "<b>1 &lt; 2</b><i>as it is</i></p>"
     )
     assert isinstance(found, Html)
+
+
+def test_names_that_are_not_unicode_can_be_written() -> None:
+    name = os.fsdecode(b"\xff\xc3\xa4.png")
+    assert page(name, tag("img", alt=name), join(name)).encode().count("?ä.png".encode()) == 3
 
 
 def test_examples_hold() -> None:

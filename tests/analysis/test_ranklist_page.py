@@ -251,8 +251,8 @@ def test_why_explains_any_two_images(paths: list[Path], tmp_path: Path, capsys: 
     assert [image["path"] for image in plain["images"]] == images
     for image in plain["images"]:
         assert np.sum(image["contributions"]) == pytest.approx(plain["similarity"], abs=1e-9)
-    out = tmp_path / "why.html"
-    assert main(["why", str(paths[0]), images[0], images[0], "--out", str(out), "--device", "cpu"]) == 0
+    out, copied = tmp_path / "why.html", shutil.copy(images[0], tmp_path / os.fsdecode(b"\xff.png"))  # no Unicode
+    assert main(["why", str(paths[0]), images[0], str(copied), "--out", str(out), "--device", "cpu"]) == 0
     assert "Cosine similarity 1.000 (1 at most). Half of it comes from" in capsys.readouterr().out
     text = out.read_text(encoding="utf-8")
     assert text.count("<img ") == text.count('src="data:image/jpeg') == 4

@@ -1,5 +1,6 @@
 """Folders and tables of images, here and in an object store."""
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -69,6 +70,18 @@ def test_paths_are_below_the_table_a_root_or_that_of_their_domain(tmp_path: Path
     assert found.files == [f"{tmp_path}/t/a.jpg", f"{tmp_path}/t/b.jpg", f"{tmp_path}/e/c.jpg"]
     assert found.roots == {"": f"{tmp_path}/t", "e": f"{tmp_path}/e"}
     assert read_images(write(tmp_path / "t", "path\na.jpg\n"), str(tmp_path / "r")).files == [f"{tmp_path}/r/a.jpg"]
+
+
+def test_names_of_files_that_are_not_unicode_are_told(tmp_path: Path) -> None:
+    draw(tmp_path, 1)
+    (tmp_path / "grün.png").touch()
+    assert len(read_images(tmp_path)) == 2
+    for name in (b"\xff.png", b"\xfe.png"):
+        Path(os.fsdecode(os.fsencode(tmp_path) + b"/" + name)).touch()
+    with pytest.raises(
+        JointreidError, match=r"'\\udcfe\.png', and 1 more: not valid Unicode; rename the file or folder"
+    ):
+        read_images(tmp_path)
 
 
 @pytest.mark.parametrize(

@@ -35,13 +35,18 @@ def tag(name: str, *content: str, **attributes: Attribute) -> Html:
     '<p class="x">a &lt; b <b>&amp;</b></p>'
     """
     given = {key.rstrip("_").replace("_", "-"): value for key, value in attributes.items() if value is not None}
-    start = "".join(f' {key}="{escape(str(value))}"' for key, value in given.items())
+    start = "".join(f' {key}="{_escape(str(value))}"' for key, value in given.items())
     return Html(f"<{name}{start}>" if name in VOID else f"<{name}{start}>{join(*content)}</{name}>")
 
 
 def join(*content: str) -> Html:
     """Return contents one after the other, texts escaped."""
-    return Html("".join(part if isinstance(part, Html) else escape(part) for part in content))
+    return Html("".join(part if isinstance(part, Html) else _escape(part) for part in content))
+
+
+def _escape(text: str) -> str:
+    """Escape a text, with `?` for what no UTF-8 holds: bytes of a file's name that are none."""
+    return escape(text.encode(errors="replace").decode())
 
 
 def header(*content: str, **attributes: Attribute) -> Html:

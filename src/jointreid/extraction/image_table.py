@@ -76,7 +76,8 @@ def read_images(source: str | Path, root: str = "") -> ImageTable:
         root: for a table, the folder or URI that its paths are relative to and stay below; empty for the table's own.
 
     Raises:
-        JointreidError: it is not there, holds no images, or rows that are wrong; names the file and the rows.
+        JointreidError: it is not there, holds no images, rows that are wrong, or a name that is not valid Unicode;
+            names the file and the rows.
     """
     text = str(source)
     where = text if is_uri(text) else str(user_path(text))
@@ -95,9 +96,18 @@ def read_images(source: str | Path, root: str = "") -> ImageTable:
     paths = list_images(where)
     if not paths:
         raise JointreidError(f"{where}: contains no images ({', '.join(SUFFIXES)})")
+    _require_unicode(where, paths)
     folder = where if is_uri(where) else os.path.abspath(where)
     files = [object_below(where, path) if is_uri(where) else os.path.join(folder, path) for path in paths]
     return ImageTable(where, {"": folder}, pa.table({"path": pa.array(paths)}), files, [None] * len(paths))
+
+
+def _require_unicode(where: str, paths: Sequence[str]) -> None:
+    """Refuse names of files that are not valid Unicode, which no table of features holds."""
+    wrong = [path for path in paths if not path.isascii() and path.encode(errors="replace").decode() != path]
+    if wrong:
+        more = f", and {len(wrong) - 1:,} more" if len(wrong) > 1 else ""
+        raise JointreidError(f"{where}: {wrong[0]!r}{more}: not valid Unicode; rename the file or folder")
 
 
 def _of_table(where: str, suffix: str, root: str) -> ImageTable:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from jointreid.config import RunConfig, config_difference, from_dict, to_dict
+from jointreid.data.holdout import held_out_identities
 from jointreid.data.label_space import LabelSpace
 from jointreid.data.moved import find_sources
 from jointreid.machine.files import write_atomically
@@ -180,6 +181,23 @@ def model_for(config: RunConfig, label_space: LabelSpace) -> "ReIDModel":
 
     classes = Classes(label_space.num_ids, label_space.num_domains, label_space.num_cameras)
     return assemble(config.model, config.dcsd, classes)
+
+
+def hold_out_identities(model: "ReIDModel", config: RunConfig, label_space: LabelSpace) -> None:
+    """Tell a model which identities its context network does not learn from, before a loss of it is computed.
+
+    Without `dcsd.context_held_out` there are none, and the model stays as it is.
+
+    Args:
+        model: of `model_for`, changed in place.
+        config: the settings of the run.
+        label_space: the identities of its classes.
+
+    Raises:
+        JointreidError: the share is too small to hold out one of them.
+    """
+    if model.context_trust is not None:
+        model.context_trust.hold_out(held_out_identities(label_space, config.dcsd.context_held_out))
 
 
 def load_weights(model: "ReIDModel", path: Path, *, heads: bool = True) -> None:

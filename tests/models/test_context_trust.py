@@ -120,6 +120,14 @@ def test_a_share_that_holds_out_nobody_is_refused() -> None:
         trusting(0.1, [], 9)
 
 
+def test_nothing_is_learnt_before_it_is_said_who_is_held_out() -> None:
+    ids, logits = answers([True])
+    with pytest.raises(
+        JointreidError, match=r"is 0\.1, but nothing says which identities are held out; call .*hold_out"
+    ):
+        ContextTrust(0.1).learn((logits, None), ids, ids, ids)
+
+
 def test_people_whom_the_task_teaches_are_not_held_out() -> None:
     with pytest.raises(JointreidError, match=r"dcsd.context_held_out needs dcsd.stop_gradient true"):
         model("kernel", context_held_out=0.1, stop_gradient=False)

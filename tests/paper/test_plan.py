@@ -117,6 +117,13 @@ def test_a_step_is_timed_with_the_loss_and_the_precision_of_the_run(
     assert [(step.arithmetic.precision, step.accumulate) for step in steps] == [("bf16-mixed", 2)]
 
 
+def test_a_step_that_measures_its_context_is_timed_too(tmp_path: Path) -> None:
+    dcsd = {"base": "static", "context": "network", "context_held_out": 0.1}
+    base = RunConfig().replace(train={"device": "cpu"}, dcsd=dcsd)
+    plan = make_plan(Request(tmp_path, base, tables=("V",), models=("bot-dcsd",), scale=SMALL))
+    assert 0 < calibrate(plan)(plan.tasks[0]) < 60
+
+
 def test_no_such_data_are_refused(tmp_path: Path) -> None:
     with pytest.raises(JointreidError, match="there is no file or folder"):
         make_plan(Request(tmp_path, RunConfig().replace(data={"sources": ("a=/nowhere",)})))

@@ -23,7 +23,6 @@ from jointreid.config import LossConfig
 from jointreid.conflict.layers import CONTEXT, HEAD, part_of, parts_in_order
 from jointreid.conflict.material import OnProgress, StudiedRun
 from jointreid.data.augment import normalise
-from jointreid.data.holdout import held_out_identities
 from jointreid.data.images import Batch, ImageStore
 from jointreid.data.joint import JointSample
 from jointreid.losses import LossFunction, Terms, loss_function, trained_terms
@@ -32,6 +31,7 @@ from jointreid.machine.memory import kept_memory
 from jointreid.machine.paths import cache_folder
 from jointreid.models.context import Origins
 from jointreid.models.reid import ReIDModel
+from jointreid.run import hold_out_identities
 from jointreid.training.batches import draw_kept_contexts
 from jointreid.training.step import without_held_out
 
@@ -198,8 +198,7 @@ def study_gradients(
         records, config.image, cache_folder(config.data.cache), config.train.workers, config.data.cache_mode
     )
     network = copy.deepcopy(model).to(studied.device).train()  # batch normalisation changes in a forward pass
-    if network.context_trust is not None:
-        network.context_trust.hold_out(held_out_identities(studied.run.label_space, config.dcsd.context_held_out))
+    hold_out_identities(network, config, studied.run.label_space)
     parameters = _parameters_by_part(network)
     sizes = {part: sum(p.numel() for p in own) for part, own in parameters.items()}
     shared = [part for part in sizes if part not in (HEAD, CONTEXT)]

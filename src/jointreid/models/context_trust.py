@@ -75,7 +75,15 @@ class ContextTrust(nn.Module):
             labels: int64 [B].
             domain_ids: int64 [B].
             global_camids: int64 [B].
+
+        Raises:
+            JointreidError: `hold_out` was not called.
         """
+        if not len(self.held_out):
+            raise JointreidError(
+                f"dcsd.context_held_out is {self.share:g}, but nothing says which identities are held out; call "
+                "jointreid.run.hold_out_identities before the first step"
+            )
         held_out = self.held_out[labels]
         with torch.no_grad():
             right = [

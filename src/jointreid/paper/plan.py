@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from jointreid.config import RunConfig, config_difference
 from jointreid.data.label_space import DomainLabels, LabelSpace
@@ -15,10 +15,7 @@ from jointreid.paper.datasets import GridDataset, datasets_of_paper, is_withdraw
 from jointreid.paper.grid import PlannedRun, iterations
 from jointreid.paper.request import Request, config_for, run_name
 from jointreid.paper.store import load_record
-from jointreid.run import open_run, read_config
-
-if TYPE_CHECKING:
-    pass
+from jointreid.run import hold_out_identities, model_for, open_run, read_config
 
 # Called with a training; returns the seconds that one of its steps takes.
 SecondsPerStep = Callable[["GridTask"], float]
@@ -258,7 +255,6 @@ def _seconds_per_step(config: RunConfig, space: LabelSpace) -> float:
     from jointreid.data.images import Batch
     from jointreid.losses import loss_function
     from jointreid.machine.device import pick_device, pick_precision
-    from jointreid.run import model_for
     from jointreid.training.arithmetic import Arithmetic
     from jointreid.training.distributed.processes import single_process
     from jointreid.training.forecast import forecast
@@ -274,6 +270,7 @@ def _seconds_per_step(config: RunConfig, space: LabelSpace) -> float:
     pixels = torch.randn(len(labels), 3, config.image.height, config.image.width)
     batch = Batch(pixels.contiguous(memory_format=torch.channels_last), labels, zeros, zeros).to(device)
     model = model_for(config, space)
+    hold_out_identities(model, config, space)
     model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     # Not compiled, even where training is: compiling takes a minute for each model.
     arithmetic = Arithmetic(device, precision, "never")

@@ -10,7 +10,6 @@ from rich.console import Console
 from jointreid.config import RunConfig
 from jointreid.custom import is_custom
 from jointreid.data.batch_shares import fit_identities, step_config
-from jointreid.data.holdout import held_out_identities
 from jointreid.data.images import ImageStore
 from jointreid.data.sampling import Sampler, make_sampler
 from jointreid.losses import loss_function
@@ -19,7 +18,7 @@ from jointreid.machine.paths import cache_folder
 from jointreid.messages.progress import progress_bar
 from jointreid.models.reid import ReIDModel
 from jointreid.models.weight_sources import NONE
-from jointreid.run import Run, model_for
+from jointreid.run import Run, hold_out_identities, model_for
 from jointreid.training.arithmetic import Arithmetic
 from jointreid.training.batches import AugmentedBatches
 from jointreid.training.checkpoint import SavedCheckpoint
@@ -110,8 +109,7 @@ def set_up(
     model, pretraining = _build_model(run, config, processes, checkpoint, console)
     cameras = torch.tensor(data.train_set.global_camids)
     model.set_camera_images(torch.bincount(cameras, minlength=run.label_space.num_cameras))
-    if model.context_trust is not None:
-        model.context_trust.hold_out(held_out_identities(run.label_space, config.dcsd.context_held_out))
+    hold_out_identities(model, config, run.label_space)
     # A custom trunk may not fit into one graph, nor do the messages of SyncBatchNorm in the middle of a forward pass.
     one_graph = not is_custom(config.model.trunk) and not config.train.sync_bn
     arithmetic = Arithmetic(device, precision, config.train.compile, one_graph)

@@ -174,11 +174,23 @@ def test_the_page_shows_the_differences_and_names_nothing_outside(tmp_path: Path
     assert main(["gain", str(runs), "--html", str(tmp_path / "gain.html")]) == 0
     page = (tmp_path / "gain.html").read_text(encoding="utf-8")
     assert not re.search(r"(src|href)=|https?:", page)
-    assert '<td class="less" style="--share: 60%"><b>-1.6</b><br><small>-1.6 to -1.6</small></td>' in page
-    assert '<td class="more" style="--share: 43%"><b>+8.9</b>' in page  # of S over BoT, beside +12.3
+    # One scale for both maps, up to the +12.3 of S + D + C over BoT.
+    assert '<td class="less" style="--share: 8%"><b>-1.6</b><br><small>-1.6 to -1.6</small></td>' in page
+    assert '<td class="more" style="--share: 43%"><b>+8.9</b>' in page
+    captions = re.findall(r"<caption><span>([^<]*)", page)
+    assert sum("strongest colour stands for 12.3 points, on every map of this page." in text for text in captions) == 2
     assert "<h3>The gain of bot-dcsd, S + D + C in parts</h3>" in page
     assert 'aria-label="The gain of bot-dcsd, S + D + C in parts: joining -1.' in page
     assert f"<code>jointreid gain {runs} --html {tmp_path}/gain.html</code>" in page
+
+
+def test_small_differences_have_pale_colours(tmp_path: Path) -> None:
+    for name in "ab":
+        made_run(tmp_path / "runs" / name, "bot", [name], {name: 0.5})
+    made_run(tmp_path / "runs" / "joint", "bot", ["a", "b"], {"a": 0.501, "b": 0.5})
+    page = write_gain_page(compute_gain([tmp_path / "runs"]), tmp_path / "gain.html").read_text(encoding="utf-8")
+    assert '<td class="more" style="--share: 3%">' in page  # 0.1 of 2 points
+    assert "The strongest colour stands for 2.0 points" in page
 
 
 def test_what_training_started_from_is_said(tmp_path: Path) -> None:

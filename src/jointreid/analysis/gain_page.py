@@ -21,6 +21,8 @@ from jointreid.machine.files import write_atomically
 
 TITLE = "What joint training gains"
 MEAN = "mean"
+# The least difference that may have the strongest colour of a map: two points. Smaller ones are often chance.
+LEAST_STRONG = 0.02
 METRIC_WORDS = {
     "mAP": "mAP, which is 100 if all pictures of the person come before all others",
     "rank1": "Rank-1, the share of queries whose first picture shows the same person",
@@ -52,7 +54,7 @@ def write_gain_page(gain: Gain, path: Path, command: str = "") -> Path:
     """
     body = (
         tag("header", tag("h1", TITLE), *_lead(gain)),
-        tag("main", *(_section(gain, joint) for joint in gain.joint), _reading(gain)),
+        tag("main", *(_section(gain, joint, _strongest(gain)) for joint in gain.joint), _reading(gain)),
         tag("footer", *_runs(gain), tag("p", "Made by ", tag("code", command)) if command else Html()),
     )
     write_atomically(path, page(TITLE, *body))
@@ -81,14 +83,28 @@ def _lead(gain: Gain) -> Iterator[Html]:
             yield tag("ul", *used)
 
 
-def _section(gain: Gain, joint: JointGain) -> Html:
+def _strongest(gain: Gain) -> float:
+    """Return the difference that has the strongest colour on every map of the page."""
+    changes = [change for joint in gain.joint for of_map in _mapped(joint) for change in of_map.values()]
+    found = [estimate for change in changes for estimate in (*change.domains.values(), change.mean)]
+    return max([LEAST_STRONG, *(abs(estimate.value) for estimate in found if estimate is not None)])
+
+
+def _mapped(joint: JointGain) -> tuple[Mapping[str, ArmDifference], Mapping[str, ArmDifference]]:
+    """Return by the keys of arms what the two maps show: joint training over alone, and networks over the plain one."""
+    joining = {arm.key: arm.joining for arm in joint.arms if arm.joining.mean is not None}
+    over = {arm.key: arm.over_plain for arm in joint.arms if arm.over_plain and arm.over_plain.mean is not None}
+    return joining, over
+
+
+def _section(gain: Gain, joint: JointGain, strongest: float) -> Html:
     heading = f"Joint training on {', '.join(joint.trained_on)}" if len(joint.trained_on) > 1 else "Accuracy"
     found = list(sentences(gain, joint))
     return tag(
         "section",
         tag("h2", heading),
         tag("ul", *(tag("li", text) for text in found)) if found else Html(),
-        *_maps(joint),
+        *_maps(joint, strongest),
         tag("h3", "Accuracy") if len(joint.trained_on) > 1 else Html(),
         _accuracy(gain, joint),
         *(_split(gain, split) for split in joint.splits),
@@ -96,9 +112,8 @@ def _section(gain: Gain, joint: JointGain) -> Html:
     )
 
 
-def _maps(joint: JointGain) -> Iterator[Html]:
-    joining = {arm.key: arm.joining for arm in joint.arms if arm.joining.mean is not None}
-    over = {arm.key: arm.over_plain for arm in joint.arms if arm.over_plain and arm.over_plain.mean is not None}
+def _maps(joint: JointGain, strongest: float) -> Iterator[Html]:
+    joining, over = _mapped(joint)
     if joining:
         yield tag("h3", "Does joining help?")
         yield tag(
@@ -106,14 +121,14 @@ def _maps(joint: JointGain) -> Iterator[Html]:
             "Each network, trained jointly minus trained on the data set alone. Blue: joint training is better. "
             "Orange: the data set alone is better, so the others disturb it.",
         )
-        yield _map(joint, joining, "Jointly minus alone, in percent.")
+        yield _map(joint, joining, "Jointly minus alone, in percent.", strongest)
     if over:
         yield tag("h3", "What do other networks add?")
         yield tag(
             "p",
             "Each network minus the plain one, both trained jointly. Blue: better than the plain network.",
         )
-        yield _map(joint, over, f"Jointly, minus {_plain(over)}, in percent.")
+        yield _map(joint, over, f"Jointly, minus {_plain(over)}, in percent.", strongest)
         yield from (
             tag("p", f"{change.after} and {change.before} also differ in {words}.", class_="soft")
             for change in over.values()
@@ -126,7 +141,7 @@ def _plain(over: Mapping[str, ArmDifference]) -> str:
     return " or ".join(names)
 
 
-def _map(joint: JointGain, changes: Mapping[str, ArmDifference], caption: str) -> Html:
+def _map(joint: JointGain, changes: Mapping[str, ArmDifference], caption: str, strongest: float) -> Html:
     values: dict[tuple[str, str], Estimate] = {}
     labels = {arm.key: f"{arm.key} {arm.label}" for arm in joint.arms}
     for key, change in changes.items():
@@ -134,8 +149,11 @@ def _map(joint: JointGain, changes: Mapping[str, ArmDifference], caption: str) -
         if change.mean is not None:
             values[MEAN, labels[key]] = change.mean
     rows = [name for name in joint.trained_on if any((name, labels[key]) in values for key in changes)]
-    small = " Bold: the 95 % interval, below each difference, does not hold 0."
-    return heat_map([*rows, MEAN], [labels[key] for key in changes], values, caption + small)
+    caption += (
+        f" The strongest colour stands for {100 * strongest:.1f} points, on every map of this page. Bold: the 95 % "
+        "interval, below each difference, does not hold 0."
+    )
+    return heat_map([*rows, MEAN], [labels[key] for key in changes], values, caption, most=strongest)
 
 
 def _accuracy(gain: Gain, joint: JointGain) -> Html:

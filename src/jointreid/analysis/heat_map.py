@@ -7,36 +7,42 @@ from jointreid.analysis.resampling import Estimate
 
 # Of the bars, in SVG units; a letter is about 6 wide.
 WIDTH, LABEL, VALUE, ROW = 560, 110, 150, 30
+# Of a colour in a cell of a map, in percent: text stays readable on it.
+STRONGEST = 60
 NONE = "–"
 
 
 def heat_map(
-    rows: Sequence[str], columns: Sequence[str], values: Mapping[tuple[str, str], Estimate], caption: str
+    rows: Sequence[str],
+    columns: Sequence[str],
+    values: Mapping[tuple[str, str], Estimate],
+    caption: str,
+    *,
+    most: float,
 ) -> Html:
     """Return differences in percent as a table whose cells are coloured: blue above 0, orange below.
 
-    The strongest colour stands for the largest difference. A difference whose interval holds 0 is in thin type.
+    A difference whose interval holds 0 is in thin type.
 
     Args:
-        rows: names, the last one set apart from the others.
+        rows: names, two or more, the last one set apart from the others.
         columns: names.
         values: (row, column) -> difference in [-1, 1].
         caption: what the table shows.
+        most: the size of a difference with the strongest colour, above 0; maps on one page share it.
     """
-    largest = max((abs(found.value) for found in values.values()), default=0) or 1.0
     head = tag("tr", header(""), *(header(name, class_="wrap") for name in columns))
     lines = [
-        tag("tr", tag("th", row, scope="row"), *(_cell(values.get((row, column)), largest) for column in columns))
+        tag("tr", tag("th", row, scope="row"), *(_cell(values.get((row, column)), most) for column in columns))
         for row in rows
     ]
-    bodies = tag("tbody", *lines[:-1]), tag("tbody", lines[-1])
-    return table(head, *(body for body in bodies if body), caption=caption, class_="heat")
+    return table(head, tag("tbody", *lines[:-1]), tag("tbody", lines[-1]), caption=caption, class_="heat")
 
 
-def _cell(found: Estimate | None, largest: float) -> Html:
+def _cell(found: Estimate | None, most: float) -> Html:
     if found is None:
         return tag("td", NONE, class_="none")
-    share = round(60 * abs(found.value) / largest)
+    share = round(STRONGEST * min(abs(found.value) / most, 1.0))
     number = tag("b", signed(found.value)) if found.is_clear else signed(found.value)
     between = tag("small", f"{signed(found.low)} to {signed(found.high)}")
     side = "more" if found.value > 0 else "less"

@@ -54,6 +54,13 @@ def test_the_factor_forgets_slowly() -> None:
     torch.testing.assert_close(trust(), torch.tensor([2 * share - 1, 1]), atol=0.01, rtol=0)
 
 
+def test_a_head_with_one_class_is_not_trusted_as_it_cannot_be_wrong() -> None:
+    trust, labels = trusting(0.5, [1, 3, 5]), torch.tensor([1, 3])
+    ids, logits = answers([True, True])
+    trust.learn((torch.zeros(2, 1), logits), labels, torch.zeros_like(ids), ids)
+    assert trust().tolist() == [0, 1]
+
+
 def test_the_mean_of_several_processes_is_that_of_one(monkeypatch: pytest.MonkeyPatch) -> None:
     ids, logits = answers([True, True, True, False])
     labels = torch.tensor([1, 0, 3, 5])  # of three that are held out one is wrong

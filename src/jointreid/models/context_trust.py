@@ -7,6 +7,8 @@ losses of the context network (`dcsd.context_held_out`), and how often it is rig
 Letters: B images of a batch.
 """
 
+from typing import TypeGuard
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -24,7 +26,8 @@ class ContextTrust(nn.Module):
     """Multiply the vectors of domain and camera by how much more often each is right than wrong.
 
     With a share a of right answers on held-out identities the factor is max(0, 2a - 1): 1 for a prediction that is
-    always right, 0 for one that is wrong as often as right, or more. It is 0 before the first answer.
+    always right, 0 for one that is wrong as often as right, or more. It is 0 before the first answer, and for a head
+    with one class, which is right whatever it knows and teaches its vector nothing.
 
     Args:
         share: of the train identities that are held out.
@@ -87,7 +90,7 @@ class ContextTrust(nn.Module):
         held_out = self.held_out[labels]
         with torch.no_grad():
             right = [
-                labels.new_zeros(()) if part is None else ((part.argmax(1) == ids) & held_out).sum()
+                ((part.argmax(1) == ids) & held_out).sum() if _can_be_wrong(part) else labels.new_zeros(())
                 for part, ids in zip(logits, (domain_ids, global_camids), strict=True)
             ]
             # Not in place: a compiled network may have kept the earlier values for its backward pass.
@@ -97,3 +100,8 @@ class ContextTrust(nn.Module):
             None if part is None else torch.where(held_out[:, None], part.detach(), part) for part in logits
         )
         return domain, camera
+
+
+def _can_be_wrong(logits: Tensor | None) -> TypeGuard[Tensor]:
+    """Return whether there is a head [B, classes] with two classes or more."""
+    return logits is not None and logits.shape[1] > 1

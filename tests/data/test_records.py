@@ -45,11 +45,13 @@ def test_cameras_are_those_of_all_splits_or_as_declared() -> None:
         Domain("d", train=train, query=query, cameras=(0, 1))
 
 
-def test_a_domain_refuses_junk_in_train_and_a_missing_name() -> None:
+def test_a_domain_refuses_junk_in_train_and_a_missing_or_reserved_name() -> None:
     with pytest.raises(JointreidError, match=r"a\.png is junk"):
         Domain("d", train=(image("a.png", distractor=True),))
     with pytest.raises(JointreidError, match="needs a name"):
         Domain("")
+    with pytest.raises(JointreidError, match="'mean of others' is what tables call the mean over data sets; give"):
+        Domain("mean of others")
 
 
 def test_iterating_gives_every_image_and_pids_are_sorted() -> None:

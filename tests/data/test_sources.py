@@ -1,6 +1,7 @@
 """Sources written as `NAME=PATH` or `PATH` become domains in a fixed order."""
 
 import itertools
+import re
 from pathlib import Path
 
 import pytest
@@ -45,6 +46,12 @@ def test_the_only_domain_of_a_manifest_can_be_renamed(tmp_path: Path) -> None:
     path = table(tmp_path / "t.csv", "a")
     (domain,) = load(f"shop={path}")
     assert (domain.name, domain.source, domain.train[0].path) == ("shop", path, tmp_path / "a.png")
+
+
+def test_a_domain_cannot_be_named_as_the_mean_of_tables(tmp_path: Path) -> None:
+    path = table(tmp_path / "t.csv", "a")
+    with pytest.raises(JointreidError, match=rf"mean={re.escape(path)}: 'mean' is what tables call .* another name"):
+        load(f"mean={path}")
 
 
 def test_a_folder_is_read_by_the_reader_named(tmp_path: Path) -> None:

@@ -124,6 +124,7 @@ FAULTY: dict[str, tuple[str | bytes, tuple[str, ...]]] = {
     "Parquet called .csv": (b"PAR1" + bytes(30), ("is no text but Parquet; call it .parquet",)),
     "UTF-16": (GOOD.encode("utf-16"), ("row 1", "not UTF-8")),
     "empty domain": (GOOD + ",train,u.png,1,0\n", ("row 5", "column domain", "empty")),
+    "reserved domain": (GOOD + "mean,train,u.png,1,0\n", ("row 5", "column domain", "'mean'", "another name")),
     "empty path": (GOOD + "a,train,,1,0\n", ("row 5", "column path", "empty")),
     "empty pid": (GOOD + "a,train,u.png,,0\n", ("row 5", "column pid", "empty")),
     "empty split": (GOOD + "a,,u.png,1,0\n", ("row 5", "column split", "empty")),

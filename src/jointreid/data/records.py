@@ -15,6 +15,8 @@ from jointreid.messages.listing import first_few
 SPLITS = ("train", "query", "gallery")
 # A camera's number has nine digits at most, here and in a table, so that it fits every array and file.
 MAX_CAMID = 10**9 - 1
+# Rows and columns of tables, beside those of the data sets: a data set of that name would take their place.
+RESERVED_NAMES = frozenset({"mean", "mean of others"})
 
 
 @dataclass(frozen=True)
@@ -58,6 +60,15 @@ class ImageRecord:
     def key(self) -> tuple[str, tuple[int, ...]]:
         """Path and box, which tell one image from another."""
         return str(self.path), self.box or ()
+
+
+def name_fault(name: str) -> str:
+    """Return why a domain cannot have a name, and what to do; empty if it can."""
+    if not name:
+        return "a domain needs a name"
+    if name in RESERVED_NAMES:
+        return f"{name!r} is what tables call the mean over data sets; give the data set another name"
+    return ""
 
 
 def trusted_record(
@@ -138,7 +149,8 @@ class Domain:
             two data sets say nothing.
 
     Raises:
-        JointreidError: no name, a camera outside `cameras`, or a junk or distractor image in train.
+        JointreidError: no name or one of `RESERVED_NAMES`, a camera outside `cameras`, or a junk or distractor image in
+            train.
     """
 
     name: str
@@ -156,8 +168,8 @@ class Domain:
     names_cameras: bool = field(default=False, compare=False)
 
     def __post_init__(self) -> None:
-        if not self.name:
-            raise JointreidError("a domain needs a name")
+        if fault := name_fault(self.name):
+            raise JointreidError(fault)
         if self.leave_one_out:
             test = {(record.key, record.pid, record.camid): record for record in (*self.query, *self.gallery)}
             object.__setattr__(self, "query", tuple(test.values()))

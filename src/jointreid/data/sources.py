@@ -12,7 +12,7 @@ from jointreid.data.manifest import read_manifest
 from jointreid.data.protocols import canonical_order
 from jointreid.data.readers import READERS
 from jointreid.data.readers.market_style import is_market_style, market_style
-from jointreid.data.records import Domain
+from jointreid.data.records import Domain, name_fault
 from jointreid.machine.collection import collection
 from jointreid.messages.commands import command
 from jointreid.messages.errors import JointreidError, no_such
@@ -78,13 +78,15 @@ def split_source(source: str) -> tuple[str, Path]:
     """Return (NAME or nothing, PATH) of one of `data.sources`; an `=` after a path separator belongs to the path.
 
     Raises:
-        JointreidError: the name or the path is empty.
+        JointreidError: the name or the path is empty, or no domain can have the name.
     """
     name, equals, path = source.partition("=")
     if not equals or "/" in name or "\\" in name:
         return "", _path(source)
     if not name or not path:
         raise JointreidError(f"{source}: expected NAME=PATH or PATH; write ./ before a path with '=' in its name")
+    if fault := name_fault(name):
+        raise JointreidError(f"{source}: {fault}")
     return name, _path(path)
 
 

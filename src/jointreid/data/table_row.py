@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
-from jointreid.data.records import SPLITS, ImageRecord
+from jointreid.data.records import SPLITS, ImageRecord, name_fault
 from jointreid.data.table_files import ALL_COLUMNS, BOX_COLUMNS, COLUMNS
 from jointreid.messages.errors import JointreidError
 
@@ -124,6 +124,8 @@ def check_cell(column: str, cell: str) -> None:
         raise JointreidError(f"column {column}: {cell!r} has spaces around it; remove them")
     if not cell and column in COLUMNS and column != "camid":
         raise JointreidError(f"column {column}: empty")
+    if column == "domain" and (fault := name_fault(cell)):
+        raise JointreidError(f"column {column}: {fault}")
     if column in ("pid", "camid") and _NO_ID.fullmatch(cell):
         raise JointreidError(f"column {column}: {cell!r} is no id; for an image to be ignored, set a column junk")
 

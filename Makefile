@@ -88,8 +88,9 @@ lock: | $(UV) ## pin the newest releases that fit together in requirements.lock
 		--upgrade --universal --all-extras --no-annotate --custom-compile-command "make lock" \
 		--constraint - --output-file requirements.lock pyproject.toml
 
-clean: ## remove .venv and everything that was built; runs/ stays
-	rm -rf .venv .tools out dist .mypy_cache .ruff_cache .pytest_cache .hypothesis
+# Not out/ itself: a grid of `paper run`, fetched weights and galleries may lie there, too.
+clean: ## remove .venv and what these commands made; your runs, galleries and weights stay
+	rm -rf .venv .tools out/demo out/bench out/site out/soak dist .mypy_cache .ruff_cache .pytest_cache .hypothesis
 	find src tests benchmarks -type d -name __pycache__ -prune -exec rm -rf {} +
 
 $(STAMP): pyproject.toml requirements.lock | $(UV)

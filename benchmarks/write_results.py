@@ -17,7 +17,7 @@ TITLES = {
     "train_step": "A step of training",
     "pipeline": "Images, from files to batches",
     "ranking": "Ranking a gallery, and re-ranking",
-    "export": "Exported BoT-DCSD beside exported BoT, in onnxruntime",
+    "export": "Exported BoT-DCSD and recipe joint beside exported BoT, in onnxruntime",
     "gallery": "Searching a gallery",
     "serve": "Clients of `jointreid serve` at once",
 }

@@ -4,14 +4,17 @@ import csv
 from collections.abc import Iterable, Sequence
 from io import StringIO
 
+# Signs that LaTeX reads as commands or prints as others, such as `<` as an inverted exclamation mark. A straight `"`
+# takes a font encoding that documents must ask for, so it becomes a closing quotation mark.
 _TEX = {
     "\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "±": r"$\pm$", "–": "--",
+    "<": r"\textless{}", ">": r"\textgreater{}", "|": r"\textbar{}", "'": r"\textquotesingle{}", '"': "''",
     **{sign: f"\\{sign}" for sign in "&%$#_{}"},
 }  # fmt: skip
 
 
 def markdown_table(heads: Sequence[str], rows: Iterable[Sequence[str]], align: str) -> list[str]:
-    """Return the lines of a table in Markdown; bars within cells are escaped.
+    """Return the lines of a table in Markdown; bars within cells are escaped, and line ends become spaces.
 
     Args:
         heads: the heading of each column.
@@ -72,13 +75,17 @@ def latex_table(
 
 
 def tex(text: str) -> str:
-    """Return a text for LaTeX.
+    """Return a text for LaTeX, in which no sign is a command and none is printed as another, but for `"`.
+
+    A `'` needs LaTeX of 2020 or newer, or the package textcomp.
 
     >>> tex("cuhk_sysu 78.5±0.7")
     'cuhk\\\\_sysu 78.5$\\\\pm$0.7'
     """
-    return "".join(_TEX.get(sign, sign) for sign in text)
+    pairs = zip(text, f"{text[1:]} ", strict=False)
+    # Two hyphens would become a dash, as in the name of an option.
+    return "".join("-{}" if sign == "-" and after in "-–" else _TEX.get(sign, sign) for sign, after in pairs)
 
 
 def _bar(cells: Sequence[str]) -> str:
-    return "| " + " | ".join(text.replace("|", "\\|") for text in cells) + " |"
+    return "| " + " | ".join(" ".join(text.split()).replace("|", "\\|") for text in cells) + " |"

@@ -30,6 +30,11 @@ def config(processes: int = 1, **changes: dict[str, Any]) -> RunConfig:
     return RunConfig().replace(train=train, **changes)
 
 
+BY_DOMAIN: dict[str, dict[str, Any]] = {
+    "model": {"name": "bot-dcsd"},
+    "dcsd": {"base": "static", "context": "network", "inject": "norm"},
+    "train": {"sync_bn": True},
+}
 # Identities, processes, settings; then the identities of a batch, or what the refusal says.
 DECISIONS: dict[str, tuple[int, int, dict[str, dict[str, Any]], int | str]] = {
     "enough": (16, 1, {}, 16),
@@ -43,6 +48,8 @@ DECISIONS: dict[str, tuple[int, int, dict[str, dict[str, Any]], int | str]] = {
     "fewer than processes": (3, 4, {"train": {"gather": True}}, "start at most 3"),
     "each process its own batch": (20, 2, {"train": {"batch": "per_process"}}, 20),
     "not shareable": (100, 3, {}, "16 identities a batch cannot be shared evenly by 3 processes"),
+    "norm by domain": (16, 1, BY_DOMAIN, 16),
+    "norm by domain, shared": (16, 2, BY_DOMAIN, "train.sync_bn does not reach the batch normalisation"),
     "one image each": (5, 1, {}, 5),
 }
 

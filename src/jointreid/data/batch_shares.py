@@ -26,8 +26,9 @@ def step_config(config: RunConfig) -> RunConfig:
     rate are multiplied by the number of processes: the linear scaling rule of Goyal et al. 2017, found for SGD.
 
     Raises:
-        JointreidError: the identities of a batch cannot be shared evenly.
+        JointreidError: the identities of a batch cannot be shared evenly, or its statistics not be put together.
     """
+    _require_whole_statistics(config)
     size, identities = config.train.devices * config.train.nodes, config.sampler.ids_per_batch
     if config.train.batch == "per_process":
         return config.replace(sampler={"ids_per_batch": identities * size}, optim={"lr": config.optim.lr * size})
@@ -42,6 +43,16 @@ def step_config(config: RunConfig) -> RunConfig:
             "choose more with --sampler.ids_per_batch, or --train.gather"
         )
     return config
+
+
+def _require_whole_statistics(config: RunConfig) -> None:
+    """Refuse `train.sync_bn` where it would leave out a batch normalisation: PyTorch knows its own layers alone."""
+    by_domain = config.model.name.endswith("-dcsd") and config.dcsd.inject == "norm"
+    if config.train.sync_bn and by_domain and config.train.devices * config.train.nodes > 1:
+        raise JointreidError(
+            "train.sync_bn does not reach the batch normalisation by domain of dcsd.inject norm, which would take the "
+            "statistics of each process's part of a batch; leave train.sync_bn out, or train in one process"
+        )
 
 
 def fit_identities(config: RunConfig, identities: int, domains: int) -> RunConfig:

@@ -71,9 +71,11 @@ def test_film_scales_and_shifts_the_output_of_the_static_convolution() -> None:
     assert torch.equal(conv(x, Context(vector)), static)  # at the start
     assert conv.projection is not None
     nn.init.normal_(conv.projection.weight)
-    scale, shift = (vector @ conv.projection.weight.T).chunk(2, dim=1)
-    expected = static * (1 + scale[:, :, None, None]) + shift[:, :, None, None]
-    torch.testing.assert_close(conv(x, Context(vector)), expected)
+    short = vector / (4 * vector.norm(dim=1, keepdim=True))
+    for told, taken in ((vector, 4 * short), (short, short)):  # a length of 1 at most
+        scale, shift = (taken @ conv.projection.weight.T).chunk(2, dim=1)
+        expected = static * (1 + scale[:, :, None, None]) + shift[:, :, None, None]
+        torch.testing.assert_close(conv(x, Context(told)), expected)
     assert torch.equal(conv(x, Context(torch.zeros(2, VECTOR))), static)
     assert torch.equal(conv(x), static)
 
@@ -298,7 +300,7 @@ def test_a_small_scale_is_not_lost_in_half_precision() -> None:
     conv, x, vector = FilmConv(6, 1, groups=6), torch.randn(2, 6, 7, 5), torch.ones(2, VECTOR)
     assert conv.projection is not None
     told = Context(vector)
-    nn.init.constant_(conv.projection.weight, 0.003 / VECTOR)
+    nn.init.constant_(conv.projection.weight, 0.003 / VECTOR**0.5)  # told at length 1
     with torch.autocast("cpu", torch.bfloat16):
         plain, scaled = conv.filtered(x), conv(x, told)
     assert scaled.dtype == torch.bfloat16

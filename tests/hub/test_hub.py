@@ -126,10 +126,11 @@ def test_the_card_has_no_figures_of_other_weights(run: Path, tmp_path: Path) -> 
     copy = Path(shutil.copytree(run, tmp_path / "run"))
     conditions = Conditions("2026-01-31T12:00:00Z", "last", 200, False, False)
     cmc = {1: 0.5, 5: 0.75, 10: 1.0}
-    found = DomainResult("d", 0.4, 0.3, cmc, 4, 4, 9, True, True, marks=(), conditions=conditions)
+    found = DomainResult("d", 0.4, 0.3, cmc, 4, 4, 9, True, True, marks=("left | right",), conditions=conditions)
     results = Results("bot", "last", "0", (found,), "bn_embedding", "cosine", False, 32, 16, "none", 1.0, {}, False)
     save_results(results, [QueryResult("d", "0.jpg", "p0", 0, True, 0.4, 0.3, 1)], copy)
-    for step, said in ((200, "| d | 50.0% | 40.0% |"), (300, "Not evaluated.")):
+    row = r"| d | 50.0% | 40.0% | 30.0% | 4 | 9 | the same camera left out; left \| right |"
+    for step, said in ((200, row), (300, "Not evaluated.")):
         save_checkpoint(copy, "last", open_run(copy).model(), {"step": step, "labels": open_run(copy).label_space.hash})
         assert said in (write_package(copy, tmp_path / str(step), licence="mit") / CARD).read_text()
 

@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING, Any
 from jointreid.data.run_images import load_images
 from jointreid.data.sources import load_domains
 from jointreid.messages.errors import JointreidError
+from jointreid.messages.table_formats import markdown_table
 from jointreid.retrieval.evaluate import step_of
 from jointreid.retrieval.result_files import load_results
+from jointreid.retrieval.results import DomainResult
 from jointreid.run import Run, find_data
 from jointreid.verification.calibration import Calibration
 from jointreid.verification.verdicts import in_percent
@@ -74,18 +76,18 @@ def model_card(
         *("tags:", "- person-re-identification", "- image-retrieval", "---"),
     ]
     facts = [
-        f"| network | `{config.model.name}` on `{config.model.trunk}`, {parameters:,} parameters |",
-        f"| feature | {model.bnneck.num_features} numbers, compared by {config.eval.metric} distance |",
-        f"| images | RGB, {image.height} x {image.width} pixels (height x width), resized by {image.interpolation} |",
-        f"| normalised by | mean {image.mean}, standard deviation {image.std} |",
-        f"| trained for | {state['step']:,} steps, {state['epoch']:.1f} epochs; checkpoint `{checkpoint}` |",
-        f"| started from | {start} |",
-        f"| fingerprint | `{fingerprint}` |",
+        ("network", f"`{config.model.name}` on `{config.model.trunk}`, {parameters:,} parameters"),
+        ("feature", f"{model.bnneck.num_features} numbers, compared by {config.eval.metric} distance"),
+        ("images", f"RGB, {image.height} x {image.width} pixels (height x width), resized by {image.interpolation}"),
+        ("normalised by", f"mean {image.mean}, standard deviation {image.std}"),
+        ("trained for", f"{state['step']:,} steps, {state['epoch']:.1f} epochs; checkpoint `{checkpoint}`"),
+        ("started from", start),
+        ("fingerprint", f"`{fingerprint}`"),
     ]
     parts = [
         "\n".join(header),
         "# Person re-identification, trained on " + _names([d.name for d in run.label_space.domains]),
-        "\n".join(["| | |", "|---|---|", *facts]),
+        "\n".join(markdown_table(["", ""], facts, "ll")),
         _USE.rstrip(),
         "\n".join(_data(run)),
         "\n".join(_metrics(run, checkpoint)),
@@ -105,15 +107,17 @@ def _data(run: Run) -> Iterator[str]:
     terms = _terms(run)
     yield "## Data"
     yield ""
-    yield "| data set | identities | cameras | train images | terms |"
-    yield "|---|---|---|---|---|"
-    for domain in run.label_space.domains:
-        images = f"{counts[domain.name]:,}" if counts[domain.name] else "not recorded"
-        said = " ".join(terms.get(domain.name, "").split()).replace("|", r"\|")
-        yield (
-            f"| {domain.name} | {len(domain.pids):,} | {len(domain.cameras)} | {images} "
-            f"| {said or 'not recorded: ask the owner of the data'} |"
+    rows = [
+        (
+            domain.name,
+            f"{len(domain.pids):,}",
+            str(len(domain.cameras)),
+            f"{counts[domain.name]:,}" if counts[domain.name] else "not recorded",
+            terms.get(domain.name, "").strip() or "not recorded: ask the owner of the data",
         )
+        for domain in run.label_space.domains
+    ]
+    yield from markdown_table(["data set", "identities", "cameras", "train images", "terms"], rows, "lrrrl")
     yield ""
     yield "The terms of the data may also bind what was trained on them."
 
@@ -140,21 +144,22 @@ def _metrics(run: Run, checkpoint: str) -> Iterator[str]:
     if not same:
         yield "Not evaluated."
         return
-    yield "| data set | Rank-1 | mAP | mINP | queries | gallery | protocol |"
-    yield "|---|---|---|---|---|---|---|"
-    for found in same:
-        rules = ["the same camera left out" if found.exclude_same_camera else "all cameras"]
-        rules += [found.protocol.words] if found.protocol else []
-        rules += [] if found.trained_on else ["not trained on"]
-        rules += list(found.marks or ())
-        if found.conditions and found.conditions.flip:
-            rules.append("with mirrored images")
-        if found.conditions and found.conditions.rerank:
-            rules.append("re-ranked")
-        yield (
-            f"| {found.domain} | {found.cmc[1]:.1%} | {found.mAP:.1%} | {found.mINP:.1%} | {found.num_valid_queries:,} "
-            f"| {found.num_gallery:,} | {'; '.join(rules)} |"
-        )
+    heads = ["data set", "Rank-1", "mAP", "mINP", "queries", "gallery", "protocol"]
+    yield from markdown_table(heads, map(_accuracy, same), "lrrrrrl")
+
+
+def _accuracy(found: DomainResult) -> list[str]:
+    """Return the row of a data set in the table of accuracy."""
+    rules = ["the same camera left out" if found.exclude_same_camera else "all cameras"]
+    rules += [found.protocol.words] if found.protocol else []
+    rules += [] if found.trained_on else ["not trained on"]
+    rules += list(found.marks or ())
+    if found.conditions and found.conditions.flip:
+        rules.append("with mirrored images")
+    if found.conditions and found.conditions.rerank:
+        rules.append("re-ranked")
+    rates = (f"{rate:.1%}" for rate in (found.cmc[1], found.mAP, found.mINP))
+    return [found.domain, *rates, f"{found.num_valid_queries:,}", f"{found.num_gallery:,}", "; ".join(rules)]
 
 
 def _thresholds(found: Calibration | None) -> Iterator[str]:
@@ -167,11 +172,13 @@ def _thresholds(found: Calibration | None) -> Iterator[str]:
     pairs = f"{in_percent(found.fmr)} of pairs of two people"
     yield f"Thresholds for false matches in {pairs}, with 95 % intervals over identities:"
     yield ""
-    yield "| data set | pairs | the same from | realised on other people |"
-    yield "|---|---|---|---|"
-    for entry in found.pairs:
-        same = entry.same
-        yield (
-            f"| {entry.domain or 'two data sets'} | {entry.pairs} | {same.value:.3f} ({same.low:.3f} to "
-            f"{same.high:.3f}) | {entry.realised:.2g} |"
+    rows = [
+        (
+            entry.domain or "two data sets",
+            entry.pairs,
+            f"{entry.same.value:.3f} ({entry.same.low:.3f} to {entry.same.high:.3f})",
+            f"{entry.realised:.2g}",
         )
+        for entry in found.pairs
+    ]
+    yield from markdown_table(["data set", "pairs", "the same from", "realised on other people"], rows, "llrr")

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from jointreid.analysis.filters import choose_images, collect_filters, compute_separation, require_dcsd
 from jointreid.config import RunConfig
+from jointreid.custom import trust
 from jointreid.data.augment import normalise
 from jointreid.data.joint import join
 from jointreid.data.records import Domain, ImageRecord
@@ -25,6 +26,7 @@ from jointreid.models.context import FactorLogits
 from jointreid.models.dcsd import DCSD
 from jointreid.run import Run, model_for, open_run, write_config
 from jointreid.training.checkpoint import save_checkpoint
+from tests.models import test_context
 
 pytestmark = pytest.mark.slow
 
@@ -180,6 +182,15 @@ def test_a_run_of_the_sample_alone_has_no_context_to_remove(tmp_path: Path) -> N
     run = make_run(tmp_path / "run", two_domains(records), dcsd={"factors": ("sample",)})
     with pytest.raises(JointreidError, match="from the sample alone; there is no domain or camera to remove"):
         collect_filters(run, records, ablate_context=True, device="cpu")
+
+
+def test_a_trunk_without_the_blocks_that_are_shown_is_refused(tmp_path: Path) -> None:
+    trust(test_context.__name__)
+    records = draw(tmp_path / "images", 2)
+    model = {"trunk": f"{test_context.__name__}:Small"}
+    run = make_run(tmp_path / "run", two_domains(records), model=model)
+    with pytest.raises(JointreidError, match=r":Small has 2 DCSDs.* 0, 12, 15, .*expected a trunk with 16 or more"):
+        collect_filters(run, records, device="cpu")
 
 
 @pytest.mark.parametrize("name", ["bot", "agw", "bot-dn", "bot-snr"])

@@ -147,12 +147,18 @@ def collect_filters(
         on_batch: called with (images done, images in all) after each batch.
 
     Raises:
-        JointreidError: the run has no DCSD, no weights, or no context to remove; no such device; an unreadable image.
+        JointreidError: the run has no DCSD, fewer of them than are shown, no weights, or no context to remove; no such
+            device; an unreadable image.
     """
     where = pick_device(device)
     require_dcsd(run)
     model = run.model()
     blocks = _dcsds(model)
+    if len(blocks) <= max(SHOWN):
+        raise JointreidError(
+            f"{run.path}: {run.config.model.trunk} has {len(blocks)} DCSDs, and the figure shows numbers "
+            f"{', '.join(map(str, SHOWN))}, counted from 0; expected a trunk with {max(SHOWN) + 1} or more"
+        )
     if ablate_context:
         if not any(dcsd.domain or dcsd.camera or dcsd.projection for _, dcsd in blocks):
             raise JointreidError(

@@ -169,6 +169,14 @@ def test_filters_that_do_not_depend_on_the_image_fall_on_one_point(made: Made, t
         assert list(cell.separation) == pytest.approx([0, 1 / 3, 0], abs=1e-6)
 
 
+def test_each_column_tells_whether_its_filters_are_normalised(made: Made, tmp_path: Path) -> None:
+    dcsd = {**SAMPLE, "base": "static", "generated_start": "zeros"}
+    run = run_on(Path(made.s.config.data.sources[0]), tmp_path / "zeros", dcsd=dcsd)
+    plain = figure5(run.path, made.sdc.path, per_domain=6, device="cpu").to_dict()
+    assert [column["filter_norm"] for column in plain["columns"]] == [False, True]
+    assert "FilterNorm where filter_norm is true" in plain["tensor"]
+
+
 def test_images_that_training_skipped_or_left_out_are_not_chosen(tmp_path: Path) -> None:
     table = manifest(tmp_path, {"north": 12, "south": 12})
     run = run_on(table, tmp_path / "sdc", data={"skip_unreadable": True, "val_ids": 1})

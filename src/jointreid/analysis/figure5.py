@@ -2,8 +2,8 @@
 
 The left column shows filters generated from the sample alone, the right one those from sample, domain and camera; the
 rows are the DCSDs number 0, 12 and 15. The points are placed by t-SNE, whose clusters prove little, so the figure also
-gives two numbers computed from the filters themselves. Distances are Euclidean in both: FilterNorm has already removed
-each kernel's mean and scale, and the effect of a kernel on an image is linear in the kernel.
+gives two numbers computed from the filters themselves. Distances are Euclidean in both: FilterNorm, where there is one,
+has already removed each kernel's mean and scale, and the effect of a kernel on an image is linear in the kernel.
 Letters: N images.
 """
 
@@ -78,6 +78,7 @@ class FilterColumn:
         factors: the factors that the run generates filters from.
         context_to: the branches that see domain and camera; the filters shown are of the channel branch.
         ablate_context: whether the vectors Domain and Camera were set to 0.
+        filter_norm: whether the filters have gone through FilterNorm; not with `dcsd.generated_start zeros`.
         config: the hash of the run's settings.
         labels: the hash of its label space.
         weights: SHA-256 of the checkpoint's `model.safetensors`.
@@ -90,6 +91,7 @@ class FilterColumn:
     factors: tuple[str, ...]
     context_to: str
     ablate_context: bool
+    filter_norm: bool
     config: str
     labels: str
     weights: str
@@ -129,7 +131,7 @@ class Figure5:
         return {
             "warning": self.warning,
             "figure": "Fig. 5",
-            "tensor": "channel filters after FilterNorm, the kernels of all channels in one vector",
+            "tensor": "channel filters, after FilterNorm where filter_norm is true, all channels in one vector",
             "images": {name: [_name(record) for record in of] for name, of in self.chosen.images.items()},
             "split": self.chosen.split,
             "per_domain": self.chosen.per_domain,
@@ -278,6 +280,7 @@ def _column(run: Run, heading: str, ablated: bool, panels: Sequence[FilterPanel]
         factors=run.config.dcsd.factors,
         context_to=run.config.dcsd.context_to,
         ablate_context=ablated,
+        filter_norm=run.config.dcsd.generated_start == "gain",
         config=config_hash(run.config),
         labels=run.label_space.hash,
         weights=weights,

@@ -74,7 +74,7 @@ class BlockFilters(NamedTuple):
     Attributes:
         number: of the DCSD, counted from 0 at the input.
         block: the block it stands in, as `layer3.5`.
-        values: [N, C * KK], the channel filters after FilterNorm; tap t of channel c at c * KK + t.
+        values: [N, C * KK], the channel filters, after FilterNorm where there is one; tap t of channel c at c * KK + t.
     """
 
     number: int

@@ -144,6 +144,15 @@ def test_domains_are_compared_over_the_queries_valid_in_both_runs(tmp_path: Path
     assert "evaluated only in B: joint" in text
 
 
+def test_differences_are_of_numbers_before_rounding_and_a_zero_has_no_sign(tmp_path: Path) -> None:
+    a = make_run(tmp_path / "a", [query("market", "1", 0.50051, 1)])
+    b = make_run(tmp_path / "b", [query("market", "1", 0.50049, 1)])
+    text = render(compare(a, b))
+    (row,) = [line for line in text.splitlines() if line.startswith("| market | mAP")]
+    assert [cell.strip() for cell in row.split("|")][3:7] == ["50.1", "50.0", "0.0", "0.0 to 0.0"]
+    assert "differences were computed before rounding, so they may be 0.1 away" in text
+
+
 def test_settings_and_evaluations_that_differ_are_listed(tmp_path: Path) -> None:
     queries = [query("market", "1", 0.5, 2)]
     a = make_run(tmp_path / "a", queries, optim={"lr": 1e-3}, dcsd={"factors": ("sample",)})

@@ -1,3 +1,4 @@
+import doctest
 import json
 import re
 from dataclasses import replace
@@ -8,6 +9,7 @@ import pytest
 
 from jointreid.data.protocols import ProtocolMatch
 from jointreid.messages.errors import JointreidError
+from jointreid.retrieval import results as results_module
 from jointreid.retrieval.result_files import load_results, save_results
 from jointreid.retrieval.results import DomainResult, MergedResult, QueryResult, Results, UnseenCamera, render
 
@@ -46,6 +48,10 @@ QUERIES = (
     QueryResult("market1501", "query/ä 1.jpg", "0007", 3, True, 0.5, 0.25, 1),
     QueryResult("market1501", "query/2.jpg", "7", 0, False),
 )
+
+
+def test_examples_hold() -> None:
+    assert doctest.testmod(results_module) == (0, 1)
 
 
 def test_mean_is_over_domains() -> None:
@@ -249,3 +255,10 @@ def test_a_domain_in_another_protocol_than_the_papers_has_a_footnote() -> None:
     assert [line for line in lines if line.startswith("*")] == [
         "* cuhk03: CUHK03, other boxes (the paper: labeled); not comparable with the paper's figures"
     ]
+
+
+def test_the_drop_in_a_merged_gallery_has_no_sign_before_zero() -> None:
+    merged = MergedResult(("market1501", "[own] cats"), 16003, 0.50001, 0.25, {1: 0.65, 5: 0.875, 10: 1.0}, 0.125)
+    lines = render(replace(RESULTS, domains=(replace(MARKET, merged=merged), SOLO))).splitlines()
+    cells = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
+    assert ["market1501", "75.0", "65.0", "10.0", "50.0", "50.0", "0.0", "12.5", "15,913 -> 16,003"] in cells

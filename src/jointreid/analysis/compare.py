@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from jointreid.analysis.arms import start_in_words
+from jointreid.analysis.heat_map import ROUNDED, signed
 from jointreid.config import config_difference
 from jointreid.messages.tables import text_table
 from jointreid.retrieval.result_files import load_results
@@ -167,8 +168,8 @@ def render(comparison: Comparison) -> str:
     for domain in comparison.domains:
         for name, metric in (("mAP", domain.mAP), ("Rank-1", domain.rank1)):
             if metric is not None:
-                interval = f"{100 * metric.low:+.1f} to {100 * metric.high:+.1f}"
-                values = percent(metric.a), percent(metric.b), f"{100 * metric.difference:+.1f}"
+                interval = f"{signed(metric.low)} to {signed(metric.high)}"
+                values = percent(metric.a), percent(metric.b), signed(metric.difference)
                 share = f"{metric.opposite_share:.4f}"
                 marked = " *" if any(comparison.marks.get(domain.domain, ())) else ""
                 rows.append([domain.domain + marked, name, *values, interval, share, f"{domain.shared_queries:,}"])
@@ -184,6 +185,8 @@ def _notes(comparison: Comparison) -> Iterator[str]:
         "training seed. Opposite: twice the share of resamples whose difference is 0 or of the other sign, like a "
         "two-sided p-value"
     )
+    if comparison.domains:
+        yield ROUNDED
     for domain in comparison.domains:
         alone = {"A": domain.only_in_a, "B": domain.only_in_b}
         if counts := [f"{count:,} only in {run}" for run, count in alone.items() if count]:

@@ -15,7 +15,7 @@ from jointreid.analysis.gain_values import (
     GainSplit,
     JointGain,
 )
-from jointreid.analysis.heat_map import signed
+from jointreid.analysis.heat_map import ROUNDED, signed
 from jointreid.analysis.resampling import RESAMPLES, Estimate
 from jointreid.messages.table_formats import csv_text
 from jointreid.messages.tables import text_table
@@ -96,6 +96,7 @@ def notes(gain: Gain) -> Iterator[str]:
         f"interval: 95 %, from {RESAMPLES:,} resamples of the people among the queries ({people}) and of the seeds; "
         "with one seed it says how sure a difference is for these trained networks, not for another training"
     )
+    yield ROUNDED
     yield from gain.remarks
 
 

@@ -10,6 +10,8 @@ WIDTH, LABEL, VALUE, ROW = 560, 110, 150, 30
 # Of a colour in a cell of a map, in percent: text stays readable on it.
 STRONGEST = 60
 NONE = "–"
+# For readers who subtract the numbers of a table.
+ROUNDED = "differences were computed before rounding, so they may be 0.1 away from those of the numbers as printed"
 
 
 def heat_map(

@@ -287,8 +287,12 @@ def _merged_table(results: Results) -> Iterator[str]:
 
 
 def percent(value: float) -> str:
-    """Return a metric in percent with one decimal, as the paper prints it."""
-    return f"{100 * value:.1f}"
+    """Return a metric or a difference in percent with one decimal, as the paper prints it; 0 has no sign.
+
+    >>> percent(0.4567), percent(-0.0001)
+    ('45.7', '0.0')
+    """
+    return f"{100 * value:z.1f}"
 
 
 def _mark(result: DomainResult) -> str:

@@ -1,24 +1,28 @@
 """A grid of scatter plots: the picture's bytes, and what tells the classes apart."""
 
+from collections.abc import Sequence
 from io import BytesIO
 from pathlib import Path
+from typing import Any
 
 import matplotlib
+import matplotlib.cbook
 import numpy as np
 import pytest
+from matplotlib.figure import Figure
 from PIL import Image
 
 from jointreid.analysis.scatter import COLOURS, SHAPES, ScatterPanel, scatter_grid
 
 
-def draw(classes: int = 3) -> bytes:
+def draw(classes: int = 3, names: Sequence[str] = ()) -> bytes:
     points = np.random.default_rng(0).normal(size=(5 * classes, 2))
     rows = [
         [ScatterPanel("one", points), ScatterPanel("two\nlines", points)],
         [ScatterPanel("far", points + 1e4), ScatterPanel("same", 0 * points)],
     ]
     ids = np.repeat(np.arange(classes), 5)
-    return scatter_grid(["Left", "Right"], rows, [f"class {i}" for i in range(classes)], ids, "below\nthem")
+    return scatter_grid(["Left", "Right"], rows, names or [f"class {i}" for i in range(classes)], ids, "below\nthem")
 
 
 @pytest.mark.slow
@@ -46,3 +50,21 @@ def test_the_picture_shows_every_colour_on_white(tmp_path: Path) -> None:
 def test_56_classes_differ_in_colour_or_shape() -> None:
     looks = {(COLOURS[i % len(COLOURS)], SHAPES[i % len(SHAPES)]) for i in range(56)}
     assert len(looks) == 56
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("error")  # of a letter that the font lacks
+def test_names_are_drawn_as_they_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    figures: list[Figure] = []
+    save = Figure.savefig
+
+    def keep(figure: Figure, *args: Any, **options: Any) -> None:
+        figures.append(figure)
+        save(figure, *args, **options)
+
+    monkeypatch.setattr(Figure, "savefig", keep)
+    draw(3, ["_hidden", "a$b$c", "plain"])
+    (legend,) = figures[0].legends
+    texts = [text.get_text() for text in legend.get_texts()]
+    assert texts == ["\u200b_hidden", r"a\$b\$c", "plain"]
+    assert not any(map(matplotlib.cbook.is_math_text, texts))

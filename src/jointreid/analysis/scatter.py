@@ -25,7 +25,7 @@ class ScatterPanel:
     """One scatter plot.
 
     Attributes:
-        title: above it, in one or more lines.
+        title: above it, as text in one or more lines.
         points: [N, 2].
     """
 
@@ -63,18 +63,18 @@ def scatter_grid(
                 _draw(axes, panel, class_ids)
         for axes, heading in zip(grid[0], headings, strict=True):
             above = {"xycoords": "axes fraction", "xytext": (0, 48), "textcoords": "offset points", "ha": "center"}
-            axes.annotate(heading, (0.5, 1), fontsize=13, fontweight="bold", **above)
+            axes.annotate(_literal(heading), (0.5, 1), fontsize=13, fontweight="bold", **above)
         for class_id, name in enumerate(classes):
-            grid[0][0].scatter([], [], label=name, s=70, **_looks(class_id))
+            grid[0][0].scatter([], [], label=_literal(name), s=70, **_looks(class_id))
         figure.legend(loc="outside upper center", ncols=min(5, len(classes)), frameon=False, fontsize=12)
-        figure.supxlabel(footnote, x=0.02, ha="left", fontsize=10, color=SOFT, linespacing=1.5)
+        figure.supxlabel(_literal(footnote), x=0.02, ha="left", fontsize=10, color=SOFT, linespacing=1.5)
         buffer = BytesIO()
         figure.savefig(buffer, format="png", metadata={"Software": None})
     return buffer.getvalue()
 
 
 def _draw(axes: Any, panel: ScatterPanel, class_ids: NDArray[np.int64]) -> None:
-    axes.set_title(panel.title, fontsize=11, linespacing=1.4)
+    axes.set_title(_literal(panel.title), fontsize=11, linespacing=1.4)
     axes.set(xticks=[], yticks=[])
     axes.spines[:].set_color("#bbbbbb")
     for part in range(PARTS):
@@ -82,6 +82,15 @@ def _draw(axes: Any, panel: ScatterPanel, class_ids: NDArray[np.int64]) -> None:
             x, y = panel.points[class_ids == class_id][part::PARTS].T
             axes.scatter(x, y, s=20, **_looks(class_id)).set_in_layout(False)  # inside the axes; measuring it is slow
     axes.set_aspect("equal", "datalim")
+
+
+def _literal(text: str) -> str:
+    """Return a text that matplotlib draws as it is: with `$` it would be a formula.
+
+    It leaves a class whose name begins with `_` out of the legend, so a space without width stands before that.
+    """
+    text = text.replace("$", r"\$")
+    return f"\N{ZERO WIDTH SPACE}{text}" if text.startswith("_") else text
 
 
 def _looks(class_id: int) -> dict[str, Any]:

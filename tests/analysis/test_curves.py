@@ -22,7 +22,7 @@ from jointreid.analysis.curves import (
 
 
 def test_examples_hold() -> None:
-    assert doctest.testmod(curves) == (0, 5)
+    assert doctest.testmod(curves) == (0, 6)
 
 
 @pytest.mark.parametrize(
@@ -117,6 +117,27 @@ def test_labels_of_curves_that_end_together_do_not_overlap() -> None:
     )
     assert len(places) == 4
     assert min(b - a for a, b in pairwise(places)) >= 12 - 0.11  # each is rounded to 0.1
+
+
+def key_places(count: int, height: float) -> list[float]:
+    """Where the letters of curves stand that all end at one height, of 0 to 10."""
+    chart = parse([Curve(f"A{i}", "x", [(0, 1), (4, height)]) for i in range(count)], top=10.0)
+    return sorted(float(text.get("y", "")) for text in chart.iter("text") if "key" in text.get("class", ""))
+
+
+@pytest.mark.parametrize("height", [0.0, 0.1, 5.0, 10.0])
+@pytest.mark.parametrize("count", [1, 4, 15])
+def test_letters_stay_within_the_axes(count: int, height: float) -> None:
+    places = key_places(count, height)
+    assert len(places) == count
+    assert TOP + 4 <= places[0] <= places[-1] <= BOTTOM + 4
+    assert all(b - a >= 12 - 0.11 for a, b in pairwise(places))
+
+
+def test_40_curves_have_no_letters_and_are_all_drawn() -> None:
+    assert key_places(40, 1.0) == []
+    chart = parse([Curve(f"A{i}", "x", [(0, 1), (4, 1)]) for i in range(40)])
+    assert sum("line" in path.get("class", "") for path in chart.iter("path")) == 40
 
 
 def test_one_point_or_zeros_alone_are_drawn() -> None:

@@ -15,6 +15,8 @@ Point = tuple[float, float]
 WIDTH, HEIGHT = 360, 236
 LEFT, RIGHT, TOP, BOTTOM = 40, 336, 34, 204
 LETTER_HEIGHT = 12
+# Letters at the ends of curves that fit above each other within the axes.
+MOST_LETTERS = (BOTTOM - TOP) // LETTER_HEIGHT + 1
 MOST_POINTS = 150
 COLOURS, DASHES = 6, 4
 
@@ -99,7 +101,7 @@ def line_chart(
     Args:
         title: of the chart.
         unit: of y.
-        lines: one or more curves.
+        lines: one or more curves; more than `MOST_LETTERS` have no letters at their ends.
         levels: values to compare them with.
         top: the least value of y at the top of the axis.
         x_unit: of x.
@@ -114,7 +116,9 @@ def line_chart(
         return LEFT + (RIGHT - LEFT) * x / x_high, BOTTOM - (BOTTOM - TOP) * y / y_high
 
     drawn = [[place(point) for point in thin(line.points)] for line in lines]
-    ends = spread([points[-1][1] for points in drawn], LETTER_HEIGHT)
+    ends: Sequence[float | None] = [None] * len(drawn)
+    if len(drawn) <= MOST_LETTERS:
+        ends = spread([points[-1][1] for points in drawn], LETTER_HEIGHT, TOP, BOTTOM)
     last = "; ".join(f"{line.key} {line.label} ends at {_short(line.points[-1][1])}" for line in lines)
     return tag(
         "svg",
@@ -136,13 +140,15 @@ def swatch(line: Curve) -> Html:
     return tag("svg", piece, viewBox="0 0 30 10", class_="swatch", aria_hidden="true")
 
 
-def spread(wanted: Sequence[float], gap: float) -> list[float]:
-    """Return positions near the wanted ones, in the same order, at least `gap` apart.
+def spread(wanted: Sequence[float], gap: float, low: float = -math.inf, high: float = math.inf) -> list[float]:
+    """Return positions near the wanted ones, in the same order, at least `gap` apart, from `low` to `high`.
 
-    Neighbours that are too close move apart around the mean of their wanted positions.
+    Neighbours that are too close move apart around the mean of their wanted positions. All must fit.
 
     >>> spread([50.0, 10.0, 50.0], 12)
     [44.0, 10.0, 56.0]
+    >>> spread([50.0, 50.0], 12, high=50.0)
+    [38.0, 50.0]
     """
     order = sorted(range(len(wanted)), key=lambda index: wanted[index])
     clusters: list[list[int]] = []
@@ -154,10 +160,12 @@ def spread(wanted: Sequence[float], gap: float) -> list[float]:
         clusters.append([index])
         while len(clusters) > 1 and (first_place(clusters[-1]) - first_place(clusters[-2]) < gap * len(clusters[-2])):
             clusters[-2:] = [clusters[-2] + clusters[-1]]
-    places = list(wanted)
-    for cluster in clusters:
-        for position, index in enumerate(cluster):
-            places[index] = first_place(cluster) + gap * position
+    unbounded = [
+        (i, first_place(cluster) + gap * position) for cluster in clusters for position, i in enumerate(cluster)
+    ]
+    places, last = list(wanted), len(wanted) - 1
+    for rank, (index, place) in enumerate(unbounded):
+        places[index] = min(max(place, low + gap * rank), high - gap * (last - rank))
     return places
 
 
@@ -179,15 +187,20 @@ def _level(level: ReferenceLevel, y: float) -> Html:
     return join(line, tag("text", level.label, x=RIGHT, y=f"{y - 4:.1f}", text_anchor="end", class_="soft"))
 
 
-def _curve(line: Curve, points: Sequence[Point], end: float) -> Html:
+def _curve(line: Curve, points: Sequence[Point], end: float | None) -> Html:
+    """Return a curve with its letter at the height `end`, without one for None."""
     x, y = points[-1]
+    colour = f"c{line.colour % COLOURS}"
+    letter = Html()
+    if end is not None:
+        letter = tag("text", line.key, x=f"{x + 6:.1f}", y=f"{end + 4:.1f}", class_=f"key {colour}")
     path = "L".join(f"{x:.1f} {y:.1f}" for x, y in points)
     return tag(
         "g",
         tag("title", f"{line.key} {line.label}: {_short(line.points[-1][1])} at the end"),
         tag("path", d=f"M{path}", class_=line.style),
-        tag("circle", cx=f"{x:.1f}", cy=f"{y:.1f}", r=2.5, class_=f"dot c{line.colour % COLOURS}"),
-        tag("text", line.key, x=f"{x + 6:.1f}", y=f"{end + 4:.1f}", class_=f"key c{line.colour % COLOURS}"),
+        tag("circle", cx=f"{x:.1f}", cy=f"{y:.1f}", r=2.5, class_=f"dot {colour}"),
+        letter,
     )
 
 

@@ -139,6 +139,7 @@ def test_suggested_runs_have_settings_that_fit(tmp_path: Path) -> None:
     """A plain network has no context whose labels could be shuffled, and shrinking cameras needs the factor camera."""
     names = ["a", "b"]
     dcsd = {"base": "static", "context": "network", "camera_shrinkage": 5, "context_dropout": 0.2}
+    dcsd |= {"context_stages": (1, 2)}
     shuffled = {"context_labels": "shuffled"}
     made_run(tmp_path / "whole", "bot-dcsd", names, dict.fromkeys(names, 0.5), dcsd=dcsd, loss=shuffled)
     for seed, labels in enumerate(("correct", "shuffled")):
@@ -148,7 +149,8 @@ def test_suggested_runs_have_settings_that_fit(tmp_path: Path) -> None:
     assert [(arm.label, arm.runs) for arm in joint.arms if "dcsd" not in arm.label] == [("bot", 2)]
     (missing,) = [text for text in joint.missing if "owes to S" in text]
     options = (
-        "--dcsd.factors '[sample]' --dcsd.camera_shrinkage 0 --dcsd.context_dropout 0 --loss.context_labels correct"
+        "--dcsd.factors '[sample]' --dcsd.camera_shrinkage 0 --dcsd.context_dropout 0 --dcsd.context_stages '[]' "
+        "--loss.context_labels correct"
     )
     assert f"{options} --out" in missing
 

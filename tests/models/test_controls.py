@@ -193,6 +193,9 @@ def test_pruning_keeps_what_the_blocks_are_told(inject: str) -> None:
         ("kernel", {"factors": ("sample", "domain"), "camera_shrinkage": 5}, "and the factor camera"),
         ("kernel", {"detach_context_input": True}, "dcsd.detach_context_input needs dcsd.context block or block-stats"),
         ("kernel", {"factors": ("sample",), "context_dropout": 0.1}, "dcsd.context_dropout needs the factor domain or"),
+        ("kernel", {"factors": ("sample",), "context_stages": (1,)}, "dcsd.context_stages needs the factor domain or"),
+        ("norm", {"stop_gradient": False}, "dcsd.stop_gradient false changes nothing with dcsd.inject norm"),
+        ("kernel", {"context": "labels", "stop_gradient": False}, "false changes nothing with dcsd.context labels"),
         ("kernel", {"context_stages": (1,)}, "Small does not tell its stages"),
     ],
 )

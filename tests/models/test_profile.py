@@ -1,6 +1,7 @@
 """Counts against published figures, hand arithmetic and PyTorch's own counter."""
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -174,6 +175,15 @@ def test_variants() -> None:
     assert round(found["biases in the MLPs"].macs / 1e9, 3) == 2.268
     assert round(found["biases in the MLPs, MLPs at every position"].macs / 1e9, 3) == 2.588
     assert round(found["biases in the MLPs, channel squeeze 1/4"].macs / 1e9, 3) == 2.269
+
+
+@pytest.mark.parametrize(
+    "told", [{"context_stages": (1, 2)}, {"context_held_out": 0.1, "camera_shrinkage": 5.0}, {"inject": "norm"}]
+)
+def test_the_variant_of_the_sample_alone_leaves_out_what_needs_a_context(told: dict[str, Any]) -> None:
+    shared = DcsdConfig(base="static", context="network")
+    alone, alone_of_told = (variants(dcsd)[1] for dcsd in (shared, replace(shared, **told)))
+    assert alone_of_told == alone
 
 
 @pytest.mark.parametrize(

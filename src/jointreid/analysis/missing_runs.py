@@ -62,6 +62,8 @@ def missing_runs(arms: Sequence[Arm], names: Sequence[str]) -> Iterator[str]:
             for key in ("dcsd.context_held_out", "dcsd.context_dropout"):  # which need a context
                 if arm.settings.get(key):
                     options += [f"--{key}", "0"]
+            if arm.settings.get("dcsd.context_stages"):
+                options += ["--dcsd.context_stages", "[]"]
             if arm.settings.get("loss.context_labels") == "shuffled":
                 options += ["--loss.context_labels", "correct"]
             other = _other(arm, names, "s", *options)

@@ -176,9 +176,12 @@ def variants(dcsd: DcsdConfig | None = None) -> tuple[Variant, ...]:
     """
     dcsd = dcsd or DcsdConfig()
     biased = replace(dcsd, mlp_bias=True)
+    # What needs a context is refused where the sample alone is left.
+    sample = replace(dcsd, factors=("sample",), inject="kernel", context_stages=(), context_dropout=0.0)
+    sample = replace(sample, context_held_out=0.0, camera_shrinkage=0.0)
     return (
         _variant("as configured", dcsd),
-        _variant("sample only (DDF)", replace(dcsd, factors=("sample",))),
+        _variant("sample only (DDF)", sample),
         _variant("as configured, without classifiers (deployed)", dcsd, pruned=True),
         _variant("biases in the MLPs", biased),
         _variant("biases in the MLPs, without classifiers (deployed)", biased, pruned=True),

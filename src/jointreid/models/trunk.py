@@ -216,6 +216,15 @@ def _require_consistent(config: DcsdConfig) -> None:
         "dcsd.context_dropout needs the factor domain or camera (dcsd.factors): the sample alone is no context": (
             config.context_dropout > 0 and config.factors == ("sample",)
         ),
+        "dcsd.context_stages needs the factor domain or camera (dcsd.factors): no stage is told the sample alone": (
+            config.context_stages != () and config.factors == ("sample",)
+        ),
+        "dcsd.stop_gradient false changes nothing with dcsd.inject norm, which is told the domain alone": (
+            not config.stop_gradient and config.inject == "norm"
+        ),
+        "dcsd.stop_gradient false changes nothing with dcsd.context labels, whose vectors only the task trains": (
+            not config.stop_gradient and config.context == "labels"
+        ),
         "dcsd.context_held_out needs dcsd.stop_gradient true: the losses over identities would teach the context "
         "network held-out people, too": config.context_held_out > 0 and not config.stop_gradient,
         "dcsd.context_held_out needs dcsd.context network, and the factor domain or camera": config.context_held_out > 0

@@ -317,3 +317,9 @@ def test_labels_that_are_told_are_not_shuffled() -> None:
         shuffled.replace(dcsd={"context": "labels"})
     with pytest.raises(JointreidError, match=r"is 'shuffled'; expected correct with dcsd.factors sample"):
         shuffled.replace(dcsd={"factors": ("sample",)})
+
+
+def test_a_context_that_is_measured_is_not_compared_with_shuffled_labels() -> None:
+    measured = RunConfig().replace(model={"name": "bot-dcsd"}, dcsd={"context": "network", "context_held_out": 0.1})
+    with pytest.raises(JointreidError, match=r"is 'shuffled'; expected correct with dcsd.context_held_out"):
+        measured.replace(loss={"context_labels": "shuffled"})

@@ -38,6 +38,13 @@ class RunConfig:
             self.loss.context_labels,
             "correct with dcsd.factors sample, which predict neither domain nor camera",
         )
+        require(
+            not generates or not self.dcsd.context_held_out or self.loss.context_labels == "correct",
+            "loss.context_labels",
+            self.loss.context_labels,
+            "correct with dcsd.context_held_out, which would measure that shuffled ones teach nothing and set the "
+            "context to 0: no control of the same size",
+        )
         told = generates and self.dcsd.context == "labels"
         require(
             not told or self.loss.context_labels == "correct",

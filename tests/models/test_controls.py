@@ -237,6 +237,8 @@ def test_rare_cameras_keep_little_of_their_vector() -> None:
     posterior = torch.tensor([[1.0, 0, 0], [0, 0.5, 0.5], [0, 1, 0]])
     shares = shrinkage(torch.ones(3, VECTOR), posterior)[:, 0]
     assert shares.tolist() == pytest.approx([0.5, 0.45, 0.0])
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert torch.equal(shrinkage(torch.ones(3, VECTOR), posterior)[:, 0], shares)
 
 
 @pytest.mark.parametrize("context", ["network", "labels"])

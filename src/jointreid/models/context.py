@@ -166,7 +166,8 @@ class CameraShrinkage(nn.Module):
 
     def forward(self, vector: Tensor, posterior: Tensor) -> Tensor:
         """Map camera vectors [B, V] and how likely each camera is [B, num_cameras] to the shrunken vectors."""
-        return vector * (posterior @ self.kept)[:, None].to(vector.dtype)
+        share = (posterior * self.kept).sum(1)  # autocast would compute a matrix product in half precision
+        return vector * share[:, None].to(vector.dtype)
 
 
 class ContextNetwork(nn.Module):

@@ -372,6 +372,7 @@ def test_refuses_a_size_below_one(sizes: tuple[int, int, int], message: str) -> 
         ({"factors": ("domain",)}, "expected sample, and at most domain and camera"),
         ({"factors": ("sample", "domian")}, "each one of sample, domain, camera"),
         ({"context_to": "chanel"}, r"dcsd\.context_to is 'chanel'; expected one of both, channel, spatial"),
+        ({"eps": 1e-40}, r"dcsd\.eps is 1e-40; expected 1\.18e-38 or more"),
         ({"combine": "mull"}, r"dcsd\.combine is 'mull'; expected one of mul, add"),
         ({"degenerate_heads": "dropped"}, "expected one of keep, drop"),
         ({"context_init": "zero"}, "expected one of auto, default, zero_last"),

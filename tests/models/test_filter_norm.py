@@ -6,8 +6,10 @@ import pytest
 import torch
 from torch import Tensor
 
+from jointreid.config import network
 from jointreid.messages.errors import JointreidError
 from jointreid.models.dynamic_filter import filter_norm, filter_norm_backward_reference, filter_norm_reference
+from jointreid.models.dynamic_filter_checks import SMALLEST_EPS
 from tests.models.test_dynamic_filter import saved_for_backward
 
 LAYOUT_OF_TAPS = [((2, 3, 9), -1), ((2, 3, 25), 2), ((2, 9, 5, 7), 1), ((9, 4), 0)]  # shape of raw, dim
@@ -113,12 +115,19 @@ def test_norm_keeps_only_its_inputs_and_refuses_a_second_derivative() -> None:
         torch.autograd.grad(grad.sum(), std)
 
 
+def test_the_least_eps_keeps_taps_without_spread_at_0() -> None:
+    assert network.SMALLEST_EPS == SMALLEST_EPS
+    for norm in (filter_norm, filter_norm_reference):
+        assert torch.equal(norm(torch.zeros(2, 3, 9), -1, 1.0, SMALLEST_EPS), torch.zeros(2, 3, 9))
+
+
 @pytest.mark.parametrize(
     ("raw", "dim", "std", "eps", "message"),
     [
         (torch.zeros(2, 3, 1), -1, 1.0, 1e-10, "1 tap along dim -1"),
         (torch.zeros(2, 3, 9), 3, 1.0, 1e-10, "dim is 3"),
         (torch.zeros(2, 3, 9), -1, 1.0, 0.0, "eps is 0.0"),
+        (torch.zeros(2, 3, 9), -1, 1.0, 1e-39, "eps is 1e-39; expected 1.18e-38 or more"),
         (torch.zeros(2, 3, 9), -1, torch.ones(2, 9), 1e-10, r"std \(2, 9\) does not broadcast to raw \(2, 3, 9\)"),
         (torch.zeros(3, 9), -1, torch.ones(1, 3, 9), 1e-10, "does not broadcast"),
         (torch.zeros(3, 9), -1, torch.ones(3, 9, device="meta"), 1e-10, "std is on meta"),

@@ -18,6 +18,9 @@ from jointreid.config.names import (
 from jointreid.custom import require_known_or_custom
 from jointreid.messages.errors import JointreidError, no_such
 
+# That of `models.dynamic_filter_checks`, which takes PyTorch to load.
+SMALLEST_EPS = 2.0**-126
+
 # One field a line reads better than the formatter's three.
 # fmt: off
 
@@ -88,7 +91,7 @@ class DcsdConfig:
         require(0 < self.squeeze <= 1, "dcsd.squeeze", self.squeeze, "a share in (0, 1]")
         require(self.mlp_reduction >= 1, "dcsd.mlp_reduction", self.mlp_reduction, "1 or more")
         require("sample" in self.factors and len(set(self.factors)) == len(self.factors), "dcsd.factors", self.factors, "sample, and at most domain and camera, each once")
-        require(self.eps > 0, "dcsd.eps", self.eps, "a positive number")
+        require(self.eps >= SMALLEST_EPS, "dcsd.eps", self.eps, "1.18e-38 or more, so that 1 / eps is finite in 32 bits")
         require(0 <= self.context_dropout < 1, "dcsd.context_dropout", self.context_dropout, "a share in [0, 1)")
         require(0 <= self.context_held_out <= 0.5, "dcsd.context_held_out", self.context_held_out, "a share in [0, 0.5]")
         require(len(set(self.context_stages)) == len(self.context_stages) and all(n >= 1 for n in self.context_stages), "dcsd.context_stages", self.context_stages, "numbers of stages from 1, each once")

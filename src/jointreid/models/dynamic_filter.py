@@ -100,15 +100,15 @@ def filter_norm(raw: Tensor, dim: int, std: float | Tensor, eps: float = 1e-10) 
             [B, K*K, H', W'].
         std: the target standard deviation: a number, or a (learnable) tensor that broadcasts to raw, such as
             [C, K*K] for the channel filter.
-        eps: keeps the division finite, > 0. In float16 1e-10 would be 0, so nothing is computed there.
+        eps: keeps the division finite, 1.18e-38 or more. In float16 1e-10 would be 0, so nothing is computed there.
 
     Returns:
         The shape of raw, channels-last if raw is, in float64 for float64 raw and in float32 otherwise, also under
         autocast.
 
     Raises:
-        JointreidError: fewer than two taps (the deviation of one value is undefined), an eps that is not positive, a
-            std that does not broadcast, or a second derivative is asked for.
+        JointreidError: fewer than two taps (the deviation of one value is undefined), an eps that is 0 or nearly
+            0, a std that does not broadcast, or a second derivative is asked for.
     """
     if not isinstance(std, Tensor):
         std = raw.new_full((), std, dtype=torch.promote_types(raw.dtype, torch.float32))

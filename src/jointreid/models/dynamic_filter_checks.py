@@ -3,9 +3,12 @@
 import math
 from collections.abc import Sequence
 
+import torch
 from torch import Tensor
 
 from jointreid.messages.errors import JointreidError
+
+SMALLEST_EPS = torch.finfo(torch.float32).tiny  # what is less is 0 in float32, or has no finite inverse there
 
 
 def _check_tensors(op: str, **tensors: Tensor) -> None:
@@ -77,8 +80,8 @@ def check_filter_norm(raw: Tensor, dim: int, std: float | Tensor, eps: float) ->
             f"filter_norm: raw {tuple(raw.shape)} has {raw.shape[dim]} tap along dim {dim}; the standard deviation "
             "needs at least two: a kernel size of 1 cannot be normalised"
         )
-    if not eps > 0:
-        raise JointreidError(f"filter_norm: eps is {eps}; expected a number > 0")
+    if not eps >= SMALLEST_EPS:
+        raise JointreidError(f"filter_norm: eps is {eps}; expected 1.18e-38 or more, so that 1 / eps is finite")
     if isinstance(std, Tensor) and not _broadcasts_to(std.shape, raw.shape):
         raise JointreidError(f"filter_norm: std {tuple(std.shape)} does not broadcast to raw {tuple(raw.shape)}")
 

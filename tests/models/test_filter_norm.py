@@ -10,6 +10,7 @@ from jointreid.config import network
 from jointreid.messages.errors import JointreidError
 from jointreid.models.dynamic_filter import filter_norm, filter_norm_backward_reference, filter_norm_reference
 from jointreid.models.dynamic_filter_checks import SMALLEST_EPS
+from jointreid.models.dynamic_filter_layout import repeating_shape
 from tests.models.test_dynamic_filter import saved_for_backward
 
 LAYOUT_OF_TAPS = [((2, 3, 9), -1), ((2, 3, 25), 2), ((2, 9, 5, 7), 1), ((9, 4), 0)]  # shape of raw, dim
@@ -113,6 +114,22 @@ def test_norm_keeps_only_its_inputs_and_refuses_a_second_derivative() -> None:
     (grad,) = torch.autograd.grad(filter_norm(raw, -1, std).square().sum(), raw, create_graph=True)
     with pytest.raises(JointreidError, match="no second derivative"):
         torch.autograd.grad(grad.sum(), std)
+
+
+@pytest.mark.parametrize(
+    ("std", "raw", "dim", "shape"),
+    [
+        ((3, 9), (2, 3, 9), -1, (1, 3, 9)),  # one for each channel, shared by the images
+        ((), (2, 3, 9), -1, (1, 1, 9)),
+        ((2, 1, 9), (2, 3, 9), 2, (2, 3, 9)),  # one for each image: nothing repeats from the first dimension on
+        ((9, 1, 1), (2, 9, 5, 7), 1, (1, 1, 1, 9)),
+        ((5, 1), (2, 9, 5, 7), 1, (1, 5, 7, 9)),
+    ],
+)
+def test_the_part_of_std_that_repeats(
+    std: tuple[int, ...], raw: tuple[int, ...], dim: int, shape: tuple[int, ...]
+) -> None:
+    assert repeating_shape(torch.ones(std), torch.ones(raw), dim) == shape
 
 
 def test_the_least_eps_keeps_taps_without_spread_at_0() -> None:

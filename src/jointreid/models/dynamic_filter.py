@@ -16,6 +16,7 @@ from torch import Tensor
 
 from jointreid.messages.errors import JointreidError
 from jointreid.models.dynamic_filter_checks import check_dynamic_filter, check_filter_norm
+from jointreid.models.dynamic_filter_layout import is_channels_last
 from jointreid.models.dynamic_filter_reference import (
     dynamic_filter_backward_reference as dynamic_filter_backward_reference,
 )
@@ -161,8 +162,7 @@ def triton_kernels() -> Kernels:
 
 
 def _memory_format(like: Tensor) -> torch.memory_format:
-    channels_last = like.ndim == 4 and like.stride(1) == 1 and not like.is_contiguous()
-    return torch.channels_last if channels_last else torch.contiguous_format
+    return torch.channels_last if is_channels_last(like) else torch.contiguous_format
 
 
 def _empty(shape: Sequence[int], like: Tensor, dtype: torch.dtype) -> Tensor:

@@ -20,6 +20,7 @@ import triton.language as tl
 from torch import Tensor
 
 from jointreid.models import dynamic_filter_triton_kernels as kernels
+from jointreid.models.dynamic_filter_layout import is_channels_last
 
 # Tiles
 
@@ -82,13 +83,9 @@ def on_device_of(t: Tensor) -> torch.cuda.device:
     return torch.cuda.device(t.device if t.is_cuda else -1)
 
 
-def _channels_last(t: Tensor) -> bool:
-    return t.stride(1) == 1 and not t.is_contiguous()
-
-
 def _empty(shape: Sequence[int], dtype: torch.dtype, like: Tensor) -> Tensor:
     """Allocate a map of that shape in the memory format of `like`."""
-    layout = torch.channels_last if _channels_last(like) else torch.contiguous_format
+    layout = torch.channels_last if is_channels_last(like) else torch.contiguous_format
     return torch.empty(tuple(shape), dtype=dtype, device=like.device, memory_format=layout)
 
 
@@ -106,7 +103,7 @@ def _launch(
     arguments = (*operands, result, *sizes, *(step for t in maps for step in t.stride()))
     with on_device_of(result):
         if result.is_cuda:
-            _tuned(kernel, _channels_last(result))[grid](*arguments, **compiled_in)
+            _tuned(kernel, is_channels_last(result))[grid](*arguments, **compiled_in)
         else:
             kernel[grid](*arguments, **compiled_in, **_UNTUNED)
 
@@ -168,7 +165,7 @@ def _gradients_of_filters(
     grad: Tensor, x: Tensor, spatial: Tensor, channel: Tensor, gain: Tensor | None, compiled_in: dict[str, Any]
 ) -> tuple[Tensor, ...]:
     (batch, channels), (taps, rows, cols) = x.shape[:2], spatial.shape[1:]
-    tile = _summing_tile(channels, _channels_last(x))
+    tile = _summing_tile(channels, is_channels_last(x))
     channel_tiles = triton.cdiv(channels, tile["BLOCK_C"])
     position_tiles = triton.cdiv(rows, tile["BLOCK_H"]) * triton.cdiv(cols, tile["BLOCK_W"])
     kind = torch.promote_types(x.dtype, torch.float32)

@@ -13,6 +13,7 @@ from numba import prange
 from torch import Tensor
 
 from jointreid.machine.numba_kernel import Array, Kernel, count_bands, inlined
+from jointreid.models.dynamic_filter_layout import repeating_shape
 
 
 @inlined
@@ -94,10 +95,8 @@ def _ungroup(groups: Tensor, like: Tensor, dim: int) -> Tensor:
 
 def _repeating_part(std: Tensor, raw: Tensor, dim: int) -> Tensor:
     """The part of `std`, broadcast to raw, that repeats along the leading dimensions: [1, ..., R dimensions, T]."""
-    std = std.detach().reshape((1,) * (raw.ndim - std.ndim) + std.shape).movedim(dim, -1)
-    shape = raw.movedim(dim, -1).shape
-    repeated = next((i for i, size in enumerate(std.shape[:-1]) if size != 1), raw.ndim - 1)
-    return std.expand((1,) * repeated + shape[repeated:])
+    shape = repeating_shape(std, raw, dim)
+    return std.detach().reshape((1,) * (raw.ndim - std.ndim) + std.shape).movedim(dim, -1).expand(shape)
 
 
 def filter_norm(raw: Tensor, dim: int, std: Tensor, eps: float) -> Tensor:

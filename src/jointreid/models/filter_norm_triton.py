@@ -12,6 +12,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
+from jointreid.models.dynamic_filter_layout import repeating_shape
 from jointreid.models.dynamic_filter_triton import on_device_of
 
 # Parameters in groups: pointers, sizes, strides, and constants of the compiler.
@@ -170,7 +171,7 @@ def filter_norm_backward(grad: Tensor, raw: Tensor, dim: int, std: Tensor, eps: 
         return torch.zeros_like(raw), torch.zeros_like(std)
     raw = _without_gaps(raw, dim)
     grad_raw = torch.empty_like(raw)
-    part = _repeating_part(std, raw, dim)
+    part = repeating_shape(std, raw, dim)
     rows, repeats = math.prod(part[:-1]), raw.numel() // math.prod(part)
     shared = rows == 1
     if shared:
@@ -190,11 +191,3 @@ def filter_norm_backward(grad: Tensor, raw: Tensor, dim: int, std: Tensor, eps: 
             SHARED=shared,
         )
     return grad_raw, grad_std.sum(0).movedim(-1, dim).sum_to_size(std.shape)
-
-
-def _repeating_part(std: Tensor, raw: Tensor, dim: int) -> tuple[int, ...]:
-    """The shape, taps last, of the part of std that repeats along the leading dimensions: 1 there, else that of raw."""
-    own = torch.Size((1,) * (raw.ndim - std.ndim) + std.shape)
-    order = [d for d in range(raw.ndim) if d != dim % raw.ndim] + [dim % raw.ndim]
-    repeated = next((i for i, d in enumerate(order[:-1]) if own[d] != 1), raw.ndim - 1)
-    return (1,) * repeated + tuple(raw.shape[d] for d in order[repeated:])

@@ -18,13 +18,9 @@ from torch import Tensor
 from jointreid.machine.numba_kernel import Array, Kernel, count_bands, inlined
 from jointreid.models import dynamic_filter_base_numba as on_base
 from jointreid.models import dynamic_filter_base_sums_numba as sums_on_base
+from jointreid.models.dynamic_filter_base_numba import kernel_size_of
 
 # Compiled loops
-
-
-@inlined
-def _kernel_size(taps: int) -> int:
-    return int(np.sqrt(taps) + 0.5)
 
 
 @inlined
@@ -67,7 +63,7 @@ def _nine_taps(
 def _filter_row(out: Array, weights: Array, channel: Array, image: Array, row: int, stride: int, dilation: int) -> None:
     """One output row [W', C] from weights [W', T] and image [H, W, C], `dilation` between taps."""
     height, width, channels = image.shape
-    kernel_size = _kernel_size(channel.shape[0])
+    kernel_size = kernel_size_of(channel.shape[0])
     half = kernel_size // 2
     for j in range(out.shape[0]):
         col = j * stride
@@ -96,7 +92,7 @@ def _forward(x: Array, spatial: Array, channel: Array, stride: int, dilation: in
 def _mirrored_weights(spatial: Array, row: int, dilation: int) -> Array:
     """Weights [W, T] that row `row` of x had in the outputs around it at stride 1; 0 where there is no such output."""
     height, width, taps = spatial.shape
-    kernel_size = _kernel_size(taps)
+    kernel_size = kernel_size_of(taps)
     half = kernel_size // 2
     weights = np.zeros((width, taps), spatial.dtype)
     for u in range(kernel_size):
@@ -126,7 +122,7 @@ def _scatter_to_row(
 ) -> None:
     """Gradient [W, C] of input row `row` at any stride: each output row that read it adds its share."""
     height, width, channels = grad.shape
-    kernel_size = _kernel_size(channel.shape[0])
+    kernel_size = kernel_size_of(channel.shape[0])
     half = kernel_size // 2
     grad_x[:] = 0
     for u in range(kernel_size):
@@ -165,7 +161,7 @@ def _filter_gradients_of_row(
 ) -> None:
     """Set grad_spatial [W', T] of one output row and add to grad_channel [T, C]; grad [W', C], x [H, W, C]."""
     height, width, channels = x.shape
-    kernel_size = _kernel_size(channel.shape[0])
+    kernel_size = kernel_size_of(channel.shape[0])
     half = kernel_size // 2
     for j in range(grad.shape[0]):
         for u in range(kernel_size):

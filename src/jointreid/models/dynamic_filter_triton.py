@@ -3,8 +3,11 @@
 Operands are read in the layout they have, channels-last or not; arithmetic is in float32, or float64 for float64 x.
 x is read K*K times, but all reads except the first come from the caches. Every number is written by one program,
 without atomics, so sums have the same order each time. The sums of the backward pass run over all channels (for
-spatial) and over all positions (for channel): each tile writes its share to a separate slot and PyTorch adds the slots,
-which are a few percent of the size of x.
+spatial) and over all positions (for channel): each tile writes its share to a separate slot and PyTorch adds the slots.
+For 3x3 kernels at stride 1 in a ResNet for 256 x 128 pixels the slots hold, as a share of the numbers of x, 14 % (for
+spatial) and 7 % (for channel) where x is channels-last, and 56 % and 7 to 14 % where it is contiguous; with a base
+those for channel are there twice. They hold float32 beside x in bf16, too, and then take twice these shares of its
+bytes.
 
 Importing this module imports Triton. Legend: see `dynamic_filter_triton_kernels.py`.
 """

@@ -73,7 +73,7 @@ class OptimConfig:
     weight_decay: float = setting(5e-4, "L2 penalty on every parameter, added to the gradient")
     bias_lr_factor: float = setting(1.0, "learning rate of biases, as a multiple of lr")
     clip_norm: float = setting(0.0, "largest gradient norm; 0 never clips")
-    generator_lr: float = setting(1.0, "learning rate of what generates kernels (both branches, the gain, the domain and camera MLPs or the context network), as a multiple of lr; 0 chooses: 6 where the trunk starts from weights (model.pretrain or train.init), 1 from random ones")
+    generator_lr: float = setting(1.0, "learning rate of what generates kernels (both branches, the gain, the layers by which a context enters the blocks, the domain and camera MLPs or the context network), as a multiple of lr; 0 chooses: 6 where the trunk starts from weights (model.pretrain or train.init), 1 from random ones")
 
     def __post_init__(self) -> None:
         conform_fields(self, "optim.")

@@ -153,7 +153,7 @@ class DCSD(nn.Module):
     network. A W0 that is not depthwise is applied beside the generated kernels, and both outputs are added.
 
     Its state_dict, beside the names in DDF's, where layers are numbered and the two fully connected layers are 1x1
-    convolutions; m = int(squeeze * C), h = C // mlp_reduction:
+    convolutions; m = max(1, hidden_floor, int(squeeze * C)), h = max(1, C // mlp_reduction):
 
         spatial_branch.conv.weight, .bias         [KK, C, 1, 1], [KK]       DDF: spatial_branch.0
         channel_branch.fc1.weight, .bias          [m, C], [m]               DDF: channel_branch.1
@@ -162,6 +162,9 @@ class DCSD(nn.Module):
         domain.fc1.weight, domain.fc2.weight      [h, C], [C, h]            and .bias with mlp_bias
         domain.classifier.weight, .bias           [num_domains, C], [num_domains]
         camera.*                                  as domain.*, with num_cameras
+
+    There is no std without learnable_std, nor with generated_start="zeros"; domain.fc1.weight is [h, 2 C] with
+    context="block-stats"; domain.* and camera.* go with their factors, and classifier.bias with cls_bias.
 
     With a static base also those of the plain convolution, under its names, and with a context network the layer by
     which its vectors enter, in the place of domain.* and camera.*:

@@ -30,7 +30,9 @@ def arm_table(store: RecordStore, dataset: str, start: Start, stage: str) -> Ite
     contexts = CONTEXTS if any(_with_contexts(records) for records in of_arms.values()) else ()
     heads = [name for name in HEADS if any(_accuracy(records, name) for records in of_arms.values())]
     left = ["arm", "params (M)", "multiply-adds (M)", "lr", "seeds", "steps", "CPU s"]
-    head = [*left, *domains, "mean", "worst", "mean against static"]
+    several = any(len(records) > 1 for records in of_arms.values())
+    each = ["mean of each seed"] if several else []
+    head = [*left, *domains, "mean", *each, "worst", "mean against static"]
     head += [*(f"{name} right" for name in heads), *(f"context {name}" for name in contexts)]
     rows = []
     for arm, records in of_arms.items():
@@ -47,6 +49,7 @@ def arm_table(store: RecordStore, dataset: str, start: Start, stage: str) -> Ite
                 _cpu_seconds(records),
                 *(percent(value) for value in values),
                 percent(fmean(values)),
+                *([", ".join(percent(level([record])) for record in records)] if several else []),
                 percent(min(values)),
                 "" if arm == "static" else with_interval(gain(plain, records, store, domains)[0]),
                 *(_accuracy(records, name) for name in heads),

@@ -293,6 +293,16 @@ def test_a_tuning_that_ends_at_its_second_milestone_says_so(evidence: Any, compl
     assert "the lr of the trainings without them is chosen with them" in " ".join(complete.split())
 
 
+def test_the_long_trainings_show_each_seed(complete: str) -> None:
+    """A seed whose training went wrong is to be seen."""
+    found = rows(complete, "Long trainings", "| static, wider")[0]
+    head = rows(complete, "Long trainings", "| arm")[0]
+    seeds = [float(value) for value in found[head.index("mean of each seed")].split(",")]
+    assert len(seeds) == 3
+    assert float(found[head.index("mean")]) == pytest.approx(sum(seeds) / 3, abs=0.1)
+    assert "mean of each seed" not in rows(complete, "Short trainings, seed 0", "| arm")[0]
+
+
 def test_the_gain_is_split_into_its_parts(complete: str) -> None:
     def short(beginning: str) -> float:
         return float(rows(complete, "Where the gain comes from", f"| {beginning}")[0][1].split()[0])

@@ -127,6 +127,8 @@ def test_rows_are_selected_in_nested_outputs() -> None:
         ("trunk.layer4.2.bn3.bias", "stage 4"),
         ("trunk.layer1.0.conv2.channel_branch.fc1.weight", "generators"),
         ("trunk.layer1.0.conv2.spatial_branch.conv.weight", "generators"),
+        ("trunk.layer1.0.conv2.projection.weight", "generators"),
+        ("trunk.layer1.0.conv2.domain_norm.weight", "norms by domain"),
         ("trunk.layer1.0.conv2.weight", "stage 1"),
         ("trunk.layer1.0.conv2.domain.fc1.weight", "context"),
         ("trunk.layer1.0.conv2.camera.classifier.bias", "context"),

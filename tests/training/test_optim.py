@@ -152,6 +152,12 @@ def test_domain_and_camera_mlps_of_the_blocks_learn_as_fast_as_the_generators() 
     assert found["trunk.layer1.0.conv2.domain.fc1.weight"] == (6.0, 5e-4)
 
 
+def test_norms_by_domain_learn_as_those_of_the_trunk() -> None:
+    found = settings_of(joint_model(inject="norm"), RunConfig().replace(optim={"generator_lr": 6.0}))
+    assert found["trunk.layer1.0.conv2.domain_norm.weight"] == found["trunk.layer1.0.bn2.weight"] == (1.0, 5e-4)
+    assert found["context.convs.0.weight"] == (6.0, 5e-4)
+
+
 def test_by_default_there_are_the_two_groups_of_older_checkpoints() -> None:
     model = joint_model()
     optimizer = build_optimizer(model, RunConfig(), fused=False)

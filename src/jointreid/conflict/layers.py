@@ -1,10 +1,10 @@
 """The parts of a network, named by what they do, and the features after each of them.
 
-Parts: the stem, the stages, the generators of kernels, the context that tells them where an image comes from, and the
-head. Letters: B images of a batch, N images in all, C channels, H x W positions.
+Parts: the stem, the stages, the generators of kernels, the norms by domain of a control, the context that tells both
+where an image comes from, and the head. Letters: B images of a batch, N images in all, C channels, H x W positions.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import Any, NamedTuple
 
@@ -15,16 +15,16 @@ from torch import Tensor, nn
 
 from jointreid.conflict.material import OnProgress, StudiedRun
 from jointreid.data.records import ImageRecord
+from jointreid.models.beside import Beside, beside
 from jointreid.models.reid import ReIDModel
 from jointreid.retrieval.embeddings import Embeddings
 from jointreid.retrieval.evaluate import embed, origins_of
 
-STEM, GENERATORS, CONTEXT, HEAD = "stem", "generators", "context", "head"
+STEM, GENERATORS, NORMS, CONTEXT, HEAD = "stem", "generators", "norms by domain", "context", "head"
 EMBEDDING = "embedding"
-_LAST = (GENERATORS, CONTEXT, HEAD)
-# Names inside a DCSD.
-_GENERATING = {"channel_branch", "spatial_branch", "projection", "gain"}
-_FACTORS = {"domain", "camera"}
+_LAST = (GENERATORS, NORMS, CONTEXT, HEAD)
+_BESIDE: Mapping[Beside, str] = {"generators": GENERATORS, "entry": GENERATORS, "norm": NORMS, "context": CONTEXT}
+_FACTORS = {"domain", "camera"}  # names of their heads
 _STEM = {"conv1", "bn1", "relu", "maxpool", "conv_stem", "stem"}
 _END = {"conv_head", "bn2"}
 # Lists of stages, each of which is a module by itself.
@@ -39,11 +39,9 @@ def part_of(name: str) -> str:
     >>> [part_of(f"trunk.layer1.0.conv2.{name}") for name in ("channel_branch.fc1.bias", "camera.fc2.weight", "weight")]
     ['generators', 'context', 'stage 1']
     """
+    if part := beside(name):
+        return _BESIDE[part]
     words = name.split(".")
-    if words[0] == CONTEXT or (words[0] == "trunk" and _FACTORS & set(words)):
-        return CONTEXT
-    if _GENERATING & set(words):
-        return GENERATORS
     if words[0] != "trunk" or len(words) == 1:
         return HEAD
     top = words[1]

@@ -16,6 +16,7 @@ from jointreid.machine.hashing import file_sha256
 from jointreid.machine.paths import user_path
 from jointreid.messages.errors import JointreidError, no_such
 from jointreid.messages.listing import first_few
+from jointreid.models.beside import beside
 from jointreid.models.dcsd import DCSD
 from jointreid.models.reid import ReIDModel
 from jointreid.models.resnet import Bottleneck
@@ -24,9 +25,8 @@ from jointreid.models.weight_files import read_weights
 from jointreid.models.weight_sources import NONE, OTHER_RECIPES, SAID, SOURCES, Source, own_label
 from jointreid.models.wheel_weights import FOLDER, WHEELS, provenance_of
 
-# Names of the parts of our trunks that ImageNet networks do not have, and of those that generate kernels.
-_NEW = re.compile(r"(^|\.)(domain|camera|projection|domain_norm|non_local|sum_norm|snr)\.")
-_GENERATORS = re.compile(r"(^|\.)((channel_branch|spatial_branch)\.|gain$)")
+# Names of the blocks that systems add to a ResNet, which ImageNet networks do not have.
+_ADDED = re.compile(r"(^|\.)(non_local|sum_norm|snr)\.")
 # Parts of a ResNet that a generated convolution replaces, and the batch normalisation after it.
 _REPLACED = re.compile(r"\.(conv2|bn2)\.")
 _DDF_NAMES = {
@@ -202,10 +202,11 @@ def _download(source: str) -> Path:
 def _slots(trunk: Trunk, source: str) -> dict[str, Slot]:
     """Return the tensors that a file of this source must hold for the trunk, by their names in the file."""
     slots = {}
+    in_file = (None, "generators") if SOURCES[source].generated else (None,)
     for name, tensor in trunk.state_dict().items():
-        if _NEW.search(name) or (SOURCES[source].partial and _REPLACED.search(name)):
+        if beside(f"trunk.{name}") not in in_file or _ADDED.search(name):
             continue
-        if not SOURCES[source].generated and _GENERATORS.search(name):
+        if SOURCES[source].partial and _REPLACED.search(name):
             continue
         file_name, shape = _in_ddf(name, tensor.shape) if source == "ddf_imagenet" else (name, tensor.shape)
         slots[file_name] = Slot(name, shape)

@@ -1,6 +1,5 @@
 """The learning rate as a pure function of the step, the optimiser, and the moving average of the weights."""
 
-import re
 from collections.abc import Iterable, Sequence
 from itertools import groupby
 
@@ -8,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from jointreid.config import RunConfig, ScheduleConfig
+from jointreid.models.beside import beside
 from jointreid.models.weight_sources import NONE
 
 # A number nearer to 0 is none: fp32 holds seven digits, so beside any other number of a sum it is lost.
@@ -67,11 +67,6 @@ def render_lrs(by_epoch: Sequence[float]) -> str:
     return ", ".join(parts)
 
 
-# Names of what generates kernels, in the model, and of what tells it where an image comes from.
-_GENERATORS = re.compile(r".*\.(channel_branch|spatial_branch)\..*|.*\.(projection\.weight|gain)")
-_CONTEXT = re.compile(r"context\..*|trunk\..*\.(domain|camera)\..*")
-
-
 # From ImageNet weights and one lr for all, the gain hardly leaves 0; from random weights all parts learn alike.
 GENERATOR_LR_FROM_WEIGHTS, GENERATOR_LR_FROM_SCRATCH = 6.0, 1.0
 
@@ -115,9 +110,10 @@ def build_optimizer(model: nn.Module, config: RunConfig, *, fused: bool = True) 
     for name, parameter in model.named_parameters():
         if not parameter.requires_grad:
             continue
-        is_bias, generates = name.endswith("bias"), _GENERATORS.fullmatch(name) is not None
+        part, is_bias = beside(name), name.endswith("bias")
+        generates = part in ("generators", "entry")
         scale = optim.bias_lr_factor if is_bias else 1.0
-        if generates or _CONTEXT.fullmatch(name):
+        if generates or part == "context":  # not a norm by domain, which learns as that of the trunk behind it does
             scale *= of_generators
         decay = optim.weight_decay if config.dcsd.decay_generators or not generates else 0.0
         (biases if is_bias else groups).setdefault((scale, decay), []).append(parameter)

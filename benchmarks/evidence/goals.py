@@ -9,6 +9,7 @@ from evidence.counts import count
 from evidence.data import DATASETS
 from evidence.figures import paragraph, short_name, with_interval
 from evidence.outcome import Outcome, outcome, rival, share_words
+from evidence.outliers import outlier_notes
 from evidence.records import RecordStore
 from evidence.tasks import LONG_SEEDS, RIVAL, Scale
 from jointreid.analysis.heat_map import signed
@@ -50,7 +51,7 @@ def goal_section(store: RecordStore, scale: Scale) -> Iterator[str]:
     rows = [_row(store, dataset, start) for dataset in scale.datasets for start in scale.starts]
     yield text_table([_HEAD, *rows], "llrlrlrrllr")
     yield ""
-    for words in notes:
+    for words in (*outlier_notes(store, scale), *notes):
         yield paragraph(words)
         yield ""
 

@@ -1,13 +1,13 @@
 """Trainings of a seed that end far below those of the other seeds: a mean gain says little where one is part of it."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 from evidence.arms import ARMS, Start, short_start
-from evidence.compared import gain, records_of
-from evidence.data import DATASETS
+from evidence.compared import records_of
 from evidence.figures import short_name, with_interval
 from evidence.levels import Record, level
-from evidence.outcome import rival
+from evidence.outcome import outcome, share_words
 from evidence.records import RecordStore
 from evidence.tasks import Scale, arms_of
 from jointreid.retrieval.results import percent
@@ -44,14 +44,30 @@ def _note(store: RecordStore, dataset: str, start: Start, record: Record) -> str
         f"One training went wrong: {ARMS[arm].words} on {short_name(dataset)}, from {short_start(start)}, long, seed "
         f"{seed}, has {percent(level([record]))} mAP, its other seeds {percent(level(others))} in the mean."
     )
-    domains = DATASETS[dataset].domains
-    plain = rival(store, dataset, start, "long", domains)
-    context = records_of(store, dataset, start, "long", "context")
-    if not plain or arm not in (plain[0]["task"]["arm"], "context"):
+    found = outcome(WithoutSeed(store, seed), dataset, start, "long")
+    if found is None:
         return words
-    rest = [[found for found in records if found["task"]["seed"] != seed] for records in (plain, context)]
-    found = gain(rest[0], rest[1], store, domains)[0]
     return (
-        f"{words} Take the gain in that row for {with_interval(found)}, which is that of the other seeds, not for the "
-        "mean over all."
+        f"{words} With the other seeds alone the gain is {with_interval(found.gain)}, of which D + C are "
+        f"{share_words(found.share)}: take these, not the mean over all seeds, for what the network gains there."
     )
+
+
+class WithoutSeed(RecordStore):
+    """The records of a store but for those of one seed.
+
+    Args:
+        store: the records.
+        seed: of the trainings that are left out.
+    """
+
+    def __init__(self, store: RecordStore, seed: int) -> None:
+        self._store, self._seed = store, seed
+
+    def __iter__(self) -> Iterator[Record]:
+        """Yield the records of the other seeds."""
+        return (record for record in self._store if record["task"]["seed"] != self._seed)
+
+    def queries(self, dataset: str) -> Mapping[str, Sequence[Sequence[Any]]]:
+        """Return the test queries, which are those of all seeds."""
+        return self._store.queries(dataset)

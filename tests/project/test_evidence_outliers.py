@@ -35,7 +35,8 @@ def test_a_training_far_below_its_other_seeds_is_named_with_the_gain_of_the_othe
     (note,) = outlier_notes(long_records(3), SCALES["test"])
     assert "static on Omniglot, from MobileNetV2 trained on ImageNet, long, seed 1, has 60.0 mAP" in note
     assert "its other seeds 79.5 in the mean" in note
-    assert "Take the gain in that row for +5.0 (" in note
+    assert "the gain is +5.0 (" in note
+    assert "of which D + C are 80 % (" in note
 
 
 def test_the_page_says_so_beside_the_goals() -> None:

@@ -3,7 +3,7 @@ import doctest
 import pytest
 
 from jointreid.messages import table_formats
-from jointreid.messages.table_formats import markdown_table, tex
+from jointreid.messages.table_formats import csv_text, markdown_table, tex
 
 
 def test_examples_hold() -> None:
@@ -31,3 +31,7 @@ def test_latex_prints_a_text_as_it_is(text: str, expected: str) -> None:
 def test_a_name_of_several_lines_is_one_cell_of_markdown() -> None:
     rule, row = markdown_table(["Domain", "mAP"], [["two\r\nlines\n", "9.5"]], "lr")[1:]
     assert (rule, row) == ("| --- | --: |", "| two lines | 9.5 |")
+
+
+def test_csv_shows_what_is_no_text_as_its_escape() -> None:
+    assert csv_text([["source"], ["people\udcff.csv"]]).encode() == b"source\npeople\\udcff.csv\n"

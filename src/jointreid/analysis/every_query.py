@@ -12,6 +12,7 @@ from typing import Literal, NamedTuple
 import numpy as np
 import torch
 
+from jointreid.analysis.evaluation_rule import EvaluationRule
 from jointreid.analysis.ranklists import config_as_evaluated, embed_images, require_results_of
 from jointreid.analysis.reported import ReportedRun
 from jointreid.config import EvalConfig, Metric
@@ -74,37 +75,6 @@ class ListedQuery:
         evaluated = self.result.first_match_rank
         found = kinds.index("right") + 1 if "right" in kinds else None
         return found == (evaluated if evaluated is not None and evaluated <= len(kinds) else None)
-
-
-class EvaluationRule:
-    """Which images of a gallery are matches of a query, and which are junk to it.
-
-    Args:
-        domain: the domain, whose rule it is.
-        gallery: the images, those of the evaluation first.
-    """
-
-    def __init__(self, domain: Domain, gallery: Sequence[ImageRecord]) -> None:
-        self._domain = domain
-        self._pids = np.array([record.pid for record in gallery])
-        self._camids = np.array([record.camid for record in gallery])
-        self._distractor = np.array([record.distractor for record in gallery], dtype=bool)
-        self._junk = np.array([record.junk for record in gallery], dtype=bool)
-
-    def split(self, query: ImageRecord, index: int) -> tuple[Indices, Indices, int | None]:
-        """Return the indices of a query's matches and of its junk, and its own if it is in the gallery itself.
-
-        Args:
-            query: the query.
-            index: its index among the queries.
-        """
-        same = (self._pids == query.pid) & ~self._distractor & ~self._junk & (not query.distractor)
-        ignored = same & (self._camids == query.camid) & self._domain.exclude_same_camera
-        own = index if self._domain.leave_one_out else None
-        matches, junk = same & ~ignored, ignored | self._junk
-        if own is not None:
-            matches[own] = junk[own] = False
-        return np.flatnonzero(matches), np.flatnonzero(junk), own
 
 
 def list_queries(

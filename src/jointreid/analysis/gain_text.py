@@ -18,10 +18,9 @@ from jointreid.analysis.gain_values import (
 from jointreid.analysis.heat_map import ROUNDED, signed
 from jointreid.analysis.resampling import RESAMPLES, Estimate
 from jointreid.messages.table_formats import csv_text
-from jointreid.messages.tables import text_table
+from jointreid.messages.tables import NO_VALUE, text_table
 from jointreid.retrieval.results import percent
 
-NONE = "–"
 METRIC_NAMES = {"mAP": "mAP", "rank1": "Rank-1"}
 # What each part of a gain is, for a reader who has not read the paper.
 PARTS = {
@@ -122,7 +121,7 @@ def _clear(estimate: Estimate) -> str:
 def cell(estimate: Estimate | None) -> str:
     """Return a difference with its interval, in percent."""
     if estimate is None:
-        return NONE
+        return NO_VALUE
     return f"{signed(estimate.value)} ({signed(estimate.low)} to {signed(estimate.high)})"
 
 
@@ -140,7 +139,7 @@ def _accuracy_table(joint: JointGain) -> str:
 
 def shown(value: float | None) -> str:
     """Return a metric in percent, a dash for None."""
-    return NONE if value is None else percent(value)
+    return NO_VALUE if value is None else percent(value)
 
 
 def seeds_of(arm: ArmAccuracy, name: str) -> str:

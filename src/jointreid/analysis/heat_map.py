@@ -4,12 +4,12 @@ from collections.abc import Callable, Mapping, Sequence
 
 from jointreid.analysis.html import Html, header, join, table, tag
 from jointreid.analysis.resampling import Estimate
+from jointreid.messages.tables import NO_VALUE
 
 # Of the bars, in SVG units; a letter is about 6 wide.
 WIDTH, LABEL, VALUE, ROW = 560, 110, 150, 30
 # Of a colour in a cell of a map, in percent: text stays readable on it.
 STRONGEST = 60
-NONE = "–"
 # For readers who subtract the numbers of a table.
 ROUNDED = "differences were computed before rounding, so they may be 0.1 away from those of the numbers as printed"
 
@@ -43,7 +43,7 @@ def heat_map(
 
 def _cell(found: Estimate | None, most: float) -> Html:
     if found is None:
-        return tag("td", NONE, class_="none")
+        return tag("td", NO_VALUE, class_="none")
     share = round(STRONGEST * min(abs(found.value) / most, 1.0))
     number = tag("b", signed(found.value)) if found.is_clear else signed(found.value)
     between = tag("small", f"{signed(found.low)} to {signed(found.high)}")

@@ -7,10 +7,10 @@ from typing import Literal
 from jointreid.analysis.arms import start_in_words
 from jointreid.analysis.matrix import METRICS, OTHERS, Matrix, MatrixNumber, MatrixRow
 from jointreid.messages.table_formats import csv_text, latex_table, markdown_table, tex
+from jointreid.messages.tables import NO_VALUE
 
 MatrixFormat = Literal["md", "csv", "json", "latex"]
 
-NONE = "–"
 HEADS = ("Network", "Start", "Trained on", "Seeds")
 CAPTION = (
     "Rows: what a network was trained on. Columns: what it was evaluated on, in percent, the mean over seeds. Bold: "
@@ -84,7 +84,7 @@ def _names(row: MatrixRow) -> list[str]:
 
 
 def _cells(matrix: Matrix, row: MatrixRow, printed: Callable[[MatrixNumber], str]) -> list[str]:
-    return [*_names(row), *_numbers(matrix, row, printed, NONE)]
+    return [*_names(row), *_numbers(matrix, row, printed, NO_VALUE)]
 
 
 def _numbers(matrix: Matrix, row: MatrixRow, printed: Callable[[MatrixNumber], str], none: str) -> list[str]:

@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from jointreid.analysis.evaluation_rule import EvaluationRule
 from jointreid.analysis.reported import ReportedRun, domain_names
 from jointreid.config import EvalConfig, RunConfig
 from jointreid.data.records import Domain, ImageRecord
@@ -21,7 +22,7 @@ from jointreid.messages.commands import command
 from jointreid.messages.errors import JointreidError
 from jointreid.models.reid import ReIDModel
 from jointreid.retrieval.distances import Doubles, Features, Floats, Indices
-from jointreid.retrieval.domain_ranking import images_of, split_rows
+from jointreid.retrieval.domain_ranking import images_of, split_rows, without_junk
 from jointreid.retrieval.embeddings import Embeddings
 from jointreid.retrieval.evaluate import OnBatch, embed, origins_of
 from jointreid.retrieval.rerank import reranked_blocks
@@ -121,11 +122,12 @@ def rank_domains(
     models = {run.key: run.run.model().to(where) for run in runs}
     for name, domain in domains.items():
         evaluated = [run for run in runs if name in run.domains]
-        query, gallery = (tuple(r for r in split if not r.junk) for split in (domain.query, domain.gallery))
+        query, gallery = without_junk(domain, "query"), without_junk(domain, "gallery")
         results = [require_results_of(run, name, query) for run in evaluated]
         chosen = _choose_shared(results, count)
         indices = [index for _, index in chosen]
-        relevance = {index: _split(query[index], gallery, domain, index) for index in indices}
+        rule = EvaluationRule(domain, gallery)
+        relevance = {index: _relevance(rule, query[index], index) for index in indices}
         lists = []
         for run, queries in zip(evaluated, results, strict=True) if chosen else ():
             rows = _distances(run, models[run.key], where, domain, indices, on_batch)
@@ -286,12 +288,10 @@ def _reranked(
     yield from (rows[index] for index in indices)
 
 
-def _split(query: ImageRecord, gallery: Sequence[ImageRecord], domain: Domain, index: int) -> tuple[Indices, Indices]:
+def _relevance(rule: EvaluationRule, query: ImageRecord, index: int) -> tuple[Indices, Indices]:
     """Return the gallery indices of a query's matches and of its ignored images; `index` is the query's."""
-    same = np.array([r.pid == query.pid and not r.distractor and not query.distractor for r in gallery])
-    own_camera = np.array([domain.exclude_same_camera and r.camid == query.camid for r in gallery])
-    own = np.arange(len(gallery)) == (index if domain.leave_one_out else -1)
-    return np.flatnonzero(same & ~own_camera & ~own), np.flatnonzero((same & own_camera) | own)
+    matches, junk, own = rule.split(query, index)
+    return matches, junk if own is None else np.append(junk, own)
 
 
 def _ranked_images(

@@ -12,7 +12,7 @@ from jointreid.analysis.tables import accuracy_table, evaluated_alike, merged_se
 from jointreid.config import RunConfig
 from jointreid.data.records import Domain
 from jointreid.machine.files import write_atomically
-from jointreid.machine.paths import require_writable, user_path
+from jointreid.machine.paths import require_writable_file, user_path
 from jointreid.messages.errors import JointreidError
 from jointreid.retrieval.evaluate import OnBatch
 
@@ -94,7 +94,7 @@ def write_report(
             "of all of them and would be too large for a browser; `jointreid ranklist` shows every query of a run"
         )
     path = user_path(path)
-    require_writable(path, "--out")
+    require_writable_file(path, "--out")
     runs = open_runs(groups, cache)
     domains, remarks = load_reported_domains(runs, sources, skip_unreadable=skip_unreadable) if queries else ({}, [])
     lists = _lists(runs, domains, queries, device, on_batch) if queries else Html()

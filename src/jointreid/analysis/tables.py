@@ -9,11 +9,11 @@ from typing import Any
 from jointreid.analysis.html import Html, header, join, table, tag
 from jointreid.analysis.reported import ReportedRun, domain_names
 from jointreid.config import all_keys, config_difference, to_dict
+from jointreid.messages.tables import NO_VALUE
 from jointreid.retrieval.results import percent
 
 Metrics = Sequence[float | None]
 
-NONE = "–"
 # Settings that the table leaves out: where a run was written, and those that its facts show already.
 NOT_SHOWN = {
     "train.out", "train.label", "train.resume", "train.init", "train.seed", "data.cache", "data.cache_mode",
@@ -188,15 +188,15 @@ def _rows(runs: Sequence[ReportedRun], columns: Sequence[ReportColumn]) -> Itera
         cells = []
         for position, texts_of_column in enumerate(of_run):
             for index, text in enumerate(texts_of_column):
-                others = [float(texts[position][index]) for texts in shown if texts[position][index] != NONE]
+                others = [float(texts[position][index]) for texts in shown if texts[position][index] != NO_VALUE]
                 # Values that look equal as printed are equal to a reader: all of them are best.
-                best = compared[position] and len(others) > 1 and text != NONE and float(text) == max(others)
+                best = compared[position] and len(others) > 1 and text != NO_VALUE and float(text) == max(others)
                 cells.append(tag("td", tag("b", text) if best else text, class_=_first(index)))
         yield tag("tr", tag("th", *name, scope="row"), *cells)
 
 
 def _percent(value: float | None) -> str:
-    return NONE if value is None else percent(value)
+    return NO_VALUE if value is None else percent(value)
 
 
 def _first(index: int) -> str | None:

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from jointreid.analysis.html import Html, header, join, table, tag
 from jointreid.analysis.pictures import SIZE, thumbnail
 from jointreid.data.records import ImageRecord
+from jointreid.messages.tables import NO_VALUE
 
 # Of a colour in a cell, in percent: text stays readable on it.
 _STRONGEST = 70
@@ -48,7 +49,7 @@ def heat_table(
 def bar(value: float | None, text: str | None = None) -> Html:
     """Return a cell with a bar for a share in [0, 1], and its percent unless another text is given."""
     if value is None or not math.isfinite(value):
-        return tag("td", "–")
+        return tag("td", NO_VALUE)
     size = min(max(100 * value, 0.0), 100.0)
     return tag("td", f"{100 * value:.1f}" if text is None else text, class_="bar", style=f"--v:{size:.1f}")
 
@@ -80,14 +81,14 @@ def pairs(*figures: Html) -> Html:
 def number(value: float | None, digits: int = 2) -> str:
     """Return a number with a true minus sign; a dash for none."""
     if value is None or not math.isfinite(value):
-        return "–"
+        return NO_VALUE
     rounded = round(value, digits) + 0.0  # no minus sign for 0
     return f"{rounded:.{digits}f}".replace("-", "\N{MINUS SIGN}")
 
 
 def share(value: float | None) -> str:
     """Return a share in [0, 1] as percent; a dash for none."""
-    return "–" if value is None or not math.isfinite(value) else f"{100 * value:.0f}%"
+    return NO_VALUE if value is None or not math.isfinite(value) else f"{100 * value:.0f}%"
 
 
 def _cell(value: float, most: float, percent: bool, flip: bool) -> Html:

@@ -12,6 +12,7 @@ from jointreid.conflict.context import PREDICTED, SHUFFLED, TRUE, ZEROED
 from jointreid.conflict.findings import NOT_COMPARED, worst_part
 from jointreid.conflict.layers import CONTEXT, GENERATORS, HEAD
 from jointreid.conflict.study import ConflictStudy
+from jointreid.messages.tables import NO_VALUE
 
 _ARMS = {
     PREDICTED: "its own, predicted",
@@ -157,7 +158,7 @@ def probe_section(study: ConflictStudy) -> Html:
         cells: list[Html | str] = []
         for result in (probe.domain, probe.camera):
             values = (result.linear, result.neighbours) if result else (None, None)
-            cells += [*(bar(value) for value in values), share(result.chance) if result else "–"]
+            cells += [*(bar(value) for value in values), share(result.chance) if result else NO_VALUE]
         rows.append((probe.layer, cells))
     return section(
         title,

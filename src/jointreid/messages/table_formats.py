@@ -29,11 +29,14 @@ def markdown_table(heads: Sequence[str], rows: Iterable[Sequence[str]], align: s
 
 
 def csv_text(rows: Iterable[Sequence[object]]) -> str:
-    """Return rows as CSV, the heading first; None is an empty cell."""
+    """Return rows as CSV, the heading first; None is an empty cell.
+
+    What is not text in the name of a file, such as a byte of another encoding, appears as Python's escape.
+    """
     text = StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerows(["" if value is None else value for value in row] for row in rows)
-    return text.getvalue()
+    return text.getvalue().encode(errors="backslashreplace").decode()
 
 
 def latex_table(

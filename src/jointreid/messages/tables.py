@@ -2,6 +2,9 @@
 
 from collections.abc import Sequence
 
+# What a cell shows where there is no value.
+NO_VALUE = "–"
+
 
 def text_table(rows: Sequence[Sequence[str]], align: str, *, bars: bool = True) -> str:
     """Return rows as lines of text, each column as wide as its longest cell.

@@ -9,10 +9,10 @@ from typing import Any
 
 from jointreid.machine.files import write_atomically
 from jointreid.messages.table_formats import csv_text, latex_table, markdown_table, tex
+from jointreid.messages.tables import NO_VALUE
 from jointreid.paper.compared import QUOTED, ComparedNumber, ComparedTable
 from jointreid.paper.facts import TABLES
 
-DASH = "–"
 LEGEND = "ours / paper / difference"
 _BEHIND = (
     "model", "recipe", "trained_on", "trained_on_data", "test_data", "seeds", "steps", "preset", "other_settings",
@@ -116,14 +116,14 @@ def cell(number: ComparedNumber) -> str:
     >>> cell(ComparedNumber(79.4, status="not run"))
     'not run / 79.4 / –'
     """
-    ours = DASH if number.status == QUOTED else number.status
+    ours = NO_VALUE if number.status == QUOTED else number.status
     if number.mean is not None:
         deviation = "" if number.deviation is None else f"±{number.deviation:.{number.decimals}f}"
         ours = _format(number.mean, number, number.signed) + deviation
-    if ours == DASH and number.paper is None:
-        return DASH
-    paper = DASH if number.paper is None else _format(number.paper, number, number.signed)
-    difference = DASH if number.difference is None else _format(number.difference, number, True)
+    if ours == NO_VALUE and number.paper is None:
+        return NO_VALUE
+    paper = NO_VALUE if number.paper is None else _format(number.paper, number, number.signed)
+    difference = NO_VALUE if number.difference is None else _format(number.difference, number, True)
     return f"{ours} / {paper} / {difference}"
 
 

@@ -106,3 +106,6 @@ def test_what_cannot_be_written_is_refused_before_the_work_and_nothing_is_made(h
         JointreidError, match=r"file/page\.html: cannot be written: .*file is a file; choose another place with --out"
     ):
         require_writable(Path("file/page.html"), "--out")
+    with pytest.raises(JointreidError, match="cannot be written: its name is not valid Unicode"):
+        require_writable(Path("r\udcff"), "--out")
+    assert {path.name for path in Path().iterdir()} == {"file"}

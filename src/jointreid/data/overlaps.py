@@ -8,6 +8,7 @@ from itertools import pairwise
 
 from jointreid.data.findings import Finding, Problem, list_images
 from jointreid.data.records import SPLITS, Domain, ImageRecord
+from jointreid.machine.paths import is_unicode
 from jointreid.messages.listing import first_few
 
 _CAMERA = re.compile(r"(?:c|cam|camera)?[ _-]?0*([0-9]+)", re.IGNORECASE)
@@ -58,9 +59,9 @@ def find_twin_pids(domain: Domain) -> Iterator[Finding]:
 
 def find_mangled_names(domain: Domain) -> Iterator[Finding]:
     """Names that hold bytes which are no text: results could not be written."""
-    if _is_mangled(domain.name):
+    if not is_unicode(domain.name):
         yield "error", f"{domain.name}: the domain's name is not valid Unicode; give another"
-    if mangled := [record for record in domain if _is_mangled(str(record.path))]:
+    if mangled := [record for record in domain if not is_unicode(record.path)]:
         names = first_few([ascii(str(record.path)) for record in mangled], sep="; ")
         yield (
             "error",
@@ -125,11 +126,3 @@ def _plain_pid(pid: str) -> str:
 
 def _plain_text(name: str) -> str:
     return unicodedata.normalize("NFC", name).casefold()
-
-
-def _is_mangled(name: str) -> bool:
-    try:
-        name.encode()
-    except UnicodeEncodeError:
-        return True
-    return False

@@ -21,7 +21,7 @@ from jointreid.data.table_row import parse_box, path_below
 from jointreid.extraction.feature_columns import WRITTEN_COLUMNS
 from jointreid.extraction.storage import list_images, object_below, parent_of, read_bytes, suffix_of
 from jointreid.machine.hashing import text_sha256
-from jointreid.machine.paths import is_uri, user_path
+from jointreid.machine.paths import is_unicode, is_uri, user_path
 from jointreid.messages.errors import JointreidError
 
 TRACKLET, SCORE = "tracklet", "score"
@@ -104,7 +104,7 @@ def read_images(source: str | Path, root: str = "") -> ImageTable:
 
 def _require_unicode(where: str, paths: Sequence[str]) -> None:
     """Refuse names of files that are not valid Unicode, which no table of features holds."""
-    wrong = [path for path in paths if not path.isascii() and path.encode(errors="replace").decode() != path]
+    wrong = [path for path in paths if not is_unicode(path)]
     if wrong:
         more = f", and {len(wrong) - 1:,} more" if len(wrong) > 1 else ""
         raise JointreidError(f"{where}: {wrong[0]!r}{more}: not valid Unicode; rename the file or folder")

@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 from jointreid.data.decode import SUFFIXES
 from jointreid.data.records import ImageRecord, Omission
+from jointreid.machine.paths import is_unicode
 from jointreid.messages.errors import JointreidError
 
 # Files of the formats that `decode` opens.
@@ -135,17 +136,12 @@ def _is_clutter(name: str) -> bool:
 def _is_image(names: PathParts, omissions: Omissions) -> bool:
     name = "/".join(names)
     if not name.lower().endswith(SUFFIXES):
-        omissions.add("files that are no images", ascii(name)[1:-1] if _is_mangled(name) else name)
+        omissions.add("files that are no images", name if is_unicode(name) else ascii(name)[1:-1])
         return False
-    if _is_mangled(name):
+    if not is_unicode(name):
         omissions.add("images whose names are not valid Unicode; rename them", ascii(name)[1:-1])
         return False
     return True
-
-
-def _is_mangled(name: str) -> bool:
-    """Return whether a name holds bytes that are not valid Unicode, which a table cannot hold."""
-    return any("\ud800" <= letter <= "\udfff" for letter in name)
 
 
 def _may_follow(target: str, root: str, names: PathParts, omissions: Omissions) -> bool:

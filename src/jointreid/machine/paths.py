@@ -68,6 +68,12 @@ def _refuse_uri(text: str | Path) -> None:
         )
 
 
+def is_unicode(path: str | Path) -> bool:
+    """Return whether a path is valid Unicode; with bytes that are not, no table or JSON file can hold it."""
+    text = str(path)
+    return text.isascii() or not re.search("[\ud800-\udfff]", text)
+
+
 def absolute(text: str | Path) -> str:
     """Return the absolute path that a person means by a text; links stay as they are."""
     return os.path.abspath(user_path(text))
@@ -155,9 +161,10 @@ def require_writable(path: Path, option: str) -> None:
     Raises:
         JointreidError: the message names the path, the reason and the option.
     """
+    why = "" if is_unicode(path) else "its name is not valid Unicode, which the formats of results cannot hold"
     folder = path if path.is_dir() else path.absolute().parent
     while not folder.exists() and folder != folder.parent:
         folder = folder.parent
-    if why := why_unwritable(folder):
+    if why := why or why_unwritable(folder):
         remedy = f"; choose another place with {option}" if option else ""
         raise JointreidError(f"{path}: cannot be written: {why}{remedy}")

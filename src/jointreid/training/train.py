@@ -20,7 +20,7 @@ from jointreid.data.pk_sampler import PKSampler
 from jointreid.data.run_images import load_images, save_images
 from jointreid.machine.device import pick_device
 from jointreid.machine.memory import kept_memory
-from jointreid.machine.paths import cache_folder, user_path
+from jointreid.machine.paths import cache_folder, require_writable, user_path
 from jointreid.machine.shortage import short_of_disk, short_of_memory
 from jointreid.messages.commands import command
 from jointreid.messages.console import say
@@ -100,6 +100,7 @@ def train(config: RunConfig, console: Console | None = None, *, data: TrainingDa
         resume_point = None
         with processes.error_barrier():
             if processes.is_main:
+                require_writable(path, "--out")
                 stack.enter_context(run_lock(path, partial(say, console)))
                 resume_point = find_resume_point(path, config, partial(say, console))
                 check_start_weights(config)

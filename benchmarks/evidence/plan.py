@@ -4,11 +4,13 @@ A cell is one data set with one start. All cells go through one stage before the
 comparison has answers for every data set: learning rates are tried on held-out train identities and every arm is
 trained short with its best one, first the arms that the goals are about. Where the recommended network misses its
 goals, it is trained with one change at a time, before what is expensive: on the held-out train identities, so that no
-change need be chosen on a test identity, and short; the best change is then tried on the other data sets, too. Then
-four arms are trained long with three seeds: those that the goals are about, and the best of the others in the tunings;
-and the plain network once more for the CPU time of the context network. Goals that only the long trainings miss lead to
-the same changes. Then come every arm with a domain and a camera left out of train, and what joining itself costs (each
-domain alone). Last, two arms are trained twice as long as long.
+change need be chosen on a test identity, and short; the best change is then tried on the other data sets, too. Four
+arms are trained long with three seeds: those that the goals are about, and the best of the others in the tunings if
+places are left; and the plain network once more for the CPU time of the context network. Where no place is left, that
+comes before the other arms are tried, as do the trainings of these four with a domain and a camera left out of train,
+since goals depend on them. Goals that only the long trainings miss lead to the same changes. Then come every other arm
+with a domain and a camera left out, and what joining itself costs (each domain alone). Last, two arms are trained twice
+as long as long.
 """
 
 from collections.abc import Iterator, Mapping
@@ -55,9 +57,11 @@ def long_arms(dataset: str, start: Start, store: RecordStore) -> tuple[str, ...]
     """Return the arms that are trained long: `ALWAYS_LONG`, and the best others in the tunings if places are left.
 
     The tunings know train identities alone, so that no arm is chosen on a test identity. Controls cannot be
-    recommended; their short trainings are enough. Empty until all tunings are done.
+    recommended; their short trainings are enough. Empty until the tunings that this depends on are done.
     """
-    arms = arms_of(start)
+    arms = [arm for arm in arms_of(start) if arm in ALWAYS_LONG]
+    if len(arms) < LONG_ARMS:  # all arms are asked for the other places
+        arms = list(arms_of(start))
     if not all(_is_tuned(dataset, start, arm, store) for arm in arms):
         return ()
     lrs = tuned_arms(dataset, start, store)
@@ -124,7 +128,8 @@ def tasks(scale: Scale, store: RecordStore) -> Iterator[Task]:
     """Yield the trainings in order, those that the records allow to know: one stage of all cells after the other."""
     cells = [(dataset, start) for start in scale.starts for dataset in scale.datasets]
     remedies = (_remedies, _remedy_elsewhere)
-    for stage in (_goal_arms, *remedies, _other_arms, _long, *remedies, _closed, _solo, _longest):
+    goals = (_goal_arms, *remedies, _long, _closed_goal_arms)
+    for stage in (*goals, _other_arms, _long, *remedies, _closed, _solo, _longest):
         for dataset, start in cells:
             yield from stage(dataset, start, store)
 
@@ -184,6 +189,11 @@ def _tune_and_remedy(dataset: str, start: Start, arm: str, lr: float, store: Rec
     record = store(tuning.name)
     if record is None or "diverged" not in record:
         yield Task(dataset, start, "remedies", arm, lr)
+
+
+def _closed_goal_arms(dataset: str, start: Start, store: RecordStore) -> Iterator[Task]:
+    if long_arms(dataset, start, store):
+        yield from (task for task in _closed(dataset, start, store) if task.arm in ALWAYS_LONG)
 
 
 def _closed(dataset: str, start: Start, store: RecordStore) -> Iterator[Task]:

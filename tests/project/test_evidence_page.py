@@ -68,7 +68,7 @@ def record_of(task: Any, domains: tuple[str, ...]) -> dict[str, Any]:
     means = {name: float(row.mean()) / 1e4 for name, row in values.items()}
     record = {
         "task": task.identity,
-        "steps": {"long": 200, "longest": 400}.get(task.stage, 100),
+        "steps": {"matched": 160 if task.start == "random" else 200, "long": 200, "longest": 400}.get(task.stage, 100),
         "seconds": 1800.0,
         "cpu_seconds": 1700.0,
         "provenance": {"machine": MACHINE},
@@ -360,6 +360,8 @@ def test_the_context_network_is_compared_at_equal_width_multiply_adds_and_cpu_ti
         ["CPU time", "static"],
     ]
     assert short[4:] == [["width", "static"], ["CPU time", "static"]]  # from ImageNet
+    longest = [row[:2] for row in found if row[3] == "400"]  # twice the steps of long
+    assert longest == [["CPU time x 1.25", "static"], ["CPU time", "static"]]
     assert "Weights from ImageNet fix the width" in " ".join(complete.split())
 
 

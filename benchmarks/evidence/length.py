@@ -60,7 +60,10 @@ def length_section(store: RecordStore, scale: Scale, image: str) -> Iterator[str
     yield ""
     yield f"![Mean mAP of trainings of several lengths, of the plain and of the recommended network]({image})"
     yield ""
-    yield paragraph("C: the recommended network; P: the plain network, static; with equal seeds.")
+    yield paragraph(
+        "C: the recommended network; P: the plain network, static; with equal seeds. A training that went wrong, as "
+        "the page then says above, is part of the mean."
+    )
     yield ""
     head = ["data set", "start", "trainings", "seeds", "steps", "static", "with context", "gain"]
     rows = [

@@ -159,7 +159,10 @@ def test_another_annotation_is_refused(tmp_path: Path, monkeypatch: pytest.Monke
         except Cut:
             assert not finished
     before = tree(target)
+    train = raw / "annotation/test/train_test/Train.mat"
+    content = train.read_bytes()
     annotate(raw, test={"p4": TEST["p4"]})
+    train.write_bytes(content)  # as it was: each file that is written holds the second it was written in
     message = r"prepared\.json: was made from other files .*\(annotation/test/train_test/TestG50\.mat\); .* start over"
     with pytest.raises(JointreidError, match=message):
         prepare("cuhk_sysu", raw, target)

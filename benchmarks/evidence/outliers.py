@@ -62,6 +62,7 @@ class WithoutSeed(RecordStore):
     """
 
     def __init__(self, store: RecordStore, seed: int) -> None:
+        super().__init__(store.folder)
         self._store, self._seed = store, seed
 
     def __iter__(self) -> Iterator[Record]:

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from jointreid.analysis.report import write_report
 from jointreid.analysis.reported import RunGroup, open_runs
 from jointreid.config import DataConfig
 from jointreid.data.joint import join
@@ -265,6 +266,8 @@ def test_runs_that_cannot_be_reported_are_refused_and_nothing_is_written(tmp_pat
         report(tmp_path, {"G": [run]}, queries=-1)
     with pytest.raises(JointreidError, match=r"queries is 201; expected at most 200 .* the page holds the pictures"):
         report(tmp_path, {"G": [run]}, queries=201)
+    with pytest.raises(JointreidError, match="a: is a folder; name a file, in it or elsewhere, with --out"):
+        write_report([RunGroup("G", [run])], tmp_path / "a", title="page")
     (run / "results.json").unlink()
     with pytest.raises(JointreidError, match=f"run `jointreid evaluate {run}`"):
         report(tmp_path, {"G": [run]})

@@ -1,6 +1,7 @@
 """Records of the comparison of networks that a test makes and keeps in memory."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 
@@ -11,7 +12,7 @@ class MadeRecords:
     """
 
     def __init__(self, people: int = 2) -> None:
-        self.people = people
+        self.people, self.folder = people, Path()
         self.records: dict[str, Any] = {}
 
     def __call__(self, name: str) -> Any:

@@ -139,6 +139,15 @@ def test_a_context_that_nobody_is_held_out_for_stops_before_the_first_step(confi
     assert not (Path(config.train.out) / "metrics.jsonl").exists()
 
 
+def test_a_run_directory_that_no_table_could_name_stops_before_the_data_are_read(
+    config: RunConfig, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(train_module, "load_training_data", None)
+    with pytest.raises(JointreidError, match=r"its name is not valid Unicode.* choose another place with --out"):
+        train(config.replace(train={"out": f"{tmp_path}/run\udcff"}))
+    assert not list(tmp_path.iterdir())
+
+
 def test_best_is_chosen_on_held_out_identities(config: RunConfig) -> None:
     every = sum(len(domain.pids) for domain in load_training_data(config).train_set.label_space.domains)
     run = train(config.replace(data={"val_ids": 2}, train={"eval_every": 1}), quiet())

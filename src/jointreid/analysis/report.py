@@ -83,8 +83,9 @@ def write_report(
         The path.
 
     Raises:
-        JointreidError: there are no runs, one is not a run or was not evaluated (the message names the command), its
-            data have changed or cannot be read, or `queries` is negative or too large.
+        JointreidError: the path cannot be written, as where it is a folder, there are no runs, one is not a run or was
+            not evaluated (the message names the command), its data have changed or cannot be read, or `queries` is
+            negative or too large.
     """
     if queries < 0:
         raise JointreidError(f"queries is {queries}; expected 0 or more for each domain")

@@ -10,8 +10,9 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from jointreid.config import DcsdConfig, ModelConfig
 from jointreid.messages.errors import JointreidError
+from jointreid.models.counting import Count
 from jointreid.models.families import build_trunk
-from jointreid.models.profile import PROFILES, Count, profile, variants
+from jointreid.models.profile import PROFILES, profile, variants
 
 pytestmark = pytest.mark.slow
 

@@ -6,9 +6,10 @@
 Shapes are those of the 3x3 layers of a ResNet-50 on 256x128 images, channels-last: on a CPU in float32 on one thread
 and 16 images, on a GPU in bfloat16 and 64. `copy` is the time to copy the input once: no operator that reads x and
 writes y of that size can be much faster. `bytes` is the time that reading and writing every operand once takes at the
-speed of that copy, without those of the base, which are a few thousandths. The targets hold for both. On the CPU freed
-memory is kept, as in training, for both sides. On a GPU each round replays a recording of the kernels on 16 sets of
-operands in turn, more than its caches hold, and does not count the time in which Python starts them.
+speed of that copy, without those of the base, which are a few thousandths. The targets hold for both. On the CPU an
+operator without a base runs the loops of one on a base of zeros; freed memory is kept, as in training, for both sides.
+On a GPU each round replays a recording of the kernels on 16 sets of operands in turn, more than its caches hold, and
+does not count the time in which Python starts them.
 """
 
 import argparse

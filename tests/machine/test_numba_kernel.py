@@ -3,7 +3,7 @@ from contextlib import nullcontext
 import pytest
 
 from jointreid.machine import numba_kernel
-from jointreid.models import dynamic_filter_numba
+from jointreid.models.dynamic_filter_loops_numba import forward
 
 
 def test_only_the_work_queue_is_locked(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -15,10 +15,7 @@ def test_only_the_work_queue_is_locked(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_two_builds_of_a_kernel_do_not_share_a_cache_file() -> None:
-    names = {
-        build._cache._impl.filename_base
-        for build in (dynamic_filter_numba._forward._serial, dynamic_filter_numba._forward._threaded)
-    }
+    names = {build._cache._impl.filename_base for build in (forward._serial, forward._threaded)}
     assert len(names) == 2
 
 

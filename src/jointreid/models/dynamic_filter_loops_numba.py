@@ -1,8 +1,8 @@
-"""CPU loops of `dynamic_filter` on a base: the kernel of a channel at a position is base + spatial * channel.
+"""CPU loops of `dynamic_filter`: the kernel of a channel at a position is base + spatial * channel.
 
-`channel` holds the gain already. Beside the loops of `dynamic_filter_numba` there is one more number to load for each
-channel and tap. So that this takes little time, several positions share what was loaded once: for 3x3 windows in
-`dynamic_filter_base_3x3_numba`, here for others. The gradients of the filters are in `dynamic_filter_base_sums_numba`.
+`channel` holds the gain already. So that the base takes little time, several positions share what was loaded once: for
+3x3 windows in `dynamic_filter_3x3_numba`, here for others. The gradients of the filters are in
+`dynamic_filter_sums_numba`.
 
 The forward pass adds in the order of the taps, by fused multiply-adds, as PyTorch's depthwise convolutions do on x86:
 where the generated part is 0, both give the same bits there.
@@ -17,7 +17,7 @@ import numpy as np
 from numba import prange
 
 from jointreid.machine.numba_kernel import Array, Kernel, inlined
-from jointreid.models.dynamic_filter_base_3x3_numba import filter_row, spread_row
+from jointreid.models.dynamic_filter_3x3_numba import filter_row, spread_row
 
 # Fuse products into sums, but keep the order of the terms. Without "nsz" the zero that a sum starts from stays: else
 # the second product could be the one that is rounded alone.

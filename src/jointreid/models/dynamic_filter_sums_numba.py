@@ -1,4 +1,4 @@
-"""CPU loops for the gradients of the filters of `dynamic_filter` on a base: the sums over positions and channels.
+"""CPU loops for the gradients of the filters of `dynamic_filter`: the sums over positions and channels.
 
 Four positions are handled at once, so that the sum for the base, beside the one for `channel`, takes little time: the
 sums over positions are loaded and stored once for all four.
@@ -28,7 +28,7 @@ from jointreid.machine.numba_vectors import (
     total,
     zeros,
 )
-from jointreid.models.dynamic_filter_base_numba import kernel_size_of
+from jointreid.models.dynamic_filter_loops_numba import kernel_size_of
 
 
 @inlined

@@ -1,4 +1,4 @@
-"""CPU loops of `dynamic_filter` on a base for 3x3 windows: they keep the filters of a few channels in registers.
+"""CPU loops of `dynamic_filter` for 3x3 windows: they keep the filters of a few channels in registers.
 
 The channels of one cache line at a time go along the outputs. In registers the base costs no loads at each output, and
 there are as many products with it as without it.

@@ -108,10 +108,9 @@ def joint(config: RunConfig) -> RunConfig:
     best plain network of as many steps by 10.7 mAP on synthetic people from random weights (1,870 steps, three seeds),
     and by 5.4 from MobileNetV2 with ImageNet weights and smaller generators (`dcsd.squeeze` 0.1, `dcsd.hidden_floor`
     16; two seeds, without a third in which the training of the plain network went wrong), by 3.0 after 3,740 steps. In
-    equal CPU time the plain network was 2.9 ahead there. On Omniglot there was no clear difference (-0.6 from
-    random weights after 1,850 steps, three seeds; -1.2 from ImageNet after 925, one seed). On emoji, after 928 steps,
-    one seed, it was 2.4 behind from random weights, where two trainings that end as one function differed by 2.5, and
-    level from ImageNet (+0.5).
+    equal CPU time the plain network was 2.9 ahead there. On Omniglot and emoji there was no clear difference: -0.6 and
+    -0.4 from random weights (1,850 and 1,856 steps, three seeds), -1.2 and +0.5 from ImageNet (925 and 928 steps, one
+    seed).
     """
     return bot_dcsd(config).replace(
         dcsd={"base": "static", "context": "network", "decay_generators": False}, optim={"generator_lr": 0.0}

@@ -1,7 +1,7 @@
 """CPU loops of `dynamic_filter` for 3x3 windows: they keep the filters of a few channels in registers.
 
-The channels of one cache line at a time go along the outputs. In registers the base costs no loads at each output, and
-there are as many products with it as without it.
+The channels of one cache line at a time go along the outputs; there must be enough of them to fill it. In registers
+the base costs no loads at each output, and there are as many products with it as without it.
 
 The forward pass adds in the order of the taps, by fused multiply-adds, as PyTorch's depthwise convolutions do on x86:
 where the generated part is 0, both give the same bits there.
@@ -145,13 +145,6 @@ def filter_row(
     channels, lanes = shape[2], LINE_BYTES // out.itemsize
     to, weights, of_image = pointer(out, b), pointer(spatial, b), pointer(channel, b)
     of_all, image = pointer(base, 0), pointer(x, b)
-    if channels < lanes:
-        one = zeros(out, 0)
-        for c in range(channels):
-            _filter_channels(
-                to, weights, of_image, of_all, image, shape, cols, i, 0, cols, stride, dilation, mirrored, c, one
-            )
-        return
     line = zeros(out, LINE_BYTES)
     for j in range(0, cols, _COLUMNS):
         end = min(cols, j + _COLUMNS)
@@ -226,11 +219,6 @@ def spread_row(grad_x: Array, spatial: Array, channel: Array, base: Array, grad:
     cols, channels, lanes = shape[1], shape[2], LINE_BYTES // grad_x.itemsize
     to, weights, of_image = pointer(grad_x, b), pointer(spatial, b), pointer(channel, b)
     of_all, of_outputs = pointer(base, 0), pointer(grad, b)
-    if channels < lanes:
-        one = zeros(grad_x, 0)
-        for c in range(channels):
-            _spread_channels(to, weights, of_image, of_all, of_outputs, shape, width, r, c, one)
-        return
     line = zeros(grad_x, LINE_BYTES)
     for first in range(0, channels, lanes):
         c = min(first, channels - lanes)

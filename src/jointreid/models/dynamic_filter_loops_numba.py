@@ -1,7 +1,7 @@
 """CPU loops of `dynamic_filter`: the kernel of a channel at a position is base + spatial * channel.
 
 `channel` holds the gain already. So that the base takes little time, several positions share what was loaded once: for
-3x3 windows in `dynamic_filter_3x3_numba`, here for others. The gradients of the filters are in
+3x3 windows of many channels in `dynamic_filter_3x3_numba`, here for others. The gradients of the filters are in
 `dynamic_filter_sums_numba`.
 
 The forward pass adds in the order of the taps, by fused multiply-adds, as PyTorch's depthwise convolutions do on x86:
@@ -17,6 +17,7 @@ import numpy as np
 from numba import prange
 
 from jointreid.machine.numba_kernel import Array, Kernel, inlined
+from jointreid.machine.numba_vectors import LINE_BYTES
 from jointreid.models.dynamic_filter_3x3_numba import filter_row, spread_row
 
 # Fuse products into sums, but keep the order of the terms. Without "nsz" the zero that a sum starts from stays: else
@@ -102,11 +103,17 @@ def _filter_row(
                 _add_tap(out, 1, 0, image[r], stride, offset, weights, channel, base, t, first, last)
 
 
+@inlined
+def _fills_vectors(channel: Array) -> bool:
+    """Whether the loops for 3x3 windows can take the filters [B, T, C]."""
+    return channel.shape[1] == 9 and channel.shape[2] * channel.itemsize >= LINE_BYTES
+
+
 def _forward(x: Array, spatial: Array, channel: Array, base: Array, stride: int, dilation: int, out: Array) -> None:
-    rows = out.shape[1]
+    rows, by_vectors = out.shape[1], _fills_vectors(channel)
     for k in prange(out.shape[0] * rows):
         b, i = k // rows, k % rows
-        if channel.shape[1] == 9:
+        if by_vectors:
             filter_row(out, spatial, channel, base, x, b, i, stride, dilation, False)
         else:
             _filter_row(out[b, i], spatial[b, i], channel[b], base, x[b], i * stride, stride, dilation)
@@ -139,12 +146,12 @@ def backward_x(
     grad: Array, spatial: Array, channel: Array, base: Array, stride: int, dilation: int, grad_x: Array
 ) -> None:
     """Gradient of x: each row gathers from the outputs that read it."""
-    rows = grad_x.shape[1]
+    rows, by_vectors = grad_x.shape[1], _fills_vectors(channel)
     for k in prange(grad_x.shape[0] * rows):
         b, r = k // rows, k % rows
-        if channel.shape[1] == 9 and stride == 1:
+        if by_vectors and stride == 1:
             filter_row(grad_x, spatial, channel, base, grad, b, r, 1, dilation, True)
-        elif channel.shape[1] == 9 and stride == 2 and dilation == 1:
+        elif by_vectors and stride == 2 and dilation == 1:
             spread_row(grad_x, spatial, channel, base, grad, b, r)
         else:
             _scatter_to_row(grad_x[b, r], spatial[b], channel[b], base, grad[b], r, stride, dilation)

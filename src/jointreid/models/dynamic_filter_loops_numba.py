@@ -106,7 +106,7 @@ def _filter_row(
 @inlined
 def _fills_vectors(channel: Array) -> bool:
     """Whether the loops for 3x3 windows can take the filters [B, T, C]."""
-    return channel.shape[1] == 9 and channel.shape[2] * channel.itemsize >= LINE_BYTES
+    return bool(channel.shape[1] == 9 and channel.shape[2] * channel.itemsize >= LINE_BYTES)
 
 
 def _forward(x: Array, spatial: Array, channel: Array, base: Array, stride: int, dilation: int, out: Array) -> None:

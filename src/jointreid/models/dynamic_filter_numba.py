@@ -34,7 +34,10 @@ def _partial_sums(channel: Tensor, rows: int) -> Tensor:
 def _filters(
     channel: Tensor, base: Tensor | None, gain: Tensor | None, dtype: torch.dtype
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Contiguous channel [B, C, T] and gain [C], and taps first channel times the gain [B, T, C] and base [T, C]."""
+    """Contiguous channel [B, C, T] and gain [C], and taps first channel times the gain [B, T, C] and base [T, C].
+
+    Without a base it is 0, and the gain 1.
+    """
     base = channel.new_zeros(channel.shape[1:]) if base is None else base
     gain = channel.new_ones(channel.shape[1]) if gain is None else gain
     channel, base, gain = (t.detach().to(dtype).contiguous() for t in (channel, base, gain))

@@ -121,7 +121,7 @@ class Watch:
             self._largest.append((step, largest))
             self.found_inf.masked_fill_(~torch.isfinite(largest), 1.0)
             return
-        # On CPUs the 2-norm takes a sixth of the time of the largest value. It overflows if one is 1e19 or more.
+        # On CPUs the 2-norm takes a sixth of the time of the largest value, asked where it overflows, beyond 1e19.
         orders = (2.0, torch.inf)
         finite = any(bool(torch.isfinite(nn.utils.get_total_norm(gradients, order))) for order in orders)
         self._skipped = 0 if finite else self._skipped + 1

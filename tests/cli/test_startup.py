@@ -1,7 +1,7 @@
 """Commands that start without torch, and their start-up times.
 
-Each test is one fresh interpreter, in which torch cannot be imported. Time is the processor time of that process, which
-other work on the machine does not increase.
+Each test is one fresh interpreter, in which torch cannot be imported. Time is the processor time of that process; as
+modules that are read for the first time, or other work on the same core, increase it, a slow start is tried once more.
 """
 
 import json
@@ -23,6 +23,15 @@ def without_torch(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     for name in SLOW:
         (folder / f"{name}.py").write_text(f"raise AssertionError('{name} was imported')")
     return {**os.environ, "PYTHONPATH": os.pathsep.join([str(folder), os.environ.get("PYTHONPATH", "")])}
+
+
+def run_in_time(environment: dict[str, str], *arguments: str) -> str:
+    """Return what a command printed that takes less than two seconds, at the second try if need be."""
+    printed, taken = run(environment, "-m", "jointreid", *arguments)
+    if taken >= 2:
+        printed, taken = run(environment, "-m", "jointreid", *arguments)
+    assert taken < 2
+    return printed
 
 
 def run(environment: dict[str, str], *arguments: str) -> tuple[str, float]:
@@ -57,9 +66,7 @@ except AssertionError as error:
 
 @pytest.mark.slow
 def test_help_starts_in_under_two_seconds(without_torch: dict[str, str]) -> None:
-    printed, seconds = run(without_torch, "-m", "jointreid", "--help")
-    assert "Usage: jointreid" in printed
-    assert seconds < 2
+    assert "Usage: jointreid" in run_in_time(without_torch, "--help")
 
 
 @pytest.mark.slow
@@ -67,9 +74,7 @@ def test_data_check_runs_in_under_two_seconds(
     without_torch: dict[str, str], tiny_manifest: Path, tmp_path: Path
 ) -> None:
     arguments = ["data", "check", "--json", "--manifest", str(tiny_manifest), "--cache", str(tmp_path)]
-    printed, seconds = run(without_torch, "-m", "jointreid", *arguments)
-    assert json.loads(printed)
-    assert seconds < 2
+    assert json.loads(run_in_time(without_torch, *arguments))
 
 
 @pytest.mark.parametrize(

@@ -172,8 +172,8 @@ def _dispatch(argv: Sequence[str]) -> int:
     app = new_app(help=_ABOUT, help_epilogue=_MORE, version=lambda: f"jointreid {jointreid.__version__}")
     app.command(lambda: app.help_print([]), name="help", show=False)
     for name in COMMANDS:
-        run = command(name)
-        add_command(app, name, options_of(run), run, full="--help-all" in argv)
+        run, asked = command(name), set(name.split()) <= set(argv)  # the options of all others would take 0.1 s
+        add_command(app, name, options_of(run) if asked else None, run, full="--help-all" in argv)
 
     @app.meta.default
     def start(

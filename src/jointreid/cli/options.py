@@ -169,12 +169,17 @@ def new_app(**more: Any) -> App:
     )
 
 
-def add_command(app: App, name: str, options: type[Any], run: Callable[[Any], Any], *, full: bool = False) -> None:
-    """Add a command such as `data check`, a function of its options; with `full`, its help shows every setting."""
-    signature = _signature(options, full=full)
+def add_command(
+    app: App, name: str, options: type[Any] | None, run: Callable[[Any], Any], *, full: bool = False
+) -> None:
+    """Add a command such as `data check`, a function of its options; with `full`, its help shows every setting.
+
+    Without `options` it is there for the help and the error messages of other commands.
+    """
+    signature = _signature(options, full=full) if options else inspect.Signature()
 
     def entry(*given: Any, **named: Any) -> Any:
-        return run(options(**signature.bind(*given, **named).arguments))
+        return run(options(**signature.bind(*given, **named).arguments) if options else None)
 
     entry.__doc__ = run.__doc__
     entry.__signature__ = signature  # type: ignore[attr-defined]

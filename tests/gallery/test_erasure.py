@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from jointreid.cli import main
 from jointreid.gallery.filters import parse_filter
 from jointreid.gallery.gallery import Gallery
 from jointreid.gallery.rows import FeatureModel, FeatureRows, Floats
@@ -260,8 +261,12 @@ def test_an_interrupted_purge_is_ended_by_whoever_comes_next(
 
 def test_whom_to_remove_must_be_clear(tmp_path: Path) -> None:
     gallery = Gallery.open(tmp_path / "g")
-    columns: dict[str, Sequence[object]] = {"pid": ["1", "1", "2"], "domain": ["a", "b", None]}
-    gallery.add(FeatureRows.of(person_features(3, 1), ["a", "b", "c"], MODEL, columns=columns))
+    columns: dict[str, Sequence[object]] = {"pid": ["1", "1", "2", "2"], "domain": ["a", "b", None, "b"]}
+    gallery.add(FeatureRows.of(person_features(4, 1), ["a", "b", "c", "d"], MODEL, columns=columns))
+    with pytest.raises(JointreidError, match=r"several domains \(b, no domain\).*--domain \(--domain \"\" for those"):
+        gallery.remove(pid="2")
+    for given in ([], ["--domain", "b"], ["--domain", ""]):
+        assert main(["gallery", "remove", gallery.uri, "--pid", "2", "--dry-run", *given]) == (0 if given else 2)
     with pytest.raises(JointreidError, match=r"pid 1 is in several domains \(a, b\).*say in which.*--domain"):
         gallery.remove(pid="1", purge=True)
     with pytest.raises(JointreidError, match=r"pid 1 is in several domains \(a, b\)"):
@@ -273,6 +278,6 @@ def test_whom_to_remove_must_be_clear(tmp_path: Path) -> None:
     for pid, images in (("1", 0), ("2", 1)):
         assert gallery.remove(pid=pid, domain="", dry_run=True).images == images  # those without a domain
     assert gallery.remove(pid="1", domain="a", dry_run=True).images == 1
-    assert gallery.select().num_rows == 3
+    assert gallery.select().num_rows == 4
     assert gallery.remove(pid="1", domain="a", purge=True).images == 1
-    assert gallery.select()["path"].to_pylist() == ["b", "c"]  # a row without a domain stays
+    assert gallery.select()["path"].to_pylist() == ["b", "c", "d"]  # a row without a domain stays

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from jointreid.gallery import index
+from jointreid.gallery import index, search
 from jointreid.gallery.changes import Added
 from jointreid.gallery.filters import condition, parse_filter
 from jointreid.gallery.gallery import Gallery
@@ -115,6 +115,19 @@ def test_the_index_finds_what_a_whole_comparison_finds(tmp_path: Path, indexed: 
             expected = slow_search(features, pids, query, left)
             assert np.allclose([one.similarity for one in found.people], list(expected.values())[:4], atol=1e-5)
         assert gallery.search(query, where=parse_filter("camera = 1")).exact
+
+
+@pytest.mark.slow
+def test_as_many_people_are_found_as_asked_for_where_the_index_gives_images_of_few(
+    tmp_path: Path, indexed: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gallery = Gallery.open(tmp_path / "g")
+    gallery.add(people_file(tmp_path / "e.parquet", people=3, images=40))
+    monkeypatch.setattr(search, "_MOST_FROM_INDEX", 32)  # all of one person
+    found = gallery.search(person_features(1, 1)[0], top=9)
+    assert [person.pid for person in found.people] == ["person-0", *(person.pid for person in found.people[1:])]
+    assert len(found.people) == 3
+    assert found.exact
 
 
 @pytest.mark.slow

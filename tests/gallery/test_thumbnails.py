@@ -7,7 +7,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from jointreid.gallery.gallery import Gallery
 from jointreid.gallery.rows import FeatureModel, FeatureRows
+from jointreid.gallery.store import Store
 from jointreid.gallery.thumbnails import thumbnail, with_thumbnails
 from tests.gallery.feature_files import FINGERPRINT, person_features
 
@@ -31,6 +33,26 @@ def test_both_sides_are_bounded(width: int, height: int, expected: tuple[int, in
     small = Image.open(io.BytesIO(thumbnail(pixels, 64)))
     assert (small.format, small.size) == ("JPEG", expected)
     assert np.allclose(np.asarray(small), (200, 60, 20), atol=4)
+
+
+def test_they_are_read_again_where_the_table_is_written_anew_meanwhile(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Image.new("RGB", (20, 40)).save(tmp_path / "a.png")
+    gallery = Gallery.open(tmp_path / "g")
+    rows = FeatureRows.of(person_features(1, 1), [str(tmp_path / "a.png")], FeatureModel(FINGERPRINT))
+    gallery.add(with_thumbnails(rows, 32))
+    (key,) = gallery.select()["key"].to_pylist()
+    table, failures = Store.table, [RuntimeError("LanceDB: not found"), OSError("no such file")]
+
+    def gone_at_first(self: Store) -> object:
+        if failures:
+            raise failures.pop()
+        return table(self)
+
+    monkeypatch.setattr(Store, "table", gone_at_first)
+    assert Image.open(io.BytesIO(gallery.thumbnails([key])[key])).size == (16, 32)
+    assert not failures
 
 
 def test_a_wide_file_of_a_few_kilobytes_gives_a_small_image(tmp_path: Path) -> None:

@@ -144,7 +144,9 @@ class RemoveOptions:
 
     gallery: str = argument("GALLERY", "the gallery")
     pid: tuple[str, ...] = setting((), "a person; repeat for more", metavar="PID")
-    domain: str = setting("", "of the people, where a pid is in several domains", metavar="DOMAIN")
+    domain: str | None = setting(
+        None, 'of the people, where a pid is in several domains; "" for those without one', metavar="DOMAIN"
+    )
     where: str = setting("", "images by a filter, such as \"source = 'loan'\"", metavar="FILTER")
     expire: bool = setting(False, "images whose retention date is before today; always as with --purge")
     purge: bool = setting(False, "leave no byte of them in the gallery's files; writes the whole table anew")
@@ -160,7 +162,7 @@ def remove(options: RemoveOptions) -> int:
     gallery = Gallery.open(options.gallery)
     removed = gallery.remove(
         pid=options.pid,
-        domain=options.domain or None,
+        domain=options.domain,
         where=parse_filter(options.where) if options.where else None,
         expired=date.today() if options.expire else None,
         purge=options.purge,

@@ -127,7 +127,7 @@ def _described(kind: Any, field: "dataclasses.Field[Any]", names: Sequence[str],
         more["converter"] = _read
     if metavar := field.metadata["metavar"]:
         more["metavar"] = metavar
-    shown = field.default not in (MISSING, "", (), False) and json.dumps(field.default).strip('"')
+    shown = field.default not in (MISSING, None, "", (), False) and json.dumps(field.default).strip('"')
     return Annotated[kind, Parameter(name=names, help=field.metadata["help"], show_default=shown, **more)]
 
 

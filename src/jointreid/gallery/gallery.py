@@ -4,10 +4,10 @@ Letters: N rows, D dimensions of a feature.
 """
 
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import date
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,6 +27,8 @@ from jointreid.messages.listing import first_few
 _ATTEMPTS = 3
 # Searches after which, of 1,000,000 images, one takes no longer than later ones: the first takes 0.4 to 4 s.
 _WARM_UP = 8
+
+Read = TypeVar("Read")
 
 
 class Gallery:
@@ -145,18 +147,29 @@ class Gallery:
             raise JointreidError(f"top is {top} and images is {images}; expected 1 or more")
         if threshold is not None and not -1 <= threshold <= 1:
             raise JointreidError(f"threshold is {threshold}; expected a similarity, -1 to 1")
+
+        def search(is_last_attempt: bool) -> SearchResult:
+            mirror = self._current()
+            if fingerprint:  # somebody may have made another gallery here since it was opened
+                self.require_model(fingerprint, "the feature to search for")
+            return search_mirror(
+                *(mirror, self._store.table(), query / length, top, images, where, threshold),
+                use_index=not is_last_attempt,  # one that writes all the time cannot fail the last attempt
+            )
+
+        return self._read(search)
+
+    def _read(self, read: Callable[[bool], Read]) -> Read:
+        """Return what `read` returns; again if another process changes the table between two of its steps.
+
+        `read` is told whether this is the last attempt.
+        """
         for attempt in range(_ATTEMPTS):
+            is_last = attempt == _ATTEMPTS - 1
             try:
-                mirror = self._current()
-                if fingerprint:  # somebody may have made another gallery here since it was opened
-                    self.require_model(fingerprint, "the feature to search for")
-                return search_mirror(
-                    *(mirror, self._store.table(), query / length, top, images, where, threshold),
-                    use_index=attempt < _ATTEMPTS - 1,  # one that writes all the time cannot fail the last attempt
-                )
+                return read(is_last)
             except (OSError, RuntimeError, UnknownRow):
-                # Another process has rewritten or extended the table between two steps of this search.
-                if attempt == _ATTEMPTS - 1:
+                if is_last:
                     raise
                 self._store.forget()
         raise AssertionError
@@ -184,7 +197,9 @@ class Gallery:
         from lancedb.expr import col, lit
 
         wanted = col("key").isin([lit(key) for key in keys])
-        found = self._store.table().search().where(wanted).select(["key", "thumbnail"]).to_arrow().to_pylist()
+        found = self._read(
+            lambda _: self._store.table().search().where(wanted).select(["key", "thumbnail"]).to_arrow().to_pylist()
+        )
         return {row["key"]: row["thumbnail"] for row in found if row["thumbnail"] is not None}
 
     def remove(
@@ -313,9 +328,10 @@ def _require_one_domain(found: Mapping[str, list[Any]], pids: Sequence[str], uri
         domains = {domain for domain, of in zip(found["domain"], found["pid"], strict=True) if of == pid}
         if len(domains) > 1:
             names = first_few(sorted("no domain" if name is None else name for name in domains))
+            none = ' (--domain "" for those without one)' if None in domains else ""
             raise JointreidError(
                 f"{uri}: pid {pid} is in several domains ({names}), where it stands for different people; say in which "
-                "to remove it with --domain"
+                f"to remove it with --domain{none}"
             )
 
 

@@ -55,12 +55,11 @@ def search_mirror(
     searched = total if chosen is None else len(chosen)
     enough = index.EXACT_BELOW if chosen is None else index.EXACT_FILTERED
     exact = not use_index or searched < enough or index.index_state(table) is None
-    if exact:
-        people = _exactly(mirror, query, chosen, top, images)
-    else:
-        people = _by_index(mirror, table, query, where, chosen, top, images)
-        if table_version(table)[0] != mirror.generation:  # row ids begin again after a rewriting
-            raise UnknownRow("the table was written anew during a search")
+    people = None if exact else _by_index(mirror, table, query, where, chosen, min(top, different), images)
+    if not exact and table_version(table)[0] != mirror.generation:  # row ids begin again after a rewriting
+        raise UnknownRow("the table was written anew during a search")
+    if people is None:
+        exact, people = True, _exactly(mirror, query, chosen, top, images)
     return SearchResult(tuple(people), threshold, searched, different, total, exact)
 
 
@@ -164,14 +163,19 @@ def _by_index(
     chosen: NDArray[np.int64] | None,
     top: int,
     images: int,
-) -> list[Person]:
-    """Return the nearest people among the images that the index finds; their lists may lack images."""
+) -> list[Person] | None:
+    """Return the nearest people among the images that the index finds; their lists may lack images.
+
+    None if these images are of fewer than `top` people: each has too many of them.
+    """
     count = min(max(64, round(1.5 * top * mirror.images_of_person)), _MOST_FROM_INDEX)
     while True:
         rows, scores = rows_by_index(mirror, table, query, where, chosen, count)
         people = mirror.people[rows]
         found = _first_of_each(people)
         if len(found) >= top or count >= _MOST_FROM_INDEX or len(rows) < count:
+            if len(found) < top:
+                return None
             theirs = np.isin(people, found[:top])
             return _people(mirror, rows[theirs], scores[theirs], images)
         count *= 4

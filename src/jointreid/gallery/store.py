@@ -151,9 +151,10 @@ class Store:
         Raises:
             JointreidError: there is none.
         """
-        if self._table is None:
-            self._table = self.open_table()
-        return self._table
+        table = self._table  # another thread may forget it meanwhile
+        if table is None:
+            table = self._table = self.open_table()
+        return table
 
     def forget(self) -> None:
         """Open the table anew at its next use."""
@@ -317,10 +318,11 @@ class Store:
         (self.folder / _ERASING).unlink(missing_ok=True)
 
     def _connected(self) -> Any:
-        if self._db is None:
+        database = self._db  # as in `table`
+        if database is None:
             lancedb = library("lancedb", "a gallery is kept", "gallery")
-            self._db = lancedb.connect(self.uri, read_consistency_interval=timedelta(0))
-        return self._db
+            database = self._db = lancedb.connect(self.uri, read_consistency_interval=timedelta(0))
+        return database
 
 
 def _first_line(error: Exception) -> str:

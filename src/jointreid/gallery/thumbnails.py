@@ -25,12 +25,12 @@ def with_thumbnails(rows: FeatureRows, height: int) -> FeatureRows:
     """
     if not 16 <= height <= 1024:
         raise JointreidError(f"thumbnails are {height} pixels high; expected 16 to 1024")
-    from jointreid.extraction.image_input import cut_boxes, rgb_pixels
+    from jointreid.extraction.storage import read_image_boxes
 
-    found: list[bytes | None] = []
-    for path, box in zip(rows.metadata["path"].to_pylist(), rows.boxes(), strict=True):
-        pixels = rgb_pixels(path, path)
-        found.append(thumbnail(cut_boxes(pixels, [box])[0] if box else pixels, height))
+    found: list[bytes | None] = [
+        thumbnail(read_image_boxes(path, [box])[0], height)
+        for path, box in zip(rows.metadata["path"].to_pylist(), rows.boxes(), strict=True)
+    ]
     return rows.with_thumbnails(found)
 
 

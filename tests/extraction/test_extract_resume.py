@@ -77,6 +77,29 @@ def test_killed_at_any_moment_the_same_command_completes_the_same_file(
     assert not list(tmp_path.glob("f.parquet.parts*"))
 
 
+@pytest.mark.usefixtures("parts_of_two")
+def test_a_part_without_unreadable_images_is_computed_again_where_all_are_wanted(
+    run: Path, manifest: Path, records: list[ImageRecord], tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    out, image = tmp_path / "f.parquet", records[0].path  # the second row
+    content = image.read_bytes()
+    image.write_bytes(b"no image")
+
+    def kill(*_: object) -> None:
+        raise Killed
+
+    with monkeypatch.context() as patch:
+        patch.setattr(work, "write_features", kill)
+        with pytest.raises(Killed):
+            extract(run, manifest, out, "--skip-unreadable")
+    assert extract(run, manifest, out) == 2
+    assert f"images/{image.name}" in capsys.readouterr().err
+    image.write_bytes(content)
+    assert extract(run, manifest, out) == 0
+    assert feature_file.FeatureFile.open(out).table()["row"].to_pylist() == list(range(9))
+
+
 def test_a_complete_file_is_left_as_it_is(
     run: Path, shop: Path, whole: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

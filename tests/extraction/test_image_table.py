@@ -1,6 +1,7 @@
 """Folders and tables of images, here and in an object store."""
 
 import os
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -141,6 +142,24 @@ def test_a_folder_and_a_table_in_an_object_store_are_read_as_files_are(tmp_path:
         assert np.array_equal(cuts[0], cuts[1])
     with_root = read_images(tmp_path / "shop" / "table.csv", store)
     assert with_root.files == table.files
+
+
+def test_names_in_an_object_store_are_taken_as_they_are(tmp_path: Path) -> None:
+    names = ["camera 1/50%.png", "a#1.png", "b?region=x.png", "%2e%2e.png"]
+    source = draw(tmp_path, 1)[0].path
+    for name in names:
+        path = tmp_path / "shop" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(source, path)
+    store = f"file://{tmp_path}/shop"
+    listed = read_images(store)
+    assert sorted(listed.columns["path"].to_pylist()) == sorted(names)
+    assert len([read_image_boxes(file, [None])[0] for file in listed.files]) == 4
+    shutil.copyfile(source, tmp_path / "secret.png")
+    write(tmp_path / "shop", "path\n%2e%2e/secret.png\n01.png?endpoint_override=elsewhere\n")
+    for file in read_images(f"{store}/table.csv").files:
+        with pytest.raises(JointreidError, match="no such object"):
+            read_image_boxes(file, [None])
 
 
 def test_options_of_a_store_stay_behind_the_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -100,14 +100,15 @@ def part_file(folder: Path, start: int, stop: int) -> Path:
     return folder / f"rows-{start:09}-{stop:09}.parquet"
 
 
-def finished(folder: Path, ranges: Sequence[tuple[int, int]], job: str) -> list[tuple[int, int]]:
-    """Return those parts that are there, whole, and of this job."""
+def finished(folder: Path, ranges: Sequence[tuple[int, int]], job: FeatureJob) -> list[tuple[int, int]]:
+    """Return those parts that are there, whole, and of this job: one that lacks images only if they may be lacking."""
     found = []
     for start, stop in ranges:
         path = part_file(folder, start, stop)
         if path.is_file():
             info = FeatureFile.open(path).info
-            if info.job == job and (info.start, info.stop) == (start, stop):
+            lacks = bool(info.skipped) and not job.skip_unreadable
+            if info.job == job.info.job and (info.start, info.stop) == (start, stop) and not lacks:
                 found.append((start, stop))
     return found
 
@@ -152,7 +153,7 @@ def compute_parts(job: FeatureJob, folder: Path, ranges: Sequence[tuple[int, int
         ranges: of `part_ranges`.
         on_progress: called with (rows done, rows in all).
     """
-    there = set(finished(folder, ranges, job.info.job))
+    there = set(finished(folder, ranges, job))
     total = sum(stop - start for start, stop in ranges)
     done = sum(stop - start for start, stop in there)
     on_progress(done, total)

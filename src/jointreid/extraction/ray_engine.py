@@ -119,7 +119,7 @@ def compute_parts_on_ray(
         JointreidError: Ray is not installed, does not start or gives up, an image is unreadable, or the worker that
             computes a part dies each time.
     """
-    there = set(finished(folder, ranges, job.info.job))
+    there = set(finished(folder, ranges, job))
     todo = [part for part in ranges if part not in there]
     total, done = sum(stop - start for start, stop in ranges), sum(stop - start for start, stop in there)
     on_progress(done, total)

@@ -8,6 +8,7 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from jointreid.data.decode import SUFFIXES, Box, decode_boxes, read_boxes
 from jointreid.extraction.image_input import Pixels
@@ -26,13 +27,15 @@ def parent_of(uri: str) -> str:
 
 
 def object_below(folder: str, path: str) -> str:
-    """Return the URI of an object below a folder.
+    """Return the URI of an object below a folder, whatever is in its name: there may be no options in it.
 
     >>> object_below("s3://bucket/shop/?region=eu-west-1", "images/1.jpg")
     's3://bucket/shop/images/1.jpg?region=eu-west-1'
+    >>> object_below("s3://bucket/shop", "camera 1/50%.jpg?region=eu-west-1")
+    's3://bucket/shop/camera%201/50%25.jpg%3Fregion%3Deu-west-1'
     """
     root, mark, options = folder.partition("?")
-    return f"{root.rstrip('/')}/{path}{mark}{options}"
+    return f"{root.rstrip('/')}/{quote(path)}{mark}{options}"
 
 
 def suffix_of(location: str) -> str:

@@ -19,6 +19,7 @@ from jointreid.data.augment import normalise
 from jointreid.data.records import Domain, ImageRecord
 from jointreid.data.sources import load_domains
 from jointreid.export import proof
+from jointreid.export.contract import contract_path
 from jointreid.export.runtime import ExportedModel, open_session
 from jointreid.extraction.embedder import Embedder
 from jointreid.messages.errors import JointreidError
@@ -84,7 +85,7 @@ def test_the_file_computes_the_features_of_the_run(written: Path, count: int) ->
 
 @pytest.mark.slow
 def test_the_contract_says_what_was_proved(written: Path) -> None:
-    plain = json.loads(written.with_suffix(".json").read_text())
+    plain = json.loads(contract_path(written).read_text())
     assert plain["proof"]["images"] == 30
     assert plain["proof"]["too_few"] is True
     assert plain["proof"]["cosine_smallest"] >= 0.9999
@@ -103,6 +104,20 @@ def test_people_in_a_frame_are_those_of_the_embedder(written: Path) -> None:
     np.testing.assert_allclose(found, expected, atol=2e-6)
     with pytest.raises(JointreidError, match=r"box 0: \[200, 0, 210, 5\] shows nothing of a frame of 120 x 90"):
         ExportedModel.load(written).boxes(frame, [[200, 0, 210, 5]])
+    with pytest.raises(JointreidError, match=r"boxes are \[2, 6\]; expected \[N, 4\]"):
+        ExportedModel.load(written).boxes(frame, [[3, 4, 30, 60, 0.9, 0], [3, 4, 30, 60, 0.8, 0]])
+    assert ExportedModel.load(written).boxes(frame, []).shape == (0, 16)
+
+
+@pytest.mark.slow
+def test_the_file_of_another_run_is_not_replaced(
+    written: Path, place: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = written.read_bytes()
+    shutil.copytree(place / "run", place / "other")
+    assert main(["export", "other", "--out", "out"]) == 2
+    assert "bot-dcsd-uint8.onnx is there, exported from the run run; name another folder" in capsys.readouterr().err
+    assert written.read_bytes() == before
 
 
 @pytest.mark.slow

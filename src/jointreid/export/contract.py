@@ -239,8 +239,8 @@ class Contract:
 
 
 def contract_path(file: Path) -> Path:
-    """Return where the contract of an exported file lies: `model.onnx` -> `model.json`."""
-    return file.with_suffix(".json")
+    """Return where the contract of an exported file lies: `model.onnx` -> `model.onnx.json`."""
+    return file.with_name(f"{file.name}.json")
 
 
 def contract_text(contract: Contract) -> str:

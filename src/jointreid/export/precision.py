@@ -56,7 +56,10 @@ def in_8_bit(model: Any, contract: Contract, train: Sequence[ImageRecord], confi
         JointreidError: the model has no 1x1 convolutions, or there are no train images.
     """
     if not train:
-        raise JointreidError("8 bit needs train images, whose activations set the ranges; the run's data have none")
+        raise JointreidError(
+            "8 bit needs train images, whose activations set the ranges; the data sets of --data, or without it those "
+            "of the run, have none"
+        )
     tools = library("onnxruntime.quantization", "8-bit files are made", extra="export")
     onnx = library("onnx", "8-bit files are made", extra="export")
     names = pointwise_convolutions(model)

@@ -33,11 +33,11 @@ from jointreid.extraction.fingerprint import fingerprint
 from jointreid.machine.files import write_atomically
 from jointreid.machine.hashing import bytes_sha256
 from jointreid.machine.paths import require_writable, user_path
+from jointreid.machine.reading import read_json
 from jointreid.messages.errors import JointreidError
 from jointreid.models.reid import ReIDModel
-from jointreid.retrieval.evaluate import step_of
 from jointreid.retrieval.run_data import load_evaluation_data
-from jointreid.run import Run, find_data, open_run
+from jointreid.run import Run, find_data, open_run, step_in
 
 SUFFIXES: dict[FileFormat, str] = {"onnx": ".onnx", "pt2": ".pt2"}
 # Called with a line that says what is done now.
@@ -101,7 +101,8 @@ def export_run(
 
     Raises:
         JointreidError: not a run; a model that needs the true domain of each image; data that cannot be read; a package
-            is missing; or the file does not compute what the model does. Then nothing is written.
+            is missing; the file of another run is there; or the file does not compute what the model does. Then nothing
+            is written.
     """
     if precision != "fp32" and file_format != "onnx":
         raise JointreidError(f"--precision {precision} is for --format onnx; a pt2 file is fp32")
@@ -111,7 +112,7 @@ def export_run(
         require_fitting(tool, run.config.image)
     folder = user_path(out) if out is not None else run.path / "export"
     require_writable(folder, "--out")
-    model = run.model(checkpoint)
+    model, state = run.loaded(checkpoint)
     if model.needs_origins:
         raise JointreidError(
             f"{run.path}: dcsd.context labels needs the true domain and camera of each image, which nobody has in use; "
@@ -122,8 +123,9 @@ def export_run(
         found = load_evaluation_data(run, data, cache=cache)
         compared = proofs.sample(found.domains, images)
         proofs.require_enough(compared, allow_few)
-    contract = _contract(run, model, chosen, precision, checkpoint)
+    contract = _contract(run, model, chosen, precision, checkpoint, step_in(state))
     contract = replace(contract, file=f"{_stem(run, contract, checkpoint)}{SUFFIXES[file_format]}")
+    _require_own(folder / contract.file, run)
     began = time.process_time()
     for line in _differences(run.config):
         on_step(line)
@@ -173,7 +175,9 @@ def _input_of(kind: InputChoice, tool: ToolChoice, file_format: FileFormat) -> I
     return given
 
 
-def _contract(run: Run, model: ReIDModel, kind: InputKind, precision: GraphPrecision, checkpoint: str) -> Contract:
+def _contract(
+    run: Run, model: ReIDModel, kind: InputKind, precision: GraphPrecision, checkpoint: str, step: int | None
+) -> Contract:
     config = run.config
     # Mirrored images do not take part in an exported file, and the fingerprint says so.
     digest = fingerprint(model, config.image, replace(config.eval, flip=False), config.model, config.dcsd)
@@ -189,7 +193,7 @@ def _contract(run: Run, model: ReIDModel, kind: InputKind, precision: GraphPreci
             "trunk": config.model.trunk,
             "run": run.path.name,
             "checkpoint": checkpoint,
-            "step": step_of(run, checkpoint),
+            "step": step,
         },
         versions={name: _version(name) for name in ("jointreid", "torch", "onnx", "onnxscript", "onnxruntime")},
     )
@@ -218,8 +222,24 @@ def _stem(run: Run, contract: Contract, checkpoint: str) -> str:
     return "-".join(parts if contract.precision == "fp32" else [*parts, contract.precision])
 
 
+def _require_own(target: Path, run: Run) -> None:
+    """Refuse to replace the file of another run, which has the same name if it is of the same system.
+
+    Raises:
+        JointreidError: there is one.
+    """
+    try:
+        other = str(read_json(contract_path(target))["model"]["run"])
+    except (JointreidError, KeyError, TypeError):
+        return  # there is none, or it is damaged
+    if other != run.path.name:
+        raise JointreidError(
+            f"{target} is there, exported from the run {other}; name another folder with --out, or remove that file"
+        )
+
+
 def _train_images(run: Run, data: DataConfig | None, cache: str) -> list[ImageRecord]:
-    """Return the train images of all domains, in turn, so that the first few are of all of them."""
+    """Return the train images of all domains, one domain after the other."""
     settings = data if data is not None and data.sources else find_data(run, cache=cache).config.data
     return [record for domain in load_domains(settings) for record in domain.train]
 

@@ -93,10 +93,14 @@ class ExportedModel:
             boxes: [N, 4], left, top, right, bottom in pixels; cut at the edges of the frame.
 
         Raises:
-            JointreidError: a box shows nothing of the frame.
+            JointreidError: boxes are not [N, 4], or one shows nothing of the frame.
         """
         pixels = _rgb(frame)
-        given = np.asarray(boxes, dtype=np.float64).reshape(-1, 4)
+        given = np.asarray(boxes, dtype=np.float64)
+        if given.size == 0:
+            given = given.reshape(0, 4)
+        if given.ndim != 2 or given.shape[1] != 4:
+            raise JointreidError(f"boxes are {list(given.shape)}; expected [N, 4], left, top, right, bottom each")
         if not np.isfinite(given).all():
             row = int(np.flatnonzero(~np.isfinite(given).all(1))[0])
             raise JointreidError(f"box {row}: {given[row].tolist()}; expected four finite numbers")

@@ -1,4 +1,5 @@
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -11,6 +12,7 @@ from jointreid.machine.reading import read_json
 from jointreid.messages.errors import JointreidError
 from jointreid.recipes import apply_recipe
 from jointreid.run import load_weights, model_for, open_run, read_config, write_config
+from jointreid.training.checkpoint import save_checkpoint
 
 
 def label_space(pids: str) -> object:
@@ -74,3 +76,33 @@ def test_weights_are_loaded_whole_or_without_heads_or_not_at_all(tmp_path: Path)
     heads = set(four.head_names())
     for name, tensor in four.state_dict().items():
         assert torch.equal(tensor, before[name] if name in heads else three.state_dict()[name]), name
+
+
+def test_a_model_and_its_state_are_of_one_save_while_training_saves_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = RunConfig().replace(model={"trunk": "resnet50-w16", "name": "bot"})
+    labels = join([Domain("d", train=tuple(ImageRecord(Path(f"{pid}.png"), pid, 0) for pid in "abc"))]).label_space
+    write_config(config, tmp_path / "config.yaml")
+    labels.save(tmp_path / "labels.json")
+    model = model_for(config, labels)
+
+    def save(step: int) -> None:
+        with torch.no_grad():
+            model.bnneck.weight.fill_(step)
+        save_checkpoint(tmp_path, "last", model, {"step": step, "labels": labels.hash})
+
+    def load_and_save(*arguments: Any, **options: Any) -> None:
+        load_weights(*arguments, **options)
+        if left:
+            save(left.pop())
+
+    monkeypatch.setattr("jointreid.run.load_weights", load_and_save)
+    save(1)
+    left = [3, 2]
+    loaded, state = open_run(tmp_path).loaded()
+    assert state["step"] == 3
+    assert float(loaded.bnneck.weight.detach().mean()) == 3
+    left = list(range(9))
+    with pytest.raises(JointreidError, match="saves 'last' faster than it can be read"):
+        open_run(tmp_path).loaded()

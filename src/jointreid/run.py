@@ -7,7 +7,7 @@ and has to lie inside the directory.
 
 import json
 import os
-from collections.abc import Sequence, Set
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -35,6 +35,9 @@ from jointreid.messages.listing import first_few
 
 if TYPE_CHECKING:
     from jointreid.models.reid import ReIDModel
+
+# A checkpoint is read so often before giving up, if training saves another one meanwhile each time.
+_TRIES = 5
 
 
 @dataclass(frozen=True)
@@ -83,23 +86,46 @@ class Run:
             )
         return state
 
-    def model(self, name: str = "last") -> "ReIDModel":
-        """Return the model of a checkpoint, on the CPU and in evaluation mode.
+    def step(self, name: str = "last") -> int | None:
+        """Return the steps that a checkpoint was trained for; None if it does not tell."""
+        return step_in(self._told(name))
 
-        That of a published run has no domain and camera heads: their classifiers were not published.
+    def model(self, name: str = "last") -> "ReIDModel":
+        """Return the model of a checkpoint, see `loaded`."""
+        return self.loaded(name)[0]
+
+    def loaded(self, name: str = "last") -> "tuple[ReIDModel, dict[str, Any]]":
+        """Return the model of a checkpoint, on the CPU and in evaluation mode, and its state, empty if it has none.
+
+        Both are of one save, even if the run is being trained and saves meanwhile. The model of a published run has no
+        domain and camera heads: their classifiers were not published.
 
         Raises:
-            JointreidError: the weights are missing, damaged, of another shape, or for other identities or cameras.
+            JointreidError: the weights are missing, damaged, of another shape, or for other identities or cameras; or
+                the run saves faster than it can be read.
         """
+        for _ in range(_TRIES):
+            state = self._told(name)
+            weights = self.checkpoint(name) / WEIGHTS
+            require_inside(weights, self.path)
+            model = model_for(self.config, self.label_space)
+            load_weights(model, weights)
+            if self._told(name) == state:
+                if self.label_space.is_published:
+                    model.prune_heads()
+                return model.eval(), state
+        raise JointreidError(f"{self.path} saves {name!r} faster than it can be read; wait until it is trained")
+
+    def _told(self, name: str) -> dict[str, Any]:
+        """Return the state of a checkpoint, empty if it has none."""
         folder = self.checkpoint(name)
-        if (folder / STATE).is_file():
-            self.state_in(folder)
-        require_inside(folder / WEIGHTS, self.path)
-        model = model_for(self.config, self.label_space)
-        load_weights(model, folder / WEIGHTS)
-        if self.label_space.is_published:
-            model.prune_heads()
-        return model.eval()
+        return self.state_in(folder) if (folder / STATE).is_file() else {}
+
+
+def step_in(state: Mapping[str, Any]) -> int | None:
+    """Return the steps that the state of a checkpoint tells; None if it does not."""
+    step = state.get("step")
+    return step if isinstance(step, int) else None
 
 
 def open_run(path: str | Path) -> Run:

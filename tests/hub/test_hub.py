@@ -122,17 +122,20 @@ def test_the_card_says_what_is_known_and_what_is_not(package: Path) -> None:
     assert json.loads((package / FACTS).read_text())["fingerprint"] in card
 
 
-def test_the_card_has_no_figures_of_other_weights(run: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("checkpoint", ["last", "best"])
+def test_the_card_has_the_figures_of_its_weights_alone(run: Path, tmp_path: Path, checkpoint: str) -> None:
     copy = Path(shutil.copytree(run, tmp_path / "run"))
-    conditions = Conditions("2026-01-31T12:00:00Z", "last", 200, False, False)
+    conditions = Conditions("2026-01-31T12:00:00Z", checkpoint, 200, False, False)
     cmc = {1: 0.5, 5: 0.75, 10: 1.0}
     found = DomainResult("d", 0.4, 0.3, cmc, 4, 4, 9, True, True, marks=("left | right",), conditions=conditions)
-    results = Results("bot", "last", "0", (found,), "bn_embedding", "cosine", False, 32, 16, "none", 1.0, {}, False)
+    results = Results("bot", checkpoint, "0", (found,), "bn_embedding", "cosine", False, 32, 16, "none", 1.0, {}, False)
     save_results(results, [QueryResult("d", "0.jpg", "p0", 0, True, 0.4, 0.3, 1)], copy)
     row = r"| d | 50.0% | 40.0% | 30.0% | 4 | 9 | the same camera left out; left \| right |"
     for step, said in ((200, row), (300, "Not evaluated.")):
-        save_checkpoint(copy, "last", open_run(copy).model(), {"step": step, "labels": open_run(copy).label_space.hash})
-        assert said in (write_package(copy, tmp_path / str(step), licence="mit") / CARD).read_text()
+        state = {"step": step, "labels": open_run(copy).label_space.hash}
+        save_checkpoint(copy, checkpoint, open_run(copy).model(), state)
+        package = write_package(copy, tmp_path / str(step), checkpoint, licence="mit")
+        assert said in (package / CARD).read_text()
 
 
 def changed(package: Path, to: Path, change: Any) -> Path:

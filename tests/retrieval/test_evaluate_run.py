@@ -16,7 +16,7 @@ from jointreid.data.records import Domain, ImageRecord
 from jointreid.messages.errors import JointreidError
 from jointreid.retrieval.evaluate import evaluate_run
 from jointreid.retrieval.result_files import load_results
-from jointreid.retrieval.results import Results
+from jointreid.retrieval.results import Results, render
 from jointreid.retrieval.run_data import load_evaluated_data
 from jointreid.run import model_for, open_run, write_config
 from tests.retrieval.test_evaluate import Painter
@@ -216,8 +216,12 @@ def test_the_galleries_of_all_domains_are_searched_together(run: Path, trained: 
         assert merged is not None
         assert (merged.domains, merged.num_gallery) == (names, images)
         assert merged.mAP <= result.mAP
+        assert merged.overtaken is not None
         assert result.cmc[1] - merged.cmc[1] <= merged.overtaken
     assert {r.domain: r.merged for r in load_results(run)[0].domains} == {r.domain: r.merged for r in results.domains}
+    reranked = evaluate_run(run, both, device="cpu", rerank=True, merged_gallery=True)
+    assert [result.merged.overtaken for result in reranked.domains if result.merged] == [None] * len(names)
+    assert "the merged gallery of" in render(reranked)
     alone = DataConfig(sources=(str(trained / "new.csv"),))
     assert [r.merged for r in evaluate_run(run, alone, device="cpu").domains] == [None]
     with pytest.raises(

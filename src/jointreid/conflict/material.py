@@ -11,7 +11,6 @@ from jointreid.data.joint import JointSample
 from jointreid.data.records import Domain, ImageRecord
 from jointreid.machine.device import pick_device
 from jointreid.messages.errors import JointreidError
-from jointreid.retrieval.evaluate import step_of
 from jointreid.run import Run, find_data, open_run
 from jointreid.training.data import TrainingData, load_training_data
 
@@ -51,14 +50,12 @@ class StudiedRun:
         domains: in the order of its domain classes.
         device: where to compute.
         seed: of the choice of images, and of what else is drawn.
-        step: steps the run was trained for; None if it does not tell.
     """
 
     run: Run
     domains: tuple[StudiedDomain, ...]
     device: torch.device
     seed: int
-    step: int | None
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -118,7 +115,7 @@ def study_run(
             "same data lie with --data NAME=PATH"
         )
     domains = tuple(_choose(number, data, images, seed) for number in range(opened.label_space.num_domains))
-    return StudiedRun(opened, domains, where, seed, step_of(opened))
+    return StudiedRun(opened, domains, where, seed)
 
 
 def choose_identities(

@@ -21,6 +21,7 @@ from jointreid.conflict.neighbours import CameraPairs, CrossDomain, camera_pairs
 from jointreid.conflict.probe import ProbeResult, probe
 from jointreid.data.records import ImageRecord
 from jointreid.models.reid import ReIDModel
+from jointreid.run import step_in
 
 # Pairs and candidates that are kept.
 SHOWN = 8
@@ -97,7 +98,8 @@ def study_conflict(studied: StudiedRun, images: int, on_progress: OnProgress | N
     Raises:
         JointreidError: no weights, an unreadable image, or too little memory.
     """
-    model, config = studied.run.model().to(studied.device), studied.run.config
+    model, state = studied.run.loaded()
+    model, config = model.to(studied.device), studied.run.config
     test = train = None
     if studied.test_records:
         test = collect_layers(studied, model, studied.test_records, "test images", on_progress)
@@ -109,7 +111,7 @@ def study_conflict(studied: StudiedRun, images: int, on_progress: OnProgress | N
     return ConflictStudy(
         run=str(studied.run.path),
         system=f"{config.model.name}, {config.model.trunk}",
-        step=studied.step,
+        step=step_in(state),
         images={domain.name: (len(domain.train), len(domain.test)) for domain in studied.domains},
         gradients=study_gradients(studied, model, images, on_progress) if several else None,
         losses=domain_losses(studied.run.path),

@@ -17,7 +17,7 @@ from jointreid.machine.paths import require_writable, user_path
 from jointreid.messages.commands import command
 from jointreid.messages.console import say
 from jointreid.messages.errors import JointreidError
-from jointreid.retrieval.evaluate import evaluate_run, step_of
+from jointreid.retrieval.evaluate import evaluate_run
 from jointreid.retrieval.result_files import load_results
 from jointreid.run import Run, find_data, open_run
 from jointreid.training.distributed.world import is_main_process, report_once
@@ -184,7 +184,7 @@ def _evaluated_alike(before: Run) -> set[str]:
         results, _ = load_results(before.path)
     except JointreidError:
         return set()
-    settings, step = before.config.eval, step_of(before)
+    settings, step = before.config.eval, before.step()
     if results.metric != settings.metric:
         return set()
     return {

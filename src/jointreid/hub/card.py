@@ -8,7 +8,6 @@ from jointreid.data.run_images import load_images
 from jointreid.data.sources import load_domains
 from jointreid.messages.errors import JointreidError
 from jointreid.messages.table_formats import markdown_table
-from jointreid.retrieval.evaluate import step_of
 from jointreid.retrieval.result_files import load_results
 from jointreid.retrieval.results import DomainResult
 from jointreid.run import Run, find_data
@@ -135,10 +134,10 @@ def _metrics(run: Run, checkpoint: str) -> Iterator[str]:
     yield "## Accuracy"
     yield ""
     try:
-        results = load_results(run.path)[0] if checkpoint == "last" else None
+        results = load_results(run.path, checkpoint)[0]
     except JointreidError:
         results = None
-    step = step_of(run, checkpoint)
+    step = run.step(checkpoint)
     # Weights may be saved later than they were evaluated.
     same = [r for r in results.domains if not r.conditions or r.conditions.step in (step, None)] if results else []
     if not same:

@@ -22,7 +22,7 @@ from jointreid.paper.store import (
     package_commit,
     save_record,
 )
-from jointreid.retrieval.evaluate import evaluate_domains, pretraining_of
+from jointreid.retrieval.evaluate import evaluate_domains
 from jointreid.retrieval.result_files import read_results, save_results
 from jointreid.retrieval.results import QueryResult, Results
 from jointreid.run import Run
@@ -40,7 +40,8 @@ def evaluate_task(task: GridTask, run: Run, step: int, data: GridData) -> RunRec
     Raises:
         JointreidError: see `evaluate_domains`.
     """
-    model = run.model().to(data.device)
+    model, state = run.loaded()
+    model = model.to(data.device)
     before = _record_before(run.path, step)
     found: list[Results] = []
     queries: dict[str, tuple[QueryResult, ...]] = {}
@@ -57,7 +58,7 @@ def evaluate_task(task: GridTask, run: Run, step: int, data: GridData) -> RunRec
                 device=data.device,
                 protocols={domain.name: protocols[slot]},
                 marks=data.marks,
-                pretraining=pretraining_of(run),
+                pretraining=str(state.get("pretraining", "")),
             )
         found.append(results)
         hashes[domain.name] = digest.hexdigest()

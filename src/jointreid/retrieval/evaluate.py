@@ -30,7 +30,7 @@ from jointreid.retrieval.ranking import RankingMetrics
 from jointreid.retrieval.result_files import save_results
 from jointreid.retrieval.results import RANKS, DomainResult, MergedResult, QueryResult, Results
 from jointreid.retrieval.run_data import load_evaluation_data
-from jointreid.run import Run, open_run
+from jointreid.run import open_run, step_in
 
 # Called with (domain, images done, images in all) after each batch.
 OnBatch = Callable[[str, int, int], None]
@@ -66,7 +66,7 @@ def evaluate_domains(
         checkpoint: what the results call the weights.
         protocols: domain -> protocol it was read in, where images were left out since; by default that of `domains`.
         marks: domain -> remarks of the check that its result carries; None if the data were not checked.
-        pretraining: weights that training started from, see `pretraining_of`; by default those of the settings.
+        pretraining: weights that training started from, as its state tells; by default those of the settings.
         on_batch: called with (domain, images done, images in all) after each batch.
         embed_with: computes the features instead of `model`, for evaluation by several processes.
         merged_gallery: search the galleries of all domains together for each query too, see `rank_merged`.
@@ -179,14 +179,14 @@ def evaluate_run(
     where = pick_device(device)
     run = open_run(path)
     require_writable(run.path, "")
-    model = run.model(checkpoint).to(where)
+    model, state = run.loaded(checkpoint)
     found = load_evaluation_data(run, data, skip_unreadable=skip_unreadable, cache=cache)
     asked = {"flip": flip or run.config.eval.flip, "rerank": rerank or run.config.eval.rerank}
     least = {"batch_size": batch_size, "max_memory": max_memory}
     config = found.config.replace(eval=asked | {name: value for name, value in least.items() if value is not None})
     with progress_bars(Console(stderr=True)) as on_batch:
         results, queries = evaluate_domains(
-            model,
+            model.to(where),
             found.domains,
             config,
             run.label_space,
@@ -194,29 +194,14 @@ def evaluate_run(
             checkpoint=checkpoint,
             protocols=found.protocols,
             marks=found.marks,
-            pretraining=pretraining_of(run, checkpoint),
+            pretraining=str(state.get("pretraining", "")),
             on_batch=on_batch,
             merged_gallery=merged_gallery,
         )
-    results = replace(results, config=config_hash(run.config)).dated(step_of(run, checkpoint), found.sources)
+    results = replace(results, config=config_hash(run.config)).dated(step_in(state), found.sources)
     save_results(results, queries, run.path)
     save_images(found.images, run.path)
     return results
-
-
-def step_of(run: Run, checkpoint: str = "last") -> int | None:
-    """Return the steps that a checkpoint was trained for; None if it does not tell."""
-    if not (run.checkpoint(checkpoint) / "state.json").is_file():
-        return None
-    step = run.state(checkpoint).get("step")
-    return step if isinstance(step, int) else None
-
-
-def pretraining_of(run: Run, checkpoint: str = "last") -> str:
-    """Return what a checkpoint's training started from, for `evaluate_domains`; empty if it does not tell."""
-    if not (run.checkpoint(checkpoint) / "state.json").is_file():
-        return ""
-    return str(run.state(checkpoint).get("pretraining", ""))
 
 
 def _domain_result(
@@ -255,7 +240,7 @@ def _merged_results(
             mAP=merged.mAP,
             mINP=merged.mINP,
             cmc=_cmc(merged),
-            overtaken=float((merged.first_match_rank > alone.first_match_rank).mean()),
+            overtaken=None if config.eval.rerank else float((merged.first_match_rank > alone.first_match_rank).mean()),
         )
         for merged, (_, alone) in zip(rankings, separate, strict=True)
     ]

@@ -38,7 +38,7 @@ def save_results(results: Results, queries: Sequence[QueryResult], run: Path) ->
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    suffix = "" if results.checkpoint == "last" else f".{results.checkpoint}"
+    suffix = _suffix(results.checkpoint)
     try:
         before, known = _load(run, suffix)
     except JointreidError:  # damaged or of another version: what is written now takes its place
@@ -55,18 +55,24 @@ def save_results(results: Results, queries: Sequence[QueryResult], run: Path) ->
     return path
 
 
-def load_results(run: Path) -> tuple[Results, tuple[QueryResult, ...]]:
-    """Return the results of a run on all domains that its checkpoint `last` was evaluated on.
+def load_results(run: Path, checkpoint: str = "last") -> tuple[Results, tuple[QueryResult, ...]]:
+    """Return the results of a run on all domains that a checkpoint of it was evaluated on.
+
+    Args:
+        run: the run directory.
+        checkpoint: last or best.
 
     Raises:
         JointreidError: nothing was yet, or a file is damaged; the message names the command to run.
     """
-    results, queries = run / RESULTS.format(""), run / QUERIES.format("")
-    remedy = f"run `{command('evaluate', run)}`"
+    suffix = _suffix(checkpoint)
+    results, queries = run / RESULTS.format(suffix), run / QUERIES.format(suffix)
+    options = () if checkpoint == "last" else ("--checkpoint", checkpoint)
+    remedy = f"run `{command('evaluate', run, *options)}`"
     if missing := [path.name for path in (results, queries) if not path.is_file()]:
         raise JointreidError(f"{run} holds no {' and no '.join(missing)}; {remedy}")
     try:
-        return _load(run, "")
+        return _load(run, suffix)
     except JointreidError as error:
         raise JointreidError(f"{run}: its results are damaged ({error}); {remedy}") from error
 
@@ -81,6 +87,10 @@ def read_results(path: Path, run: Path) -> Results:
     plain = read_json(path)
     require_version(plain.get("format_version", 1), path)
     return Results.from_dict(plain)
+
+
+def _suffix(checkpoint: str) -> str:
+    return "" if checkpoint == "last" else f".{checkpoint}"
 
 
 def _add(before: Results, results: Results, run: Path) -> Results:

@@ -50,7 +50,8 @@ class MergedResult:
         mAP: mean average precision.
         mINP: mean inverse negative penalty.
         cmc: rank -> share of the valid queries with a match among that many first answers, for `RANKS`.
-        overtaken: share of the valid queries for which an image of another data set comes before the first match.
+        overtaken: share of the valid queries for which an image of another data set comes before the first match. None
+            where distances are re-ranked: there a larger gallery also changes the order of a data set's own images.
     """
 
     domains: tuple[str, ...]
@@ -58,7 +59,7 @@ class MergedResult:
     mAP: float
     mINP: float
     cmc: Mapping[int, float]
-    overtaken: float
+    overtaken: float | None
 
 
 @dataclass(frozen=True)
@@ -274,8 +275,9 @@ def _merged_table(results: Results) -> Iterator[str]:
             if merged.domains == names:
                 pairs = ((result.cmc[1], merged.cmc[1]), (result.mAP, merged.mAP))
                 cells = [text for own, other in pairs for text in (percent(own), percent(other), percent(own - other))]
+                overtaken = "" if merged.overtaken is None else percent(merged.overtaken)
                 counts = f"{result.num_gallery:,} -> {merged.num_gallery:,}"
-                rows.append([result.domain, *cells, percent(merged.overtaken), counts])
+                rows.append([result.domain, *cells, overtaken, counts])
         yield ""
         yield f"each query searched in the merged gallery of {', '.join(names)}, in percent"
         yield text_table(rows, "lrrrrrrrr")

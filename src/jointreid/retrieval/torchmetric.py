@@ -101,6 +101,8 @@ def _metric_class() -> Any:
             Raises:
                 JointreidError: no query, no gallery image, or no query with a match.
             """
+            if not len(self.features):
+                raise JointreidError("ReIDMetric.compute: there was no image yet; call update first")
             features, pids, camids, asks = (
                 torch.cat(state) if isinstance(state, list) else state
                 for state in (self.features, self.pids, self.camids, self.is_query)

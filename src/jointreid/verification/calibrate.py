@@ -11,9 +11,9 @@ from jointreid.config import DataConfig
 from jointreid.extraction.embedder import Embedder
 from jointreid.machine.paths import require_writable
 from jointreid.messages.errors import JointreidError
-from jointreid.retrieval.evaluate import embed, origins_of, step_of
+from jointreid.retrieval.evaluate import embed, origins_of
 from jointreid.retrieval.run_data import load_evaluation_data
-from jointreid.run import open_run
+from jointreid.run import open_run, step_in
 from jointreid.verification.calibrated_thresholds import (
     DomainSearches,
     PairKind,
@@ -101,7 +101,9 @@ def calibrate_run(
     """
     run = open_run(path)
     require_writable(run.path, "")
-    embedder = Embedder.load(run, checkpoint, device, flip=flip)
+    model, state = run.loaded(checkpoint)
+    flipped = run.config.replace(eval={"flip": flip or run.config.eval.flip})
+    embedder = Embedder.of(model, flipped, run.label_space, device)
     found = load_evaluation_data(run, data, skip_unreadable=skip_unreadable, cache=cache)
     names = [domain.name for domain in found.domains]
     if strange := [name for name in request.domains if name not in names]:
@@ -121,7 +123,7 @@ def calibrate_run(
     pairs, searches, notes = thresholds_of(embedded, request)
     calibration = Calibration(
         checkpoint=checkpoint,
-        step=step_of(run, checkpoint),
+        step=step_in(state),
         flip=embedder.evaluation.flip,
         fingerprint=embedder.fingerprint,
         fmr=request.fmr,

@@ -220,7 +220,7 @@ def hold_out_identities(model: "ReIDModel", config: RunConfig, label_space: Labe
         label_space: the identities of its classes.
 
     Raises:
-        JointreidError: the share is too small to hold out one of them.
+        JointreidError: no domain has two identities, one to learn from and one to hold out.
     """
     if model.context_trust is not None:
         model.context_trust.hold_out(held_out_identities(label_space, config.dcsd.context_held_out))

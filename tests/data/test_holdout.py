@@ -77,8 +77,10 @@ def held_out_names(share: float, **counts: int) -> set[str]:
 
 
 def test_every_domain_holds_out_its_share() -> None:
-    held = held_out_identities(labels_of(a=20, b=40, c=3), 0.1)
-    assert [held[:20].sum(), held[20:60].sum(), held[60:].sum()] == [2, 4, 0]
+    held = held_out_identities(labels_of(a=20, b=40, c=3, d=1), 0.1)
+    assert [held[:20].sum(), held[20:60].sum(), held[60:63].sum(), held[63:].sum()] == [2, 4, 1, 0]
+    assert held_out_identities(labels_of(a=2, b=1), 0.9).sum() == 1
+    assert not held_out_identities(labels_of(a=20), 0).any()
 
 
 def test_further_domains_and_a_higher_share_hold_out_the_same_identities() -> None:

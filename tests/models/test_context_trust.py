@@ -52,6 +52,8 @@ def test_the_factor_forgets_slowly() -> None:
         trust.learn((right, right), labels, ids, ids)
     share = 1 - 0.99**100  # of the running mean, from the last hundred
     torch.testing.assert_close(trust(), torch.tensor([2 * share - 1, 1]), atol=0.01, rtol=0)
+    trust.forget()
+    assert trust().tolist() == [0, 0]
 
 
 def test_a_head_with_one_class_is_not_trusted_as_it_cannot_be_wrong() -> None:
@@ -122,7 +124,7 @@ def test_what_predicts_no_context_cannot_be_measured(changed: dict[str, Any]) ->
 
 def test_a_share_that_holds_out_nobody_is_refused() -> None:
     with pytest.raises(
-        JointreidError, match=r"is 0\.1, of 9 train identities: none is held out.* holds out one or more"
+        JointreidError, match=r"is 0\.1, of 9 train identities: none is held out, since no data set has two"
     ):
         trusting(0.1, [], 9)
 

@@ -14,7 +14,16 @@ from jointreid.custom import trust
 from jointreid.data.images import Batch
 from jointreid.losses import factor_cross_entropy, reid_loss
 from jointreid.messages.errors import JointreidError
-from jointreid.models.context import VECTOR, CameraShrinkage, Context, ContextNetwork, LabelContext, Origins
+from jointreid.models.context import (
+    VECTOR,
+    CameraShrinkage,
+    Context,
+    ContextNetwork,
+    LabelContext,
+    Origins,
+    at_most_one_long,
+    context_module,
+)
 from jointreid.models.controls import DomainNorm, DomainNormConv, FilmConv
 from jointreid.models.dcsd import DCSD
 from jointreid.models.reid import ReIDModel, build_model
@@ -71,13 +80,30 @@ def test_film_scales_and_shifts_the_output_of_the_static_convolution() -> None:
     assert torch.equal(conv(x, Context(vector)), static)  # at the start
     assert conv.projection is not None
     nn.init.normal_(conv.projection.weight)
-    short = vector / (4 * vector.norm(dim=1, keepdim=True))
-    for told, taken in ((vector, 4 * short), (short, short)):  # a length of 1 at most
-        scale, shift = (taken @ conv.projection.weight.T).chunk(2, dim=1)
-        expected = static * (1 + scale[:, :, None, None]) + shift[:, :, None, None]
-        torch.testing.assert_close(conv(x, Context(told)), expected)
+    scale, shift = (vector @ conv.projection.weight.T).chunk(2, dim=1)
+    expected = static * (1 + scale[:, :, None, None]) + shift[:, :, None, None]
+    torch.testing.assert_close(conv(x, Context(vector)), expected)
     assert torch.equal(conv(x, Context(torch.zeros(2, VECTOR))), static)
     assert torch.equal(conv(x), static)
+
+
+@pytest.mark.parametrize("context", ["network", "labels"])
+def test_film_is_told_a_vector_of_length_1_at_most_and_less_where_less_is_known(context: str) -> None:
+    config = DcsdConfig(base="static", context=context, inject="film")  # type: ignore[arg-type]
+    found, given = context_module(config, 3, 5), Origins(torch.tensor([0, 1, 2]), torch.tensor([0, 2, 4]))
+    assert found is not None
+    with torch.no_grad():
+        for name, parameter in found.named_parameters():
+            parameter.mul_(50 if "classifier" not in name and (".fc." in name or context == "labels") else 1)
+    predicted = found(images()[:3] if context == "network" else given)
+    torch.testing.assert_close(predicted.vector.norm(dim=1), torch.ones(3))
+    trusted = predicted.trusted(torch.tensor([0.0, 0.2]))
+    torch.testing.assert_close(trusted.vector, 0.2 * predicted.camera)
+    domain, camera = torch.tensor([[0.3, 0.0], [3.0, 0.0]]), torch.tensor([[0.0, 0.4], [0.0, 4.0]])
+    shortened = at_most_one_long(domain, camera)
+    torch.testing.assert_close(shortened[0], torch.tensor([[0.3, 0.0], [0.6, 0.0]]))
+    torch.testing.assert_close(shortened[1], torch.tensor([[0.0, 0.4], [0.0, 0.8]]))
+    assert at_most_one_long(None, None) == (None, None)
 
 
 def test_a_sure_posterior_gives_each_domain_its_own_batch_normalisation() -> None:
@@ -186,6 +212,7 @@ def test_pruning_keeps_what_the_blocks_are_told(inject: str) -> None:
 @pytest.mark.parametrize(
     ("inject", "switches", "message"),
     [
+        ("film", {"factors": ("sample",)}, "dcsd.inject film needs the factor domain or camera"),
         ("film", {"base": "none"}, "dcsd.inject film needs dcsd.base static and dcsd.context network or labels"),
         ("norm", {"context": "block"}, "dcsd.inject norm needs dcsd.base static and dcsd.context network or labels"),
         ("norm", {"factors": ("sample", "camera")}, "dcsd.inject norm needs the factor domain"),
@@ -259,15 +286,17 @@ def test_a_camera_without_images_is_told_as_its_domain(context: str) -> None:
     assert isinstance(found.context, ContextNetwork | LabelContext)
 
 
-def test_shuffled_labels_train_the_heads_with_those_of_other_images() -> None:
+def test_shuffled_labels_train_the_heads_with_random_ones() -> None:
     output = model("kernel").train()(images())
     labels, ids = torch.tensor([0, 0, 1, 1]), torch.tensor([0, 1, 2, 1])
     batch = Batch(images(), labels, ids + 2, ids)
     config = LossConfig(context_labels="shuffled")
     terms = reid_loss(output, batch, config, torch.Generator().manual_seed(3))
-    order = torch.randperm(4, generator=torch.Generator().manual_seed(3))
-    assert order.tolist() != [0, 1, 2, 3]
-    expected = factor_cross_entropy(output.factor_logits, ids[order], ids[order] + 2)
+    drawn, heads = torch.Generator().manual_seed(3), output.factor_logits[0]
+    assert heads.domain is not None
+    assert heads.camera is not None
+    domains, cameras = (torch.randint(head.shape[1], (4,), generator=drawn) for head in (heads.domain, heads.camera))
+    expected = factor_cross_entropy(output.factor_logits, domains, cameras)
     assert (terms.domain, terms.camera) == expected
     correct = reid_loss(output, batch, LossConfig())
     assert correct.domain != terms.domain
@@ -302,10 +331,10 @@ def test_controls_keep_to_half_precision_maps_with_statistics_in_fp32(inject: st
 
 
 def test_a_small_scale_is_not_lost_in_half_precision() -> None:
-    conv, x, vector = FilmConv(6, 1, groups=6), torch.randn(2, 6, 7, 5), torch.ones(2, VECTOR)
+    conv, x, vector = FilmConv(6, 1, groups=6), torch.randn(2, 6, 7, 5), torch.full((2, VECTOR), VECTOR**-0.5)
     assert conv.projection is not None
     told = Context(vector)
-    nn.init.constant_(conv.projection.weight, 0.003 / VECTOR**0.5)  # told at length 1
+    nn.init.constant_(conv.projection.weight, 0.003 / VECTOR**0.5)
     with torch.autocast("cpu", torch.bfloat16):
         plain, scaled = conv.filtered(x), conv(x, told)
     assert scaled.dtype == torch.bfloat16

@@ -232,6 +232,11 @@ def test_to_dict_is_json() -> None:
     assert plain["blocks"][0]["width"] == 16
 
 
+def test_a_trunk_is_not_counted_without_the_context_network_beside_it() -> None:
+    with pytest.raises(JointreidError, match=r"profile bot-dcsd --model\.trunk resnet50 instead"):
+        profile("resnet50-dcsd", DcsdConfig(base="static", context="network"))
+
+
 def test_unknown_network() -> None:
     with pytest.raises(JointreidError, match="did you mean resnet50-dcsd"):
         profile("resnet50-dscd")

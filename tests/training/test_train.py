@@ -132,13 +132,6 @@ def test_a_run_of_joint_resumes_exactly_though_contexts_are_dropped_at_random(
     assert [domain["mAP"] for domain in found[0]] == [domain["mAP"] for domain in found[1]]
 
 
-def test_a_context_that_nobody_is_held_out_for_stops_before_the_first_step(config: RunConfig) -> None:
-    dcsd = {"base": "static", "context": "network", "context_held_out": 1e-3}
-    with pytest.raises(JointreidError, match=r"dcsd\.context_held_out is 0\.001.* none is held out"):
-        train(config.replace(dcsd=dcsd), quiet())
-    assert not (Path(config.train.out) / "metrics.jsonl").exists()
-
-
 def test_a_run_directory_that_no_table_could_name_stops_before_the_data_are_read(
     config: RunConfig, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

@@ -22,7 +22,7 @@ class LossConfig:
     wrt_numerics: TripletNumerics = setting("stable", "softmax weights of wrt: stable, or as in the published code, which loses the negatives when all are far away")
     mining: Mining = setting("any", "negatives of the triplet term: any identity, within the anchor's data set, or across, of other data sets; an anchor that has none in its batch is left out of the mean")
     margin: float = setting(0.3, "margin of batch_hard, in distance of embeddings")
-    context_labels: ContextLabels = setting("correct", "labels that train domain and camera: correct, or shuffled (a control: those of another image of the batch, so that nothing can be learnt of them)")
+    context_labels: ContextLabels = setting("correct", "labels that train domain and camera: correct, or shuffled (a control: drawn at random for each image of each step, so that nothing can be learnt of them)")
     id_head: IdHead = setting("softmax", "identity term: softmax over the identities of all data sets, masked (over those of the image's own data set), or per_domain (the same, with a mean for each data set, which count alike)")
     id_smoothing: float = setting(0.1, "label smoothing of the identity term")
     aux_smoothing: float = setting(0.0, "label smoothing of the domain and camera terms")

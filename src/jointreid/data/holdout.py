@@ -58,6 +58,8 @@ def hold_out(domain: Domain, count: int, seed: int) -> tuple[Domain, Domain]:
 def held_out_identities(labels: LabelSpace, share: float) -> NDArray[np.bool_]:
     """Return a share of the identities of every domain, bool [num_ids], rounded to whole identities.
 
+    At least one of a domain is held out and at least one is not, so one of a single identity holds out none.
+
     The choice depends on the names of a domain and its identities alone, and a higher share holds out the same ones and
     more: where a run goes on with further data sets, nobody is held out whom it has learnt from.
 
@@ -68,7 +70,8 @@ def held_out_identities(labels: LabelSpace, share: float) -> NDArray[np.bool_]:
     held = np.zeros(labels.num_ids, dtype=np.bool_)
     for domain in labels.domains:
         order = sorted(range(len(domain.pids)), key=lambda rank: text_sha256(f"{domain.name}\0{domain.pids[rank]}"))
-        held[[domain.label_offset + rank for rank in order[: int(share * len(order) + 0.5)]]] = True
+        count = min(len(order) - 1, max(1, int(share * len(order) + 0.5))) if share else 0
+        held[[domain.label_offset + rank for rank in order[:count]]] = True
     return held
 
 

@@ -149,7 +149,7 @@ def reid_loss(
         output: of the model, in training.
         batch: its input, with labels.
         config: weights of the terms and other settings.
-        generator: draws the pairs of the SNR term, see `draw_pairs`, and the order of shuffled domains and cameras.
+        generator: draws the pairs of the SNR term, see `draw_pairs`, and the domains and cameras of shuffled labels.
 
     Raises:
         JointreidError: see `batch_hard_triplet` and `identity_loss`.
@@ -162,8 +162,7 @@ def reid_loss(
     identity = identity_loss(output.id_logits, batch.labels, config.id_smoothing, config.id_head, batch.id_domains)
     origins = batch.domain_ids, batch.global_camids
     if config.context_labels == "shuffled":
-        order = sent(torch.randperm(len(batch.labels), generator=generator), batch.labels.device)
-        origins = batch.domain_ids[order], batch.global_camids[order]
+        origins = _random_origins(output.factor_logits, batch, generator)
     domain, camera = factor_cross_entropy(output.factor_logits, *origins, config.aux_smoothing)
     total = config.w_triplet * triplet + config.w_id * identity + config.w_domain * domain + config.w_camera * camera
     snr = None
@@ -174,6 +173,21 @@ def reid_loss(
         total = total + snr
     has_domains, has_cameras = (any(x.shape[1] > 1 for x in logits) for logits in by_factor(output.factor_logits))
     return LossTerms(triplet, identity, domain if has_domains else None, camera if has_cameras else None, snr, total)
+
+
+def _random_origins(
+    factor_logits: Sequence[FactorLogits], batch: Batch, generator: torch.Generator | None
+) -> tuple[Tensor, Tensor]:
+    """Return a domain and a camera for each image that say nothing of it, int64 [B] each.
+
+    The labels of another image of the batch would say something: which images share a batch depends on their domains.
+    """
+    drawn = []
+    for logits in by_factor(factor_logits):
+        classes = logits[0].shape[1] if logits else 1
+        drawn.append(torch.randint(classes, (len(batch.labels),), generator=generator))
+    domain, camera = (sent(ids, batch.labels.device) for ids in drawn)
+    return domain, camera
 
 
 def trained_terms(terms: Terms) -> dict[str, Tensor]:

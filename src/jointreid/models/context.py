@@ -111,6 +111,19 @@ class PredictedContext(NamedTuple):
         return Context(zero_where_dropped(self.vector, kept), posterior=posterior)
 
 
+def at_most_one_long(domain: Tensor | None, camera: Tensor | None) -> tuple[Tensor | None, Tensor | None]:
+    """Return the vectors [B, V] of domain and camera, both shortened so that their sum has a length of 1 at most.
+
+    What shrinks them afterwards, such as `ContextTrust`, then shrinks the sum as far.
+    """
+    vectors = [vector.float() for vector in (domain, camera) if vector is not None]
+    if not vectors:
+        return domain, camera
+    share = 1 / sum(vectors[1:], start=vectors[0]).norm(dim=1, keepdim=True).clamp_min(1)
+    short = (None if vector is None else (vector.float() * share).to(vector.dtype) for vector in (domain, camera))
+    return next(short), next(short)
+
+
 def zero_where_dropped(vectors: Tensor, kept: Tensor) -> Tensor:
     """Return vectors [B, any], 0 for images that do not keep theirs (kept, bool [B])."""
     return vectors * kept[:, None].to(vectors.dtype)
@@ -207,6 +220,7 @@ class ContextNetwork(nn.Module):
         self.shrinkage = CameraShrinkage(num_cameras, config.camera_shrinkage) if config.camera_shrinkage else None
         self.trust = ContextTrust(config.context_held_out) if config.context_held_out else None
         self.names_domains = config.inject == "norm"
+        self.limits_length = config.inject == "film"
 
     def forward(self, images: Tensor) -> PredictedContext:
         """Map normalised images [B, 3, H, W] to their vectors and logits."""
@@ -219,6 +233,8 @@ class ContextNetwork(nn.Module):
         camera, camera_logits = (None, None) if self.camera is None else self.camera(hidden)
         if self.stop_gradient:
             domain, camera = (None if vector is None else vector.detach() for vector in (domain, camera))
+        if self.limits_length:
+            domain, camera = at_most_one_long(domain, camera)
         if self.shrinkage is not None and camera is not None and camera_logits is not None:
             camera = self.shrinkage(camera, camera_logits.detach().float().softmax(1))
         posterior = None
@@ -262,6 +278,7 @@ class LabelContext(nn.Module):
         self.camera = nn.Embedding(num_cameras, VECTOR) if "camera" in factors else None
         self.shrinkage = CameraShrinkage(num_cameras, config.camera_shrinkage) if config.camera_shrinkage else None
         self.num_domains = num_domains if config.inject == "norm" else 0
+        self.limits_length = config.inject == "film"
         self.requires_grad_(config.inject != "norm")  # which is told the domain itself, not its vector
 
     def forward(self, origins: Origins) -> PredictedContext:
@@ -270,6 +287,8 @@ class LabelContext(nn.Module):
             None if table is None else table(ids.clamp(min=0)) * (ids >= 0)[:, None]
             for table, ids in zip((self.domain, self.camera), origins, strict=True)
         )
+        if self.limits_length:
+            domain, camera = at_most_one_long(domain, camera)
         if self.shrinkage is not None and camera is not None:
             camera = camera * self.shrinkage.kept[origins.global_camids.clamp(min=0)][:, None]
         posterior = _one_hot(origins.domain_ids, self.num_domains) if self.num_domains else None

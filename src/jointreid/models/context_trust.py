@@ -58,9 +58,14 @@ class ContextTrust(nn.Module):
         if not identities.any():
             raise JointreidError(
                 f"dcsd.context_held_out is {self.share:g}, of {len(identities):,} train identities: none is held out, "
-                "so nothing could be measured; expected a share that holds out one or more, or 0 to measure nothing"
+                "since no data set has two, one to learn from and one to hold out; set it to 0 to measure nothing"
             )
         self.held_out = torch.from_numpy(identities).to(self.held_out.device)
+
+    def forget(self) -> None:
+        """Begin anew, where the classifiers that the counts are of begin anew."""
+        self.running_right.zero_()
+        self.running_seen.zero_()
 
     def forward(self) -> Tensor:
         """Return the factors of domain and camera, [2]."""

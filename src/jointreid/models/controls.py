@@ -57,9 +57,9 @@ class FilmConv(ContextConv):
     """Scale and shift of the output map by a linear layer from the context (FiLM, Perez et al. 2018).
 
     y = (1 + s) conv(x) + t, with s and t [B, C] from one layer without a bias that starts at 0: the network starts as
-    the plain one, and is the plain one where the context is 0. The layer takes the vector at a length of 1 at most, as
-    FilterNorm takes the size out of a generated kernel: the vector grows while its classifiers train, and s and t would
-    grow with it.
+    the plain one, and is the plain one where the context is 0. The vector has a length of 1 at most (see
+    `jointreid.models.context.at_most_one_long`), as FilterNorm takes the size out of a generated kernel: it grows while
+    its classifiers train, and s and t would grow with it.
 
     Args:
         channels, stride, kernel_size: see `ContextConv`.
@@ -79,9 +79,7 @@ class FilmConv(ContextConv):
         y = self.filtered(x)
         if self.projection is None or context is None or context.vector is None:
             return y
-        vector = context.vector.float()
-        vector = vector / vector.norm(dim=1, keepdim=True).clamp_min(1)
-        scale, shift = self.projection(vector).float()[:, :, None, None].chunk(2, dim=1)
+        scale, shift = self.projection(context.vector.float()).float()[:, :, None, None].chunk(2, dim=1)
         film: Tensor = y.float() * (1 + scale) + shift  # 1 + a small number is 1 in bf16
         return film.to(y.dtype)
 

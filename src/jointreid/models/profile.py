@@ -101,12 +101,20 @@ def profile(
     """
     if model not in (None, ModelConfig()) and name not in SYSTEMS:
         raise JointreidError(f"{name} is a trunk; settings of model.* are those of a system, such as bot or bot-dcsd")
-    network, default_size = _build(name, dcsd or DcsdConfig(), model or ModelConfig())
+    dcsd = dcsd or DcsdConfig()
+    if name.endswith("-dcsd") and name not in SYSTEMS and dcsd.context in ("network", "labels"):
+        raise JointreidError(
+            f"{name} is a trunk alone, and with dcsd.context {dcsd.context} its blocks need what stands beside it; "
+            f"profile bot-dcsd --model.trunk {name.removesuffix('-dcsd')} instead"
+        )
+    network, default_size = _build(name, dcsd, model or ModelConfig())
     return _count(name, network, size or default_size)
 
 
 def variants(dcsd: DcsdConfig | None = None) -> tuple[Variant, ...]:
     """Count ResNet-50-DCSD, as in `profile`, with other choices for details that the paper leaves open.
+
+    A context network, which stands beside the trunk, is not counted.
 
     Args:
         dcsd: the settings that each variant changes one detail of; None for the defaults.

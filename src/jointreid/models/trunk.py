@@ -206,6 +206,8 @@ def _require_consistent(config: DcsdConfig) -> None:
         "convolution by the context of all blocks": config.inject != "kernel" and not (static and one_context),
         "dcsd.detach_context_input needs dcsd.context block or block-stats; what gives all blocks one context does not "
         "see the trunk": config.detach_context_input and one_context,
+        "dcsd.inject film needs the factor domain or camera (dcsd.factors): it takes the place of the kernel of the "
+        "sample, and would be the plain network": config.inject == "film" and config.factors == ("sample",),
         "dcsd.inject norm needs the factor domain (dcsd.factors)": config.inject == "norm"
         and "domain" not in config.factors,
         "dcsd.camera_shrinkage needs dcsd.context network or labels, and the factor camera": config.camera_shrinkage > 0

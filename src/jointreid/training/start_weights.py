@@ -35,6 +35,8 @@ def check_start_weights(config: RunConfig) -> None:
         if not config.train.init:
             raise JointreidError("train.init_classes is on, but train.init names no run to take the classes from")
         open_run(config.train.init).checkpoint()
+    if config.train.init and not config.train.resume:
+        _require_held_out(config)
     if not config.train.resume:  # a resumed run loads its own checkpoint
         check_source(model.pretrain, model.pretrain_file, system=model.name, trunk=model.trunk, base=config.dcsd.base)
 
@@ -57,6 +59,8 @@ def load_start_weights(model: ReIDModel, config: RunConfig, label_space: LabelSp
             before = open_run(config.train.init)
             known = copy_known_rows(model, read_tensors(_file_of(config.train.init)), before.label_space, label_space)
             say(console, f"{known:,} of {label_space.num_ids:,} identities keep their class of {before.path}.")
+        elif model.context_trust is not None:
+            model.context_trust.forget()
         return config.train.init
     if config.model.pretrain == NONE:
         return NONE
@@ -66,6 +70,25 @@ def load_start_weights(model: ReIDModel, config: RunConfig, label_space: LabelSp
     text = f"Loaded {loaded.parameters:,} of the trunk's {total:,} parameters from {loaded.file}."
     say(console, text)
     return loaded.label
+
+
+def _require_held_out(config: RunConfig) -> None:
+    """Refuse to measure what a context network knows of new people on those whom it learnt from in an earlier run.
+
+    Raises:
+        JointreidError: the run to start from held out fewer of them.
+    """
+    path, share = user_path(config.train.init), config.dcsd.context_held_out
+    if not share or path.suffix == ".safetensors":
+        return
+    before = open_run(path).config
+    learnt = before.model.name.endswith("-dcsd") and before.dcsd.context == "network"
+    if learnt and before.dcsd.context_held_out < share:
+        raise JointreidError(
+            f"dcsd.context_held_out is {share:g}, but the run to start from ({path}) held out "
+            f"{before.dcsd.context_held_out:g}: its context network has learnt from people that would now measure "
+            f"what it knows of others; expected {before.dcsd.context_held_out:g} or less, or another train.init"
+        )
 
 
 def _file_of(init: str) -> Path:
